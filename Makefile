@@ -1,0 +1,35 @@
+# make demo | test | lab | lint | bench | clean: each sets up .venv by itself, with the versions of constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lab lint bench clean
+
+demo: .venv/installed
+	$(BIN)/currreft run params/pocket.yaml
+
+test: .venv/installed-test lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: .venv/installed
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: .venv/installed-test
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv outputs build *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "currreft-nb needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(SETUP) --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(SETUP) --editable '.[test]'
+	touch $@
