@@ -1,0 +1,197 @@
+"""The sample: one question with its structured answer, at one stage; one JSON object a line in a samples file.
+
+{"id": "refcoco-1a2b", "task": "detection", "stage": "open", "split": "train", "source": "refcoco",
+ "image": "images/1a2b.jpg", "size": [640, 480], "question": "the man in the red shirt", "claim": null, "options": [],
+ "answer": [[12.0, 40.5, 210.0, 470.0]], "thinking": null, "parent": null, "extra": {}}
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+
+TASKS = ("detection", "classification", "math", "general")
+TRAINED_TASKS = TASKS[:3]
+STAGES = ("binary", "choice", "open")
+SPLITS = ("train", "val", "test_id", "test_ood", "pool")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One question with its structured answer.
+
+    `answer` by stage: binary a bool, choice a list of letters, open what the task answers with: detection a list of boxes
+    `(x1, y1, x2, y2)` in pixels of the stored image, half-open; classification a list of labels; math a string; general a
+    string or None. `claim` is the structured value that a binary sample asserts, `options` the structured values that a
+    choice sample offers. `image` is an absolute path in memory and relative to the file's folder on disk; `size` is (width,
+    height) in pixels. `parent` is the id of the open sample that a binary or choice sample was made from.
+
+    Raises `InputError` when a field has a value that no task and stage allows.
+
+    >>> sample = Sample(id="a", task="math", split="train", source="demo", question="6 * 7", answer="42")
+    >>> sample.stage, sample.options
+    ('open', [])
+    """
+
+    id: str
+    task: str
+    split: str
+    source: str
+    question: str
+    answer: Any
+    stage: str = "open"
+    image: str | None = None
+    size: tuple[int, int] | None = None
+    claim: Any = None
+    options: list = field(default_factory=list)
+    thinking: str | None = None
+    parent: str | None = None
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, value, allowed in (
+            ("task", self.task, TASKS),
+            ("stage", self.stage, STAGES),
+            ("split", self.split, SPLITS),
+        ):
+            if value not in allowed:
+                raise InputError(f"sample {self.id!r}: {name} is {value!r}, but must be one of {', '.join(allowed)}")
+        if not isinstance(self.question, str) or not self.question.strip():
+            raise InputError(f"sample {self.id!r}: the question is empty")
+        if self.image is not None and self.size is None:
+            raise InputError(f"sample {self.id!r}: it has an image but no size; give [width, height] in pixels")
+        problem = answer_problem(self)
+        if problem:
+            raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
+
+
+def answer_problem(sample: Sample) -> str | None:
+    """Say what is wrong with the type of the sample's answer, claim or options, or None.
+
+    >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
+    """
+    if sample.stage == "binary":
+        if not isinstance(sample.answer, bool):
+            return f"a binary answer is true or false, not {sample.answer!r}"
+        return None if sample.claim is not None else "a binary sample asserts a claim, but claim is null"
+    if sample.stage == "choice":
+        letters = LETTERS[: len(sample.options)]
+        if len(sample.options) < 2:
+            return f"a choice sample offers at least two options, not {len(sample.options)}"
+        if not _is_list_of(sample.answer, str) or not sample.answer or not set(sample.answer) <= set(letters):
+            return f"a choice answer is a list of letters from {letters}, not {sample.answer!r}"
+        return None
+    return value_problem(sample.task, sample.answer)
+
+
+def value_problem(task: str, value: Any) -> str | None:
+    """Say why `value` is not a structured open answer (or claim, or option) of the task, or None.
+
+    >>> value_problem("detection", [[0, 0, 4, 4]])
+    >>> value_problem("classification", "dog")
+    "a classification answer is a list of labels, not 'dog'"
+    """
+    if task == "detection":
+        fine = isinstance(value, list) and value and all(_is_box(box) for box in value)
+        return (
+            None
+            if fine
+            else f"a detection answer is a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2, not {value!r}"
+        )
+    if task == "classification":
+        fine = _is_list_of(value, str) and value and all(label.strip() for label in value)
+        return None if fine else f"a classification answer is a list of labels, not {value!r}"
+    if task == "math":
+        return None if isinstance(value, str) and value.strip() else f"a math answer is a string, not {value!r}"
+    return None if value is None or isinstance(value, str) else f"a general answer is a string or null, not {value!r}"
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _is_box(box: Any) -> bool:
+    if not isinstance(box, (list, tuple)) or len(box) != 4:
+        return False
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box):
+        return False
+    return box[0] < box[2] and box[1] < box[3]
+
+
+def read_samples(path: str | os.PathLike) -> list[Sample]:
+    """Read a samples file; image paths become absolute. Raises `InputError` naming file, line and field."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
+    samples, lines = [], {}
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            sample = _parse_line(line, path, number)
+            if sample.id in lines:
+                raise InputError(
+                    f"{path}:{number}: id {sample.id!r} stands already on line {lines[sample.id]}; ids are unique"
+                )
+            lines[sample.id] = number
+            samples.append(sample)
+    return samples
+
+
+def _parse_line(line: str, path: Path, number: int) -> Sample:
+    names = {f.name for f in dataclasses.fields(Sample)}
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise InputError(f"expected a JSON object, found {type(row).__name__}")
+        if unknown := sorted(set(row) - names):
+            raise InputError(f"unknown field {unknown[0]!r}; the fields are {', '.join(sorted(names))}")
+        if row.get("image") is not None:
+            row["image"] = str(inside(path.parent, row["image"]))
+        if row.get("size") is not None:
+            row["size"] = tuple(row["size"])
+        return Sample(**row)
+    except (InputError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}:{number}: {error}") from None
+
+
+def inside(folder: str | os.PathLike, name: str) -> Path:
+    """Return the absolute path of `name` in `folder`, refusing absolute names and names that leave it.
+
+    >>> inside("/data", "../secret.png")
+    Traceback (most recent call last):
+    currreft_nb.InputError: path '../secret.png' leaves the folder /data; use a path inside it
+    """
+    root = Path(os.path.abspath(folder))
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(root):
+        raise InputError(f"path {name!r} leaves the folder {root}; use a path inside it")
+    if path.exists() and not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"path {name!r} is a link out of the folder {root}; copy the file into it")
+    return path
+
+
+def write_samples(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
+    """Write samples, one JSON object a line, image paths relative to the file's folder; replaces the file at once."""
+    path = Path(path)
+    folder = Path(os.path.abspath(path.parent))
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        for sample in samples:
+            row = to_row(sample)
+            if row["image"] is not None:
+                row["image"] = Path(row["image"]).relative_to(folder).as_posix()
+            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    os.replace(partial, path)
+
+
+def to_row(sample: Sample) -> dict:
+    """Return the sample as a plain dict, in the order of its fields."""
+    return {f.name: getattr(sample, f.name) for f in dataclasses.fields(Sample)}
