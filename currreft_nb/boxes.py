@@ -1,7 +1,7 @@
 """Geometry of boxes, and the coordinate frames in which model families write them.
 
-A box is `(x1, y1, x2, y2)`, floats, half-open: a box of one pixel is `(3, 4, 4, 5)`. Samples hold boxes in pixels of the stored
-image; a model writes them in its own frame. `to_frame` and `from_frame` are the only places that convert.
+A box is `(x1, y1, x2, y2)`, floats, half-open: a box of one pixel is `(3, 4, 4, 5)`. Samples hold boxes in pixels of
+the stored image; a model writes them in its own frame. `to_frame` and `from_frame` are the only places that convert.
 """
 
 import math
@@ -62,9 +62,9 @@ def scale(box: Box, size: Size, new_size: Size) -> tuple[float, float, float, fl
 class Frame:
     """How a model family writes coordinates.
 
-    `kind`: "resized" (whole pixels of the image after the processor's resizing: Qwen2.5-VL) or "thousand" (0 to 1000 along each
-    side: Qwen2-VL, Qwen3-VL). `factor`: patch size times merge size, in pixels; the processor rounds both sides to multiples
-    of it. `min_pixels`, `max_pixels`: the processor's bounds on width times height.
+    `kind`: "resized" (whole pixels of the image after the processor's resizing: Qwen2.5-VL) or "thousand" (0 to 1000
+    along each side: Qwen2-VL, Qwen3-VL). `factor`: patch size times merge size, in pixels; the processor rounds both
+    sides to multiples of it. `min_pixels`, `max_pixels`: the processor's bounds on width times height.
     """
 
     kind: str = "resized"
@@ -80,8 +80,9 @@ class Frame:
 def resized_size(size: Size, frame: Frame) -> Size:
     """Return the (width, height) that a Qwen-VL processor resizes an image of `size` to.
 
-    The rule is that of `smart_resize` in transformers' Qwen2-VL image processor: both sides rounded to multiples of the
-    factor, then scaled so that the area lies between the frame's bounds. Raises `InputError` for an aspect ratio above 200.
+    The rule is that of `smart_resize` in transformers' Qwen2-VL image processor: both sides rounded to multiples of
+    the factor, then scaled so that the area lies between the frame's bounds. Raises `InputError` for an aspect ratio
+    above 200.
 
     >>> resized_size((640, 480), Frame())
     (644, 476)

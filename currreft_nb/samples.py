@@ -27,11 +27,11 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Sample:
     """One question with its structured answer.
 
-    `answer` by stage: binary a bool, choice a list of letters, open what the task answers with: detection a list of boxes
-    `(x1, y1, x2, y2)` in pixels of the stored image, half-open; classification a list of labels; math a string; general a
-    string or None. `claim` is the structured value that a binary sample asserts, `options` the structured values that a
-    choice sample offers. `image` is an absolute path in memory and relative to the file's folder on disk; `size` is (width,
-    height) in pixels. `parent` is the id of the open sample that a binary or choice sample was made from.
+    `answer` by stage: binary a bool, choice a list of letters, open what the task answers with: detection a list of
+    boxes `(x1, y1, x2, y2)` in pixels of the stored image, half-open; classification a list of labels; math a string;
+    general a string or None. `claim` is the structured value that a binary sample asserts, `options` the structured
+    values that a choice sample offers. `image` is an absolute path in memory and relative to the file's folder on disk;
+    `size` is (width, height) in pixels. `parent` is the id of the open sample that a posed sample was made from.
 
     Raises `InputError` when a field has a value that no task and stage allows.
 
