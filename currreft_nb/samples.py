@@ -67,7 +67,9 @@ class Sample:
             raise InputError(f"sample {self.id!r}: the question is empty")
         if self.image is not None and self.size is None:
             raise InputError(f"sample {self.id!r}: it has an image but no size; give [width, height] in pixels")
-        problem = answer_problem(self)
+        if self.size is not None and not (len(self.size) == 2 and all(type(v) is int and v > 0 for v in self.size)):
+            raise InputError(f"sample {self.id!r}: size is {self.size!r}, but must be (width, height) in whole pixels")
+        problem = answer_problem(self) or _offer_problem(self)
         if problem:
             raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
 
@@ -89,6 +91,15 @@ def answer_problem(sample: Sample) -> str | None:
             return f"a choice answer is a list of letters from {letters}, not {sample.answer!r}"
         return None
     return value_problem(sample.task, sample.answer)
+
+
+def _offer_problem(sample: Sample) -> str | None:
+    """Say which claim or option is not a structured value of the task, or None."""
+    for name, value in (("claim", sample.claim), *(("option", option) for option in sample.options)):
+        problem = None if name == "claim" and value is None else value_problem(sample.task, value)
+        if problem:
+            return f"{name} {value!r} is none of the task: {problem}"
+    return None
 
 
 def value_problem(task: str, value: Any) -> str | None:

@@ -9,11 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "currreft_nb"
 FLOORS = (
-    ("samples", "boxes", "answers"),
-    ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
+    ("samples", "boxes", "answers", "journal"),
+    ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "images", "curation"),
     ("models", "pocket", "memory", "generation", "training", "judges", "rejection", "evaluation"),
-    ("plots", "gallery"),
-    ("parameters", "runs", "experiment", "report", "cli"),
+    ("plots", "gallery", "tables"),
+    ("machine", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS, 1) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"}

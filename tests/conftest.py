@@ -1,0 +1,27 @@
+"""What several test files share: a copy of the project to run notebooks in, and the folder with real data."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """Return a folder with copies of notebooks/ and params/, whose outputs/ no other test writes to."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("notebooks", "params"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Return the folder with real data sets that CURRREFT_DATA names, or skip the test."""
+    folder = os.environ.get("CURRREFT_DATA")
+    if not folder:
+        pytest.skip("CURRREFT_DATA names no folder with real data sets")
+    return Path(folder).resolve()
