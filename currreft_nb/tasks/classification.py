@@ -1,0 +1,143 @@
+"""Classification: which categories are in the image; a set of labels.
+
+    {"id": "voc-000005", "task": "classification", "stage": "open", "split": "train", "source": "voc",
+     "image": "images/000005.jpg", "size": [500, 375], "question": "Which object categories are in the image?",
+     "claim": null, "options": [], "answer": ["chair"], "thinking": null, "parent": null, "extra": {}}
+
+Reward at the open stage: overlap over union of the two label sets (Jaccard), as in the paper, over normalised labels.
+"""
+
+import random
+import re
+from typing import Any
+
+from currreft_nb.answers import parse_labels
+
+QUESTION = "{question}"
+ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
+
+LABELS_VERSION = 1  # of the two tables below; raise it with every change, for scores depend on them
+NAMES = """
+person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench
+bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis
+snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork
+knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed
+dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock
+vase scissors teddy_bear hair_drier toothbrush
+"""  # COCO-80, which names VOC-20 too once the synonyms below are applied
+SYNONYMS = {
+    "aeroplane": "airplane",
+    "plane": "airplane",
+    "motorbike": "motorcycle",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+    "tv monitor": "tv",
+    "television": "tv",
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "bike": "bicycle",
+    "people": "person",
+    "human": "person",
+    "doughnut": "donut",
+    "cellphone": "cell phone",
+    "mobile phone": "cell phone",
+    "fridge": "refrigerator",
+    "hair dryer": "hair drier",
+    "hairdryer": "hair drier",
+    "ski": "skis",
+    "mice": "mouse",
+    "knives": "knife",
+}
+
+
+def _plural(name: str) -> str:
+    if name.endswith(("s", "ch", "sh", "x")):
+        return name + "es"
+    if name.endswith("y") and name[-2] not in "aeiou":
+        return name[:-1] + "ies"
+    return name + "s"
+
+
+_NAMES = [name.replace("_", " ") for name in NAMES.split()]
+_CANONICAL = {
+    _plural(name): name for name in [*_NAMES, *(n for n in SYNONYMS if n not in ("people", "mice", "knives"))]
+}
+_CANONICAL = {plural: SYNONYMS.get(name, name) for plural, name in _CANONICAL.items()} | SYNONYMS
+
+
+def normalise(label: str) -> str:
+    """Return the label in lower case, without quotes, article, underscores or plural, under the name that COCO uses.
+
+    >>> normalise("The traffic_lights."), normalise("Aeroplane"), normalise("red squares")
+    ('traffic light', 'airplane', 'red squares')
+    """
+    words = re.sub(r"[\s_-]+", " ", label.casefold()).strip(" .,:!?\"'`*“”‘’")
+    words = re.sub(r"^(?:a|an|the) ", "", words)
+    return _CANONICAL.get(words, words)
+
+
+def render(value: list[str]) -> str:
+    """Return labels as text.
+
+    >>> render(["cat", "dog"])
+    'cat, dog'
+    """
+    return ", ".join(value)
+
+
+def parse(text: str, sample: Any) -> list[str]:
+    """Return the labels of an answer; raises `Unreadable`."""
+    return parse_labels(text)
+
+
+def jaccard(a: list[str], b: list[str]) -> float:
+    """Return overlap over union of two label lists as sets of normalised labels, in [0, 1].
+
+    >>> jaccard(["dog", "Cats"], ["cat"])
+    0.5
+    """
+    left, right = {normalise(label) for label in a}, {normalise(label) for label in b}
+    return len(left & right) / len(left | right) if left | right else 1.0
+
+
+def accuracy(value: list[str], sample: Any, rules: Any) -> tuple[float, str]:
+    """Return the Jaccard overlap with the true labels, and "ok", "partial" or "wrong"."""
+    overlap = jaccard(value, sample.answer)
+    return overlap, "ok" if overlap == 1 else "partial" if overlap else "wrong"
+
+
+def same(a: list[str], b: list[str]) -> bool:
+    """Say whether two label lists name the same set."""
+    return jaccard(a, b) == 1
+
+
+def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str, int]] | None) -> list[list[str]]:
+    """Return wrong answers: the true labels with one of them swapped for a label that is absent from the image.
+
+    Absent labels come from `extra["candidates"]`, uniformly, or from the vocabulary, those that often stand together
+    with the true labels first; other objects known to be in the image (`extra["others"]`) are never called absent.
+    """
+    known = [*sample.answer, *(other["label"] for other in sample.extra.get("others", ()))]
+    present = {normalise(label) for label in known}
+    candidates = sample.extra.get("candidates") or sorted(vocabulary or ())
+    absent = {normalise(label): label for label in candidates if normalise(label) not in present}
+    if sample.extra.get("candidates"):
+        labels = rng.sample(list(absent.values()), len(absent))
+    else:
+        labels = _draw_by_weight(list(absent.values()), sample.answer, rng, vocabulary)
+    return [_swapped(sample.answer, label, rng) for label in labels]
+
+
+def _draw_by_weight(labels: list[str], together: list[str], rng: random.Random, vocabulary: dict) -> list[str]:
+    """Order the labels by a draw without replacement, weighted by how often they stand with `together`."""
+
+    def key(label: str) -> float:
+        weight = 0.1 + sum(vocabulary.get(other, {}).get(label, 0) for other in together)
+        return rng.random() ** (1 / weight)  # Efraimidis and Spirakis 2006: the largest keys are such a draw
+
+    return sorted(labels, key=key, reverse=True)
+
+
+def _swapped(labels: list[str], absent: str, rng: random.Random) -> list[str]:
+    position = rng.randrange(len(labels))
+    return [*labels[:position], absent, *labels[position + 1 :]]

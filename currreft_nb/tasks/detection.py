@@ -1,0 +1,150 @@
+"""Detection: where is the thing that a phrase describes; a list of boxes, nearly always one.
+
+    {"id": "refcoco-1a2b", "task": "detection", "stage": "open", "split": "train", "source": "refcoco",
+     "image": "images/1a2b.jpg", "size": [640, 480], "question": "the man in the red shirt", "claim": null, "options":
+     [], "answer": [[12.0, 40.5, 210.0, 470.0]], "thinking": null, "parent": null, "extra": {"others": [{"label":
+     "person", "question": "the woman at the left", "box": [300.0, 20.0, 420.0, 460.0]}]}}
+
+Reward at the open stage: 1 if the overlap (IoU) with the true box is above 0.5, as in the paper, or the overlap itself.
+"""
+
+import random
+from typing import Any
+
+from currreft_nb.answers import Unreadable, parse_boxes
+from currreft_nb.boxes import Box, clip, iou
+
+QUESTION = "Find the region of the image that this phrase describes: {question}"
+ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'
+
+MAX_BOXES = 100
+FALSE_IOU = 0.4  # a box that overlaps the true one this much is no honest distractor
+ALIKE_IOU = 0.7  # nor are two distractors that overlap this much
+JITTER_IOU = (0.05, 0.35)
+ATTEMPTS = 200
+
+
+def render(value: list) -> str:
+    """Return boxes as text.
+
+    >>> render([[1, 2, 3, 4]])
+    '[1, 2, 3, 4]'
+    """
+    return "; ".join(f"[{', '.join(str(v) for v in box)}]" for box in value)
+
+
+def parse(text: str, sample: Any) -> list[tuple]:
+    """Return the boxes of an answer, in the coordinates of the text; raises `Unreadable`.
+
+    A question about one box is answered by one box: a second one is not a second guess, it makes the answer unreadable.
+    """
+    boxes = parse_boxes(text)
+    if len(sample.answer) == 1 and len(boxes) > 1:
+        raise Unreadable("two_boxes")
+    if len(boxes) > MAX_BOXES:
+        raise Unreadable("too_complex")
+    return boxes
+
+
+def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:
+    """Return the reward in [0, 1] of boxes in stored pixels, and "ok", "iou_too_low" or "no_overlap".
+
+    `rules.detection`: "hard" pays 1 above the threshold, "soft" the IoU, "soft_above_threshold" the IoU above it and
+    else 0. Several boxes are matched one to one for the highest total, which is divided by the larger number of
+    boxes.
+    """
+    best = best_match(value, sample.answer)
+    if rules.detection == "soft":
+        reward = best
+    else:
+        hard = rules.detection == "hard"
+        reward = best_match(value, sample.answer, lambda v: (1.0 if hard else v) if v > rules.threshold else 0.0)
+    return reward, "ok" if best > rules.threshold else "iou_too_low" if best else "no_overlap"
+
+
+def best_match(boxes: list[Box], truth: list[Box], worth: Any = float) -> float:
+    """Return the highest total of `worth(iou)` over one-to-one pairs, divided by the larger number of boxes.
+
+    >>> best_match([(0, 0, 2, 2), (4, 4, 6, 6)], [(4, 4, 6, 6)])
+    0.5
+    """
+    if len(boxes) == len(truth) == 1:
+        return worth(iou(boxes[0], truth[0]))
+    from scipy.optimize import linear_sum_assignment  # slow to import, and questions about several boxes are rare
+
+    matrix = [[worth(iou(box, true)) for true in truth] for box in boxes]
+    rows, columns = linear_sum_assignment(matrix, maximize=True)
+    return sum(matrix[row][column] for row, column in zip(rows, columns)) / max(len(boxes), len(truth))
+
+
+def same(a: list, b: list) -> bool:
+    """Say whether two answers are equal under the paper's rule: as many boxes, matched with an IoU above 0.5 each."""
+    return len(a) == len(b) and best_match(a, b, lambda v: float(v > 0.5)) == 1
+
+
+def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[list]:
+    """Return wrong answers of one box each, none with an IoU of 0.4 to the true one or of 0.7 to another.
+
+    First the other objects of the image, those with the label of the true one before the rest; then boxes jittered
+    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: jittering the truth
+    alone would make it the one box that the others gather around, and tell it without a look at the image. None for
+    several true boxes.
+    """
+    if len(sample.answer) != 1:
+        return []
+    truth, chosen = sample.answer[0], []
+    for box in _known_boxes(sample, rng):
+        _add(chosen, box, truth)
+    if sample.extra.get("candidates"):
+        return [[box] for box in chosen]
+    for _ in range(2):
+        _add(chosen, _jittered(truth, sample.size, rng), truth)
+        _add(chosen, _random_box(truth, sample.size, rng), truth)
+        if chosen:
+            _add(chosen, _jittered(rng.choice(chosen), sample.size, rng), truth)
+    return [[box] for box in chosen]
+
+
+def _known_boxes(sample: Any, rng: random.Random) -> list[Box]:
+    candidates = sample.extra.get("candidates")
+    if candidates:
+        return rng.sample(candidates, len(candidates))
+    others = sample.extra.get("others", ())
+    label = sample.extra.get("label")
+    shuffled = rng.sample(list(others), len(others))
+    return [other["box"] for other in sorted(shuffled, key=lambda other: other["label"] != label)]
+
+
+def _add(chosen: list, box: Box | None, truth: Box) -> None:
+    """Append the box if it is clearly not the true one and clearly not one of the chosen."""
+    if box and iou(box, truth) < FALSE_IOU and all(iou(box, other) < ALIKE_IOU for other in chosen):
+        chosen.append(list(box))
+
+
+def _jittered(box: Box, size: tuple[int, int], rng: random.Random) -> Box | None:
+    """Return the box moved and resized within the image to an IoU in `JITTER_IOU` with itself, or None."""
+    for _ in range(ATTEMPTS):
+        width, height = ((box[i + 2] - box[i]) * rng.uniform(0.5, 1.5) for i in (0, 1))
+        x, y = (box[i] + (box[i + 2] - box[i]) * rng.uniform(-1, 1) for i in (0, 1))
+        moved = _inside(x, y, width, height, size)
+        if moved and JITTER_IOU[0] <= iou(moved, box) <= JITTER_IOU[1]:
+            return moved
+    return None
+
+
+def _random_box(like: Box, size: tuple[int, int], rng: random.Random) -> Box | None:
+    """Return a box of about the same size anywhere in the image, with an IoU below 0.4 to it, or None."""
+    for _ in range(ATTEMPTS):
+        width, height = (min((like[i + 2] - like[i]) * rng.uniform(0.7, 1.4), size[i]) for i in (0, 1))
+        placed = _inside(rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height), width, height, size)
+        if placed and iou(placed, like) < FALSE_IOU:
+            return placed
+    return None
+
+
+def _inside(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Box | None:
+    """Return the part of the box inside the image, in tenths of a pixel; None if less than half of it lies there."""
+    x1, y1, x2, y2 = (round(v, 1) for v in clip((x, y, x + width, y + height), size))
+    if x2 <= x1 or y2 <= y1 or (x2 - x1) * (y2 - y1) < 0.5 * width * height:
+        return None
+    return (x1, y1, x2, y2)

@@ -1,0 +1,252 @@
+"""Decide whether two mathematical answers are equal: as words, lists, units, exact numbers, at last by math-verify.
+
+    140° = 140 degrees = 140     8cm = 8     1/2 = 0.5 = 50%     2√3 = √12     {1, 2} = 2, 1     [0, 1) is not (0, 1)
+
+Plain numbers are compared as exact fractions, in microseconds. Only what is left goes to the symbolic verifier, and
+only if it is a formula from end to end: sentences, several guesses and true statements such as `5 = 5` are refused
+before.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from currreft_nb.answers import Unreadable
+from currreft_nb.tasks.notation import clean, split_list, split_name
+from currreft_nb.tasks.verifier import verify
+
+TOLERANCE = Fraction(1, 10**6)  # relative, where a decimal or a rounded fraction is involved
+MAX_ITEMS = 12
+
+_UNIT_WORDS = """
+mm: millimeter millimeters millimetre millimetres 毫米
+cm: centimeter centimeters centimetre centimetres 厘米
+dm: decimeter decimeters decimetre decimetres 分米
+m: meter meters metre metres 米
+km: kilometer kilometers kilometre kilometres 千米 公里
+nmi: 海里
+in: inch inches
+ft: foot feet
+yd: yard yards
+mi: mile miles
+s: sec secs second seconds 秒
+min: mins minute minutes 分钟
+h: hr hrs hour hours 小时
+day: days 天
+g: gram grams 克
+kg: kilogram kilograms 千克
+mg: milligram milligrams
+l: L liter liters litre litres 升
+ml: mL milliliter milliliters millilitre millilitres 毫升
+km/h: kmh kph km/hr
+m/s: 米/秒
+mph: mi/h
+degree: deg degs degrees 度
+%: percent pct
+$: dollar dollars USD
+¥: yuan 元
+€: euro euros
+£: pound pounds
+cent: cents
+unit: units
+"""
+_UNITS = {}
+for _line in _UNIT_WORDS.strip().splitlines():
+    _unit, _words = _line.split(": ")
+    _UNITS |= dict.fromkeys([_unit, *_words.split()], _unit)
+_WORDS = "|".join(re.escape(word) for word in sorted(_UNITS, key=len, reverse=True))
+_UNIT = re.compile(rf"(?<![A-Za-z\\])(square |sq\.? |cubic |平方|立方)?({_WORDS})(?: ?\^ ?\{{?([23])\}}?)? ?$")
+_NOUN = re.compile(r"(?<=[\d ]) ?([a-z]{3,20})$")
+_CURRENCY = re.compile(r"([$€£¥]) ?(?=[-\d.])")
+_DEGREE = "^{\\circ}"
+
+_N = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_NUMBER = re.compile(
+    rf"(?P<sign>[-+]?) ?(?:(?P<plain>{_N})|(?P<top>{_N}) ?[/:] ?(?P<bottom>{_N})"
+    rf"|\\frac ?\{{ ?(?P<over>-?{_N}) ?\}} ?\{{ ?(?P<under>-?{_N}) ?\}}"
+    r"|(?P<whole>\d+) (?P<a>\d+) ?/ ?(?P<b>\d+)|(?P<wholes>\d+) ?\\frac ?\{ ?(?P<c>\d+) ?\} ?\{ ?(?P<d>\d+) ?\}"
+    rf"|(?P<digits>{_N}) ?(?:[eE]|\\(?:times|cdot) ?10 ?\^) ?\{{? ?(?P<power>[-+]?\d{{1,3}}) ?\}}?)"
+)
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+_TOKENS = re.compile(
+    r"\\(?:begin|end)\{[pb]?matrix\}|\\[a-zA-Z]+|\\[{}\\|]|\d+(?:\.\d*)?|\.\d+|[a-zA-Z]+|[-+*/^_(){}\[\]|=<>,:;!&' ]"
+)
+_COMMAND_NAMES = """
+frac sqrt pi cdot times div pm mp infty sin cos tan cot sec csc arcsin arccos arctan log ln lg exp le ge ne cup cap
+in setminus emptyset varnothing mathbb binom circ angle triangle alpha beta gamma delta epsilon varepsilon zeta eta
+theta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi
+Omega
+"""
+_COMMANDS = frozenset(_COMMAND_NAMES.split())
+_SENTENCE_WORDS = frozenset(("and", "or", "not", "no", "yes", "is", "the", "are", "of", "to", "if", "all", "any"))
+_RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
+
+
+@lru_cache(maxsize=100_000)
+def compare(gold: str, answer: str) -> str:
+    """Return "ok" if the answer equals the gold, else why not: "wrong", "wrong_unit", "not_an_expression" or a
+    verifier's code.
+
+    Raises `Unreadable` for an answer that is too complex; a gold that is so can still be met word for word.
+
+    >>> compare("140°", "140 degrees"), compare("42", "17"), compare("5 cm", "5 m"), compare("42", "17 or 42")
+    ('ok', 'wrong', 'wrong_unit', 'wrong')
+    """
+    answer = clean(answer)
+    try:
+        gold = clean(gold)
+    except Unreadable:
+        return "ok" if _squash(gold) == _squash(answer) else "wrong"
+    return _compare(gold, answer)
+
+
+def same_text(a: str, b: str) -> bool:
+    """Say whether two answers are written alike, up to notation, blanks and the case of words."""
+    try:
+        return _squash(clean(a)) == _squash(clean(b))
+    except Unreadable:
+        return _squash(a) == _squash(b)
+
+
+def _compare(gold: str, answer: str) -> str:
+    if _squash(gold) == _squash(answer):
+        return "ok"
+    gold_name, gold = split_name(gold)
+    answer_name, answer = split_name(answer)
+    if gold_name and answer_name and _bare_name(gold_name) != _bare_name(answer_name):
+        return "wrong"
+    gold_list, answer_list = split_list(gold), split_list(answer)
+    if gold_list or answer_list:
+        return _compare_lists(gold_list, answer_list) if gold_list and answer_list else "wrong"
+    gold, gold_unit = split_unit(gold)
+    answer, answer_unit = split_unit(answer)
+    if gold_unit and answer_unit and gold_unit != answer_unit:
+        return "wrong_unit"
+    return _compare_values(gold, answer, percent=(gold_unit == "%") != (answer_unit == "%"))
+
+
+def _compare_values(gold: str, answer: str, percent: bool) -> str:
+    """Compare two single values; `percent` if exactly one of them is in percent, which may be meant either way."""
+    if _squash(gold) == _squash(answer):
+        return "ok"
+    left, right = number(gold), number(answer)
+    if left is not None and right is not None:
+        exact = "." not in gold and "." not in answer
+        scales = (1, 100, Fraction(1, 100)) if percent else (1,)
+        return "ok" if any(_close(left, right * scale, exact) for scale in scales) else "wrong"
+    if not is_expression(gold):
+        return "wrong"  # gold is words, which the answer does not repeat
+    if not is_expression(answer):
+        return "not_an_expression"
+    if len(gold) == len(answer) == 1 or bool(_RELATION.search(gold)) != bool(_RELATION.search(answer)):
+        return "wrong"
+    return verify(gold, answer)
+
+
+def _compare_lists(gold: tuple, answer: tuple) -> str:
+    """Compare bracketed or bare lists: sets and bare lists in any order, tuples and intervals in theirs."""
+    kinds = {gold[0] + gold[1], answer[0] + answer[1]}
+    if len(kinds - {""}) > 1 or len(gold[2]) != len(answer[2]):
+        return "wrong"
+    if len(gold[2]) > MAX_ITEMS:
+        return "too_complex"
+    left = list(answer[2])
+    for item in gold[2]:
+        places = range(len(left)) if kinds <= {"", "{}"} else range(1)
+        verdicts = {}
+        for place in places:
+            verdicts[place] = _compare(item, left[place])
+            if verdicts[place] in ("ok", "verifier_timeout"):
+                break
+        if "verifier_timeout" in verdicts.values():
+            return "verifier_timeout"
+        if "ok" not in verdicts.values():
+            return "wrong"
+        del left[place]
+    return "ok"
+
+
+def _close(left: Fraction, right: Fraction, exact: bool) -> bool:
+    return left == right if exact else abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
+
+
+def number(text: str) -> Fraction | None:
+    """Return the value of a plain number: integer, decimal, fraction, mixed number, ratio or power of ten; else None.
+
+    >>> number("3 1/2"), number("\\\\frac{-3}{4}"), number("1,234.5"), number("√2")
+    (Fraction(7, 2), Fraction(-3, 4), Fraction(2469, 2), None)
+    """
+    match = _NUMBER.fullmatch(_THOUSANDS.sub(lambda found: found[0].replace(",", ""), text))
+    if not match:
+        return None
+    part = match.groupdict()
+    if part["plain"]:
+        value = Fraction(part["plain"])
+    elif part["digits"]:
+        value = Fraction(part["digits"]) * Fraction(10) ** int(part["power"])
+    else:
+        whole = Fraction(part["whole"] or part["wholes"] or 0)
+        top, bottom = next((part[x], part[y]) for x, y in ("cd", "ab", ("over", "under"), ("top", "bottom")) if part[x])
+        if not Fraction(bottom):
+            return None
+        value = whole + Fraction(top) / Fraction(bottom)
+    return -value if part["sign"] == "-" else value
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """Return the value without its unit, and the unit under one name, or "".
+
+    A single letter right behind a value (`5m`) is a unit only if the value has no other letter; a noun only behind a
+    number.
+
+    >>> split_unit("8cm^{2}"), split_unit("140^{\\\\circ}"), split_unit("3 dogs"), split_unit("2x+3m")
+    (('8', 'cm2'), ('140', 'degree'), ('3', 'dog'), ('2x+3m', ''))
+    """
+    if currency := _CURRENCY.match(text):
+        return split_unit(text[currency.end() :])[0], currency[1]
+    if text.endswith(_DEGREE):
+        return text[: -len(_DEGREE)].rstrip(), "degree"
+    if match := _UNIT.search(text):
+        body = text[: match.start()].rstrip()
+        attached = (
+            len(match[2]) == 1 and match[2].isascii() and match[2].isalpha() and not text[: match.start()].endswith(" ")
+        )
+        lonely = not re.search(r"(?<![\\A-Za-z])[A-Za-z]", body)
+        if body and (body[-1].isdigit() or body[-1] in ")}" or body.endswith("\\pi")) and (lonely or not attached):
+            power = {"s": "2", "平": "2", "c": "3", "立": "3"}.get((match[1] or " ")[0], match[3] or "")
+            unit = _UNITS[match[2]]
+            return body, "" if unit == "unit" else unit + power
+    if (match := _NOUN.search(text)) and number(body := text[: match.start()].rstrip()) is not None:
+        return body, match[1].removesuffix("s")
+    return text, ""
+
+
+def is_expression(text: str) -> bool:
+    """Say whether the text is a formula from end to end: numbers, short variables, operators and known commands.
+
+    Words are no products of letters: `IV` is not `VI`, and a word of letters alone is compared as a word.
+
+    >>> [is_expression(text) for text in ("\\\\frac{1}{2}x^2", "2ab + c", "17 is it", "IV", "\\\\write18")]
+    [True, True, False, False, False]
+    """
+    position, formula = 0, re.search(r"[\d+*/^=<>\\-]", text)
+    for match in _TOKENS.finditer(text):
+        if match.start() != position:
+            return False
+        token, position = match[0], match.end()
+        if token[0] == "\\" and token[1:].isalpha() and token[1:] not in _COMMANDS:
+            return False
+        word = token[0].isalpha() and len(token) > 1
+        if word and (len(token) > 3 or not token.islower() or token in _SENTENCE_WORDS or not formula):
+            return False
+    return position == len(text) and bool(text)
+
+
+def _bare_name(name: str) -> str:
+    return re.sub(r"\\(?:angle|triangle)|[{}]", "", name)
+
+
+def _squash(text: str) -> str:
+    """Return the text without blanks, and without case where it is words rather than variables."""
+    squashed = "".join(text.split())
+    return squashed.casefold() if "\\" not in squashed and re.search(r"[A-Za-z]{2}", squashed) else squashed

@@ -1,0 +1,161 @@
+"""Mathematics: a number, a formula, or the letter of one of the question's own options.
+
+    {"id": "geoqa-3", "task": "math", "stage": "open", "split": "train", "source": "geoqa", "image": "images/3.png",
+     "size": [320, 240], "question": "AB is tangent to circle O at B, angle A = 36.0, then angle C is ()", "claim":
+     null, "options": [], "answer": "27°", "thinking": null, "parent": null, "extra": {}}
+
+Reward at the open stage: 1 if the answer equals the gold in value. Where `options` are filled, the answer is a
+letter, and the letter or the option's text is accepted.
+"""
+
+import math
+import random
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from currreft_nb.answers import Unreadable, parse_letters
+from currreft_nb.samples import LETTERS
+from currreft_nb.tasks.equality import compare, is_expression, same_text
+from currreft_nb.tasks.notation import clean
+
+QUESTION = "{question}"
+ANSWER = "Then give only the final result inside <answer></answer>."
+
+MAX_VARIANTS = 4
+
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Z])\)?\s*[.:)]\s*(\S.*)", re.DOTALL)
+_LITERAL = re.compile(r"(?<![\d.^])\d+(?:\.\d+)?(?![\d.])")
+_FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}|(?<![\d.])(\d+)/(\d+)(?![\d.])")
+
+
+def render(value: str) -> str:
+    """Return a result as text, which it is already."""
+    return value
+
+
+def parse(text: str, sample: Any) -> str:
+    """Return the answer's text without blanks at its ends; raises `Unreadable` where it is too complex to compare."""
+    text = text.strip()
+    if not clean(text):
+        raise Unreadable("empty_answer")
+    return text
+
+
+def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
+    """Return 1 or 0, and "ok" or why not: the codes of `equality.compare` and, with options, of `read_option`."""
+    if not sample.options:
+        verdict = compare(sample.answer, value)
+        return float(verdict == "ok"), verdict
+    gold, _ = read_option(sample.answer, sample.options)
+    letter, problem = read_option(value, sample.options)
+    if gold is None:  # the gold is a value that none of the options shows
+        verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
+        return float(verdict == "ok"), verdict
+    return float(letter == gold), problem or ("ok" if letter == gold else "wrong")
+
+
+def read_option(text: str, options: list[str]) -> tuple[str | None, str]:
+    """Return the letter that the text chooses, by letter, by the option's text or by both, or None with a reason.
+
+    >>> [read_option(text, ["3", "4"]) for text in ("B", "4.0", "(A) 3", "A B")]
+    [('B', ''), ('B', ''), ('A', ''), (None, 'several_letters')]
+    """
+    try:
+        letters = parse_letters(text, len(options))
+        return (letters[0], "") if len(letters) == 1 else (None, "several_letters")
+    except Unreadable as problem:
+        reason = problem.reason
+    both = _LETTER_AND_TEXT.fullmatch(text.strip())
+    if both and both[1] in LETTERS[: len(options)]:
+        fits = same(options[LETTERS.index(both[1])], both[2])
+        return (both[1], "") if fits else (None, "letter_and_text_differ")
+    for alike in (same_text, same):  # 5-4-3-2-1 and 1-2-3-4-5 have one value, but are two options
+        found = [letter for letter, option in zip(LETTERS, options) if alike(option, text)]
+        if len(found) == 1:
+            return found[0], ""
+    return None, reason if reason != "not_letters" else "not_an_option"
+
+
+def same(a: str, b: str) -> bool:
+    """Say whether two results are equal; one that is too complex equals only itself."""
+    try:
+        return compare(a, b) == "ok"
+    except Unreadable:
+        return a.strip() == b.strip()
+
+
+def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[str]:
+    """Return wrong results of the same kind and unit, best first, each refused by the verifier, no two of them equal.
+
+    From `extra["candidates"]` uniformly, or the other options, or steps and doublings of the gold's numbers. These
+    are drawn as members of one sequence in which the gold's place is random: were the gold always in the middle, the
+    options would tell it.
+    """
+    if sample.extra.get("candidates"):
+        wrong = rng.sample(sample.extra["candidates"], len(sample.extra["candidates"]))
+        gold = _gold_value(sample)
+    elif sample.options:
+        gold = _gold_value(sample)
+        wrong = rng.sample(sample.options, len(sample.options))
+    else:
+        gold = sample.answer
+        wrong = _variants(gold, rng)
+    chosen: list[str] = []
+    for value in wrong:
+        if not any(same(known, value) for known in (gold, *chosen)):
+            chosen.append(value)
+        if len(chosen) == MAX_VARIANTS and not sample.options and not sample.extra.get("candidates"):
+            break  # each further one costs more comparisons than the last
+    return chosen
+
+
+def _gold_value(sample: Any) -> str:
+    letter, _ = read_option(sample.answer, sample.options) if sample.options else (None, "")
+    return sample.options[LETTERS.index(letter)] if letter else sample.answer
+
+
+def _variants(gold: str, rng: random.Random) -> Iterator[str]:
+    """Yield the gold with one of its numbers replaced; for a formula without a number, multiples of it."""
+    try:
+        expression = is_expression(clean(gold)) or re.search(r"\d", gold)
+    except Unreadable:
+        return
+    if not expression:
+        return
+    reduced = _is_reduced(gold)
+    for literal in _LITERAL.finditer(gold):
+        for value in _sequence(literal[0], rng):
+            text = gold[: literal.start()] + value + gold[literal.end() :]
+            if not reduced or _is_reduced(text):
+                yield text
+    if not _LITERAL.search(gold):
+        yield from (f"{factor}{gold}" for factor in rng.sample((2, 3, 4, 5), 4))
+
+
+def _sequence(literal: str, rng: random.Random) -> Iterator[str]:
+    """Yield positive numbers of an arithmetic or doubling sequence in which the literal has a random place."""
+    value = Decimal(literal)
+    unit = Decimal(1).scaleb(value.as_tuple().exponent)
+    sizes = [size for size in (10, 5, 1) if value % (size * unit) == 0 and value > 3 * size * unit] or [1]
+    steps = [sizes[0] * factor * unit for factor in (1, 2, 3) if value > 3 * sizes[0] * factor * unit] or [unit]
+    step = rng.choice(steps)
+    if value and value % (8 * unit) == 0 and rng.random() < 0.5:
+        sequences = [[value * Decimal(2) ** (index - place) for index in range(4)] for place in range(4)]
+    else:
+        sequences = [[value + step * (index - place) for index in range(4)] for place in range(4)]
+    allowed = [sequence for sequence in sequences if min(sequence) > 0] or sequences
+    further = [value + step * offset for offset in (4, 5, 6, 7)]
+    for number in (*rng.sample(rng.choice(allowed), 4), *further):
+        if number > 0 and number != value:
+            yield str(number.quantize(unit))
+
+
+def _is_reduced(text: str) -> bool:
+    """Say whether every plain fraction in the text is in lowest terms and none is a whole number."""
+    for match in _FRACTION.finditer(text):
+        top, bottom = (int(digits) for digits in match.groups() if digits)
+        if bottom < 2 or math.gcd(top, bottom) > 1:
+            return False
+    return True

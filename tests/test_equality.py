@@ -1,0 +1,245 @@
+"""Equality of mathematical answers: tables with a reason each, and agreement with math-verify."""
+
+import json
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from currreft_nb.answers import Unreadable
+from currreft_nb.tasks import verifier
+from currreft_nb.tasks.equality import compare, number
+
+EQUAL = [
+    ("42", "42", "as it is"),
+    ("42", " 42. ", "blanks and a period"),
+    ("42", "42.0", "a decimal of the same value"),
+    ("42", "042", "a leading zero"),
+    ("42", "+42", "a sign"),
+    ("42", "$42$", "dollars"),
+    ("42", "$$42$$", "two dollars"),
+    ("42", "\\(42\\)", "LaTeX brackets"),
+    ("42", "\\[42\\]", "display brackets"),
+    ("42", "\\boxed{42}", "a box"),
+    ("42", "$\\boxed{42}$.", "a box in dollars with a period"),
+    ("42", "**42**", "bold"),
+    ("42", "\\text{42}", "text"),
+    ("42", "４２", "full-width digits"),
+    ("-3", "−3", "a typographic minus"),
+    ("1234", "1,234", "thousands"),
+    ("1234567.5", "1,234,567.5", "thousands and a decimal"),
+    ("1234", "1{,}234", "thousands in LaTeX"),
+    ("1/2", "0.5", "fraction and decimal"),
+    ("1/2", "\\frac{1}{2}", "fraction in LaTeX"),
+    ("1/2", "\\dfrac12", "without braces"),
+    ("1/2", "½", "one character"),
+    ("-1/2", "-\\frac{1}{2}", "a negative fraction"),
+    ("-1/2", "\\frac{-1}{2}", "the sign within"),
+    ("2/4", "1/2", "not in lowest terms"),
+    ("7/2", "3 1/2", "a mixed number"),
+    ("7/2", "3\\frac{1}{2}", "a mixed number in LaTeX"),
+    ("1/3", "0.333333", "six digits of a third"),
+    ("0.333333", "1/3", "the other way round"),
+    ("50%", "0.5", "percent by value"),
+    ("50%", "50", "percent left out"),
+    ("0.5", "50\\%", "percent by value"),
+    ("50", "50 percent", "percent said twice"),
+    ("2:1", "4:2", "ratios"),
+    ("1200", "1.2e3", "a power of ten"),
+    ("1200", "1.2\\times 10^{3}", "a power of ten in LaTeX"),
+    ("140°", "140", "degrees left out"),
+    ("140", "140°", "degrees added"),
+    ("140°", "140^\\circ", "degrees in LaTeX"),
+    ("140°", "140 degrees", "degrees in words"),
+    ("8cm", "8 cm", "a blank"),
+    ("8cm", "8", "the unit left out"),
+    ("8cm", "8\\text{ cm}", "a unit as text"),
+    ("8cm", "8\\,\\mathrm{cm}", "a unit in roman"),
+    ("8cm", "8 centimeters", "a unit in words"),
+    ("9米", "9 m", "a Chinese unit"),
+    ("1/2 cm²", "0.5 cm^2", "a square unit"),
+    ("5cm^2^", "5 cm²", "as GeoQA writes it"),
+    ("36 cm^2", "36 square centimeters", "a square unit in words"),
+    ("16π平方米", "16\\pi m^2", "a Chinese square unit"),
+    ("5m", "5 m", "a single letter behind a number"),
+    ("3 dogs", "3", "a noun left out"),
+    ("3", "3 dogs", "a noun added"),
+    ("5 units", "5", "units of nothing"),
+    ("\\$5", "5 dollars", "money"),
+    ("$5", "5", "one dollar is money, not mathematics"),
+    ("5", "€5", "another money"),
+    ("√12", "2√3", "roots"),
+    ("\\sqrt{12}", "2*sqrt(3)", "roots as code"),
+    ("\\sqrt{12}", "sqrt12", "a root without brackets"),
+    ("2√{15}米", "2\\sqrt{15} m", "a root with a unit"),
+    ("\\frac{√{2}}{2}", "1/√2", "a rationalised root"),
+    ("(√{3}+1)小时", "1+\\sqrt3 hours", "a sum with a unit"),
+    ("\\sqrt{x+1}", "sqrt(x+1)", "a root of a sum"),
+    ("2π", "2\\pi", "pi"),
+    ("2π", "6.283185", "pi to six digits"),
+    ("2π", "2pi", "pi in letters"),
+    ("\\frac{1}{6}π", "π/6", "pi over six"),
+    ("x=5", "5", "the name left out"),
+    ("5", "x = 5", "a name added"),
+    ("∠A = 40°", "40", "the name of an angle"),
+    ("∠A = 40°", "A = 40°", "an angle by its corner"),
+    ("AB = 5", "5 cm", "the name of a side"),
+    ("x^2+2x+1", "(x+1)^2", "a formula"),
+    ("x^2", "x**2", "a power as code"),
+    ("x²", "x^{2}", "a raised figure"),
+    ("y=bx+c", "y = c+bx", "an equation"),
+    ("a>0", "0<a", "an inequality turned round"),
+    ("a≥0", "a \\geq 0", "its symbol"),
+    ("\\sin x", "sin(x)", "a function"),
+    ("\\cos(2β)", "1-2\\sin^2 \\beta", "an identity"),
+    ("1, 2", "2, 1", "solutions in any order"),
+    ("1 or 2", "2, 1", "solutions with a word"),
+    ("x=1 or x=2", "x=2, x=1", "solutions with names"),
+    ("±2", "2, -2", "both signs"),
+    ("\\{1, 2\\}", "2, 1", "a set"),
+    ("(3,-4)", "(3, -4)", "a point"),
+    ("(3,-4)", "(6/2, -4.0)", "a point by value"),
+    ("(3,-4)", "3, -4", "a point without brackets"),
+    ("[0,1)", "[0, 1.0)", "an interval"),
+    ("(-∞,0)∪(1,∞)", "(1,\\infty)\\cup(-\\infty,0)", "a union"),
+    ("yellow", "Yellow.", "a word"),
+    ("L and M", "$L$ and $M$", "names"),
+    ("B", "(B)", "a letter in brackets"),
+    ("2^{10}", "1024", "a power"),
+    ("5!", "120", "a factorial"),
+]
+DIFFERENT = [
+    ("42", "17", "wrong", "another number: 1.0 in the released code"),
+    ("4", "14", "wrong", "contains the truth: 1.0 in the released code"),
+    ("14", "4", "wrong", "is contained in the truth"),
+    ("B", "A B C D", "wrong", "all letters: 1.0 in the released code"),
+    ("B", "b", "wrong", "a variable and its capital are two things"),
+    ("42", "banana", "not_an_expression", "a word"),
+    ("42", "The answer is 42", "not_an_expression", "a sentence"),
+    ("42", "17 or 42", "wrong", "two guesses"),
+    ("42", "17, 42", "wrong", "two guesses"),
+    ("42", "42, 42", "wrong", "the same guess twice"),
+    ("3", "1,2,3,4,5,6,7,8,9,10", "wrong", "counting aloud"),
+    ("5", "5 = 5", "wrong", "a true statement is no answer"),
+    ("4", "2 = 4", "wrong", "nor is a false one"),
+    ("x=5", "y=5", "wrong", "another name"),
+    ("1/3", "0.33", "wrong", "rounded too far"),
+    ("√12", "3.46", "wrong", "rounded too far"),
+    ("1000001", "1000000", "wrong", "whole numbers are exact"),
+    ("0.0000001", "0.0000002", "wrong", "small numbers are compared by ratio"),
+    ("8cm", "8 m", "wrong_unit", "another unit"),
+    ("36 cm^2", "36 cm", "wrong_unit", "length and area"),
+    ("180°", "π", "wrong", "degrees and radians"),
+    ("3 dogs", "3 cats", "wrong_unit", "another thing"),
+    ("$5", "€5", "wrong_unit", "another money"),
+    ("(1,2)", "(2,1)", "wrong", "a point has an order"),
+    ("[0,1)", "(0,1)", "wrong", "open is not closed"),
+    ("(0,1)", "\\{0,1\\}", "wrong", "an interval is no set"),
+    ("1,2", "1,2,3", "wrong", "one too many"),
+    ("12", "1, 2", "wrong", "a list is no number"),
+    ("IV", "VI", "wrong", "words are no products of letters"),
+    ("ABC", "CBA", "wrong", "nor are names"),
+    ("x", "y", "wrong", "another variable"),
+    ("x+1", "x+2", "wrong", "another formula"),
+    ("a>0", "a<0", "wrong", "another inequality"),
+    ("x+1", "x+1=0", "wrong", "a formula is no equation"),
+    ("1/0", "2/0", "wrong", "nothing is divided by zero"),
+    ("42", "\\input{secret}", "not_an_expression", "commands that are no mathematics"),
+    ("42", "__import__('os')", "not_an_expression", "code"),
+    ("2", "\\sum_{n=1}^{9} n", "not_an_expression", "work left to do"),
+    ("not enough data", "enough data", "wrong", "words are compared as words"),
+]
+TOO_COMPLEX = [
+    ("10^{10^{10}}", "a tower"),
+    ("9^9^9", "a tower without braces"),
+    ("2**3**4", "a tower as code"),
+    ("10^{10000}", "a large exponent"),
+    ("10^(99999)", "a large exponent in round brackets"),
+    ("1" * 41, "many digits"),
+    ("(" * 11 + "1" + ")" * 11, "deep nesting"),
+    ("1+" * 300 + "1", "long"),
+    ("9999!", "a large factorial"),
+    ("9!!", "a factorial of a factorial"),
+    ("+".join(["x^2"] * 11), "many powers"),
+    ("\\frac{1}{" * 6 + "\\sqrt{" * 6 + "2" + "}" * 12, "a deep fraction"),
+]
+FINE = [
+    ("e^{x^2}", "a power in a power of a letter"),
+    ("x^{999}", "an exponent within the limit"),
+    ("9" * 40, "digits"),
+]
+REASONS = ("ok", "wrong", "wrong_unit", "not_an_expression", "not_parsed", "verifier_timeout")
+
+
+@pytest.mark.parametrize(("gold", "answer", "why"), EQUAL)
+def test_equal(gold, answer, why):
+    assert compare(gold, answer) == "ok", why
+
+
+@pytest.mark.parametrize(("gold", "answer", "reason", "why"), DIFFERENT)
+def test_different(gold, answer, reason, why):
+    assert compare(gold, answer) == reason, why
+
+
+@pytest.mark.parametrize(("answer", "why"), TOO_COMPLEX)
+def test_too_complex_answers_are_refused_before_any_work(answer, why):
+    start = time.perf_counter()
+    with pytest.raises(Unreadable, match="too_complex"):
+        compare("2", answer)
+    assert time.perf_counter() - start < 0.1, why
+
+
+@pytest.mark.parametrize(("answer", "why"), FINE)
+def test_just_within_the_limits(answer, why):
+    assert compare(answer, f"${answer}$") == "ok", why
+
+
+def test_a_gold_beyond_the_limits_can_be_met_word_for_word():
+    assert compare("word " * 200, "1") == "wrong"
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 1000), st.sampled_from(["", "°", " cm", "%"]))
+def test_a_number_equals_itself_in_every_writing(top, bottom, unit):
+    forms = [f"{top}/{bottom}{unit}", f"\\frac{{{top}}}{{{bottom}}}{unit}", f"${top}/{bottom}${unit}"]
+    assert all(compare(a, b) == "ok" for a in forms for b in forms)
+    assert compare(forms[0], f"{top + 1}/{bottom}{unit}") == "wrong"
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
+def test_whole_numbers_are_equal_only_to_themselves(a, b):
+    assert (compare(str(a), str(b)) == "ok") == (a == b)
+
+
+@given(st.text(alphabet="0123456789+-*/^_{}()[]\\,.=<>xyzpi $%°√πfracsqrt", max_size=60))
+def test_any_text_is_compared_or_refused(text):
+    try:
+        assert compare("42", text) in REASONS
+    except Unreadable as refused:
+        assert refused.reason == "too_complex"
+
+
+def test_numbers():
+    assert number("1,234.5") == Fraction(2469, 2)
+    assert number("1.5e-3") == Fraction(3, 2000)
+    assert [number(text) for text in ("", "-", ".", "1/0", "1 2", "1,2", "x", "1e9999")] == [None] * 8
+
+
+def test_the_fast_path_says_what_math_verify_says():
+    """On plain numbers; where ours is meant to be stricter, the case stands in DIFFERENT."""
+    plain = "0 1 -1 3 42 0.5 1/2 -0.25 2.50 5/2 1,234 1234 0.333333 3.5 1000000 50 7/2 0.125 1/8"
+    numbers = [*plain.split(), "\\frac{1}{2}", "\\frac{-3}{4}", "\\frac{1}{3}", "3\\frac{1}{2}"]
+    for gold in numbers:
+        for answer in numbers:
+            ours = compare(gold, answer) == "ok"
+            assert ours == (verifier.verify(gold, answer) == "ok"), (gold, answer)
+
+
+def test_every_gold_of_geoqa_is_a_number_or_a_formula(real_data):
+    path = real_data / "r1v_prompts" / "geoqa_test_prompts.jsonl"
+    golds = [json.loads(line)["ground_truth"] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(golds) == 754
+    for gold in dict.fromkeys(golds):
+        assert compare(gold, f"$\\boxed{{{gold}}}$") == "ok"
+        assert compare(gold, "777777") == "wrong", gold

@@ -1,0 +1,321 @@
+"""Tasks: how each one reads, scores and compares answers, and the wrong answers it makes."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from currreft_nb.answers import Unreadable
+from currreft_nb.boxes import iou
+from currreft_nb.curriculum import vocabulary_of
+from currreft_nb.rewards import Rules
+from currreft_nb.samples import Sample, value_problem
+from currreft_nb.tasks import TASK_MODULES, classification, detection, general, math
+
+HARD, SOFT, ABOVE = Rules(), Rules(detection="soft"), Rules(detection="soft_above_threshold")
+
+
+def make(task, answer, **more):
+    more = {"id": "s", "split": "train", "source": "demo", "question": "?"} | more
+    if task == "detection":
+        more = {"image": "/x.png", "size": (640, 480)} | more
+    return Sample(task=task, answer=answer, **more)
+
+
+def test_every_task_has_the_same_names():
+    for name, task in TASK_MODULES.items():
+        assert {"QUESTION", "ANSWER", "render", "parse", "accuracy", "same"} <= set(dir(task)), name
+        assert "{question}" in task.QUESTION
+        assert "<answer></answer>" in task.ANSWER
+
+
+# classification
+
+LABELS = [
+    ("dog", "dog", True, "as it is"),
+    ("dog", "Dog", True, "case"),
+    ("dog", "dog.", True, "a period"),
+    ("dog", '"dog"', True, "quotes"),
+    ("dog", "a dog", True, "an article"),
+    ("dog", "the Dogs", True, "a plural that COCO knows"),
+    ("traffic light", "Traffic light.", True, "a name of two words"),
+    ("traffic light", "traffic_light", True, "underscores"),
+    ("airplane", "aeroplane", True, "the name in VOC"),
+    ("couch", "sofa", True, "the name in VOC"),
+    ("tv", "tvmonitor", True, "the name in VOC"),
+    ("dining table", "diningtable", True, "the name in VOC"),
+    ("motorcycle", "Motorbikes", True, "the plural of a name in VOC"),
+    ("person", "people", True, "an irregular plural"),
+    ("person", "persons", True, "a regular plural"),
+    ("bus", "buses", True, "a plural with es"),
+    ("couch", "couches", True, "a plural with es"),
+    ("skis", "skis", True, "a name that ends in s is no plural"),
+    ("sheep", "sheep", True, "the same in both"),
+    ("RBC", "rbc", True, "a label of the user's own data"),
+    ("dog", "hot dog", False, "another thing"),
+    ("traffic light", "traffic cone", False, "one word in common is nothing in common"),
+    ("bear", "teddy bear", False, "another thing"),
+    ("cup", "glass", False, "no synonym that is in no table"),
+    ("person", "man", False, "a guess at more than the label says"),
+]
+OVERLAPS = [
+    (["dog", "cat"], ["cat", "dog"], 1, "ok", "order does not matter"),
+    (["dog"], ["dog", "dog"], 1, "ok", "repetition does not matter"),
+    (["dog", "cat"], ["dog"], 1 / 2, "partial", "one of two"),
+    (["dog"], ["dog", "cat", "bird"], 1 / 3, "partial", "two too many"),
+    (["dog"], ["cat"], 0, "wrong", "nothing in common"),
+    (["dog"], classification._NAMES, 1 / 80, "partial", "naming everything does not pay"),
+    (["dog"], ["The image contains a dog"], 0, "wrong", "a sentence is no label"),
+]
+
+
+@pytest.mark.parametrize(("label", "written", "equal", "why"), LABELS)
+def test_label_names(label, written, equal, why):
+    assert classification.same([label], [written]) is equal, why
+
+
+@pytest.mark.parametrize(("truth", "written", "overlap", "reason", "why"), OVERLAPS)
+def test_label_overlap(truth, written, overlap, reason, why):
+    assert classification.accuracy(written, make("classification", truth), HARD) == (overlap, reason), why
+
+
+def test_the_label_table_is_complete_and_maps_to_its_own_names():
+    assert len(classification._NAMES) == len(set(classification._NAMES)) == 80
+    assert set(classification._CANONICAL.values()) <= set(classification._NAMES)
+    names = [name for name in classification._NAMES if classification.normalise(name) != name]
+    assert not names, "a name that is another's plural or synonym would be lost"
+
+
+@given(st.lists(st.sampled_from(classification._NAMES), min_size=1), st.lists(st.sampled_from(classification._NAMES)))
+def test_overlap_is_symmetric_and_bounded(a, b):
+    assert 0 <= classification.jaccard(a, b) == classification.jaccard(b, a) <= 1
+    assert classification.jaccard(a, a) == 1
+
+
+def test_wrong_labels_are_absent_and_swap_one():
+    samples = [make("classification", ["dog", "cat"]), make("classification", ["dog", "sofa"])]
+    samples += [make("classification", ["bird"])] * 3
+    vocabulary = vocabulary_of(samples)
+    sample = make("classification", ["dog", "couch"], extra={"others": [{"label": "bird", "box": [0, 0, 1, 1]}]})
+    wrong = classification.distractors(sample, random.Random(0), vocabulary)
+    assert [sorted(set(value) - {"dog", "couch"}) for value in wrong] == [["cat"]], "sofa is couch, bird is there too"
+    assert all(len(value) == 2 and len({"dog", "couch"} & set(value)) == 1 for value in wrong)
+
+
+def test_labels_that_stand_together_come_first():
+    vocabulary = {"dog": {"dog": 9, "cat": 99}, "cat": {"dog": 99, "cat": 9}, "bus": {"bus": 50}, "car": {"car": 50}}
+    firsts = [
+        classification.distractors(make("classification", ["dog"]), random.Random(seed), vocabulary)[0] == ["cat"]
+        for seed in range(200)
+    ]
+    assert sum(firsts) > 190
+
+
+def test_labels_from_candidates_are_uniform():
+    sample = make("classification", ["dog"], extra={"candidates": ["dog", "cat", "bus", "car"]})
+    firsts = [classification.distractors(sample, random.Random(seed), None)[0][0] for seed in range(600)]
+    assert all(150 < firsts.count(label) < 250 for label in ("cat", "bus", "car"))
+
+
+def test_no_vocabulary_makes_no_wrong_labels():
+    assert classification.distractors(make("classification", ["dog"]), random.Random(0), None) == []
+
+
+# detection
+
+TRUTH = [100.0, 100.0, 200.0, 200.0]
+DETECTIONS = [
+    ([TRUTH], HARD, 1, "ok", "the box itself"),
+    ([[100, 100, 200, 150]], HARD, 0, "iou_too_low", "an IoU of exactly one half is not above it"),
+    ([[100, 100, 200, 151]], HARD, 1, "ok", "just above"),
+    ([[100, 100, 200, 150]], SOFT, 0.5, "iou_too_low", "soft pays the IoU"),
+    ([[100, 100, 200, 180]], SOFT, 0.8, "ok", "soft pays the IoU"),
+    ([[100, 100, 200, 180]], ABOVE, 0.8, "ok", "above the threshold it pays the IoU"),
+    ([[100, 100, 200, 140]], ABOVE, 0, "iou_too_low", "below it nothing"),
+    ([[100, 100, 200, 140]], Rules(threshold=0.3), 1, "ok", "another threshold"),
+    ([[300, 300, 400, 400]], HARD, 0, "no_overlap", "elsewhere"),
+    ([[300, 300, 400, 400]], SOFT, 0, "no_overlap", "elsewhere"),
+]
+
+
+@pytest.mark.parametrize(("boxes", "rules", "value", "reason", "why"), DETECTIONS)
+def test_one_box(boxes, rules, value, reason, why):
+    assert detection.accuracy(boxes, make("detection", [TRUTH]), rules) == (pytest.approx(value), reason), why
+
+
+def test_several_boxes_are_matched_one_to_one():
+    truth = [[0, 0, 10, 10], [20, 0, 30, 10]]
+    sample = make("detection", truth)
+    assert detection.accuracy(truth[::-1], sample, HARD)[0] == 1, "in any order"
+    assert detection.accuracy(truth[:1], sample, HARD)[0] == 0.5, "one is missing"
+    assert detection.accuracy([*truth, [50, 50, 60, 60]], sample, HARD)[0] == pytest.approx(2 / 3), "one too many"
+    assert detection.accuracy([truth[0]] * 2, sample, HARD)[0] == 0.5, "one box cannot meet two truths"
+
+
+def test_a_second_box_is_no_second_guess():
+    with pytest.raises(Unreadable, match="two_boxes"):
+        detection.parse("[1, 2, 3, 4]; [5, 6, 7, 8]", make("detection", [TRUTH]))
+    assert len(detection.parse("[1, 2, 3, 4]; [5, 6, 7, 8]", make("detection", [TRUTH, TRUTH]))) == 2
+
+
+def test_hundreds_of_boxes_are_too_complex():
+    with pytest.raises(Unreadable, match="too_complex"):
+        detection.parse("[1, 2, 3, 4];" * 101, make("detection", [TRUTH, TRUTH]))
+
+
+def others(count, rng):
+    for _ in range(count):
+        x, y, w, h = rng.uniform(0, 500), rng.uniform(0, 350), rng.uniform(20, 140), rng.uniform(20, 130)
+        yield {"label": rng.choice(["dog", "cat"]), "question": None, "box": [x, y, x + w, y + h]}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 12])
+def test_wrong_boxes_are_honest(count):
+    for seed in range(40):
+        rng = random.Random(seed)
+        sample = make("detection", [TRUTH], extra={"others": list(others(count, rng)), "label": "dog"})
+        wrong = detection.distractors(sample, rng)
+        assert len(wrong) >= 3, "enough for four options"
+        for place, value in enumerate(wrong):
+            assert value_problem("detection", value) is None
+            (box,) = value
+            assert box[0] >= 0 and box[1] >= 0 and box[2] <= 640 and box[3] <= 480
+            assert iou(box, TRUTH) < 0.4
+            assert not detection.same(value, [TRUTH])
+            assert all(iou(box, other[0]) < 0.7 for other in wrong[:place])
+
+
+def test_other_objects_come_first_and_those_alike_before_the_rest():
+    known = [{"label": label, "question": None, "box": [x, 0, x + 40, 40]} for x, label in ((0, "cat"), (300, "dog"))]
+    sample = make("detection", [TRUTH], extra={"others": known, "label": "dog"})
+    assert detection.distractors(sample, random.Random(0))[:2] == [[[300, 0, 340, 40]], [[0, 0, 40, 40]]]
+
+
+def test_another_object_at_the_same_place_is_no_wrong_answer():
+    sample = make("detection", [TRUTH], extra={"others": [{"label": "hat", "question": None, "box": TRUTH}]})
+    assert [TRUTH] not in detection.distractors(sample, random.Random(0))
+
+
+def test_the_true_box_is_not_the_one_the_others_gather_around():
+    """Without other objects, a guesser who picks the box with most overlap to the rest must not find the truth."""
+    hits = 0
+    for seed in range(400):
+        wrong = detection.distractors(make("detection", [TRUTH]), random.Random(seed))[:3]
+        boxes = [TRUTH, *(value[0] for value in wrong)]
+        overlap = [sum(iou(a, b) for b in boxes if b is not a) for a in boxes]
+        hits += max(range(4), key=overlap.__getitem__) == 0
+    assert hits / 400 < 0.6, "chance is 0.25; two pairs of neighbours make 0.5"
+
+
+def test_candidate_boxes_are_the_only_ones_where_given():
+    candidates = [TRUTH, [0, 0, 50, 50], [300, 300, 400, 400]]
+    sample = make("detection", [TRUTH], extra={"candidates": candidates})
+    wrong = detection.distractors(sample, random.Random(0))
+    assert sorted(value[0] for value in wrong) == [[0, 0, 50, 50], [300, 300, 400, 400]]
+
+
+@pytest.mark.parametrize("box", [[0, 0, 640, 480], [0, 0, 2, 2], [0, 479, 640, 480], [639, 0, 640, 480]])
+def test_extreme_boxes_end_and_stay_honest(box):
+    wrong = detection.distractors(make("detection", [box]), random.Random(0))
+    assert all(value_problem("detection", value) is None and iou(value[0], box) < 0.4 for value in wrong)
+
+
+def test_no_wrong_answers_for_several_true_boxes():
+    assert detection.distractors(make("detection", [TRUTH, [0, 0, 9, 9]]), random.Random(0)) == []
+
+
+# general
+
+GENERAL = [
+    ("Jupiter", "jupiter.", 1, "ok", "case and period"),
+    ("The Nile", "nile", 1, "ok", "an article"),
+    ("red  wine", "Red wine", 1, "ok", "blanks"),
+    ("Jupiter", "It is Jupiter", 0, "wrong", "a sentence"),
+    ("Jupiter", "Saturn", 0, "wrong", "another one"),
+    (None, "anything", 0, "no_reference", "nothing to compare with"),
+]
+
+
+@pytest.mark.parametrize(("reference", "written", "value", "reason", "why"), GENERAL)
+def test_general(reference, written, value, reason, why):
+    assert general.accuracy(written, make("general", reference), HARD) == (value, reason), why
+
+
+# math: what is equal stands in test_equality.py
+
+OPTIONS = [
+    ("B", ["3", "4", "5"], "B", 1, "ok", "the letter"),
+    ("B", ["3", "4", "5"], "b", 0, "not_an_option", "lower case is no letter"),
+    ("B", ["3", "4", "5"], "(B)", 1, "ok", "in brackets"),
+    ("B", ["3", "4", "5"], "A", 0, "wrong", "another letter"),
+    ("B", ["3", "4", "5"], "4", 1, "ok", "the option's text"),
+    ("B", ["3", "4", "5"], "4.0", 1, "ok", "the option's value"),
+    ("B", ["3", "4", "5"], "5", 0, "wrong", "another option's text"),
+    ("B", ["3", "4", "5"], "7", 0, "not_an_option", "no option's text"),
+    ("B", ["3", "4", "5"], "B. 4", 1, "ok", "letter and text"),
+    ("B", ["3", "4", "5"], "B) 4", 1, "ok", "letter and text"),
+    ("B", ["3", "4", "5"], "B. 5", 0, "letter_and_text_differ", "letter and text of two options"),
+    ("B", ["3", "4", "5"], "A B C", 0, "several_letters", "all of them"),
+    ("B", ["3", "4", "5"], "D", 0, "letter_out_of_range", "beyond the options"),
+    ("B", ["3", "4", "5"], "it is B", 0, "not_an_option", "a sentence"),
+    ("A", ["5-4-3-2-1", "1-2-3-4-5"], "5-4-3-2-1", 1, "ok", "written alike before equal in value"),
+    ("A", ["3,1,2", "1,2,3"], "3,1,2", 1, "ok", "lists in their order"),
+    ("A", ["$\\sqrt{12}$", "$4$"], "2√3", 1, "ok", "an equal value in another form"),
+    ("B", ["none of them", "Not enough data"], "not enough data.", 1, "ok", "words"),
+    ("C", ["A", "B", "C"], "C", 1, "ok", "options that only name letters in the picture"),
+    ("4", ["3", "4"], "B", 1, "ok", "a gold that is an option's text"),
+    ("6", ["3", "4"], "6", 1, "ok", "a gold that no option shows"),
+]
+
+
+@pytest.mark.parametrize(("gold", "options", "written", "value", "reason", "why"), OPTIONS)
+def test_math_options(gold, options, written, value, reason, why):
+    sample = make("math", gold, options=options)
+    assert math.accuracy(written, sample, HARD) == (value, reason), why
+
+
+GOLDS = ["42", "140°", "8cm", "2.4", "\\frac{3}{4}", "1/2", "2√{3}", "\\frac{√{2}}{2}", "π", "240πcm^{2}", "(3,-4)"]
+
+
+@pytest.mark.parametrize("gold", [*GOLDS, "-2", "0", "1", "100000", "x^2+1", "\\frac{10√{3}}{3}m", "50\\%", "3:2"])
+def test_wrong_results_are_refused_by_the_verifier_and_differ(gold):
+    for seed in range(5):
+        wrong = math.distractors(make("math", gold), random.Random(seed))
+        assert len(wrong) >= 3, wrong
+        for place, value in enumerate(wrong):
+            assert math.accuracy(value, make("math", gold), HARD)[0] == 0
+            assert not any(math.same(value, other) for other in wrong[:place])
+
+
+def test_wrong_results_keep_unit_and_kind():
+    for gold, pattern in (("140°", "°"), ("8cm", "cm"), ("\\frac{3}{4}", "\\frac{"), ("2√{3}", "√{")):
+        assert all(pattern in value for value in math.distractors(make("math", gold), random.Random(0)))
+    assert all("." in value for value in math.distractors(make("math", "2.4"), random.Random(0)))
+
+
+def test_the_true_number_is_not_always_in_the_middle():
+    """Sorted by size, every place is as likely: were the truth amid the others, no question would be needed."""
+    places = []
+    for seed in range(400):
+        wrong = math.distractors(make("math", "60"), random.Random(seed))[:3]
+        places.append(sorted([60, *map(int, wrong)]).index(60))
+    assert all(60 < places.count(place) < 140 for place in range(4)), [places.count(p) for p in range(4)]
+
+
+def test_words_have_no_wrong_results():
+    assert math.distractors(make("math", "Not enough data"), random.Random(0)) == []
+
+
+def test_wrong_results_from_options_and_candidates():
+    sample = make("math", "B", options=["3", "4", "5"])
+    assert sorted(math.distractors(sample, random.Random(0))) == ["3", "5"]
+    sample = make("math", "3", extra={"candidates": ["0", "1", "2", "3", "4"]})
+    firsts = [math.distractors(sample, random.Random(seed))[0] for seed in range(800)]
+    assert all(150 < firsts.count(value) < 250 for value in "0124")
+
+
+def test_tasks_read_whatever_has_the_fields():
+    row = SimpleNamespace(answer="42", options=[])
+    assert math.accuracy("42", row, HARD) == (1.0, "ok")
