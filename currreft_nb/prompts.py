@@ -1,0 +1,110 @@
+"""What the model is asked and what it should say: one place for training, rejection sampling and evaluation alike.
+
+Two wordings with one meaning: `full` for real models, `short` for the pocket model, whose vocabulary is a few hundred
+tokens. The full wording follows the template meanings of the paper's code (think inside `<think>`, answer inside
+`<answer>`).
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.boxes import Frame, to_frame
+from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.tasks import TASK_MODULES
+
+WORDINGS = ("full", "short")
+
+_THINK = "Reason step by step inside <think></think>."
+_CHOICE_ONE = "Then put only the letter of the correct option inside <answer></answer>."
+_MANY = "More than one option may be right."
+_CHOICE_MANY = f"{_MANY} {_THINK} Then list every correct letter, comma separated, inside <answer></answer>."
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one model is spoken to: its wording and the frame it writes boxes in."""
+
+    wording: str = "full"
+    frame: Frame = Frame()
+
+    def __post_init__(self):
+        if self.wording not in WORDINGS:
+            raise InputError(f"wording is {self.wording!r}, but must be one of {', '.join(WORDINGS)}")
+
+
+def render_value(sample: Sample, value: Any, style: Style) -> str:
+    """Return a structured answer, claim or option of the sample's task as text; boxes go through the model's frame.
+
+    >>> sample = Sample(id="a", task="classification", split="train", source="s", question="?", answer=["cat", "dog"])
+    >>> render_value(sample, sample.answer, Style())
+    'cat, dog'
+    """
+    if sample.task == "detection":
+        value = [to_frame(box, sample.size, style.frame) for box in value]
+    return TASK_MODULES[sample.task].render(value)
+
+
+def render_question(sample: Sample, style: Style) -> str:
+    """Return the text of the user's turn: the question, its claim or options, and the instruction."""
+    return _render_short(sample, style) if style.wording == "short" else _render_full(sample, style)
+
+
+def _render_short(sample: Sample, style: Style) -> str:
+    if sample.stage == "binary":
+        return f"{sample.question}\n{render_value(sample, sample.claim, style)}?"
+    lines = [f"{render_value(sample, option, style)}={letter}" for letter, option in zip(LETTERS, sample.options)]
+    return "\n".join([sample.question, *lines])
+
+
+def _render_full(sample: Sample, style: Style) -> str:
+    task = TASK_MODULES[sample.task]
+    question = task.QUESTION.format(question=sample.question)
+    options = [f"{letter}. {render_value(sample, option, style)}" for letter, option in zip(LETTERS, sample.options)]
+    if sample.stage == "binary":
+        claim = f"Proposed answer: {render_value(sample, sample.claim, style)}\nIs the proposed answer correct?"
+        rule = f"{_THINK} Then state the verdict inside <answer></answer> as the single word yes or no."
+        return f"{question}\n{claim}\n{rule}"
+    if sample.stage == "choice":
+        rule = _CHOICE_MANY if sample.task == "classification" else f"{_THINK} {_CHOICE_ONE}"
+    elif options:
+        rule = f"{_THINK} {_CHOICE_ONE}"
+    else:
+        rule = f"{_THINK} {task.ANSWER}"
+    return "\n".join([question, *options, rule])
+
+
+def messages(sample: Sample, style: Style) -> list[dict]:
+    """Return the conversation up to the model's turn: one user message, the image first, then the text."""
+    image = [{"type": "image"}] if sample.image else []
+    return [{"role": "user", "content": [*image, {"type": "text", "text": render_question(sample, style)}]}]
+
+
+def render_answer(sample: Sample, style: Style) -> str:
+    """Return the text that belongs between the answer tags: `yes`, `A, C`, a box as JSON, labels, a result.
+
+    >>> sample = Sample(id="a", task="math", split="train", source="s", question="6 * 7", answer="42")
+    >>> render_answer(sample, Style())
+    '42'
+    """
+    if sample.stage == "binary":
+        return "yes" if sample.answer else "no"
+    if sample.stage == "choice":
+        return ", ".join(sample.answer)
+    if sample.answer is None:
+        raise InputError(f"sample {sample.id!r} has no reference answer to write out")
+    if sample.task != "detection" or style.wording == "short":
+        return render_value(sample, sample.answer, style)
+    objects = [{"bbox_2d": to_frame(box, sample.size, style.frame)} for box in sample.answer]
+    return json.dumps(objects[0] if len(objects) == 1 else objects)
+
+
+def target(sample: Sample, style: Style) -> str:
+    """Return the ideal completion: reference thinking, or none, and the answer; both tags always.
+
+    >>> sample = Sample(id="a", task="math", split="train", source="s", question="6*7", answer="42", thinking="sevens")
+    >>> target(sample, Style())
+    '<think>sevens</think><answer>42</answer>'
+    """
+    return f"<think>{sample.thinking or ''}</think><answer>{render_answer(sample, style)}</answer>"

@@ -1,0 +1,274 @@
+"""The rewards: what a completion earns for being right (accuracy) and for being well formed (format).
+
+    >>> sample = Sample(id="a", task="math", split="train", source="demo", question="6 * 7", answer="42")
+    >>> score(sample, "<think>six sevens</think><answer>42</answer>")
+    Score(value=1.0, format=1.0, reason='ok')
+    >>> score(sample, "<think>six sevens</think><answer>17</answer>")
+    Score(value=0.0, format=1.0, reason='wrong')
+    >>> score(sample, "It is 42.")
+    Score(value=0.0, format=0.0, reason='no_answer')
+
+              detection                      classification                                   math
+    binary    1 for the right verdict        the same                                         the same
+    choice    1 for the right letter         1 for the right letters, 0.2 for a part of them  1 for the right letter
+    open      1 for an IoU above 0.5         overlap over union of the label sets             1 for an equal value
+
+These are the paper's rewards (arXiv 2503.07065), read strictly; the released code pays wrong answers. The
+format reward is a function of stage and task: one think block, one answer block, and an answer of the kind that was
+asked for.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from currreft_nb import InputError
+from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
+from currreft_nb.boxes import Frame, area, clip, from_frame
+from currreft_nb.samples import LETTERS, Sample, answer_problem
+from currreft_nb.tasks import TASK_MODULES
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The choices that the paper leaves open.
+
+    `detection`: "hard" (1 above the threshold, the paper), "soft" (the IoU) or "soft_above_threshold". `threshold`:
+    an IoU. `partial`: which incomplete choices among several right letters earn `partial_reward`: "subset" (some
+    right ones and no wrong one, the paper), "overlap" (any right one; choosing everything then pays), "none".
+    """
+
+    detection: str = "hard"
+    threshold: float = 0.5
+    partial: str = "subset"
+    partial_reward: float = 0.2
+
+    def __post_init__(self):
+        for name, value, allowed in (
+            ("detection", self.detection, ("hard", "soft", "soft_above_threshold")),
+            ("partial", self.partial, ("subset", "overlap", "none")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
+        for name, value in (("threshold", self.threshold), ("partial_reward", self.partial_reward)):
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is {value!r}, but must lie between 0 and 1")
+
+
+class Score(NamedTuple):
+    """What a completion earns: `value` in [0, 1] for accuracy, `format` 0 or 1; `reason` is "ok" or why not."""
+
+    value: float
+    format: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Row:
+    """The part of a sample that scoring needs, as it comes from the columns of a training data set."""
+
+    task: str
+    stage: str
+    answer: Any
+    claim: Any
+    options: list
+    size: tuple[int, int] | None
+
+
+def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rules: Rules = Rules()) -> Score:
+    """Score one completion of a sample; wrong, unreadable or missing answers earn 0 and say why.
+
+    `frame`: how the model writes boxes; None means pixels of the stored image. Boxes are clipped to the image.
+    """
+    parsed, value, reason = _read(sample, completion)
+    if reason:
+        return Score(0.0, 0.0, reason)
+    earned, reason = _accuracy(sample, value, frame, rules)
+    return Score(earned, float(parsed.format), parsed.reason if reason == "ok" else reason)
+
+
+def score_format(sample: Sample | Row, completion: str) -> tuple[float, str]:
+    """Return the format reward alone, 0 or 1, and "ok" or what is wrong with the form."""
+    parsed, _, reason = _read(sample, completion)
+    return (0.0, reason) if reason else (float(parsed.format), parsed.reason)
+
+
+def _read(sample: Sample | Row, completion: str) -> tuple[Parsed, Any, str]:
+    """Return the blocks, the value that the answer gives, and "" or the reason why it gives none."""
+    parsed = parse_completion(completion)
+    if parsed.answer is None:
+        return parsed, None, parsed.reason
+    try:
+        if sample.stage == "binary":
+            return parsed, parse_verdict(parsed.answer), ""
+        if sample.stage == "choice":
+            return parsed, parse_letters(parsed.answer, len(sample.options) or len(LETTERS)), ""
+        return parsed, TASK_MODULES[sample.task].parse(parsed.answer, sample), ""
+    except Unreadable as problem:
+        return parsed, None, problem.reason
+
+
+def _accuracy(sample: Sample | Row, value: Any, frame: Frame | None, rules: Rules) -> tuple[float, str]:
+    if sample.stage == "binary":
+        return (1.0, "ok") if value == sample.answer else (0.0, "wrong")
+    if sample.stage == "choice":
+        return _choice_accuracy(set(value), set(sample.answer), rules)
+    if sample.task == "detection":
+        value = [_stored_box(box, sample.size, frame) for box in value]
+    return TASK_MODULES[sample.task].accuracy(value, sample, rules)
+
+
+def _choice_accuracy(chosen: set[str], right: set[str], rules: Rules) -> tuple[float, str]:
+    if chosen == right:
+        return 1.0, "ok"
+    incomplete = {"subset": chosen < right, "overlap": bool(chosen & right), "none": False}[rules.partial]
+    if len(right) > 1 and incomplete:
+        return rules.partial_reward, "partial"
+    return 0.0, "wrong"
+
+
+def _stored_box(box: tuple, size: tuple[int, int] | None, frame: Frame | None) -> tuple:
+    if size is None:
+        if frame is not None:
+            raise InputError("a box can be converted only if the image's size is known; give the column size")
+        return box
+    return clip(from_frame(box, size, frame) if frame else box, size)
+
+
+def columns(sample: Sample) -> dict:
+    """Return the columns that a training data set carries for scoring; structured values as JSON text.
+
+    >>> columns(Sample(id="a", task="math", split="train", source="demo", question="6 * 7", answer="42"))["answer"]
+    '"42"'
+    """
+    structured = {"answer": sample.answer, "claim": sample.claim, "options": sample.options, "extra": sample.extra}
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "stage": sample.stage,
+        **{name: json.dumps(value, ensure_ascii=False) for name, value in structured.items()},
+        "size": list(sample.size) if sample.size else None,
+    }
+
+
+def accuracy_reward(
+    completions: list,
+    answer: list[str],
+    task: list[str],
+    stage: list[str],
+    frame: Frame | None = None,
+    rules: Rules = Rules(),
+    log_extra: Callable | None = None,
+    log_metric: Callable | None = None,
+    **columns: Any,
+) -> list[float]:
+    """Return the accuracy reward of each completion, in [0, 1], in the form that TRL's GRPOTrainer calls.
+
+    `completions`: lists of messages, or plain text. Each column is a list of one length; `answer`, `claim` and
+    `options` are JSON text, `size` is [width, height] or None. TRL's `log_extra` receives each completion's reason,
+    `log_metric` the mean of each task. Raises `InputError` for a row that cannot be scored: an error is never a
+    score.
+
+    >>> accuracy_reward(["<answer>42</answer>", "<answer>17</answer>"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
+    [1.0, 0.0]
+    """
+    rows = list(_rows(len(completions), answer=answer, task=task, stage=stage, **columns))
+    scores = [score(row, text_of(completion), frame, rules) for row, completion in zip(rows, completions)]
+    if log_extra:
+        log_extra("reason", [result.reason for result in scores])
+        for name in ("id", "task", "stage"):
+            values = {"task": task, "stage": stage, **columns}.get(name)
+            if values:
+                log_extra(name, list(values))
+    if log_metric:
+        for name in dict.fromkeys(task):
+            values = [result.value for result, row in zip(scores, rows) if row.task == name]
+            log_metric(f"accuracy/{name}", sum(values) / len(values))
+        timeouts = sum(result.reason == "verifier_timeout" for result in scores)
+        log_metric("verifier_timeout", timeouts / len(scores))
+    return [result.value for result in scores]
+
+
+def format_reward(
+    completions: list,
+    answer: list[str],
+    task: list[str],
+    stage: list[str],
+    log_extra: Callable | None = None,
+    **columns: Any,
+) -> list[float]:
+    """Return the format reward of each completion, 0 or 1; arguments as those of `accuracy_reward`.
+
+    >>> format_reward(["<think>hm</think><answer>17</answer>", "42"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
+    [1.0, 0.0]
+    """
+    rows = _rows(len(completions), answer=answer, task=task, stage=stage, **columns)
+    results = [score_format(row, text_of(completion)) for row, completion in zip(rows, completions)]
+    if log_extra:
+        log_extra("format_reason", [reason for _, reason in results])
+    return [value for value, _ in results]
+
+
+def text_of(completion: str | list[dict]) -> str:
+    """Return the text of a completion as TRL hands it over: text, or messages of which the last one counts.
+
+    >>> text_of([{"role": "assistant", "content": [{"type": "text", "text": "yes"}]}])
+    'yes'
+    """
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1]["content"] if completion else ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or ())
+
+
+def _rows(count: int, **columns: list) -> Iterator[Row]:
+    """Yield the rows of a batch; columns that scoring does not use are ignored, absent optional ones are empty."""
+    used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size")}
+    for name, values in used.items():
+        if values is not None and len(values) != count:
+            raise InputError(f"column {name} has {len(values)} rows, but there are {count} completions")
+    for index in range(count):
+        fields = {name: values[index] if values is not None else None for name, values in used.items()}
+        for name in ("answer", "claim", "options"):
+            fields[name] = _from_json(fields[name], name, index)
+        row = Row(**fields | {"options": fields["options"] or []})
+        if problem := _row_problem(row):
+            raise InputError(f"row {index} ({row.task}, {row.stage}): {problem}")
+        yield row
+
+
+def _from_json(text: str | None, name: str, index: int) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except (TypeError, ValueError):
+        raise InputError(f"row {index}: column {name} holds {text!r}, which is not JSON text") from None
+
+
+def _row_problem(row: Row) -> str | None:
+    """Say why the row cannot be scored, or None; what scoring can do without (claim, options) may be absent."""
+    if row.task not in TASK_MODULES:
+        return f"the task must be one of {', '.join(TASK_MODULES)}"
+    if row.stage == "binary" and row.claim is None:
+        row = Row(row.task, row.stage, row.answer, "unknown", row.options, row.size)
+    if row.stage == "choice" and not row.options:
+        row = Row(row.task, row.stage, row.answer, row.claim, list(LETTERS), row.size)
+    return answer_problem(row)
+
+
+def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) -> list[tuple]:
+    """Return the boxes that an open detection answer gives, in pixels of the stored image; none if it cannot be read.
+
+    Boxes outside the image, of which clipping leaves nothing, are left out.
+
+    >>> sample = Sample(id="a", task="detection", split="val", source="s", question="the cat", answer=[[0, 0, 9, 9]])
+    >>> answered_boxes(sample, "<answer>[1, 2, 3, 4]</answer>")
+    [(1.0, 2.0, 3.0, 4.0)]
+    """
+    if sample.task != "detection" or sample.stage != "open":
+        return []
+    _, value, reason = _read(sample, completion)
+    stored = [] if reason else [_stored_box(box, sample.size, frame) for box in value]
+    return [box for box in stored if area(box) > 0]

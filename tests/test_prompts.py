@@ -1,0 +1,156 @@
+"""Prompts: what is asked in both wordings, and that the ideal completion earns everything, for every task and stage."""
+
+import json
+import random
+
+import pytest
+
+from currreft_nb import InputError
+from currreft_nb.boxes import Frame
+from currreft_nb.curriculum import CannotPose, pose, vocabulary_of
+from currreft_nb.formats import Rejected, coco, math_vision, super_clevr, voc
+from currreft_nb.prompts import Style, messages, render_answer, render_question, render_value, target
+from currreft_nb.rewards import score
+from currreft_nb.samples import STAGES, Sample
+
+FULL, SHORT = Style(), Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))
+THOUSAND = Style(frame=Frame(kind="thousand"))
+
+
+def make(task, answer, **more):
+    if task == "detection":
+        more = {"image": "/x.png", "size": (640, 480), "question": "the dog"} | more
+    more = {"id": "s", "split": "train", "source": "demo", "question": "How many?"} | more
+    return Sample(task=task, answer=answer, **more)
+
+
+BOX = [[64.0, 48.0, 320.0, 240.0]]
+QUESTIONS = [
+    (
+        make("math", "3"),
+        FULL,
+        ["How many?", "<think></think>", "only the final result inside <answer></answer>"],
+        "open",
+    ),
+    (make("math", "3"), SHORT, ["How many?"], "short is the bare question"),
+    (make("math", True, stage="binary", claim="3"), FULL, ["How many?", "Proposed answer: 3", "yes or no"], "binary"),
+    (make("math", True, stage="binary", claim="3"), SHORT, ["How many?\n3?"], "binary, short"),
+    (make("math", ["B"], stage="choice", options=["2", "3"]), FULL, ["A. 2\nB. 3", "only the letter"], "choice"),
+    (make("math", ["B"], stage="choice", options=["2", "3"]), SHORT, ["How many?\n2=A\n3=B"], "choice, short"),
+    (make("math", "B", options=["2", "3"]), FULL, ["A. 2\nB. 3", "only the letter"], "a question with its own options"),
+    (make("detection", BOX), FULL, ["phrase describes: the dog", '{"bbox_2d": [x1, y1, x2, y2]}'], "a box as JSON"),
+    (make("detection", True, stage="binary", claim=BOX), THOUSAND, ["[100, 100, 500, 500]"], "a claim in the frame"),
+    (
+        make("classification", ["A"], stage="choice", options=[["dog"], ["traffic light"]]),
+        FULL,
+        ["A. dog\nB. traffic light", "More than one option may be right", "every correct letter, comma separated"],
+        "several letters",
+    ),
+    (make("general", "x", question="Is {this} a set?"), FULL, ["Is {this} a set?"], "braces are no template"),
+]
+
+
+@pytest.mark.parametrize(("sample", "style", "parts", "why"), QUESTIONS)
+def test_questions(sample, style, parts, why):
+    text = render_question(sample, style)
+    assert all(part in text for part in parts), (why, text)
+
+
+def test_a_question_never_shows_its_answer():
+    """Two samples that differ only in their answer are asked alike."""
+    for style in (FULL, SHORT):
+        for stage, one, other in (("binary", True, False), ("choice", ["A"], ["B"])):
+            more = {"stage": stage, "claim": "3", "options": ["2", "3"]}
+            assert render_question(make("math", one, **more), style) == render_question(
+                make("math", other, **more), style
+            )
+
+
+ANSWERS = [
+    (make("detection", BOX), FULL, '{"bbox_2d": [64, 48, 322, 238]}', "whole pixels of the resized image"),
+    (make("detection", BOX), THOUSAND, '{"bbox_2d": [100, 100, 500, 500]}', "thousandths"),
+    (make("detection", BOX, size=(640, 480)), SHORT, "[6, 5, 32, 24]", "short: the bare list"),
+    (make("detection", BOX * 2), SHORT, "[6, 5, 32, 24]; [6, 5, 32, 24]", "short: several"),
+    (make("classification", ["dog", "cat"]), FULL, "dog, cat", "labels"),
+    (make("math", "\\frac{1}{2}"), FULL, "\\frac{1}{2}", "a result"),
+    (make("math", False, stage="binary", claim="1"), FULL, "no", "a verdict"),
+    (make("math", ["A", "C"], stage="choice", options=["1", "2", "3"]), FULL, "A, C", "letters"),
+]
+
+
+@pytest.mark.parametrize(("sample", "style", "text", "why"), ANSWERS)
+def test_answers(sample, style, text, why):
+    assert render_answer(sample, style) == text, why
+
+
+def test_several_boxes_are_valid_json():
+    assert [list(item) for item in json.loads(render_answer(make("detection", BOX * 2), FULL))] == [["bbox_2d"]] * 2
+
+
+def test_messages_put_the_image_first():
+    (turn,) = messages(make("detection", BOX), FULL)
+    assert [part["type"] for part in turn["content"]] == ["image", "text"]
+    (turn,) = messages(make("math", "3"), FULL)
+    assert [part["type"] for part in turn["content"]] == ["text"], "no image without an image"
+
+
+def test_a_target_carries_both_tags():
+    assert target(make("math", "3", thinking="1, 2, 3"), FULL) == "<think>1, 2, 3</think><answer>3</answer>"
+    assert target(make("math", "3"), FULL) == "<think></think><answer>3</answer>"
+
+
+def test_what_cannot_be_written_says_why():
+    with pytest.raises(InputError, match="no reference answer"):
+        render_answer(make("general", None), FULL)
+    with pytest.raises(InputError, match="wording"):
+        Style(wording="long")
+
+
+def test_values_of_every_task_are_text():
+    values = {"detection": BOX, "classification": ["dog", "cat"], "math": "3", "general": "x"}
+    for task, value in values.items():
+        assert isinstance(render_value(make(task, value), value, FULL), str)
+
+
+# round trip: sample, question, ideal completion, full reward
+
+
+def check_round_trip(samples, styles=(FULL, THOUSAND)):
+    vocabulary, posed = vocabulary_of(samples), 0
+    for sample in samples:
+        for stage in STAGES:
+            try:
+                asked = pose(sample, stage, 0, vocabulary)
+            except CannotPose:
+                continue
+            for style in styles:
+                assert render_question(asked, style)
+                result = score(asked, target(asked, style), style.frame)
+                assert result == (1.0, 1.0, "ok"), (asked, target(asked, style))
+                posed += 1
+    return posed
+
+
+def test_round_trip_on_made_up_samples():
+    rng, samples = random.Random(0), []
+    for n in range(60):
+        x, y, width, height = rng.uniform(0, 400), rng.uniform(0, 300), rng.uniform(20, 200), rng.uniform(20, 150)
+        samples.append(make("detection", [[x, y, x + width, y + height]], id=f"d{n}"))
+        samples.append(make("classification", rng.sample(["dog", "cat", "bus", "traffic light"], 2), id=f"c{n}"))
+        samples.append(make("math", rng.choice(["42", "140°", "\\frac{3}{4}", "2√{3}", "8cm", "-1.5"]), id=f"m{n}"))
+    assert check_round_trip(samples) == 60 * 3 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("reader", "place"),
+    [
+        (voc.read, "voc_bccd/BCCD"),
+        (voc.read, "voc_genuine/VOC2007"),
+        (super_clevr.read, "super_clevr"),
+        (coco.read, "coco_tiny/annotations/instances_val2017.json"),
+        (math_vision.read, "math_vision/testmini.jsonl"),
+    ],
+)
+def test_round_trip_on_real_samples(real_data, reader, place):
+    samples = [sample for sample in reader(real_data / place) if not isinstance(sample, Rejected)]
+    assert check_round_trip(samples) > 0
