@@ -1,0 +1,234 @@
+"""Pose an open question as yes/no (binary) and as multiple choice: the same problem, with rewards easier to get.
+
+    open     {"id": "a", "question": "How many circles?", "answer": "3", "extra": {"candidates": ["0", "1", …, "6"]}}
+    binary   {"id": "a:binary", "parent": "a", "claim": "4", "answer": false, ...}
+    choice   {"id": "a:choice", "parent": "a", "options": ["1", "3", "0", "4"], "answer": ["B"], ...}
+
+The paper's own recipe for these forms was never released; this one is ours. What a posed sample looks like depends
+only on the id, the stage and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules
+keep the text from giving the answer away: every claim is true with probability one half, and the position of the right
+option is uniform. Where a sample brings its closed answer vocabulary (`extra["candidates"]`), wrong values are uniform
+draws from it; if the true answers are uniform over the candidates as well, only the image can tell right from wrong.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.boxes import iou
+from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
+from currreft_nb.tasks import TASK_MODULES, classification
+
+OPTIONS = {"detection": 4, "classification": 5, "math": 4}
+SINGLE_SHARE = (
+    0.4  # of the classification choices, how many have one right option even where several labels are present
+)
+SWAP_SHARE = 0.2  # of the false detection claims, how many ask about another object instead of moving the box
+DIFFERENT_IOU = 0.4  # boxes of two objects that overlap more than this are too alike for a clear "no"
+
+Vocabulary = dict[str, dict[str, int]]
+
+
+class CannotPose(ValueError):
+    """The sample has no honest form at that stage; `reason` says why, in words that can be counted."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = None) -> Sample:
+    """Return the open sample as it is asked at `stage`; an open sample at the open stage is returned as it is.
+
+    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a classification sample brings no
+    candidates. Raises `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an
+    unknown stage.
+
+    >>> extra = {"candidates": ["0", "1", "2", "3", "4", "5", "6"]}
+    >>> sample = Sample(id="a", task="math", split="val", source="s", question="How many?", answer="3", extra=extra)
+    >>> posed = pose(sample, "choice", seed=0)
+    >>> posed.id, len(posed.options), [posed.options["ABCD".index(letter)] for letter in posed.answer]
+    ('a:choice', 4, ['3'])
+    """
+    if stage not in STAGES:
+        raise InputError(f"stage is {stage!r}, but must be one of {', '.join(STAGES)}")
+    if sample.stage != "open":
+        raise InputError(
+            f"sample {sample.id!r} is posed already ({sample.stage}); pose its open parent {sample.parent!r} instead"
+        )
+    if stage == "open":
+        return sample
+    if sample.task not in TRAINED_TASKS:
+        raise CannotPose(f"{sample.task} questions are asked at the open stage only")
+    digest = hashlib.sha256(f"{sample.id}\n{stage}\n{seed}".encode()).digest()
+    rng = random.Random(int.from_bytes(digest[:8], "big"))
+    if stage == "binary":
+        fields = _binary_fields(sample, digest[-1] % 2 == 1, rng, vocabulary)
+    elif sample.task == "classification":
+        fields = _label_choice_fields(sample, rng, vocabulary)
+    else:
+        fields = _choice_fields(sample, rng, vocabulary)
+    return replace(sample, id=f"{sample.id}:{stage}", stage=stage, parent=sample.id, **fields)
+
+
+def pose_all(
+    samples: Iterable[Sample], stage: str, seed: int, vocabulary: Vocabulary | None = None
+) -> tuple[list[Sample], Counter]:
+    """Return the samples at `stage`, in order, and how many could not be posed, by reason.
+
+    Without a vocabulary, the labels of the samples themselves are it.
+    """
+    samples = list(samples)
+    vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
+    posed, reasons = [], Counter()
+    for sample in samples:
+        try:
+            posed.append(pose(sample, stage, seed, vocabulary))
+        except CannotPose as problem:
+            reasons[problem.reason] += 1
+    return posed, reasons
+
+
+def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
+    """Return for each classification label how often it stands in an answer together with each other label.
+
+    Labels are those of the answers and of `extra["categories"]`, what could have been annotated. They are sorted, so
+    that the order of the samples leaves no trace; a label with itself counts its answers.
+
+    >>> fields = {"task": "classification", "split": "train", "source": "s", "question": "What is here?"}
+    >>> answers = {"a": ["dog", "cat"], "b": ["dog"]}
+    >>> vocabulary_of(Sample(id=id, answer=labels, **fields) for id, labels in answers.items())
+    {'cat': {'cat': 1, 'dog': 1}, 'dog': {'cat': 1, 'dog': 2}}
+    """
+    counts: dict[str, Counter] = {}
+    for sample in samples:
+        if sample.task == "classification" and sample.stage == "open":
+            for label in sample.extra.get("categories", ()):
+                counts.setdefault(label, Counter())
+            for label in sample.answer:
+                counts.setdefault(label, Counter()).update(sample.answer)
+    return {label: {other: counts[label][other] for other in sorted(counts[label])} for label in sorted(counts)}
+
+
+def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
+    # The wrong claim is made even where the claim will be true: samples that allow no "no" must not remain as a "yes".
+    truth = true_value(sample)
+    if sample.task == "classification":
+        wrong = _swap_label(truth, _absent_labels(sample, 1, rng, vocabulary)[0], rng)
+    else:
+        wrong = _wrong_values(sample, 1, rng, vocabulary)[0]
+    fields = {"claim": truth if verdict else wrong, "answer": verdict, "options": []}
+    if (
+        not verdict
+        and sample.task == "detection"
+        and (others := _other_questions(sample))
+        and rng.random() < SWAP_SHARE
+    ):
+        other = rng.choice(others)
+        fields |= {"claim": truth, "question": other["question"], "thinking": other.get("thinking")}
+    return fields
+
+
+def _choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
+    truth = true_value(sample)
+    if sample.options:  # the question's own options keep their order: its text or picture may refer to them by letter
+        return {"answer": [sample.answer.strip().upper()]}
+    options = _wrong_values(sample, OPTIONS[sample.task] - 1, rng, vocabulary)
+    rng.shuffle(options)
+    position = rng.randrange(len(options) + 1)
+    options.insert(position, truth)
+    return {"options": options, "answer": [LETTERS[position]]}
+
+
+def _label_choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
+    absent = _absent_labels(sample, OPTIONS[sample.task] - 1, rng, vocabulary)
+    number = len(absent) + 1  # of options, whatever the number of right ones: else it would tell that number
+    wanted = 1 if rng.random() < SINGLE_SHARE else rng.randint(2, 3)
+    right = rng.sample(sample.answer, min(wanted, len(sample.answer), number - 1))
+    labels = right + absent[: number - len(right)]
+    rng.shuffle(labels)
+    letters = [letter for letter, label in zip(LETTERS, labels) if label in right]
+    return {"options": [[label] for label in labels], "answer": letters}
+
+
+def true_value(sample: Sample) -> Any:
+    """Return the value that answers an open sample: of a question with its own options the value, not the letter.
+
+    >>> true_value(Sample(id="a", task="math", split="val", source="s", question="?", answer="B", options=["3", "4"]))
+    '4'
+    """
+    if sample.task != "math" or not sample.options:
+        return sample.answer
+    position = LETTERS[: len(sample.options)].find(sample.answer.strip().upper())
+    if position < 0 or len(sample.answer.strip()) != 1:
+        raise CannotPose("the answer is not the letter of one of the question's own options")
+    return sample.options[position]
+
+
+def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list:
+    """Return `count` wrong values that differ from each other; fewer only where the closed vocabulary is smaller."""
+    truth = true_value(sample)
+    closed = sample.options or _candidates(sample, [truth])
+    if closed:
+        wrong = [value for value in closed if value != truth]
+        wrong = rng.sample(wrong, min(count, len(wrong)))
+        count = min(count, max(1, len(wrong)))
+    else:
+        wrong = TASK_MODULES[sample.task].distractors(sample, rng, vocabulary)[:count]
+    if len(wrong) < count:
+        raise CannotPose(f"only {len(wrong)} of {count} wrong answers can be made")
+    return wrong
+
+
+def _absent_labels(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list[str]:
+    """Return at most `count` labels, at least one, that are not in the answer."""
+    if candidates := _candidates(sample, [[label] for label in sample.answer]):
+        absent = [value[0] for value in candidates if value[0] not in sample.answer]
+        absent = rng.sample(absent, min(count, len(absent)))
+    else:
+        values = classification.distractors(sample, rng, vocabulary)
+        absent = list(dict.fromkeys(label for value in values for label in value if label not in sample.answer))[:count]
+    if not absent:
+        raise CannotPose("no label is known to be absent")
+    return absent
+
+
+def _candidates(sample: Sample, truths: list) -> list:
+    """Return the sample's closed answer vocabulary as structured values, or nothing if it brings none.
+
+    `extra["candidates"]` lists strings for math and labels for classification, single boxes for detection.
+    """
+    candidates = sample.extra.get("candidates")
+    if not candidates:
+        return []
+    values = candidates if sample.task == "math" else [[value] for value in candidates]
+    for truth in truths:
+        if truth not in values:
+            raise InputError(f"sample {sample.id!r}: extra.candidates does not contain the answer {truth!r}; add it")
+    return values
+
+
+def _swap_label(labels: list[str], absent: str, rng: random.Random) -> list[str]:
+    """Return the labels with one of them replaced; a sorted list stays sorted, else its order would tell."""
+    claim = list(labels)
+    claim[rng.randrange(len(claim))] = absent
+    return sorted(claim) if labels == sorted(labels) else claim
+
+
+def _other_questions(sample: Sample) -> list[dict]:
+    """Return the image's other objects that have a question and whose boxes clearly differ from the answer's.
+
+    If the sample has reference thinking, the other object must bring its own: that of the sample would be wrong.
+    """
+    return [
+        other
+        for other in sample.extra.get("others", ())
+        if other.get("question")
+        and other["question"] != sample.question
+        and (sample.thinking is None or other.get("thinking"))
+        and all(iou(other["box"], box) < DIFFERENT_IOU for box in sample.answer)
+    ]
