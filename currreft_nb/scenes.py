@@ -1,0 +1,133 @@
+"""Drawn scenes: small pictures of coloured shapes and questions about them, so that everything runs without a download.
+
+    {"id": "scenes-id-train-math-0-7", "task": "math", "question": "How many red objects are there?", "answer": "3",
+     "thinking": "[3, 7, 12]=3", "size": [64, 64], "extra": {"look": "id", "candidates": ["0", "1", "2", "3", "4"]}}
+
+Two looks. In-domain (`id`): plain light background, upright filled shapes. Out-of-domain (`ood`): mid-tone texture with
+noise, turned and stretched shapes in sizes that were not seen before, some outlined, and four colour-shape pairs that
+the in-domain look never shows. The answer is drawn first, uniformly over the possible ones, which stand in
+`extra["candidates"]`; boxes offered as wrong answers are placed together with the true one by the same rule, so neither
+wording nor options tell the answer.
+"""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from currreft_nb import InputError
+from currreft_nb.samples import Sample
+from currreft_nb.scenes_drawing import COLORS, SHAPES, Scene, Thing, draw, pairs, place
+from currreft_nb.scenes_questions import (
+    CLEARLY_ASIDE,
+    LARGEST_COUNT,
+    ask_color,
+    ask_count,
+    ask_in_words,
+    ask_largest,
+    ask_shape,
+    ask_side,
+    ask_where,
+    has_largest,
+)
+
+LOOKS = ("id", "ood")
+PLACES = 5  # boxes placed in a detection scene; those that stay empty are offered as wrong answers
+
+
+def question(rng: random.Random, task: str, look: str) -> tuple[Sample, Image.Image | None]:
+    """Return an open sample without a file, and its picture (None for a general question in words only)."""
+    if look not in LOOKS:
+        raise InputError(f"look is {look!r}, but must be one of {', '.join(LOOKS)}")
+    if task == "general" and rng.random() < 0.5:
+        return ask_in_words(rng), None
+    scene, sample = compose(rng, task, look)
+    return sample, draw(scene, rng)
+
+
+def samples(folder: str | Path, task: str, count: int, look: str, seed: int, split: str) -> list[Sample]:
+    """Write `count` pictures into `folder`/images and return the open samples about them.
+
+    Sample number i depends only on (task, look, seed, split, i): asking for more keeps the first ones.
+    """
+    images = Path(folder).resolve() / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number in range(count):
+        name = f"scenes-{look}-{split}-{task}-{seed}-{number}"
+        sample, image = question(random.Random(name), task, look)
+        path = None
+        if image is not None:
+            path = str(images / f"{name}.png")
+            image.save(path)
+        made.append(replace(sample, id=name, split=split, image=path))
+    return made
+
+
+def compose(rng: random.Random, task: str, look: str) -> tuple[Scene, Sample]:
+    """Return a scene and an open question about it: detection, classification, math, or a general one with a picture.
+
+    The subject of the question is drawn first, uniformly over the possible answers, then the scene around it.
+    """
+    if task == "detection":
+        return _compose_detection(rng, look)
+    if task == "classification":
+        return _compose_classification(rng, look)
+    if task == "math":
+        return _compose_counting(rng, look)
+    return _compose_general(rng, look)
+
+
+def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    boxes = place(rng, PLACES, look)
+    subject = rng.choice(pairs(look))
+    names = [subject]
+    for _ in range(rng.randint(0, 3)):
+        # half of the others share colour or shape with the subject, so that the question must be read to its end
+        related = [p for p in pairs(look) if p != subject and (p[0] == subject[0] or p[1] == subject[1])]
+        others = [p for p in pairs(look) if p != subject]
+        names.append(rng.choice(related if rng.random() < 0.5 else others))
+    things = tuple(Thing(*name, box) for name, box in zip(names, boxes))
+    scene = Scene(things, look, tuple(boxes[len(names) :]))
+    return scene, ask_where(scene, things[0])
+
+
+def _compose_classification(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    asked = rng.choice(["shape", "color"])
+    known = rng.choice(tuple(COLORS) if asked == "shape" else SHAPES)
+    subject = rng.choice([pair for pair in pairs(look) if known in pair])
+    others = [pair for pair in pairs(look) if known not in pair]
+    boxes = place(rng, rng.randint(1, 4), look)
+    names = [subject] + [rng.choice(others) for _ in boxes[1:]]
+    things = tuple(Thing(*name, box) for name, box in zip(names, boxes))
+    scene = Scene(things, look)
+    return scene, ask_shape(scene, things[0]) if asked == "shape" else ask_color(scene, things[0])
+
+
+def _compose_counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    count, color = rng.randint(0, LARGEST_COUNT), rng.choice(tuple(COLORS))
+    palette = rng.sample([other for other in COLORS if other != color], 2)
+    total = rng.randint(max(2, count), 6)
+    chosen = [color] * count
+    while len(chosen) < total:
+        # a second colour may repeat too, so that "the colour seen most often" is no shortcut
+        allowed = [other for other in palette if chosen.count(other) < LARGEST_COUNT]
+        chosen.append(rng.choice(allowed))
+    boxes = place(rng, total, look)
+    names = [rng.choice([pair for pair in pairs(look) if pair[0] == each]) for each in chosen]
+    scene = Scene(tuple(Thing(*name, box) for name, box in zip(names, boxes)), look)
+    return scene, ask_count(scene, color)
+
+
+def _compose_general(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    colors = rng.sample(tuple(COLORS), rng.randint(2, 3))
+    names = [rng.choice([pair for pair in pairs(look) if pair[0] == color]) for color in colors]
+    aside = rng.random() < 0.5
+    while True:
+        things = tuple(Thing(*name, box) for name, box in zip(names, place(rng, len(names), look)))
+        scene = Scene(things, look)
+        if aside and abs(things[0].middle - things[1].middle) >= CLEARLY_ASIDE:
+            return scene, ask_side(scene, things[0], things[1])
+        if not aside and has_largest(scene):
+            return scene, ask_largest(scene)
