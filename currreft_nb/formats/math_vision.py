@@ -1,0 +1,69 @@
+"""MATH-Vision: one JSON object a line, images beside the file; competition mathematics, free or with five options.
+
+    {"id": "6", "question": "... In which picture can we see the kittens of Misty ...?\\n<image1>", "options":
+     ["A", "B", "C", "D", "E"], "answer": "D", "solution": null, "level": 3, "subject": "logic",
+     "image": "images/6.jpg"}
+
+One image file shows everything that the placeholders `<image1>`, `<image2>`, ... stand for: they are removed from the
+text, and an option that is nothing but a placeholder becomes its letter, as the image labels it. With options, the
+answer is a letter.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from currreft_nb import InputError
+from currreft_nb.formats import Rejected, json_lines, need_file
+from currreft_nb.formats.images import ImageProblem, image_size
+from currreft_nb.samples import LETTERS, Sample, inside
+
+PLACEHOLDER = re.compile(r" *<image\d+>")
+
+
+def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterator[Sample | Rejected]:
+    """Yield the questions of a MATH-Vision file, or of the only `*.jsonl` file in a folder."""
+    path = need_file(path, "a MATH-Vision file (testmini.jsonl)")
+    if path.is_dir():
+        files = sorted(path.glob("*.jsonl"))
+        if len(files) != 1:
+            raise InputError(f"{path} holds {len(files)} .jsonl files; name the one to read, since the sets overlap")
+        path = files[0]
+    if "math" not in tasks:
+        return
+    for number, row in json_lines(path):
+        yield row if isinstance(row, Rejected) else _read_row(row, path, number)
+
+
+def _read_row(row: dict, path: Path, number: int) -> Sample | Rejected:
+    try:
+        image = inside(path.parent, row["image"])
+        options = [_without_placeholders(text) or letter for letter, text in zip(LETTERS, row["options"])]
+        answer = row["answer"].strip()
+        if options and answer not in LETTERS[: len(options)]:
+            raise ValueError(f"answer {answer!r} is none of {len(options)} options")
+        return Sample(
+            id=f"math_vision-{row['id']}",
+            task="math",
+            split="train",
+            source="math_vision",
+            question=_without_placeholders(row["question"]),
+            image=str(image),
+            size=image_size(image),
+            options=options,
+            answer=answer,
+            thinking=row.get("solution") or None,
+            extra={name: row[name] for name in ("level", "subject") if name in row}
+            | {"origin": {"file": path.name, "line": number}},
+        )
+    except ImageProblem as problem:
+        return Rejected(file=str(path), line=number, reason=problem.reason, value=problem.value)
+    except KeyError as error:
+        return Rejected(file=str(path), line=number, reason="row lacks a field", value=str(error))
+    except (InputError, ValueError, TypeError, AttributeError) as error:
+        return Rejected(file=str(path), line=number, reason="row is not a MATH-Vision question", value=str(error))
+
+
+def _without_placeholders(text: str) -> str:
+    return PLACEHOLDER.sub("", text).strip()

@@ -1,0 +1,147 @@
+"""PASCAL VOC annotations: one XML file an image, lists of images in ImageSets.
+
+    <annotation>
+      <filename>2007_000063.jpg</filename>
+      <size><width>500</width><height>375</height><depth>3</depth></size>
+      <object>
+        <name>dog</name><difficult>0</difficult>
+        <bndbox><xmin>123</xmin><ymin>115</ymin><xmax>379</xmax><ymax>275</ymax></bndbox>
+      </object>
+    </annotation>
+
+Coordinates count pixels from 1 and include the last one (VOC development kit); here they are converted, once, to
+half-open boxes from 0: (122, 114, 379, 275). Children stand in any order and coordinates may be fractions. Only the
+name directly below an object is its category: owners and body parts have names too. Objects marked as difficult count
+as being there, for labels as for "occurs exactly once", but are not asked for.
+"""
+
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from currreft_nb import InputError
+from currreft_nb.formats import Rejected, Thing, fit_box, need_file, object_samples
+from currreft_nb.formats.images import ImageProblem, image_size
+from currreft_nb.samples import Sample, inside
+
+CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
+pottedplant sheep sofa train tvmonitor"""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+
+
+def read(
+    path: str | os.PathLike, tasks: Collection[str] = ("detection", "classification")
+) -> Iterator[Sample | Rejected]:
+    """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
+
+    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` if `path` is none of these.
+    """
+    path = need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
+    if path.is_file():
+        root = next((parent for parent in path.parents if (parent / "Annotations").is_dir()), None)
+        if root is None:
+            raise InputError(f"{path}: no folder above holds Annotations; a list belongs in ImageSets/Main")
+        listed = _listed(path, root)
+    else:
+        roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
+        if not roots:
+            raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
+        listed = (file for root in roots for file in sorted((root / "Annotations").glob("*.xml")))
+    entries = list(listed)
+    names = _category_names(entry for entry in entries if isinstance(entry, Path))
+    for entry in entries:
+        yield from [entry] if isinstance(entry, Rejected) else _read_annotation(entry, names, tasks)
+
+
+def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, *flag = line.split() or [""]
+        if not name or flag == ["-1"]:  # a list for one category marks the images without it by -1
+            continue
+        file = inside(root, f"Annotations/{name}.xml")
+        missing = Rejected(file=str(path), line=number, reason="annotation does not exist", value=name)
+        yield file if file.is_file() else missing
+
+
+def _category_names(files: Iterator[Path]) -> list[str]:
+    """Return the vocabulary: VOC's twenty categories where no other occurs, else those that occur."""
+    found = set()
+    for file in files:
+        root = _parse(file)
+        found.update(_name(item) for item in ([] if root is None else root.iterfind("object")))
+    found.discard("")
+    known = CATEGORIES.split()
+    return known if found <= set(known) else sorted(found)
+
+
+def _parse(file: Path) -> ElementTree.Element | None:
+    try:
+        return ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, UnicodeDecodeError, ValueError):
+        return None
+
+
+def _name(item: ElementTree.Element) -> str:
+    return (item.findtext("name") or "").strip()
+
+
+def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> Iterator[Sample | Rejected]:
+    root = _parse(file)
+    if root is None:
+        yield Rejected(file=str(file), reason="annotation is not XML")
+        return
+    try:
+        image = _image_path(file, root)
+        size = _recorded_size(root) or image_size(image)
+    except (ImageProblem, InputError) as problem:
+        yield Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
+        return
+    things = []
+    for number, item in enumerate(root.iterfind("object"), 1):
+        thing, reason = _read_object(item, size)
+        if reason:
+            yield Rejected(file=str(file), reason=reason, value=f"object {number}, {_name(item) or 'no name'}")
+        if thing:
+            things.append(thing)
+    yield from object_samples(
+        things, id=f"voc-{file.stem}", source="voc", file=file, image=image, size=size, names=names, tasks=tasks
+    )
+
+
+def _image_path(file: Path, root: ElementTree.Element) -> Path:
+    folder = file.parent.parent / "JPEGImages"
+    name = (root.findtext("filename") or "").strip()
+    paths = [inside(folder, name)] if name else []
+    paths += [folder / f"{file.stem}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _recorded_size(root: ElementTree.Element) -> tuple[int, int] | None:
+    """Return (width, height), or None where the annotation does not tell (some tools write 0)."""
+    try:
+        width, height = (int(root.findtext(f"size/{name}") or 0) for name in ("width", "height"))
+    except ValueError:
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _read_object(item: ElementTree.Element, size: tuple[int, int]) -> tuple[Thing | None, str]:
+    """Return the object, without its box where that cannot be used, and what is wrong with it."""
+    if not _name(item):
+        return None, "object has no name"
+    box, reason = None, ""
+    try:
+        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in ("xmin", "ymin", "xmax", "ymax"))
+    except ValueError:
+        reason = "box has a coordinate that is missing or no number"
+    else:
+        if xmin >= xmax or ymin >= ymax:  # a single pixel is an annotator's stray click, not an object
+            reason = "box is empty or reversed"
+        else:
+            try:
+                box = fit_box((xmin - 1, ymin - 1, xmax, ymax), size)
+            except ValueError as problem:
+                reason = str(problem)
+    difficult = (item.findtext("difficult") or "0").strip() == "1"
+    return Thing(label=_name(item), box=box, ask=not difficult), reason

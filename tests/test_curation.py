@@ -1,0 +1,333 @@
+"""Curation: nothing is lost without a count, no image is in two splits, and the same input gives the same bytes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from currreft_nb import InputError, curation
+from currreft_nb.curation_folder import read_manifest
+from currreft_nb.formats import coco, math_vision, voc
+from currreft_nb.samples import SPLITS, STAGES
+
+DRAWN = {"train_questions": 8, "val_questions": 3, "test_questions": 4, "pool_questions": 6}
+NO_DRAWN = {"ood_sources": [], "pool_sources": []}
+SPOT = (20, 10, 60, 40)  # where the pictures below show their dog
+
+
+def draw(folder, **changes):
+    return curation.curate(folder, **(DRAWN | changes))
+
+
+def voc_set(root, count, *, size=(100, 80), shade=0, name="p", bad=(), labels=("dog", "cat")):
+    """Write a VOC folder: each picture has a red dog at `SPOT` and a cat; those in `bad` have a reversed box."""
+    for part in ("Annotations", "JPEGImages"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        image = Image.new("RGB", size, (shade, number, 90))
+        image.paste((255, 0, 0), SPOT)
+        image.save(root / "JPEGImages" / f"{name}{number}.png")
+        boxes = [(SPOT[0] + 1, SPOT[1] + 1, SPOT[2], SPOT[3]), (70, 50, 60 if number in bad else 95, 75)]
+        objects = "".join(
+            f"<object><name>{label}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
+            "</bndbox></object>"
+            for label, (a, b, c, d) in zip(labels, boxes)
+        )
+        head = f"<filename>{name}{number}.png</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>"
+        (root / "Annotations" / f"{name}{number}.xml").write_text(f"<annotation>{head}{objects}</annotation>")
+    return f"voc:{root}"
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def read(folder, split, stage):
+    return curation.load(folder, split, stage)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    return folder, draw(folder)
+
+
+# ---- what is made
+
+
+def test_every_split_has_what_was_asked_for_at_every_stage(drawn):
+    folder, result = drawn
+    for split, number in {"train": 8, "val": 3, "test_id": 4, "test_ood": 4}.items():
+        for stage in STAGES:
+            expected = {"detection": number, "classification": number, "math": number}
+            assert Counter(s.task for s in read(folder, split, stage)) == expected == result["questions"][split][stage]
+            assert {(s.split, s.stage) for s in read(folder, split, stage)} == {(split, stage)}
+    assert Counter(s.task for s in read(folder, "pool", "open")) == {"general": 6}
+
+
+def test_all_stages_of_a_question_are_in_one_split(drawn):
+    folder, _ = drawn
+    for split in SPLITS[:4]:
+        parents = {s.id for s in read(folder, split, "open")}
+        for stage in STAGES[:2]:
+            assert {s.parent for s in read(folder, split, stage)} <= parents
+
+
+def test_no_two_splits_share_an_image(drawn):
+    images = [
+        {Path(s.image).read_bytes() for s in read(drawn[0], split, "open") if s.image is not None} for split in SPLITS
+    ]
+    assert len(set.union(*images)) == sum(map(len, images)) == len(list((drawn[0] / "images").iterdir()))
+
+
+def test_the_same_input_and_seed_give_the_same_bytes(drawn, tmp_path):
+    draw(tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(drawn[0])
+    draw(tmp_path / "other", seed=1)
+    assert contents(tmp_path / "other")["train-open.jsonl"] != contents(drawn[0])["train-open.jsonl"]
+
+
+def test_a_run_into_an_old_folder_leaves_nothing_of_the_old_run(drawn, tmp_path):
+    draw(tmp_path, seed=1, tasks=["math"])
+    (tmp_path / "notes.txt").write_text("mine")
+    draw(tmp_path)
+    assert contents(tmp_path) == contents(drawn[0]) | {"notes.txt": b"mine"}
+
+
+def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
+    def crash(*_):
+        raise OSError("No space left on device")
+
+    draw(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(curation, "move_folder", crash)
+        draw(tmp_path, seed=1)
+    assert read(tmp_path, "train", "open")  # the finished folder was not touched
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(InputError, match="no finished data folder; run notebook 01_data_curation"):
+        read(tmp_path, "train", "open")
+    draw(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_image_that_vanishes_after_its_check_stops_the_run(tmp_path, monkeypatch):
+    source, numbers = voc_set(tmp_path / "voc", 3), {"val_questions": 0, "test_questions": 0}
+    whole = curation._refuse_empty
+
+    def vanish(*arguments):
+        (tmp_path / "voc" / "JPEGImages" / "p1.png").unlink()
+        whole(*arguments)
+
+    monkeypatch.setattr(curation, "_refuse_empty", vanish)
+    with pytest.raises(InputError, match=r"p1\.png was checked but cannot be stored"):
+        curation.curate(tmp_path / "data", train_sources=[source], tasks=["detection"], **numbers, **NO_DRAWN)
+
+
+def test_the_summary_shows_what_was_asked_for_and_found(drawn):
+    table = curation.summary(drawn[0])
+    assert list(table.columns) == ["split", "task", "asked", "binary", "choice", "open"]
+    assert table[table.split == "train"][["asked", "binary", "choice", "open"]].eq(8).all(axis=None)
+    assert len(table) == 4 * 3 + 1
+
+
+def test_general_questions_are_asked_openly_where_forgetting_is_measured(tmp_path):
+    result = draw(tmp_path, tasks=["math", "general"])["questions"]
+    assert all("general" not in result[split].get(stage, {}) for split in SPLITS for stage in STAGES[:2])
+    assert {split for split in SPLITS if "general" in result[split].get("open", {})} == {"test_id", "test_ood", "pool"}
+
+
+# ---- images
+
+
+def test_boxes_move_with_a_resized_image(tmp_path):
+    source = voc_set(tmp_path / "voc", 3)
+    numbers = {"train_questions": 2, "val_questions": 0, "test_questions": 0}
+    curation.curate(
+        tmp_path / "data", train_sources=[source], tasks=["detection"], max_pixels=2000, **numbers, **NO_DRAWN
+    )
+    for sample in read(tmp_path / "data", "train", "choice"):
+        with Image.open(sample.image) as image:
+            assert image.size == sample.size == (50, 40) and sample.extra["original_size"] == [100, 80]
+            dog = [box for [box] in sample.options if image.getpixel((int(box[0]) + 2, int(box[1]) + 2))[0] > 250]
+        boxes = [box for [box] in sample.options] + [other["box"] for other in sample.extra["others"]]
+        assert [10, 5, 30, 20] in boxes and [10, 5, 30, 20] in dog
+        assert all(0 <= x1 < x2 <= 50 and 0 <= y1 < y2 <= 40 for x1, y1, x2, y2 in boxes)
+
+
+def test_the_same_picture_under_two_names_is_in_one_split(tmp_path):
+    train = voc_set(tmp_path / "a", 8)
+    ood = voc_set(tmp_path / "b", 12, name="q", labels=("cow", "sheep"))  # q0 to q7 show what p0 to p7 show
+    sources = {
+        "train_sources": [train],
+        "ood_sources": [ood],
+        "pool_sources": [],
+        "tasks": ["classification", "detection"],
+    }
+    numbers = {"train_questions": 4, "val_questions": 2, "test_questions": 4}
+    result = curation.curate(tmp_path / "data", **sources, **numbers, on_bad="skip")
+    assert result["left_out"]["image is in another split"] > 0
+    images = read_manifest(tmp_path / "data")["images"]
+    assert not set(images["test_ood"]) & (set(images["train"]) | set(images["val"]) | set(images["test_id"]))
+
+
+def test_ids_stay_unique_when_two_sources_name_alike(tmp_path):
+    sources = [voc_set(tmp_path / "a", 3), voc_set(tmp_path / "b", 3, shade=50)]
+    numbers = {"train_questions": 6, "val_questions": 0, "test_questions": 0}
+    curation.curate(tmp_path / "data", train_sources=sources, tasks=["detection"], **numbers, **NO_DRAWN)
+    assert len({s.id for s in read(tmp_path / "data", "train", "open")}) == 6
+
+
+# ---- bad rows
+
+
+def bad_set(root):
+    """Return a source of six pictures of which one has a reversed box, one is cut short and one is of another size."""
+    source = voc_set(root, 6, bad=[1])
+    cut = root / "JPEGImages" / "p2.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    Image.new("RGB", (90, 80)).save(root / "JPEGImages" / "p3.png")
+    (root / "JPEGImages" / "p4.png").unlink()
+    return source
+
+
+def test_a_bad_row_stops_the_run_and_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"p1\.xml: box is empty or reversed \(object 2, cat\); .*on_bad to 'skip'"):
+        curation.curate(tmp_path / "data", train_sources=[bad_set(tmp_path / "voc")], **NO_DRAWN)
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp_path):
+    source = bad_set(tmp_path / "voc")
+    numbers = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
+    tasks = ["detection", "classification"]
+    result = curation.curate(
+        tmp_path / "data", train_sources=[source], tasks=tasks, on_bad="skip", **numbers, **NO_DRAWN
+    )
+    rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
+    assert Counter((row["file"], row["reason"]) for row in rows) == {
+        ("Annotations/p1.xml", "box is empty or reversed"): 1,
+        ("JPEGImages/p2.png", "image cannot be read"): 3,  # a dog, a cat and the labels
+        ("JPEGImages/p3.png", "image size differs from the recorded size"): 3,
+        ("JPEGImages/p4.png", "image does not exist"): 3,
+    }
+    chosen = sum(result["questions"]["train"]["open"].values())
+    left = sum(number for reason, number in result["left_out"].items() if ": " not in reason)
+    assert chosen + left == len(list(voc.read(tmp_path / "voc")))
+    assert dict(curation.left_out(tmp_path / "data").values) == result["left_out"]
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be 'stop' or 'skip'"),
+        ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
+        ({"tasks": []}, "nothing to curate"),
+        ({"val_questions": -1}, "nothing to curate"),
+        ({"train_sources": ["vok:data"]}, "no format 'vok'; did you mean 'voc'"),
+        ({"train_sources": ["voc"]}, "it names no path; write 'voc:path/of/the/data'"),
+        ({"train_sources": ["scenes:data"]}, "drawn scenes have no path"),
+        ({"train_sources": ["voc:nowhere"]}, "nowhere does not exist"),
+        ({"train_sources": ["voc:same"], "ood_sources": ["voc:same"]}, "train_sources and ood_sources"),
+    ],
+)
+def test_unusable_settings_are_named_with_a_remedy(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        draw(tmp_path, **changes)
+
+
+def test_an_empty_split_is_named_with_task_and_remedy(tmp_path):
+    one = voc_set(tmp_path / "voc", 1)
+    with pytest.raises(
+        InputError, match=r"split 'val' has no detection question from train_sources .*take 'detection' out"
+    ):
+        curation.curate(tmp_path / "data", train_sources=[one], tasks=["detection"], **NO_DRAWN)
+    with pytest.raises(InputError, match="gave no question of math"):
+        curation.curate(tmp_path / "data", train_sources=[one], tasks=["math"], **NO_DRAWN)
+
+
+def test_a_stage_that_stays_empty_is_named_with_its_reason(tmp_path):
+    # every picture shows all labels that are known, so no label can be called absent
+    source, numbers = voc_set(tmp_path / "voc", 4, labels=("RBC", "WBC")), {"val_questions": 0, "test_questions": 0}
+    with pytest.raises(
+        InputError, match=r"'train' has no classification question at the binary stage .*known to be absent"
+    ):
+        curation.curate(tmp_path / "data", train_sources=[source], tasks=["classification"], **numbers, **NO_DRAWN)
+
+
+def edit(folder, change):
+    manifest = read_manifest(folder)
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_folder_with_a_test_image_in_training_is_refused(tmp_path):
+    draw(tmp_path)
+    read(tmp_path, "train", "open")
+    images = read_manifest(tmp_path)["images"]
+    leaked = tmp_path / "images" / "copy.png"  # the same bytes under another name
+    leaked.write_bytes((tmp_path / "images" / images["test_id"][0]).read_bytes())
+
+    def add(manifest):
+        manifest["images"]["train"].append("copy.png")
+        manifest["files"]["images/copy.png"] = manifest["files"][f"images/{images['test_id'][0]}"]
+
+    edit(tmp_path, add)
+    with pytest.raises(InputError, match=r"of 'test_id' is also in 'train' \(as copy"):
+        read(tmp_path, "train", "open")
+
+
+@pytest.mark.parametrize("name", ["train-open.jsonl", "images"])
+def test_a_changed_file_is_refused(tmp_path, name):
+    draw(tmp_path)
+    path = next((tmp_path / name).iterdir()) if name == "images" else tmp_path / name
+    read(tmp_path, "train", "open")
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(InputError, match="was changed after it was made"):
+        read(tmp_path, "train", "open")
+    path.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        read(tmp_path, "train", "open")
+
+
+def test_what_a_folder_does_not_hold_is_named(drawn):
+    with pytest.raises(InputError, match=r"has no pool-binary\.jsonl, only pool-open"):
+        read(drawn[0], "pool", "binary")
+
+
+# ---- official rows at closed stages, and real data
+
+
+def test_rows_that_come_posed_go_to_their_stage(tmp_path):
+    for stage, problem, answer in (("open", "?", "3"), ("judge", "It is 3.", "yes"), ("choice", "? A. 3 B. 4", "A")):
+        rows = [{"task": "math", "problem": f"Number {i}: {problem}", "solution": answer} for i in range(3)]
+        path = tmp_path / "rows" / f"{stage}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    numbers = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
+    source = f"curr_reft:{tmp_path / 'rows'}"
+    curation.curate(tmp_path / "data", train_sources=[source], tasks=["math"], **numbers, **NO_DRAWN)
+    for stage in STAGES:
+        samples = read(tmp_path / "data", "train", stage)
+        assert len(samples) == 3 and all(s.parent is None for s in samples)
+
+
+def test_real_sets_come_in_with_every_row_accounted_for(real_data, tmp_path):
+    sources = ["voc:voc_bccd/BCCD", "coco:coco_tiny", "math_vision:math_vision"]
+    result = curation.curate(
+        tmp_path, train_sources=sources, ood_sources=["voc:voc_genuine", "super_clevr:super_clevr"], pool_sources=[],
+        train_questions=60, val_questions=5, test_questions=6, max_pixels=65_536, on_bad="skip", root=real_data,
+    )  # fmt: skip
+    read_items = [item for module, name in ((voc, "voc_bccd/BCCD"), (coco, "coco_tiny"), (voc, "voc_genuine"))
+                  for item in module.read(real_data / name)]  # fmt: skip
+    total = len(read_items) + len(list(math_vision.read(real_data / "math_vision"))) + 10
+    chosen = sum(sum(stages["open"].values()) for stages in result["questions"].values())
+    left = sum(number for reason, number in result["left_out"].items() if not reason.startswith(("binary", "choice")))
+    assert chosen + left == total
+    assert result["left_out"]["box is empty or reversed"] == 1 and result["left_out"]["annotation is of a crowd"] == 5
+    with Image.open(read(tmp_path, "test_ood", "open")[0].image) as image:
+        assert image.width * image.height <= 65_536

@@ -1,0 +1,146 @@
+"""Image files: every way in which a picture's pixels differ from what its file seems to say."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from currreft_nb.formats import images
+
+ORIENTATION = 0x0112
+
+
+def save(path, image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def turned(path, orientation=6, size=(30, 20)):
+    """Save a picture with a red left edge that a camera held sideways."""
+    image = Image.new("RGB", size)
+    image.paste((255, 0, 0), (0, 0, 5, size[1]))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return save(path, image, exif=exif)
+
+
+def test_a_turned_image_is_read_as_a_viewer_shows_it(tmp_path):
+    path = turned(tmp_path / "a.png")
+    image = images.read_image(path)
+    assert images.image_size(path) == image.size == (20, 30)
+    assert image.getpixel((10, 1)) == (255, 0, 0)  # a quarter to the right: the left edge is on top
+
+
+def test_an_annotation_of_the_unturned_pixels_is_respected(tmp_path):
+    path = turned(tmp_path / "a.png")
+    assert images.read_image(path, (20, 30)).size == (20, 30)
+    assert images.read_image(path, (30, 20)).getpixel((1, 10)) == (255, 0, 0)
+
+
+def test_an_upside_down_image_keeps_its_size_and_is_turned(tmp_path):
+    path = turned(tmp_path / "a.png", orientation=3)
+    assert images.read_image(path, (30, 20)).getpixel((29, 10)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel", "why"),
+    [
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), (255, 255, 255), "what is fully transparent shows the white below"),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 255)), (255, 0, 0), "what is opaque stays"),
+        (Image.new("LA", (4, 4), (0, 0)), (255, 255, 255), "grey with transparency"),
+        (Image.new("I;16", (4, 4), 0x8000), (128, 128, 128), "16 bits are scaled, not clipped"),
+        (Image.new("L", (4, 4), 7), (7, 7, 7), "grey"),
+        (Image.new("1", (4, 4), 1), (255, 255, 255), "black and white"),
+        (Image.new("RGB", (4, 4), (1, 2, 3)).convert("P"), None, "palette"),
+    ],
+)
+def test_every_mode_becomes_rgb(tmp_path, image, pixel, why):
+    found = images.read_image(save(tmp_path / "a.png", image))
+    assert found.mode == "RGB"
+    assert pixel is None or found.getpixel((1, 1)) == pixel, why
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    assert images.read_image(save(tmp_path / "a.jpg", Image.new("CMYK", (8, 8)))).getpixel((4, 4)) == (255, 255, 255)
+
+
+def bad_files(folder):
+    whole = io.BytesIO()
+    Image.effect_noise((200, 200), 90).convert("RGB").save(whole, "JPEG")
+    (folder / "cut.jpg").write_bytes(whole.getvalue()[:4000])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("not an image")
+    save(folder / "long.png", Image.new("RGB", (201, 1)))
+    save(folder / "fine.png", Image.new("RGB", (200, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("cut.jpg", None, "image cannot be read"),
+        ("empty.png", None, "image cannot be read"),
+        ("text.jpg", None, "image cannot be read"),
+        ("missing.png", None, "image does not exist"),
+        ("long.png", None, "aspect ratio is above 200"),
+        ("fine.png", (200, 2), "image size differs from the recorded size"),
+    ],
+)
+def test_what_cannot_be_used_says_why(tmp_path, name, size, reason):
+    bad_files(tmp_path)
+    with pytest.raises(images.ImageProblem) as problem:
+        images.read_image(tmp_path / name, size)
+    assert problem.value.reason == reason
+    assert images.read_image(tmp_path / "fine.png").size == (200, 1)  # the boundary
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", Image.new("1", (400, 400)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(images.ImageProblem, match="cannot be read"):
+        images.read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "result"),
+    [
+        ((640, 480), 640 * 480, (640, 480)),
+        ((640, 480), 640 * 480 - 1, (639, 479)),
+        ((640, 480), 0, (640, 480)),
+        ((1, 90_000), 10, (1, 948)),  # a side of no pixels would be no image
+    ],
+)
+def test_shrinking_stays_below_the_limit(size, limit, result):
+    assert images.shrunk_size(size, limit) == result
+
+
+def test_the_fingerprint_is_of_the_pixels(tmp_path):
+    image = Image.effect_noise((16, 16), 90).convert("RGB")
+    paths = [save(tmp_path / "a.png", image), save(tmp_path / "b.png", image, compress_level=0)]
+    other = save(tmp_path / "c.png", image.rotate(180))
+    assert len({images.file_hash(path) for path in paths}) == 2
+    assert len({images.content_hash(images.read_image(path)) for path in [*paths, other]}) == 2
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_an_image_that_needs_no_change_is_copied_byte_for_byte(tmp_path, name):
+    path = save(tmp_path / "in" / name, Image.effect_noise((16, 16), 90).convert("RGB"))
+    stored = tmp_path / images.store_image(path, images.read_image(path), (16, 16), tmp_path)
+    assert stored.read_bytes() == path.read_bytes() and stored.suffix == path.suffix
+
+
+def test_a_lying_extension_is_corrected(tmp_path):
+    path = save(tmp_path / "in" / "a.jpg", Image.new("RGB", (8, 8)), format="PNG")
+    assert images.store_image(path, images.read_image(path), (8, 8), tmp_path).endswith(".png")
+
+
+@pytest.mark.parametrize("save_as", ["PNG", "GIF"])
+def test_a_changed_image_is_stored_upright_and_resized(tmp_path, save_as):
+    path = turned(tmp_path / "in" / "a.png") if save_as == "PNG" else tmp_path / "in" / "a.gif"
+    if save_as == "GIF":
+        save(path, Image.new("RGB", (20, 30)))
+    name = images.store_image(path, images.read_image(path), (10, 15), tmp_path)
+    with Image.open(tmp_path / name) as stored:
+        assert (stored.size, stored.mode, stored.format) == ((10, 15), "RGB", "PNG")
+        assert stored.getexif().get(ORIENTATION, 1) == 1  # the pixels are turned: the tag must not turn them again
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "in"])
