@@ -1,0 +1,113 @@
+"""Answers stored as they come: an interruption loses none that was finished, and asks none again.
+
+{"id": "general-17", "index": 3, "count": 8, "hash": "5d41402abc4b2a76", "author": "pocket 1b4f0e98 T=1 seed 0",
+ "task": "general", "stage": "open", "split": "pool", "source": "drawn",
+ "completion": "<think>…</think><answer>red</answer>", "tokens": 21, "truncated": false}
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.journal import append_journal, read_journal
+from currreft_nb.samples import Sample
+
+REMEDY = "delete the file or use a new folder"
+
+
+def collect_answers(
+    sample_function: Callable[[list[Sample]], Sequence[Sequence[Any]]],
+    samples: Sequence[Sample],
+    path: str | os.PathLike,
+    *,
+    author: str = "",
+    batch_size: int = 32,
+) -> list[dict]:
+    """Return several answers to each sample, one row an answer, asking only for those that the file does not hold.
+
+    `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
+    `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writings.
+    Raises `InputError` for a file with answers to other questions of these ids, or of another author.
+    """
+    stored = _stored(samples, Path(path), author)
+    pending = [sample for sample in samples if _missing(stored[sample.id])]
+    for start in range(0, len(pending), batch_size):
+        batch = pending[start : start + batch_size]
+        rows = [row for pair in pair_up(batch, sample_function(batch)) for row in _rows(*pair, author)]
+        known = {(row["id"], row["index"]) for sample in batch for row in stored[sample.id]}
+        rows = [row for row in rows if (row["id"], row["index"]) not in known]
+        append_journal(path, rows)
+        for row in rows:
+            stored[row["id"]].append(row)
+        done = len(samples) - len(pending) + start + len(batch)
+        print(f"answered {done:6d} of {len(samples)} questions", flush=True)
+    return [row for sample in samples for row in sorted(stored[sample.id], key=lambda row: row["index"])]
+
+
+def _stored(samples: Sequence[Sample], path: Path, author: str) -> dict[str, list[dict]]:
+    """Return the answers in the file, by sample; refuse a file with answers to other questions or of another author."""
+    stored: dict[str, list[dict]] = {sample.id: [] for sample in samples}
+    hashes = question_hashes(samples)
+    for row in read_journal(path):
+        if row["id"] in stored:
+            if row["hash"] != hashes[row["id"]]:
+                raise InputError(f"{path} answers another question of the id {row['id']!r}; {REMEDY}")
+            if row["author"] != author:
+                raise InputError(f"{path} was answered by {row['author']!r}, not by {author!r}; {REMEDY}")
+            stored[row["id"]].append(row)
+    return stored
+
+
+def _missing(rows: Sequence[Mapping]) -> bool:
+    return not rows or len(rows) < rows[0]["count"]
+
+
+def _rows(sample: Sample, answers: Sequence[Any], author: str) -> list[dict]:
+    common = {"id": sample.id, "count": len(answers), "hash": question_hash(sample), "author": author}
+    common |= {"task": sample.task, "stage": sample.stage, "split": sample.split, "source": sample.source}
+    return [{**common, "index": index, **completion_fields(answer)} for index, answer in enumerate(answers)]
+
+
+def pair_up(samples: Sequence[Sample], answers: Sequence[Any]) -> list[tuple[Sample, Any]]:
+    """Return each sample with its answer. Raises `InputError` when whoever answered left some out."""
+    if len(answers) != len(samples):
+        raise InputError(
+            f"{len(answers)} answers came back to {len(samples)} questions; each needs one, in their order"
+        )
+    return list(zip(samples, answers))
+
+
+def completion_fields(answer: Any) -> dict:
+    """Return completion, tokens and truncated of a `generation.Completion`, or of a text, whose length is not known.
+
+    >>> completion_fields("<answer>3</answer>")
+    {'completion': '<answer>3</answer>', 'tokens': None, 'truncated': None}
+    """
+    if isinstance(answer, str):
+        return {"completion": answer, "tokens": None, "truncated": None}
+    return {"completion": answer.text, "tokens": answer.tokens, "truncated": answer.truncated}
+
+
+def question_hashes(samples: Sequence[Sample]) -> dict[str, str]:
+    """Return the question hashes by id. Raises `InputError` for an id that occurs twice."""
+    hashes: dict[str, str] = {}
+    for sample in samples:
+        if sample.id in hashes:
+            raise InputError(f"the id {sample.id!r} occurs twice; answers are stored by id, so ids must be unique")
+        hashes[sample.id] = question_hash(sample)
+    return hashes
+
+
+def question_hash(sample: Sample) -> str:
+    """Return a hash of what is asked and what is right, so that no stored answer is taken for one to a new question.
+
+    >>> question_hash(Sample(id="a", task="math", split="val", source="s", question="6 * 7", answer="42"))
+    'ca5e22f2cc67dcb1'
+    """
+    parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer, sample.size]
+    image = Path(sample.image).name if sample.image else None
+    return hashlib.sha256(json.dumps([*parts, image]).encode()).hexdigest()[:16]
