@@ -1,0 +1,189 @@
+"""Can the model answer at all? pass@k per task and stage before any training, and what that advises.
+
+Reinforcement learning strengthens what is sampled now and then. Where right open answers are never sampled and right
+closed ones are, starting with closed questions can supply them; where open answers have some support already, training
+on them directly is as good or better; where no form has any, no order of stages helps. On the pocket model (one task,
+four seeds) the curriculum won where pass@8 of open answers was about .02, and did not where it was .15 or more. The
+forms must also share what is to be learnt: that no pass rate can tell.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb import InputError, evaluation, models
+from currreft_nb.boxes import Frame
+from currreft_nb.journal_answers import collect_answers
+from currreft_nb.metrics import bootstrap_interval, measure, pass_at_k
+from currreft_nb.models import Loaded
+from currreft_nb.samples import STAGES, TASKS, Sample
+
+NEARLY_ZERO = 0.05  # between the .02 and the .15 above
+COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
+ADVICE = {
+    "open_only": "train on open answers directly: right ones are sampled now and then",
+    "curriculum": "start with closed questions: right open answers are hardly ever sampled, right closed ones are",
+    "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
+    "neither": "no form is answered rightly: there is nothing to strengthen, so teach by examples first",
+    "not_probed": "no advice: probe open questions and at least one closed form",
+}
+
+
+def probe(
+    sample_function: Callable[[list[Sample]], Sequence[Sequence[Any]]],
+    samples: Sequence[Sample],
+    folder: str | os.PathLike,
+    *,
+    arm: str = "",
+    author: str = "",
+    ks: Sequence[int] = (1, 2, 4, 8),
+    frame: Frame | None = None,
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """Sample several answers to each question and return pass@k, a row per task, stage and k.
+
+    `sample_function`: from samples to at least max(ks) answers each (`evaluation.sampler`; with `forced=True` it asks
+    what the model knows, else also whether it keeps to the format). Answers are stored in the folder's passes.jsonl and
+    not sampled again; `author` says who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`,
+    `high`: its 95 % interval, clustered by image; `chance`: what guessing would reach. Raises `InputError` for a sample
+    without a reference.
+    """
+    if unknown := [sample for sample in samples if sample.answer is None]:
+        raise InputError(f"sample {unknown[0].id!r} has no reference answer; leave it out, no rule can score it")
+    name = re.sub(r"[^\w.-]", "_", f"passes-{arm}" if arm else "passes")
+    path = Path(folder) / f"{name}.jsonl"
+    answers = collect_answers(sample_function, samples, path, author=author, batch_size=batch_size)
+    right: dict[str, list[float]] = {sample.id: [] for sample in samples}
+    by_id = {sample.id: sample for sample in samples}
+    for row in answers:
+        right[row["id"]].append(measure(by_id[row["id"]], row["completion"], frame)["correct"])
+    cells = [(task, stage) for task in TASKS for stage in STAGES]
+    rows = []
+    for task, stage in cells:
+        asked = [sample for sample in samples if (sample.task, sample.stage) == (task, stage)]
+        rows += [{"arm": arm, "task": task, "stage": stage, "k": k, **_cell(asked, right, k)} for k in ks if asked]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -> dict:
+    values = [pass_at_k(len(right[sample.id]), int(sum(right[sample.id])), k) for sample in samples]
+    low, high = bootstrap_interval(values, [sample.image or sample.id for sample in samples])
+    chances = [1 - (1 - chance_level(sample)) ** k for sample in samples]
+    return {
+        "questions": len(samples),
+        "completions": sum(len(right[sample.id]) for sample in samples),
+        "pass_at_k": sum(values) / len(values),
+        "low": low,
+        "high": high,
+        "chance": sum(chances) / len(chances),
+    }
+
+
+def chance_level(sample: Sample) -> float:
+    """Return how often a guess is right: it knows the form and how many options are right, but saw no image.
+
+    >>> common = {"task": "classification", "split": "val", "source": "s", "question": "What is here?"}
+    >>> options = [["cat"], ["dog"], ["cow"], ["bee"]]
+    >>> chance_level(Sample(id="a", stage="binary", claim=["cat"], answer=True, **common))
+    0.5
+    >>> chance_level(Sample(id="a", stage="choice", options=options, answer=["A", "C"], **common))
+    0.16666666666666666
+    """
+    if sample.stage == "binary":
+        return 0.5
+    if sample.stage == "choice":
+        return 1 / math.comb(len(sample.options), len(sample.answer))
+    if sample.task == "detection":
+        return 0.0
+    closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
+    return 1 / len(closed) if closed else 0.0
+
+
+def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFrame:
+    """Return for each arm and task whether a curriculum of forms promises anything, with the numbers that say so.
+
+    The rule: it does if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. A closed
+    form that does no better than guessing is no evidence: then the advice is "unclear".
+    """
+    rows = []
+    for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
+        last = part[part["k"] == part["k"].max()].set_index("stage")
+        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"), nearly_zero)
+        evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
+        evidence = f"pass@{part['k'].max()}: {evidence}"
+        rows.append({"arm": arm, "task": task, "advice": code, "meaning": ADVICE[code], "evidence": evidence})
+    return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
+
+
+def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
+    """Return the advice from the rows of the largest and of the smallest k, by stage."""
+    closed = last.drop(index="open", errors="ignore")
+    if "open" not in last.index or closed.empty:
+        return "not_probed"
+    if last.loc["open", "pass_at_k"] > nearly_zero:
+        return "open_only"
+    supported = [stage for stage in closed.index if closed.loc[stage, "pass_at_k"] > nearly_zero]
+    if not supported:
+        return "neither"
+    # A systematic error can push a closed form below chance: that too is no guessing.
+    guessed = [
+        stage
+        for stage in supported
+        if first.loc[stage, "low"] <= first.loc[stage, "chance"] <= first.loc[stage, "high"]
+    ]
+    return "unclear" if len(guessed) == len(supported) else "curriculum"
+
+
+def probe_arms(
+    arms: Mapping[str, str | os.PathLike | None],
+    samples: Sequence[Sample],
+    folder: str | os.PathLike,
+    *,
+    model: str = "pocket",
+    four_bit: bool = False,
+    max_pixels: int = 0,
+    completions: int = 8,
+    temperature: float = 1.0,
+    max_new_tokens: int = 256,
+    batch_size: int = 64,
+    seed: int = 0,
+    forced: bool = False,
+) -> pd.DataFrame:
+    """Probe one base model with several adapters, None being the bare model; see `probe`. No completions, no rows."""
+    base_hash = models.hash_weights(models.source_of(model))
+    settings = f"T={temperature} seed {seed}{' forced' if forced else ''}"
+    tables = []
+    for arm, adapter in arms.items() if completions else ():
+        adapter_hash = models.check_adapter(adapter, model, base_hash) if adapter else None
+        draw = _sampler_when_asked(
+            partial(models.load, model, adapter=adapter, four_bit=four_bit, max_pixels=max_pixels),
+            completions=completions,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            batch_size=batch_size,
+            forced=forced,
+        )
+        author = f"{evaluation.author_of(base_hash, adapter_hash, four_bit)} {settings}"
+        ks = [2**power for power in range(completions.bit_length())]
+        frame = evaluation.style(model, max_pixels).frame
+        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=frame))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _sampler_when_asked(load: Callable[[], Loaded], **options: Any) -> Callable:
+    """Return a sample function that loads its model when it is first asked: what is stored needs none."""
+    loaded: list[Callable] = []
+
+    def draw(samples: list[Sample]) -> Sequence[Sequence[Any]]:
+        if not loaded:
+            loaded.append(evaluation.sampler(load(), **options))
+        return loaded[0](samples)
+
+    return draw

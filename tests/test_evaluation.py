@@ -1,0 +1,216 @@
+"""Evaluation: one rule for every arm, decoded once, resumed without loss, and no choice by what is tested on."""
+
+import json
+import random
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from currreft_nb import InputError, curation, evaluation, generation, metrics, models
+from currreft_nb.boxes import Frame
+from currreft_nb.evaluation import choose, evaluate, evaluate_arms, headline
+from currreft_nb.generation import Completion
+from currreft_nb.journal import read_journal
+from currreft_nb.samples import TASKS, Sample
+
+COMMON = {"split": "test_id", "source": "demo", "question": "?"}
+SAMPLES = [Sample(id=f"m{i}", task="math", answer=str(i), **COMMON) for i in range(7)]
+BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
+
+
+def told(answer):
+    return f"<think></think><answer>{answer}</answer>"
+
+
+class Model:
+    """Answers even questions with tags and odd ones without; `stop_after` calls it is interrupted."""
+
+    def __init__(self, stop_after=None):
+        self.asked, self.forced, self.stop_after = [], [], stop_after
+
+    def __call__(self, samples):
+        if self.stop_after is not None and len(self.asked) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.asked += [sample.id for sample in samples]
+        return [told(s.answer) if int(s.answer) % 2 == 0 else f"<think>{s.answer}" for s in samples]
+
+    def force(self, samples, answers):
+        self.forced += [sample.id for sample in samples]
+        return [f"{text}</think><answer>{s.answer}</answer>" for s, text in zip(samples, answers)]
+
+
+def test_what_is_not_between_the_tags_counts_only_when_forced(tmp_path):
+    model = Model()
+    records = evaluate(model, SAMPLES, "base", tmp_path, force_function=model.force)
+    assert [r["correct"] for r in records if r["mode"] == "natural"] == [1, 0, 1, 0, 1, 0, 1]
+    assert [r["correct"] for r in records if r["mode"] == "forced"] == [1] * 7
+    assert model.asked == [s.id for s in SAMPLES], "greedy decoding is done once"
+    assert model.forced == ["m1", "m3", "m5"], "only what opened no answer is decoded again"
+
+
+def test_a_record_tells_what_was_asked_answered_and_earned(tmp_path):
+    generate = lambda samples: [Completion(told("[0, 0, 500, 1000]"), 12, True)]  # noqa: E731
+    (record,) = evaluate(generate, [BOX], "rl", tmp_path, frame=Frame(kind="thousand"))
+    assert record == {
+        "arm": "rl", "author": "", "id": "d", "hash": record["hash"], "task": "detection", "stage": "open",
+        "split": "test_id", "source": "demo", "image": "a.png", "mode": "natural",
+        "completion": told("[0, 0, 500, 1000]"), "tokens": 12, "truncated": True,
+        "correct": 1.0, "value": 1.0, "format": 1.0, "reason": "ok", "iou": 1.0, "boxes": [[0.0, 0.0, 50.0, 100.0]],
+    }  # fmt: skip
+
+
+def test_records_can_be_summarised(tmp_path):
+    model = Model()
+    summary = metrics.summarise(evaluate(model, SAMPLES, "base", tmp_path, force_function=model.force))
+    means = summary.query("measure == 'correct'").set_index("mode")["mean"]
+    assert means["natural"] == pytest.approx(4 / 7) and means["forced"] == 1
+    assert headline(summary) == {"base, natural, test_id": 0.5714, "base, forced, test_id": 1.0}
+
+
+def test_without_forcing_there_is_one_mode(tmp_path):
+    assert {record["mode"] for record in evaluate(Model(), SAMPLES, "base", tmp_path)} == {"natural"}
+
+
+def test_two_arms_share_a_file_and_keep_apart(tmp_path):
+    first = evaluate(Model(), SAMPLES, "base", tmp_path)
+    second = evaluate(lambda samples: [told("x")] * len(samples), SAMPLES, "rl", tmp_path)
+    assert evaluate(Model(stop_after=0), SAMPLES, "base", tmp_path) == first
+    assert sum(record["correct"] for record in second) == 0
+
+
+def test_stopped_between_batches_only_the_rest_is_asked(tmp_path):
+    first, second = Model(stop_after=3), Model()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(first, SAMPLES, "base", tmp_path, force_function=first.force, batch_size=3)
+    records = evaluate(second, SAMPLES, "base", tmp_path, force_function=second.force, batch_size=3)
+    assert first.asked + second.asked == [s.id for s in SAMPLES]
+    undisturbed = Model()
+    assert records == evaluate(undisturbed, SAMPLES, "base", tmp_path / "other", force_function=undisturbed.force)
+
+
+def test_killed_at_any_byte_the_records_become_the_same(tmp_path):
+    model = Model()
+    whole = evaluate(model, SAMPLES[:3], "base", tmp_path, force_function=model.force, batch_size=2)
+    path = tmp_path / "records.jsonl"
+    content = path.read_bytes()
+    for length in random.Random(0).sample(range(len(content)), 40):
+        path.write_bytes(content[:length])
+        model = Model()
+        assert evaluate(model, SAMPLES[:3], "base", tmp_path, force_function=model.force, batch_size=2) == whole
+        stored = [(record["id"], record["mode"]) for record in read_journal(path)]
+        assert len(stored) == len(set(stored)) == 6
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        ([replace(SAMPLES[0], split="train")], {}, "'m0' is of split train"),
+        ([replace(SAMPLES[0], split="pool")], {}, "'m0' is of split pool"),
+        (SAMPLES[:1], {"splits": ["val"]}, "'m0' is of split test_id; asked for is val"),
+        (SAMPLES[:1], {"splits": ["train"]}, "split 'train' is not for evaluation"),
+        ([Sample(id="g", task="general", answer=None, **COMMON)], {}, "'g' has no reference answer"),
+        ([SAMPLES[0], SAMPLES[0]], {}, "the id 'm0' occurs twice"),
+    ],
+)
+def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples, options, message):
+    model = Model()
+    with pytest.raises(InputError, match=message):
+        evaluate(model, samples, "base", tmp_path, **options)
+    assert model.asked == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "author", "message"),
+    [
+        ([replace(SAMPLES[0], question="new?")], "", "scores another question of the id 'm0'"),
+        (SAMPLES, "other weights", "arm 'base' was answered by another model"),
+    ],
+)
+def test_old_records_are_never_taken_for_new_ones(tmp_path, samples, author, message):
+    evaluate(Model(), SAMPLES, "base", tmp_path)
+    with pytest.raises(InputError, match=message):
+        evaluate(Model(), samples, "base", tmp_path, author=author)
+
+
+def test_a_missing_answer_is_an_error_and_no_score(tmp_path):
+    with pytest.raises(InputError, match="6 answers came back to 7 questions"):
+        evaluate(lambda samples: ["x"] * 6, SAMPLES, "base", tmp_path)
+    assert not (tmp_path / "records.jsonl").exists()
+
+
+def records_of(split, **scores):
+    return [
+        {"arm": arm, "mode": "natural", "task": task, "stage": "open", "split": split, "correct": value}
+        for arm, by_task in scores.items()
+        for task, value in by_task
+    ]
+
+
+def test_the_choice_weighs_tasks_alike_and_takes_the_first_of_equals():
+    many = [("math", 1.0)] * 9 + [("detection", 0.0)]  # 0.9 of the records, but half of the tasks
+    balanced = [("math", 0.75), ("detection", 0.5)]
+    assert choose(records_of("val", many=many, balanced=balanced)) == "balanced"
+    assert choose(records_of("val", b=balanced, a=balanced)) == "b"
+
+
+@pytest.mark.parametrize("split", ["test_id", "test_ood", "train"])
+def test_nothing_is_chosen_by_a_test_split(split):
+    records = records_of("val", a=[("math", 1.0)]) + records_of(split, a=[("math", 1.0)])
+    with pytest.raises(InputError, match=f"a choice by split {split} is refused"):
+        choose(records)
+
+
+def test_a_choice_needs_records():
+    with pytest.raises(InputError, match="no forced record"):
+        choose(records_of("val", a=[("math", 1.0)]), mode="forced")
+
+
+def refuse(*arguments, **options):
+    raise AssertionError("no model was to be loaded")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    numbers = {"train_questions": 4, "val_questions": 4, "test_questions": 4, "pool_questions": 4}
+    curation.curate(folder, tasks=TASKS, **numbers)
+    return folder
+
+
+def test_questions_are_the_first_of_each_task_stage_and_split(data):
+    samples = evaluation.questions(data, ["test_id", "test_ood"], 2)
+    cells = pd.Series([(s.split, s.stage, s.task) for s in samples]).value_counts()
+    assert set(cells) == {2}
+    assert ("test_ood", "open", "general") in cells.index  # what training may cost is asked, too
+    whole = curation.load(data, "test_id", "open")
+    first = [s for s in whole if s.task == "math"][:2]
+    assert [s for s in samples if (s.split, s.stage, s.task) == ("test_id", "open", "math")] == first
+
+
+def test_a_real_model_is_scored_by_its_own_answers_and_loaded_once(data, tmp_path, monkeypatch):
+    samples = evaluation.questions(data, ["test_id"], 2)
+    options = {"max_new_tokens": 16, "batch_size": 8}
+    records = evaluate_arms({"base": None}, samples, tmp_path, **options)
+    assert [(r["id"], r["mode"]) for r in records] == [(s.id, m) for m in ("natural", "forced") for s in samples]
+    loaded = models.load("pocket")
+    alone = [generation.generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples[:4]]
+    assert [record["completion"] for record in records[:4]] == alone
+    assert all("<answer>" in record["completion"] for record in records if record["mode"] == "forced")
+    assert loaded.base_hash in records[0]["author"]
+    monkeypatch.setattr(models, "load", refuse)  # what is stored needs no model
+    assert evaluate_arms({"base": None}, samples, tmp_path, **options) == records
+
+
+def test_the_style_of_a_model_is_known_without_its_weights():
+    assert evaluation.style("pocket") == models.load("pocket").style
+
+
+def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_path, monkeypatch):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter / "currreft.json").write_text(json.dumps({"base": "other", "base_hash": "0" * 16}))
+    monkeypatch.setattr(models, "load", refuse)
+    with pytest.raises(InputError, match="was made for the base model 'other'"):
+        evaluate_arms({"base": None, "rl": adapter}, evaluation.questions(data, ["test_id"], 1), tmp_path)

@@ -1,0 +1,143 @@
+"""The probe: pass@k with its chance level, resumed without loss, and the advice on both sides of the rule."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from currreft_nb import InputError, curation, evaluation, models
+from currreft_nb.evaluation_probe import advise, chance_level, probe, probe_arms
+from currreft_nb.journal import read_journal
+from currreft_nb.samples import Sample
+
+COMMON = {"split": "test_id", "source": "demo", "question": "?"}
+BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
+
+
+def told(answer):
+    return f"<think></think><answer>{answer}</answer>"
+
+
+POSED = [
+    Sample(id="b", task="math", stage="binary", claim="3", answer=True, **COMMON),
+    Sample(id="c", task="math", stage="choice", options=["1", "2", "3", "4"], answer=["C"], **COMMON),
+    Sample(id="o", task="math", answer="3", **COMMON),
+]
+
+
+@pytest.mark.parametrize(
+    ("sample", "chance", "why"),
+    [
+        (POSED[0], 1 / 2, "yes or no"),
+        (POSED[1], 1 / 4, "one of four"),
+        (replace(POSED[1], answer=["A", "C"]), 1 / 6, "one of the six pairs of four options"),
+        (POSED[2], 0, "a number, nobody knows of what size"),
+        (replace(POSED[2], extra={"candidates": list("0123456")}), 1 / 7, "an open answer from a closed vocabulary"),
+        (replace(POSED[2], options=["1", "3"], answer="B"), 1 / 2, "an open question with options of its own"),
+        (BOX, 0, "boxes are not guessed"),
+        (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "nobody who sees no image knows where objects are"),
+    ],
+)
+def test_chance(sample, chance, why):
+    assert chance_level(sample) == pytest.approx(chance), why
+
+
+def drawn(right_of):
+    """Return a sample function of eight answers each, of which `right_of[stage]` are right."""
+    texts = {"binary": told("yes"), "choice": told("C"), "open": told("3")}
+    return lambda samples: [
+        [texts[s.stage]] * right_of[s.stage] + [told("?")] * (8 - right_of[s.stage]) for s in samples
+    ]
+
+
+def test_a_probe_measures_pass_at_k_with_the_chance_level(tmp_path):
+    table = probe(drawn({"binary": 8, "choice": 2, "open": 0}), POSED, tmp_path, arm="base")
+    cell = table.set_index(["stage", "k"])
+    assert cell.loc[("binary", 1), "pass_at_k"] == 1
+    assert cell.loc[("choice", 1), "pass_at_k"] == pytest.approx(1 / 4)
+    assert cell.loc[("choice", 2), "pass_at_k"] == pytest.approx(1 - (6 * 5) / (8 * 7))  # both of the six wrong ones
+    assert cell.loc[("choice", 2), "chance"] == pytest.approx(1 - (3 / 4) ** 2)
+    assert cell.loc[("open", 8), "pass_at_k"] == 0
+    assert set(table["questions"]) == {1} and set(table["completions"]) == {8}
+
+
+def test_a_probe_goes_on_where_it_stopped(tmp_path):
+    asked = []
+    inner = drawn({"binary": 8, "choice": 2, "open": 0})
+
+    def draw(samples):
+        asked.extend(s.id for s in samples)
+        return inner(samples)
+
+    probe(draw, POSED[:2], tmp_path)
+    probe(draw, POSED, tmp_path)
+    assert asked == ["b", "c", "o"]
+
+
+def test_a_probe_needs_references(tmp_path):
+    with pytest.raises(InputError, match="no reference"):
+        probe(drawn({}), [Sample(id="g", task="general", answer=None, **COMMON)], tmp_path)
+
+
+def passes(binary=None, choice=None, open=None):
+    """Return a table of one task from (pass@1, low, high, pass@8) per stage."""
+    rows = []
+    chances = {"binary": 0.5, "choice": 0.25, "open": 0.0}
+    for stage, values in (("binary", binary), ("choice", choice), ("open", open)):
+        if values:
+            one, low, high, eight = values
+            common = {"arm": "base", "task": "math", "stage": stage}
+            rows.append(common | {"k": 1, "pass_at_k": one, "low": low, "high": high, "chance": chances[stage]})
+            rows.append(common | {"k": 8, "pass_at_k": eight, "chance": 1 - (1 - chances[stage]) ** 8})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("table", "advice", "why"),
+    [
+        (passes((0.9, 0.8, 1, 1), (0.7, 0.6, 0.8, 1), (0.03, 0.0, 0.06, 0.22)), "open_only", "open has support"),
+        (
+            passes((0.9, 0.8, 1, 1), (0.7, 0.6, 0.8, 1), (0.002, 0, 0.01, 0.016)),
+            "curriculum",
+            "closed forms have, open not",
+        ),
+        (
+            passes((0.3, 0.2, 0.4, 0.9), None, (0, 0, 0, 0)),
+            "curriculum",
+            "below chance is a systematic error, no guess",
+        ),
+        (passes((0.9, 0.8, 1, 1), None, (0.02, 0, 0.05, 0.15)), "open_only", "a little support of open is enough"),
+        (passes((0.5, 0.4, 0.6, 1), (0.25, 0.2, 0.3, 0.9), (0, 0, 0, 0)), "unclear", "the closed forms may be guesses"),
+        (passes((0.5, 0.4, 0.6, 1), (0.6, 0.5, 0.7, 1), (0, 0, 0, 0)), "curriculum", "one closed form is enough"),
+        (passes((0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)), "neither", "nothing is ever right"),
+        (passes(open=(0.5, 0.4, 0.6, 1)), "not_probed", "no closed form to compare with"),
+        (passes(binary=(0.5, 0.4, 0.6, 1)), "not_probed", "no open one"),
+    ],
+)
+def test_advice(table, advice, why):
+    (row,) = advise(table).to_dict("records")
+    assert row["advice"] == advice, why
+    assert row["meaning"] and row["evidence"].startswith("pass@8: ")
+
+
+def test_no_passes_no_advice():
+    assert advise(probe_arms({"base": None}, POSED, "nowhere", completions=0)).empty
+
+
+def refuse(*arguments, **options):
+    raise AssertionError("no model was to be loaded")
+
+
+def test_a_real_model_is_probed(tmp_path, monkeypatch):
+    numbers = {"train_questions": 4, "val_questions": 4, "test_questions": 4, "pool_questions": 4}
+    curation.curate(tmp_path / "data", **numbers)
+    samples = evaluation.questions(tmp_path / "data", ["val"], 1)
+    table = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
+    assert len(table) == 2 * len(samples) and set(table["k"]) == {1, 2}
+    stored = read_journal(tmp_path / "passes-base.jsonl")
+    assert all("<answer>" in row["completion"] for row in stored) and len(stored) == 2 * len(samples)
+    monkeypatch.setattr(models, "load", refuse)  # what is stored needs no model
+    again = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
+    pd.testing.assert_frame_equal(again, table)
+    with pytest.raises(InputError, match="was answered by"):
+        probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True, seed=1)
