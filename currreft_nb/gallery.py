@@ -1,0 +1,251 @@
+"""Questions and answers to look at: static HTML that works live, headless, untrusted and in exported pages.
+
+It uses only tags and inline styles that JupyterLab's sanitiser lets through: no script, no style sheet, no outside
+address. Boxes are drawn into the pixels. Whatever a model or a data file wrote is escaped, cut to a readable length,
+and stands in `<pre>`, where no formula is typeset. Every function returns text for `IPython.display.HTML`.
+
+An answer is a row with `id` and `completion`, and where they are known `value`, `format`, `reason` (its score) and
+`boxes` (what a detection answer points at, in pixels of the stored image): what evaluation records hold. With a `style`
+the question is shown as the model gets it, without one in plain words, boxes in pixels of the stored image.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb.answers import Unreadable, parse_completion, parse_letters
+from currreft_nb.gallery_parts import (
+    GOLD,
+    MUTED,
+    OPTION,
+    PREDICTED,
+    Mark,
+    clean,
+    details,
+    heading,
+    lines,
+    picture,
+    preformatted,
+    row,
+    table,
+)
+from currreft_nb.gallery_parts import card as framed
+from currreft_nb.prompts import Style, render_answer, render_question
+from currreft_nb.rewards import Rules, answered_boxes, score
+from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.tasks import TASK_MODULES
+
+__all__ = ["answers", "changed", "changes", "completions", "heading", "judged", "kept_and_rejected", "questions"]
+__all__ += ["scored", "side_by_side", "some_of_each", "table"]
+
+
+def some_of_each(samples: Iterable[Sample], count: int) -> list[Sample]:
+    """Return the first `count` samples of each task and stage, in the order in which those first occur."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.task, sample.stage), []).append(sample)
+    return [sample for group in groups.values() for sample in group[:count]]
+
+
+def questions(samples: Iterable[Sample], style: Style | None = None) -> str:
+    """Return one card a sample: image, question, gold."""
+    return row([card(sample, style) for sample in samples])
+
+
+def completions(rows: Iterable[Mapping], samples: Iterable[Sample], style: Style, rules: Rules = Rules()) -> str:
+    """Return one card for each row of a run's completions whose sample is given, scored by `rules` if it is not yet."""
+    by_id = {sample.id: sample for sample in samples}
+    known = [(by_id[answer["id"]], answer) for answer in rows if answer["id"] in by_id]
+    return row([card(sample, style, rescored(sample, answer, style, rules)) for sample, answer in known])
+
+
+def rescored(sample: Sample, answer: Mapping, style: Style, rules: Rules = Rules()) -> dict:
+    """Return the answer with the boxes of its completion, and with its score unless it was paid already."""
+    known = {**answer, "boxes": answered_boxes(sample, answer["completion"], style.frame)}
+    if "accuracy" in answer:
+        return known | {"value": answer["accuracy"]}
+    if sample.answer is None:
+        return known
+    return known | score(sample, answer["completion"], style.frame, rules)._asdict()
+
+
+def answers(records: Sequence[Mapping], samples: Iterable[Sample], count: int, style: Style | None = None) -> str:
+    """Return cards of `count` evaluation records, a fair draw over tasks that nobody chose by hand."""
+    by_id = {sample.id: sample for sample in samples}
+    ranks: dict[str, int] = {}
+    drawn = []
+    for record in sorted(records, key=lambda record: _lot(record["id"])):
+        ranks[record["task"]] = ranks.get(record["task"], 0) + 1
+        drawn.append((ranks[record["task"]], record))
+    drawn.sort(key=lambda pair: pair[0])
+    return row([card(by_id[record["id"]], style, record) for _, record in drawn[:count] if record["id"] in by_id])
+
+
+def changes(
+    records: Iterable[Mapping],
+    samples: Iterable[Sample],
+    before: str,
+    after: str,
+    count: int,
+    style: Style | None = None,
+) -> str:
+    """Return up to `count` questions each that arm `after` answers better than `before`, worse, and wrongly like it."""
+    by_id = {sample.id: sample for sample in samples}
+    pairs = [pair for pair in _pairs(records, before, after) if pair[0]["id"] in by_id]
+    parts = []
+    for name, chosen in changed(pairs).items():
+        parts.append(heading(f"{name}: {len(chosen)} of {len(pairs)}"))
+        parts.append(side_by_side(chosen[:count], by_id, style))
+    return "".join(parts)
+
+
+def _pairs(records: Iterable[Mapping], before: str, after: str) -> list[tuple[Mapping, Mapping]]:
+    """Return the natural records of the questions that both arms answered, in the order of a lot."""
+    found: dict[str, dict[str, Mapping]] = {before: {}, after: {}}
+    for record in records:
+        if record["arm"] in found and record["mode"] == "natural":
+            found[record["arm"]][record["id"]] = record
+    return [(found[before][name], found[after][name]) for name in sorted(found[before].keys() & found[after], key=_lot)]
+
+
+def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Mapping, Mapping]]]:
+    """Sort pairs of records into improved, worse and unchanged but wrong, by whether they are correct."""
+    groups: dict[str, list] = {"improved": [], "worse": [], "still wrong": []}
+    for old, new in pairs:
+        if old["correct"] < new["correct"]:
+            groups["improved"].append((old, new))
+        elif old["correct"] > new["correct"]:
+            groups["worse"].append((old, new))
+        elif new["correct"] < 1:
+            groups["still wrong"].append((old, new))
+    return groups
+
+
+def side_by_side(
+    pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
+) -> str:
+    """Return the two answers of each pair beside each other; `samples` by id."""
+    return row([row([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
+
+
+def _lot(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
+    """Return one question with a table of completions and what each earns (`rewards.Score`)."""
+    rows = [
+        {"completion": text, "accuracy": float(score.value), "format": int(score.format), "reason": score.reason}
+        for text, score in zip(texts, scores, strict=True)
+    ]
+    return _asked(sample, picture) + table(pd.DataFrame(rows), digits=2)
+
+
+def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], picture: bool = True) -> str:
+    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash is no opinion."""
+    names = ("total", "accuracy", "consistency", "format", "fluency", "reason")
+    rows = [
+        {"completion": text} | {name: vars(verdict)[name] for name in names}
+        for text, verdict in zip(texts, verdicts, strict=True)
+    ]
+    return _asked(sample, picture) + table(pd.DataFrame(rows), digits=0)
+
+
+def _asked(sample: Sample, with_picture: bool) -> str:
+    image = picture(sample.image, question_marks(sample)) if with_picture and sample.image else ""
+    return heading(sample.question, f"gold: {_gold(sample, None)}") + image
+
+
+def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count: int) -> str:
+    """Return `count` questions with all their answers, points and what became of each; those with a kept one first."""
+    by_id = {sample.id: sample for sample in samples}
+    groups: dict[str, list[Mapping]] = {}
+    for answer in rows:
+        groups.setdefault(answer["id"], []).append(answer)
+    names = sorted(groups, key=lambda name: (not any(answer["kept"] for answer in groups[name]), _lot(name)))
+    parts = []
+    for name in names[:count]:
+        shown = pd.DataFrame(groups[name])[["completion", "total", "reason", "outcome"]]
+        parts.append(_asked(by_id[name], with_picture=True) + table(shown, digits=0))
+    return "".join(parts)
+
+
+def card(sample: Sample, style: Style | None = None, answer: Mapping | None = None) -> str:
+    """Return the card of one question, and of one answer to it."""
+    pairs = [("gold", _gold(sample, style))]
+    parts = [f'<div><b>{clean(sample.id)}</b></div><div style="{MUTED}">{clean(_origin(sample, answer))}</div>']
+    if sample.image:
+        parts.append(picture(sample.image, question_marks(sample, answer)))
+    parts.append(preformatted(_question(sample, style), "prompt"))
+    if answer is not None:
+        pairs += _answer_lines(answer)
+    parts.append(lines(pairs))
+    if answer is not None:
+        parts.append(details(answer["completion"]))
+    return framed(parts)
+
+
+def _origin(sample: Sample, answer: Mapping | None) -> str:
+    arm = [str(answer[name]) for name in ("arm", "mode") if name in answer] if answer else []
+    return " · ".join((*arm, sample.task, sample.stage, sample.split, sample.source))
+
+
+def _question(sample: Sample, style: Style | None) -> str:
+    if style is not None:
+        return render_question(sample, style)
+    options = [f"{letter}. {_plain(sample, option)}" for letter, option in zip(LETTERS, sample.options)]
+    claim = [f"{_plain(sample, sample.claim)}?"] if sample.stage == "binary" else []
+    return "\n".join([sample.question, *claim, *options])
+
+
+def _gold(sample: Sample, style: Style | None) -> str:
+    if sample.answer is None:
+        return "no reference"
+    if style is not None or sample.stage != "open":
+        return render_answer(sample, style or Style())
+    return _plain(sample, sample.answer)
+
+
+def _plain(sample: Sample, value: Any) -> str:
+    if sample.task == "detection":
+        value = [[round(v) for v in box] for box in value]
+    return TASK_MODULES[sample.task].render(value)
+
+
+def _answer_lines(answer: Mapping) -> list[tuple[str, str]]:
+    parsed = parse_completion(answer["completion"])
+    pairs = [("answer", f"none read ({parsed.reason})" if parsed.answer is None else parsed.answer)]
+    if answer.get("value") is None:
+        return [*pairs, ("reward", "none: there is nothing to compare with")]
+    pairs.append(("reward", f"accuracy {answer['value']:.2f}, format {int(answer['format'])}: {answer['reason']}"))
+    if "advantage" in answer:
+        pairs.append(("advantage", f"{answer['advantage']:+.2f} within its group, at step {answer['step']}"))
+    return pairs
+
+
+def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
+    """Return the boxes of a detection sample: claim or options in blue, gold in green, what was answered in red."""
+    if sample.task != "detection":
+        return []
+    if sample.stage == "binary":
+        return [(box, OPTION, "claim") for box in sample.claim]
+    if sample.stage == "open":
+        return [(box, GOLD, "") for box in sample.answer] + [
+            (box, PREDICTED, "") for box in (answer or {}).get("boxes") or []
+        ]
+    chosen = _letters(sample, answer["completion"]) if answer else []
+    marks = []
+    for letter, boxes in zip(LETTERS, sample.options):
+        colours = [colour for colour, letters in ((GOLD, sample.answer), (PREDICTED, chosen)) if letter in letters]
+        marks += [(box, colour, letter) for box in boxes for colour in colours or [OPTION]]
+    return marks
+
+
+def _letters(sample: Sample, completion: str) -> list[str]:
+    answer = parse_completion(completion).answer
+    try:
+        return parse_letters(answer, len(sample.options)) if answer else []
+    except Unreadable:
+        return []

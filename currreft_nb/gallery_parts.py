@@ -1,0 +1,151 @@
+"""The pieces of a gallery: text made harmless, tables, cards, and pictures with boxes drawn into their pixels."""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from currreft_nb.boxes import Box, scale
+from currreft_nb.formats.images import ImageProblem, read_image
+
+SIDE_PX = 256
+SHORT = 40  # characters of a table cell that are kept on one line
+LIMITS = {"name": 80, "answer": 300, "prompt": 1_500, "completion": 4_000}  # characters shown of a text
+GOLD, PREDICTED, OPTION = "#009E73", "#D55E00", "#0072B2"
+LINE_COLOURS = {"gold": GOLD, "answer": PREDICTED}
+CARD = "width:272px;border:1px solid #bbbbbb;border-radius:4px;padding:8px;margin:4px;font-size:12px"
+PLAIN = "font-size:12px;margin:0;padding:0;background-color:transparent"
+TEXT = f"white-space:pre-wrap;word-break:normal;word-wrap:break-word;min-width:120px;{PLAIN}"
+LINE = f"white-space:pre;{PLAIN}"
+MUTED = "font-size:12px;opacity:0.7"
+CELL = "padding:2px 8px;vertical-align:top;font-size:12px"
+# Control characters, and those that turn the reading direction round.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+Mark = tuple[Box, str, str]  # box in pixels of the stored image, colour, label
+
+
+def clean(text: str, kind: str = "name") -> str:
+    """Return text from outside as harmless HTML: cut to the limit of its kind, without control characters, escaped.
+
+    >>> clean("<script>alert('hello')</script>")
+    '&lt;script&gt;alert(&#x27;hello&#x27;)&lt;/script&gt;'
+    >>> clean("x" * 1_000_000, "answer")[-26:]
+    ' … 999,700 more characters'
+    """
+    limit = LIMITS[kind]
+    rest = f" … {len(text) - limit:,} more characters" if len(text) > limit else ""
+    return html.escape(_CONTROLS.sub("\ufffd", text[:limit])) + rest
+
+
+def preformatted(text: str, kind: str) -> str:
+    """Return text from outside as a block; `<pre>` keeps its lines, and Jupyter typesets no formulas in it."""
+    return f'<pre style="{TEXT}">{clean(text, kind)}</pre>'
+
+
+def table(frame: pd.DataFrame, digits: int = 3) -> str:
+    """Return a table as safe HTML, without its index; numbers stand right, with `digits` decimals, gaps are dashes."""
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
+    columns = [_values(frame.iloc[:, place], digits) for place in range(len(sides))]
+    rows = [[f"<b>{clean(str(name))}</b>" for name in frame], *zip(*columns)]
+    cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
+    body = "".join(f"<tr>{''.join(map(cell.format, sides, row))}</tr>" for row in rows)
+    return f'<div style="overflow:auto"><table style="border-collapse:collapse">{body}</table></div>'
+
+
+def _values(column: pd.Series, digits: int) -> list[str]:
+    known = column.dropna()
+    if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known > 1).any():
+        digits = 0  # counts, which pandas made floats because of a gap
+    return [_value(value, digits) for value in column.astype(object)]
+
+
+def _value(value: Any, digits: int) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    if isinstance(value, (bool, int)) or len(str(value)) <= SHORT:
+        return f'<pre style="{LINE}">{clean(str(value))}</pre>'
+    return preformatted(str(value), "answer")
+
+
+def heading(title: str, note: str = "") -> str:
+    """Return a line in bold and, smaller below it, a note."""
+    below = f'<div style="{MUTED}">{clean(note, "prompt")}</div>' if note else ""
+    return f'<div style="margin:8px 4px"><b>{clean(title)}</b>{below}</div>'
+
+
+def lines(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Return (name, text) pairs as a small table; gold and answer have the colours of their boxes."""
+    rows = []
+    for name, text in pairs:
+        colour = f";color:{LINE_COLOURS[name]}" if name in LINE_COLOURS else ""
+        label = (
+            f'<td style="text-align:left;vertical-align:top;font-size:12px;padding:1px 6px{colour}">{clean(name)}</td>'
+        )
+        rows.append(f'<tr>{label}<td style="text-align:left">{preformatted(str(text), "answer")}</td></tr>')
+    return f"<table>{''.join(rows)}</table>"
+
+
+def details(text: str) -> str:
+    """Return a whole completion, folded away until it is clicked."""
+    summary = f"<summary>completion, {len(text):,} characters</summary>"
+    return f"<details>{summary}{preformatted(text, 'completion')}</details>"
+
+
+def card(parts: Sequence[str]) -> str:
+    """Return the parts in a frame of fixed width."""
+    return f'<div style="{CARD}">{"".join(parts)}</div>'
+
+
+def row(parts: Sequence[str]) -> str:
+    """Return the parts beside each other, wrapping to new lines on narrow screens."""
+    return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-start">{"".join(parts)}</div>'
+
+
+def picture(path: str, marks: Sequence[Mark] = ()) -> str:
+    """Return an image file with its marks as `<img>`, at most 256 pixels a side, or a line saying why there is none."""
+    try:
+        image = read_image(path)
+    except ImageProblem as problem:
+        return f'<div style="{MUTED}">{clean(f"the image cannot be shown: {problem}", "answer")}</div>'
+    return f'<img src="{data_address(draw(image, marks))}" alt="the image of this question">'
+
+
+def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX) -> Image.Image:
+    """Return a copy of at most `side_px` a side with the boxes drawn in; small images grow by a whole factor."""
+    factor = side_px // max(image.size) or side_px / max(image.size)
+    size = tuple(max(1, round(length * factor)) for length in image.size)
+    resampling = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+    canvas = image.convert("RGB").resize(size, resampling)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
+    for box, colour, label in marks:
+        x1, y1, x2, y2 = (round(v) for v in scale(box, image.size, size))
+        left, top = min(x1, size[0] - 3), min(y1, size[1] - 3)
+        corners = (left, top, max(left + 2, x2 - 1), max(top + 2, y2 - 1))
+        # The gold is wider, so that a prediction right on it hides nothing.
+        pen.rectangle(corners, outline=colour, width=4 if colour == GOLD else 2)
+        pen.text((left + 5, top + 2), label, fill=colour, font=font, stroke_width=2, stroke_fill="white")
+    return canvas
+
+
+def data_address(image: Image.Image) -> str:
+    """Return the image as a `data:` address, PNG or JPEG, whichever is smaller."""
+    encoded: Mapping[str, str] = {
+        "png": _encode(image, "png", optimize=True),
+        "jpeg": _encode(image, "jpeg", quality=80),
+    }
+    name = min(encoded, key=lambda name: len(encoded[name]))
+    return f"data:image/{name};base64,{encoded[name]}"
+
+
+def _encode(image: Image.Image, kind: str, **options) -> str:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,279 @@
+"""The figures: one function each, plain data in, a matplotlib Figure out.
+
+Colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; a stage, a task or an arm has the
+same colour in every figure. Lines carry their name at their end instead of in a legend. Accuracy and format are never
+added up in one line: a total reward that rises through format alone looks like learning and is none.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals
+from currreft_nb.plots_parts import (
+    ARM_COLOURS,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    RED,
+    SERIES,
+    SKY,
+    STAGE_COLOURS,
+    TASK_COLOURS,
+    caption,
+    dress,
+    frame_of,
+    label_ends,
+    label_points,
+    nothing,
+    panels,
+    present,
+)
+from currreft_nb.samples import STAGES, TASKS
+
+__all__ = ["answer_balance", "answer_distribution", "box_sizes", "domains", "group_picture", "judge_totals"]
+__all__ += ["learning_curves", "loss_curve", "pass_at_k", "reward_reasons", "scores", "task_curves", "zero_variance"]
+
+SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
+REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
+SMOOTHING_STEPS = 5
+
+Rows = Sequence[Mapping] | pd.DataFrame
+
+
+def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
+    """Draw accuracy and format over the training steps, in separate panels; stages follow one another.
+
+    `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage`. `baseline`: by
+    stage, the accuracy before training when the format is forced: what rises above that was learnt, not formatted.
+    """
+    frame = frame_of(metrics, ["step", "accuracy", "format"])
+    if "stage" not in frame:
+        frame["stage"] = ""
+    figure, axes = panels(1, 2, width=4.6)
+    for axis, column in zip(axes, ("accuracy", "format")):
+        start = 0
+        for stage, rows in frame.groupby("stage", sort=False):
+            _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
+            if column == "accuracy" and baseline and stage in baseline:
+                axis.hlines(baseline[stage], start, start + rows["step"].max(), BLACK, linestyle="--", linewidth=1)
+            start += rows["step"].max()
+        dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
+    dashed = "; dashed: the model before training, format forced" if baseline else ""
+    caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows{dashed}")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def _draw_stage(axis: Axes, steps: np.ndarray, values: pd.Series, stage: str) -> None:
+    colour = STAGE_COLOURS.get(stage, BLUE)
+    axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    axis.plot(steps, _smooth(values), color=colour, linewidth=2)
+    if stage:
+        axis.axvline(steps[-1], color=GREY, linewidth=0.5, linestyle=":")
+        axis.text((steps[0] + steps[-1]) / 2, 1.12, stage, color=colour, ha="center", va="top", fontweight="bold")
+
+
+def _smooth(values: pd.Series) -> np.ndarray:
+    return values.rolling(SMOOTHING_STEPS, min_periods=1, center=True).mean().to_numpy()
+
+
+def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
+    """Draw one measure per task over the training steps, from columns named `<measure>/<task>`."""
+    frame = frame_of(metrics, ["step"])
+    figure, (axis,) = panels(1, 1, width=6)
+    ends = {}
+    for task in TASKS:
+        if f"{measure}/{task}" in frame:
+            rows = frame[["step", f"{measure}/{task}"]].dropna()
+            smooth = _smooth(rows.iloc[:, 1])
+            axis.plot(rows["step"], rows.iloc[:, 1], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
+            axis.plot(rows["step"], smooth, color=TASK_COLOURS[task], linewidth=2)
+            ends[task] = smooth[-1]
+    dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
+    label_ends(axis, ends, TASK_COLOURS)
+    return figure
+
+
+def zero_variance(histories: Mapping[str, Rows]) -> Figure:
+    """Draw the share of groups whose rewards are all equal, which teach nothing, a line for each named history.
+
+    Each history: rows of metrics.jsonl with `step` and `zero_variance` in [0, 1].
+    """
+    figure, (axis,) = panels(1, 1, width=6)
+    ends, colours = {}, {}
+    for index, (name, rows) in enumerate(histories.items()):
+        frame = frame_of(rows, ["step", "zero_variance"])
+        label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
+        colours[label] = STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
+        smooth = _smooth(frame["zero_variance"])
+        axis.plot(frame["step"], smooth, color=colours[label], linewidth=2)
+        ends[label] = smooth[-1]
+    dress(axis, "groups whose rewards are all equal: nothing to learn from", "optimiser step of the stage")
+    label_ends(axis, ends, colours)
+    return figure
+
+
+def loss_curve(metrics: Rows) -> Figure:
+    """Draw the loss over the training steps."""
+    frame = frame_of(metrics, ["step", "loss"])
+    figure, (axis,) = panels(1, 1, width=6)
+    axis.plot(frame["step"], frame["loss"], color=BLUE, alpha=0.3, linewidth=0.8)
+    axis.plot(frame["step"], _smooth(frame["loss"]), color=BLUE, linewidth=2)
+    dress(axis, "loss on the answers", "optimiser step", percent="", ylim=(0, None))
+    caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows")
+    return figure
+
+
+def scores(summary: pd.DataFrame, measure: str = "correct", stage: str = "open") -> Figure:
+    """Draw every arm's score with its interval: tasks as panel rows, splits as columns; natural filled, forced hollow.
+
+    `summary`: what `metrics.summarise` returns.
+    """
+    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage)]
+    tasks, splits = present(frame["task"], TASKS), present(frame["split"], SPLIT_NAMES)
+    if frame.empty:
+        return nothing(f"no {measure} scores of {stage} answers")
+    arms = list(dict.fromkeys(frame["arm"]))
+    figure, axes = panels(len(tasks), len(splits), width=3.4, height=0.75 + 0.3 * len(arms), sharex=True, sharey=True)
+    for axis, (task, split) in zip(axes, [(t, s) for t in tasks for s in splits]):
+        cell = frame[(frame["task"] == task) & (frame["split"] == split)]
+        for row in cell.itertuples():
+            height = len(arms) - 1 - arms.index(row.arm) + (0.14 if row.mode == "natural" else -0.14)
+            _draw_interval(axis, row, height)
+        dress(axis, f"{task}, {SPLIT_NAMES[split]} (n = {_range(cell['n'])})", percent="x", xlim=(-0.02, 1.02))
+        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
+        axis.grid(axis="x", color=PALE, linewidth=0.7)
+    caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced")
+    return figure
+
+
+def _draw_interval(axis: Axes, row, height: float) -> None:
+    colour = ARM_COLOURS.get(row.arm, BLACK)
+    axis.hlines(height, row.low, row.high, color=colour, linewidth=1.5)
+    fill = colour if row.mode == "natural" else "white"
+    axis.plot(row.mean, height, "o", color=colour, markersize=6, markerfacecolor=fill)
+
+
+def _range(counts: pd.Series) -> str:
+    smallest, largest = (0, 0) if counts.empty else (counts.min(), counts.max())
+    return f"{smallest}" if smallest == largest else f"{smallest}–{largest}"
+
+
+def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open", mode: str = "forced") -> Figure:
+    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost."""
+    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage) & (summary["mode"] == mode)]
+    tasks = present(frame["task"], TASKS)
+    if not tasks:
+        return nothing(f"no {measure} scores of {stage} answers with {mode} format")
+    figure, axes = panels(1, len(tasks), width=3.2, height=3.6, sharey=True)
+    for axis, task in zip(axes, tasks):
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
+        cells = frame[frame["task"] == task].set_index(["arm", "split"])
+        points = {}
+        for arm in dict.fromkeys(cells.index.get_level_values("arm")):
+            if (arm, "test_id") in cells.index and (arm, "test_ood") in cells.index:
+                points[arm] = _draw_cross(axis, arm, cells.loc[(arm, "test_id")], cells.loc[(arm, "test_ood")])
+        label_points(axis, points)
+        dress(axis, task, "in-domain", percent="xy", xlim=(-0.02, 1.02), aspect="equal")
+    axes[0].set_ylabel("out-of-domain")
+    caption(figure, f"{measure}, {stage} answers, {mode} decoding, 95 % intervals; dotted: equal in both domains")
+    return figure
+
+
+def _draw_cross(axis: Axes, arm: str, inside: pd.Series, outside: pd.Series) -> tuple[float, float]:
+    x, y, colour = inside["mean"], outside["mean"], ARM_COLOURS.get(arm, BLACK)
+    axis.hlines(y, inside["low"], inside["high"], color=colour, linewidth=1, alpha=0.6)
+    axis.vlines(x, outside["low"], outside["high"], color=colour, linewidth=1, alpha=0.6)
+    axis.plot(x, y, "o", color=colour, markersize=5)
+    return x, y
+
+
+def pass_at_k(rows: Rows) -> Figure:
+    """Draw pass@k per stage, and what guessing would reach dashed; panels are tasks, rows of panels arms.
+
+    `rows`: what `evaluation.probe` returns: task, stage, k, pass_at_k, low, high, chance and arm, if several.
+    Every point was measured.
+    """
+    frame = frame_of(rows, ["task", "stage", "k", "pass_at_k", "low", "high", "chance"])
+    if frame.empty:
+        return nothing("nothing was sampled for pass@k")
+    frame["arm"] = frame.get("arm", "")
+    tasks, arms = present(frame["task"], TASKS), list(dict.fromkeys(frame["arm"]))
+    figure, axes = panels(len(arms), len(tasks), width=3.6, height=2.6, sharex=True, sharey=True)
+    for axis, (arm, task) in zip(axes, [(arm, task) for arm in arms for task in tasks]):
+        _draw_passes(axis, frame[(frame["arm"] == arm) & (frame["task"] == task)])
+        ticks = sorted(frame["k"].unique())
+        dress(axis, f"{arm}, {task}" if arm else task, xticks=ticks, xticklabels=ticks)
+    caption(figure, "at least one right among k answers (across); dashed: guessing; band: 95 % interval")
+    return figure
+
+
+def _draw_passes(axis: Axes, rows: pd.DataFrame) -> None:
+    ends = {}
+    for stage in present(rows["stage"], STAGES):
+        cell, colour = rows[rows["stage"] == stage].sort_values("k"), STAGE_COLOURS[stage]
+        axis.fill_between(cell["k"], cell["low"], cell["high"], color=colour, alpha=0.15, linewidth=0)
+        axis.plot(cell["k"], cell["pass_at_k"], "o-", color=colour, markersize=4)
+        axis.plot(cell["k"], cell["chance"], "--", color=colour, linewidth=1)
+        ends[stage] = cell["pass_at_k"].iloc[-1]
+    axis.set_xscale("log", base=2)
+    axis.minorticks_off()
+    label_ends(axis, ends, STAGE_COLOURS)
+
+
+def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) -> Figure:
+    """Draw which reasons the rewards had over time, as shares of all completions.
+
+    `rows`: one per scored completion with `step` and `reason`; reasons beyond the `top` most frequent become "other".
+    """
+    frame = frame_of(rows, ["step", "reason"])
+    names = sorted((name for name, _ in Counter(frame["reason"]).most_common(top)), key=lambda name: name != "ok")
+    frame["reason"] = frame["reason"].where(frame["reason"].isin(names), "other")
+    edges = np.linspace(frame["step"].min(), frame["step"].max() + 1, min(bins, frame["step"].nunique()) + 1)
+    middle = (edges[:-1] + edges[1:] - 1) / 2
+    shares = pd.crosstab(middle[np.digitize(frame["step"], edges) - 1], frame["reason"], normalize="index")
+    shares = shares[[name for name in [*names, "other"] if name in shares]]
+    figure, (axis,) = panels(1, 1, width=6.5)
+    colours = _reason_colours(shares.columns)
+    axis.stackplot(shares.index, shares.to_numpy().T, colors=list(colours.values()), alpha=0.85, linewidth=0)
+    tops = shares.iloc[-1].cumsum()
+    label_ends(axis, (tops - shares.iloc[-1] / 2).to_dict(), colours)
+    heading = f"{title}: why completions got their reward" if title else "why completions got their reward"
+    dress(axis, heading, "optimiser step", ylim=(0, 1))
+    axis.margins(x=0)
+    return figure
+
+
+def _reason_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each reason; frequent ones have the same colour in every figure."""
+    known = {name: REASON_COLOURS[name] for name in names if name in REASON_COLOURS}
+    free = iter([colour for colour in (*SERIES, PALE) if colour not in known.values()])
+    return {name: known[name] if name in known else next(free) for name in names}
+
+
+def group_picture(labels: Sequence[str], rewards: Sequence[float], advantages: Sequence[float]) -> Figure:
+    """Draw one group's rewards with their mean, and the advantages that follow: above the mean is encouraged."""
+    figure, (left, right) = panels(1, 2, width=4.2, height=0.9 + 0.38 * len(labels), sharey=True)
+    mean = float(np.mean(rewards))
+    places = range(len(labels))
+    left.bar_label(left.barh(places, rewards, color=SKY, height=0.6), fmt="%.2f", padding=3, fontsize=8)
+    left.axvline(mean, color=BLACK, linestyle="--", linewidth=1)
+    left.text(mean, len(labels) - 0.42, f" mean {mean:.2f}", va="bottom", fontsize=8)
+    colours = [GREEN if value > 0 else RED if value < 0 else GREY for value in advantages]
+    right.bar_label(right.barh(places, advantages, color=colours, height=0.6), fmt="%+.2f", padding=3, fontsize=8)
+    right.axvline(0, color=BLACK, linewidth=0.8)
+    shortened = [label if len(label) <= 44 else label[:43] + "…" for label in labels]
+    dress(left, "reward", percent="", yticks=places, yticklabels=shortened, ylim=(len(labels) - 0.35, -0.5))
+    dress(right, "advantage", percent="", ylim=(len(labels) - 0.35, -0.5))
+    left.set_xlim(0, 1.2 * max(*rewards, 0.1))
+    right.set_xlim(*(sign * 1.6 * max(0.1, *map(abs, advantages)) for sign in (-1, 1)))
+    return figure

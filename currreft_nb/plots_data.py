@@ -1,0 +1,128 @@
+"""The figures of what goes in: answers, boxes, balance and, for rejection sampling, the judge's points."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from currreft_nb.boxes import area
+from currreft_nb.metrics import bootstrap_interval
+from currreft_nb.plots_parts import BLACK, BLUE, GREEN, GREY, SERIES, TASK_COLOURS, caption, dress, nothing, panels
+from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample
+
+
+def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:
+    """Draw the most frequent open answers of classification (labels) and math (results); the rest is one grey bar."""
+    counts = {task: Counter() for task in ("classification", "math")}
+    for sample in samples:
+        if sample.stage == "open" and sample.task in counts:
+            counts[sample.task].update(sample.answer if sample.task == "classification" else [sample.answer])
+    counts = {task: counter for task, counter in counts.items() if counter}
+    if not counts:
+        return nothing("no open classification or math answers to count")
+    figure, axes = panels(1, len(counts), width=4, height=0.7 + 0.22 * (top + 1))
+    for axis, (task, counter) in zip(axes, counts.items()):
+        _draw_bars(axis, counter, top, TASK_COLOURS[task])
+        dress(axis, f"{task}: {counter.total()} answers", percent="", xticks=[])
+        axis.spines["bottom"].set_visible(False)
+    return figure
+
+
+def _draw_bars(axis: Axes, counter: Counter, top: int, colour: str) -> None:
+    bars = counter.most_common(top)
+    colours = [colour] * len(bars)
+    if others := counter.total() - sum(count for _, count in bars):
+        bars.append((f"{len(counter) - top} others", others))
+        colours.append(GREY)
+    names = [name if len(name) <= 24 else name[:23] + "…" for name, _ in bars]
+    drawn = axis.barh(range(len(bars)), [count for _, count in bars], color=colours, height=0.7)
+    axis.bar_label(drawn, padding=2, fontsize=8)
+    axis.set_yticks(range(len(bars)), names)
+    axis.invert_yaxis()
+
+
+def box_sizes(samples: Sequence[Sample]) -> Figure:
+    """Draw how large the boxes are, as a share of the image's side (root of the area's share), one line a split."""
+    sizes: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.task == "detection" and sample.stage == "open":
+            whole = sample.size[0] * sample.size[1]
+            sizes.setdefault(sample.split, []).extend((area(box) / whole) ** 0.5 for box in sample.answer)
+    if not sizes:
+        return nothing("no boxes: there is no open detection sample")
+    figure, (axis,) = panels(1, 1, width=6)
+    for index, (split, values) in enumerate(sizes.items()):
+        counts, edges = np.histogram(values, bins=np.linspace(0, 1, 21))
+        axis.stairs(counts / len(values), edges, color=SERIES[index], linewidth=1.8)
+        label = f"{split}: {len(values)} boxes, median {np.median(values):.0%}"
+        place = {"transform": axis.transAxes, "ha": "right", "va": "top"}
+        axis.text(0.99, 0.97 - 0.09 * index, label, color=SERIES[index], **place)
+    dress(
+        axis, "how large the boxes are", "side of the box, share of the image's side", "xy", xlim=(0, 1), ylim=(0, None)
+    )
+    axis.set_ylabel("share of the boxes")
+    return figure
+
+
+def answer_balance(samples: Sequence[Sample]) -> Figure:
+    """Draw the share of yes among binary answers and where the right options stand among choices, a colour a task."""
+    tasks = [task for task in TRAINED_TASKS if any(s.task == task and s.stage != "open" for s in samples)]
+    if not tasks:
+        return nothing("no binary and no choice samples")
+    figure, (left, right) = panels(1, 2, width=4.2)
+    for index, task in enumerate(tasks):
+        of_task = [sample for sample in samples if sample.task == task]
+        _draw_verdicts(left, [float(s.answer) for s in of_task if s.stage == "binary"], index, TASK_COLOURS[task])
+        shift = 0.22 * (index - (len(tasks) - 1) / 2)
+        _draw_letters(right, [s for s in of_task if s.stage == "choice"], shift, TASK_COLOURS[task])
+    left.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
+    dress(left, "yes among yes/no answers", xticks=range(len(tasks)), xlim=(-0.5, len(tasks) - 0.5))
+    left.set_xticklabels(
+        [f"{task}\nn = {sum(s.task == task and s.stage == 'binary' for s in samples)}" for task in tasks]
+    )
+    count = max([len(s.options) for s in samples if s.stage == "choice"], default=0)
+    dress(right, "where the right options stand", xticks=range(count), xticklabels=LETTERS[:count], ylim=(0, None))
+    caption(figure, "left: 95 % interval; right: colours as left, the black mark is what a uniform draw would give")
+    return figure
+
+
+def _draw_verdicts(axis: Axes, verdicts: Sequence[float], place: float, colour: str) -> None:
+    if verdicts:
+        axis.plot(place, np.mean(verdicts), "o", color=colour)
+        axis.vlines(place, *bootstrap_interval(verdicts), color=colour)
+
+
+def _draw_letters(axis: Axes, samples: Sequence[Sample], shift: float, colour: str) -> None:
+    """Draw each letter's share of the right options; questions with fewer options make late letters rarer by nature."""
+    chosen, expected = Counter(), Counter()
+    for sample in samples:
+        chosen.update(sample.answer)
+        expected.update(dict.fromkeys(LETTERS[: len(sample.options)], len(sample.answer) / len(sample.options)))
+    places = np.arange(len(expected)) + shift
+    axis.bar(places, [chosen[letter] / chosen.total() for letter in sorted(expected)], width=0.2, color=colour)
+    shares = [expected[letter] / expected.total() for letter in sorted(expected)]
+    axis.hlines(shares, places - 0.1, places + 0.1, color=BLACK, linewidth=1.5)
+
+
+def judge_totals(rows: Sequence[Mapping], threshold: float) -> Figure:
+    """Draw the points that a judge gave, and the threshold from which answers may be kept.
+
+    `rows`: one per answer with `total`, 0 to 100, or None where the judge could not say.
+    """
+    totals = [row["total"] for row in rows if row["total"] is not None]
+    if not totals:
+        return nothing("no answer was judged")
+    figure, (axis,) = panels(1, 1, width=6)
+    edges = np.arange(0, 106, 5)
+    counts, _ = np.histogram(totals, bins=edges)
+    colours = [GREEN if edge >= threshold else BLUE for edge in edges[:-1]]
+    axis.bar(edges[:-1], counts, width=4.6, align="edge", color=colours)
+    axis.axvline(threshold, color=BLACK, linestyle="--", linewidth=1)
+    enough = sum(total >= threshold for total in totals)
+    unknown = f"; {len(rows) - len(totals)} not judged" if len(rows) > len(totals) else ""
+    title = f"points: {enough} of {len(totals)} answers reach {threshold}{unknown}"
+    dress(axis, title, "total", percent="", xticks=range(0, 101, 10))
+    axis.set_ylabel("answers")
+    return figure

@@ -1,0 +1,107 @@
+"""What every figure shares: colours, panels, titles, and names written beside what they name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+BLACK, GREY, PALE = "#222222", "#8a8a8a", "#e8e8e8"
+ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
+RED, PINK, YELLOW = "#D55E00", "#CC79A7", "#B8A800"
+SERIES = (BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW, BLACK)
+STAGE_COLOURS = {"binary": BLUE, "choice": ORANGE, "open": GREEN}
+TASK_COLOURS = {"detection": BLUE, "classification": RED, "math": GREEN, "general": PINK}
+ARM_COLOURS = {
+    "base": GREY,
+    "sft": ORANGE,
+    "rl": SKY,
+    "curr_rl": BLUE,
+    "curr_reft": GREEN,
+    "reft": PINK,
+    "rl_reft": RED,
+}
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
+
+
+def frame_of(rows: Sequence[Mapping] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the rows that have a value in each of the columns, as a new table; ValueError names a missing column."""
+    frame = pd.DataFrame(rows)
+    if missing := [name for name in columns if name not in frame]:
+        raise ValueError(f"no column {missing[0]!r} among {', '.join(map(str, frame)) or 'no rows at all'}")
+    return frame.dropna(subset=list(columns)).copy()
+
+
+def nothing(reason: str) -> Figure:
+    """Return a figure that says why there is nothing to draw: a report with one empty part is still a report."""
+    figure, (axis,) = panels(1, 1, width=6, height=0.8)
+    axis.set_axis_off()
+    axis.text(0, 0.5, reason, color=GREY, va="center")
+    return figure
+
+
+def panels(rows: int, columns: int, width: float = 4.0, height: float = 3.0, **shared) -> tuple[Figure, list[Axes]]:
+    """Make a figure of equal panels, sizes in inches; pyplot forgets it at once, so that a notebook shows it once."""
+    with plt.rc_context(STYLE):
+        size = (width * columns, height * rows)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+    plt.close(figure)
+    return figure, list(axes.flat)
+
+
+def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settings) -> None:
+    """Set a panel's title and labels; the axes named in `percent` show shares, y from 0 to 1 if not set otherwise."""
+    axis.set_title(title, loc="left", fontsize=10)
+    if "y" in percent:
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        settings = {"ylim": (-0.02, 1.02)} | settings
+    if "x" in percent:
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
+    if xlabel.startswith("optimiser step"):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set(xlabel=xlabel, **settings)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Write how to read the figure below it."""
+    figure.supxlabel(text, fontsize=8, color="#555555")
+
+
+def present(values: pd.Series, order: Iterable[str]) -> list[str]:
+    """Return the names of `order` that occur among the values."""
+    return [name for name in order if name in set(values)]
+
+
+def label_ends(axis: Axes, ends: Mapping[str, float], colours: Mapping[str, str]) -> None:
+    """Write each line's name right of its last point, moved apart where they would overlap."""
+    where = {"xycoords": axis.get_yaxis_transform(), "xytext": (5, 0), "textcoords": "offset points"}
+    for name, place in zip(ends, spread(list(ends.values()), 0.075)):
+        axis.annotate(name, (1, place), color=colours[name], va="center", **where)
+
+
+def label_points(axis: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write each point's name below and right of it, on a white rim, moved apart where names would overlap."""
+    for (name, (x, _)), place in zip(points.items(), spread([y for _, y in points.values()], 0.06)):
+        text = axis.annotate(name, (x, place), xytext=(4, -3), textcoords="offset points", va="top", fontsize=8)
+        text.set(color=ARM_COLOURS.get(name, BLACK), path_effects=[withStroke(linewidth=2.5, foreground="white")])
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Move values apart, as little as needed upwards from the lowest, then back under 1, so that they are `gap` apart.
+
+    >>> spread([0.5, 0.5, 0.9], 0.25)
+    [0.5, 0.75, 1.0]
+    """
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    places = list(values)
+    for before, after in pairwise(order):
+        places[after] = max(places[after], places[before] + gap)
+    ceiling = max([1.0, *values])
+    for index in reversed(order):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return places

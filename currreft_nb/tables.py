@@ -1,0 +1,99 @@
+"""The tables of a report: plain run records and score rows in, small DataFrames and aligned text out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb.samples import TASKS
+
+LOOKS = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
+COSTS = ("prompts", "completions", "tokens", "seconds")
+
+
+def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> pd.DataFrame:
+    """Return a row per arm and mode, a column per task and split: the mean with its 95 % interval, and the smallest n.
+
+    `summary`: what `metrics.summarise` returns.
+    """
+    rows = []
+    chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
+    for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
+        cells = {(row.task, row.split): f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in part.itertuples(index=False)}
+        rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
+    return pd.DataFrame(rows)
+
+
+def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    order = [(task, split) for task in TASKS for split in LOOKS if (task, split) in cells]
+    return {f"{task}, {LOOKS[split]}": cells[task, split] for task, split in order}
+
+
+def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> str:
+    """Return a table for a terminal: a line per arm, natural and forced, a column per task and split, means only."""
+    chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
+    columns = [(task, split) for task in TASKS for split in LOOKS if ((chosen["task"] == task) & (chosen["split"] == split)).any()]
+    lines = [f"share of {stage} questions answered exactly right, natural / format forced"]
+    lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + LOOKS[split][:3]:>15}" for task, split in columns))
+    for arm, part in chosen.groupby("arm", sort=False):
+        means = {(row.task, row.split, row.mode): f"{row.mean:.2f}" for row in part.itertuples(index=False)}
+        texts = ["/".join(means.get((*column, mode), " –  ") for mode in ("natural", "forced")) for column in columns]
+        lines.append(f"{arm:12}" + "".join(f"{text:>15}" for text in texts))
+    return "\n".join(lines)
+
+
+def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what each training run cost, as text: questions drawn, completions sampled, tokens written, seconds.
+
+    `records`: run records by the name of the run; what a run does not have (supervised training samples nothing) is a gap.
+    """
+    rows = [
+        {"run": name, "notebook": record["notebook"], **{cost: _count(record["metrics"].get(cost)) for cost in COSTS}}
+        for name, record in records.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _count(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.0f}"
+
+
+def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what is needed to make a report again: each run's fingerprint, package version, commit, machine and seconds."""
+    rows = [
+        {
+            "run": name,
+            "notebook": record["notebook"],
+            "fingerprint": record["fingerprint"],
+            "package": record["package"],
+            "commit": (record["commit"] or "none")[:19],
+            "seed": str(record["settings"].get("seed", "–")),
+            "seconds": record["seconds"],
+        }
+        for name, record in records.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def machine_lines(record: Mapping[str, Any], packages: Sequence[str]) -> pd.DataFrame:
+    """Return the machine and the versions of the named packages that a run noted, one a row."""
+    machine = {name: value for name, value in record["machine"].items() if not isinstance(value, (list, dict))}
+    cards = ", ".join(card["name"] for card in record["machine"].get("cards", [])) or "none"
+    versions = {name: record["versions"].get(name) for name in packages}
+    pairs: Iterable[tuple[str, Any]] = {**machine, "cards": cards, **versions}.items()
+    return pd.DataFrame([{"what": name, "value": str(value)} for name, value in pairs])
+
+
+def forced_baseline(summary: pd.DataFrame, arm: str) -> dict[str, float]:
+    """Return for each stage the mean accuracy of an arm in-domain, format forced, over the trained tasks.
+
+    Drawn as a line into the learning curves: what rises above it is more than form.
+    """
+    chosen = summary[
+        (summary["arm"] == arm)
+        & (summary["mode"] == "forced")
+        & (summary["split"] == "test_id")
+        & (summary["measure"] == "value")
+        & (summary["task"] != "general")
+    ]
+    return chosen.groupby("stage")["mean"].mean().to_dict()

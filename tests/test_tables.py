@@ -1,0 +1,68 @@
+"""Tables of a report: what stands where, from rows small enough to check by eye."""
+
+import pandas as pd
+
+from currreft_nb import tables
+
+
+def row(arm, mode, task, split, mean, stage="open", measure="correct", n=10):
+    names = ("arm", "mode", "task", "split", "stage", "measure", "n", "mean", "low", "high")
+    return dict(zip(names, (arm, mode, task, split, stage, measure, n, mean, mean - 0.1, mean + 0.1)))
+
+
+SUMMARY = pd.DataFrame(
+    [
+        row("base", "natural", "math", "test_id", 0.2),
+        row("base", "natural", "detection", "test_ood", 0.5, n=8),
+        row("base", "forced", "math", "test_id", 0.4),
+        row("rl", "natural", "math", "test_id", 0.9),
+        row("base", "natural", "math", "test_id", 0.7, stage="binary"),
+        row("base", "natural", "detection", "test_ood", 0.6, measure="iou"),
+        row("base", "forced", "math", "test_id", 0.3, measure="value"),
+        row("base", "forced", "detection", "test_id", 0.5, measure="value"),
+        row("base", "forced", "general", "test_id", 1.0, measure="value"),
+    ]
+)
+RECORD = {
+    "notebook": "04_rl_open",
+    "metrics": {"prompts": 1440, "completions": 11520, "tokens": 120000.4, "seconds": 61.6},
+    "fingerprint": "c0ffee",
+    "package": "0.1.0",
+    "commit": None,
+    "settings": {"seed": 3},
+    "seconds": 70.0,
+    "machine": {"cores": 2, "cards": []},
+    "versions": {"trl": "1.16.0"},
+}
+
+
+def test_scores_stand_by_arm_and_answers_with_detection_first():
+    table = tables.score_table(SUMMARY)
+    assert table[["arm", "answers", "n"]].values.tolist() == [
+        ["base", "natural", 8],  # the smallest cell says how far the row can be trusted
+        ["base", "forced", 10],
+        ["rl", "natural", 10],
+    ]
+    assert list(table.columns[3:]) == ["detection, out-of-domain", "math, in-domain"]
+    assert table.loc[0, "math, in-domain"] == "0.20 [0.10, 0.30]"
+
+
+def test_scores_for_a_terminal_show_natural_before_forced():
+    lines = tables.score_text(SUMMARY).splitlines()
+    assert lines[2].split() == ["base", "0.50/", "–", "0.20/0.40"]
+    assert lines[3].split()[0] == "rl"
+
+
+def test_costs_have_gaps_where_nothing_was_sampled():
+    table = tables.cost_table({"rl": RECORD, "sft": {"notebook": "baseline_sft", "metrics": {"prompts": 32}}})
+    assert table.loc[0].tolist() == ["rl", "04_rl_open", "1,440", "11,520", "120,000", "62"]
+    assert table.loc[1, "prompts"] == "32"
+    assert pd.isna(table.loc[1, "completions"])
+
+
+def test_provenance_names_what_is_needed_to_make_it_again():
+    assert tables.provenance({"rl": RECORD}).loc[0].tolist() == ["rl", "04_rl_open", "c0ffee", "0.1.0", "none", "3", 70.0]
+
+
+def test_the_forced_baseline_is_a_mean_over_trained_tasks_in_domain():
+    assert tables.forced_baseline(SUMMARY, "base") == {"open": 0.4}  # not counting general questions
