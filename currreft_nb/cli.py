@@ -1,0 +1,150 @@
+"""Curr-ReFT experiments from the command line. What the user got wrong is told in one line, with exit status 1."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from currreft_nb import InputError
+
+# What takes seconds to import (Papermill, nbconvert, torch) is imported by the command that needs it.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file, such as params/pocket.yaml.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's folder, such as outputs/pocket.")]
+Changes = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
+]
+Only = Annotated[list[str], typer.Option("--only", metavar="STEP", help="Run this step alone; may be repeated.")]
+Force = Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step although it is complete.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
+
+
+@app.command()
+def run(file: File, dry_run: DryRun = False, only: Only = (), force: Force = (), changes: Changes = ()) -> None:
+    """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
+    from currreft_nb import experiment, runner
+
+    read = experiment.read_experiment(file, changes)
+    if dry_run:
+        runner.show_plan(runner.plan(read, only, force), read)
+        return
+    try:
+        complete = runner.run(read, only, force)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Make the report of an experiment's folder again: one HTML page."""
+    from currreft_nb.records import shown
+    from currreft_nb.report import build
+
+    print(f"report: {shown(build(folder), Path.cwd())}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this machine is ready: versions, cards, memory, disk, hub. Exit status 1 if something is wrong."""
+    from currreft_nb.machine import examine
+
+    rows = examine(Path.cwd())
+    width = max(len(what) for what, _, _ in rows)
+    for what, finding, fine in rows:
+        print(f"{'ok' if fine else '--' if fine is None else 'NO'}  {what:{width}}  {finding}")
+    raise typer.Exit(1 if any(fine is False for _, _, fine in rows) else 0)
+
+
+@app.command()
+def rewards(
+    samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="A samples file, such as test_id-open.jsonl.")],
+    completions: Annotated[Path, typer.Argument(metavar="COMPLETIONS", help='JSON lines {"id": …, "completion": …}.')],
+    model: Annotated[str, typer.Option(help="Whose boxes they are; without it, pixels of the stored image.")] = "",
+    max_pixels: Annotated[int, typer.Option(help="The pixel budget they were made with; 0 is the model's own.")] = 0,
+) -> None:
+    """Score completions, whoever made them: a JSON line for each with value, format and the reason, then the means."""
+    from currreft_nb.cli_commands import score_file
+
+    frame = None
+    if model:
+        from currreft_nb.evaluation import style
+
+        frame = style(model, max_pixels).frame
+    rows = score_file(samples, completions, frame)
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+    scored = [row for row in rows if row["value"] is not None]
+    means = [f"{name} {sum(row[name] for row in scored) / len(scored):.3f}" for name in ("value", "format") if scored]
+    print(
+        f"{len(rows)} completions, {len(scored)} scored: {', '.join(means) or 'no reference answers'}", file=sys.stderr
+    )
+
+
+@app.command()
+def preflight(
+    file: File,
+    changes: Changes = (),
+    card_gib: Annotated[float, typer.Option(help="GPU memory in GiB; 0 is this machine's largest card.")] = 0.0,
+) -> None:
+    """Estimate from shapes the GPU memory of each reinforcement learning step. Exit status 1 if one does not fit."""
+    from currreft_nb import cli_commands, experiment
+
+    estimates = cli_commands.preflight(experiment.read_experiment(file, changes))
+    from currreft_nb.memory import verdict
+
+    card_gib = card_gib or cli_commands.largest_card_gib() or 0.0
+    name, rows = max(estimates.items(), key=lambda item: item[1][-1]["gib"])
+    print(f"step {name}, an estimate from shapes:")
+    for row in rows:
+        print(f"  {row['gib']:8.3f} GiB  {row['part']} ({row['when']})")
+    for step, parts in estimates.items():
+        peak = f"about {parts[-1]['gib']:.1f} GiB in {parts[-1]['when']}; no card here to compare with (--card-gib)"
+        print(f"{step}: {verdict(parts, card_gib) if card_gib else peak}")
+    raise typer.Exit(1 if card_gib and rows[-1]["gib"] > card_gib else 0)
+
+
+@app.command()
+def probe(
+    file: File,
+    changes: Changes = (),
+    questions: Annotated[int, typer.Option(min=1, help="Validation questions per task and stage.")] = 25,
+    completions: Annotated[int, typer.Option(min=1, help="Answers sampled to each.")] = 8,
+) -> None:
+    """Sample what the untrained model answers: pass@k per task and stage, and which way of training that advises."""
+    from currreft_nb import cli_commands, experiment
+
+    passes, advice = cli_commands.probe(experiment.read_experiment(file, changes), questions, completions)
+    print(passes[passes["k"] == passes["k"].max()].drop(columns="arm").to_string(index=False, float_format="%.2f"))
+    for row in advice.to_dict("records"):
+        print(f"{row['task']}: {row['meaning']} ({row['evidence']})")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete training run.")],
+    output: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the merged model.")],
+) -> None:
+    """Merge a run's adapter into its 16-bit base model, check the result and write a folder for other programs."""
+    from currreft_nb.cli_commands import export_run
+
+    checks = export_run(run, output)
+    print(f"{output}: " + ", ".join(f"{name} {value:.2g}" for name, value in checks.items()))
+
+
+def main() -> None:
+    """Run the command line; what the user can mend becomes one line on standard error and exit status 1."""
+    try:
+        app()
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in FULL_OR_FORBIDDEN:
+            raise  # a fault of ours: with its traceback
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

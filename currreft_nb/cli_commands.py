@@ -1,0 +1,110 @@
+"""What the commands that score, probe and estimate do; models are imported only when they are needed."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb import InputError, machine
+from currreft_nb.boxes import Frame
+from currreft_nb.experiment import Experiment, Step
+from currreft_nb.records import complete_record, read_record
+from currreft_nb.rewards import score, text_of
+from currreft_nb.runs import project_root
+from currreft_nb.samples import Sample, read_samples
+
+PROBE_SPLIT = "val"  # a test split would be spent on a decision about training
+
+
+def score_file(samples: Path, completions: Path, frame: Frame | None = None) -> list[dict]:
+    """Return for each completion of a file its id, value, format and reason; a sample without reference has value None.
+
+    `completions`: JSON lines with `id` and `completion`, as text or as messages. `frame`: how boxes are written; None
+    means pixels of the stored image. Raises `InputError` naming file and line for a line that cannot be used.
+    """
+    by_id = {sample.id: sample for sample in read_samples(samples)}
+    try:
+        lines = completions.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{completions} cannot be read ({error}); give a file of JSON lines") from None
+    rows = [_parse(line, f"{completions}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    for row, place in rows:
+        if row["id"] not in by_id:
+            raise InputError(f"{place}: id {row['id']!r} is not in {samples}; give the samples that were answered")
+    return [_scored(by_id[row["id"]], text_of(row["completion"]), frame) for row, _ in rows]
+
+
+def _parse(line: str, place: str) -> tuple[dict, str]:
+    try:
+        row = json.loads(line)
+        fine = isinstance(row["id"], str) and isinstance(row["completion"], (str, list))
+    except (ValueError, TypeError, KeyError):
+        fine = False
+    if not fine:
+        raise InputError(f'{place}: {line[:60]!r} is not a JSON object with "id" and "completion"')
+    return row, place
+
+
+def _scored(sample: Sample, completion: str, frame: Frame | None) -> dict:
+    earned = score(sample, completion, frame)
+    value = None if sample.answer is None else earned.value
+    return {"id": sample.id, "value": value, "format": earned.format, "reason": earned.reason}
+
+
+def training_steps(experiment: Experiment) -> list[Step]:
+    """Return the steps that train by reinforcement learning. Raises `InputError` when there are none."""
+    steps = [step for step in experiment.steps if {"group_size", "start_from", "data"} <= set(step.settings)]
+    if not steps:
+        raise InputError(f"{experiment.file} has no step that trains with a group_size, so there is nothing to look at")
+    return steps
+
+
+def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sample answers of the model that the experiment starts from; return pass@k per task and stage, and the advice.
+
+    Asked are validation questions of the experiment's own data, whose step must be complete; answers are kept and
+    reused.
+    """
+    first = training_steps(experiment)[0].settings
+    data = experiment.root / first["data"]
+    record = complete_record(data, experiment.root, "01_data_curation")
+    from currreft_nb.evaluation import questions as choose
+    from currreft_nb.evaluation_probe import advise, probe_arms
+
+    names = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
+    options = {name: first[name] for name in names if name in first} | {"completions": completions}
+    passes = probe_arms(
+        {"base": None},
+        choose(data / "data", [PROBE_SPLIT], questions),
+        experiment.folder / "probe" / _digest([options, record["fingerprint"]]),  # other settings, other answers
+        **options,
+    )
+    return passes, advise(passes)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def preflight(experiment: Experiment) -> dict[str, list[dict]]:
+    """Return the estimated parts of GPU memory of each reinforcement learning step, in GiB; the peak comes last."""
+    steps = training_steps(experiment)
+    from currreft_nb.memory import estimate
+
+    return {step.name: estimate(**step.settings) for step in steps}
+
+
+def largest_card_gib() -> float | None:
+    """Return the memory of this machine's largest card in GiB, or None when it has none."""
+    return max((card["memory_gib"] for card in machine.cards() if card["memory_gib"]), default=None)
+
+
+def export_run(run: Path, output: Path) -> dict:
+    """Merge the adapter of a complete run into its base model; return how far merging moved its answers."""
+    from currreft_nb.models_export import export
+
+    if read_record(run) is not None:
+        complete_record(run.resolve(), project_root(run), "02_rl_binary")
+    return export(run, output)

@@ -1,0 +1,314 @@
+"""An experiment: an ordered list of notebook runs in one YAML file, checked whole before the first one starts.
+
+    shared:                        # given to every notebook that declares the name
+      model: pocket
+    steps:
+      - name: data                 # its folder is outputs/<experiment>/data
+        notebook: 01_data_curation
+      - name: binary
+        notebook: 02_rl_binary
+        params: {data: "@data", steps: 60}       # "@data" stands for the folder of the earlier step `data`
+        grid: {seed: [0, 1]}                     # makes the steps binary-seed-0 and binary-seed-1
+
+Running the same file again continues: a step is left alone when its run.json says that it is complete and its settings,
+its inputs and its notebook are still the ones asked for.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from currreft_nb import InputError
+from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
+from currreft_nb.records import shown
+from currreft_nb.runs import project_root
+from currreft_nb.training_settings import GrpoSettings, SftSettings
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"
+WORDS = {dict: "mapping", list: "list", str: "text"}
+INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
+BY_HAND = "outputs/notebooks/"
+STEP_KEYS = {"name": str, "notebook": str, "params": dict, "grid": dict}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook run.
+
+    `settings` are complete and in their types, `given` names those that were asked for, `family` is the name in the
+    file, which a grid's steps share, `needs` names the earlier steps whose folders it was given.
+    """
+
+    name: str
+    family: str
+    notebook: Path
+    folder: Path
+    settings: dict[str, Any]
+    given: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        """Return what Papermill injects."""
+        return {name: self.settings[name] for name in (*self.given, "output")}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment file: its name, the project root, the folder of its runs and its steps in order."""
+
+    name: str
+    file: Path
+    root: Path
+    folder: Path
+    steps: tuple[Step, ...]
+
+    def named(self, wanted: Iterable[str]) -> set[str]:
+        """Return the steps of these names, a grid's name standing for all of its steps; `InputError` for others."""
+        found: set[str] = set()
+        for name in wanted:
+            hits = {step.name for step in self.steps if name in (step.name, step.family)}
+            if not hits:
+                raise InputError(f"{self.file}: no step {name!r}{did_you_mean(name, [s.name for s in self.steps])}")
+            found |= hits
+        return found
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The file as read: its content, and where in it a value stands."""
+
+    path: Path
+    content: dict
+    lines: dict[tuple, int]
+
+    def at(self, *keys: Any) -> str:
+        """Return "file:line" of a value by its path of keys, or of what contains it."""
+        while keys not in self.lines:
+            keys = keys[:-1]
+        return f"{self.path}:{self.lines[keys]}"
+
+
+@dataclass
+class _Draft:
+    """What is known while a file is being checked: the project, the notebooks of its steps, the steps so far."""
+
+    source: _Source
+    root: Path
+    folder: Path
+    notebooks: list[tuple[Path, dict[str, Declaration]]]
+    steps: dict[str, Step]
+
+
+def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file and check all of it: keys, names, notebooks, parameters and references.
+
+    `changes` are texts "name=value" or "step.name=value" that override the file. Raises `InputError` naming file, line
+    and step.
+    """
+    path = Path(file)
+    content, lines = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}:1: an experiment file has the keys shared and steps")
+    source = _Source(path, content, lines)
+    _check_shape(source)
+    root = _root_of(path)
+    notebooks = [_notebook(source, index, root) for index in range(len(content["steps"]))]
+    draft = _Draft(source, root, root / "outputs" / path.stem, notebooks, {})
+    _check_shared(draft)
+    overrides = [_override(text, draft) for text in changes]
+    for index, raw in enumerate(content["steps"]):
+        for suffix, point in grid_points(raw.get("grid") or {}):
+            name = raw["name"] + suffix
+            if name in draft.steps:
+                raise InputError(f"{source.at('steps', index)}: two steps are named {name!r}; rename one of them")
+            chosen = {key: value for step, key, value in overrides if step in (None, name, raw["name"])}
+            draft.steps[name] = _step(draft, index, name, point, chosen)
+    return Experiment(path.stem, path, root, draft.folder, tuple(draft.steps.values()))
+
+
+def _root_of(path: Path) -> Path:
+    here = project_root()
+    return here if (here / "params").is_dir() else project_root(path.resolve().parent)
+
+
+def _check_shape(source: _Source) -> None:
+    content = source.content
+    _check_keys(source, (), content, {"shared": dict, "steps": list})
+    if not content.get("steps"):
+        raise InputError(f"{source.at()}: no steps; list at least one, with name and notebook")
+    for index, raw in enumerate(content["steps"]):
+        place = source.at("steps", index)
+        if not isinstance(raw, dict):
+            raise InputError(f"{place}: a step has the keys {', '.join(STEP_KEYS)}, not {raw!r}")
+        _check_keys(source, ("steps", index), raw, STEP_KEYS)
+        if missing := [key for key in ("name", "notebook") if not raw.get(key)]:
+            raise InputError(f"{place}: step {index + 1} has no {missing[0]}; give it one")
+        if not NAME.fullmatch(raw["name"]):
+            raise InputError(f"{place}: step name {raw['name']!r} may hold only letters, digits, '_', '-' and '.'")
+        _check_grid(source, index, raw)
+
+
+def _check_keys(source: _Source, keys: tuple, mapping: dict, kinds: Mapping[str, type]) -> None:
+    for key, value in mapping.items():
+        place = source.at(*keys, key)
+        if key not in kinds:
+            raise InputError(f"{place}: unknown key {key!r}{did_you_mean(str(key), kinds)}")
+        if value is not None and not isinstance(value, kinds[key]):
+            raise InputError(f"{place}: {key} is {value!r}, but must be a {WORDS[kinds[key]]}")
+
+
+def _check_grid(source: _Source, index: int, raw: dict) -> None:
+    for key, values in (raw.get("grid") or {}).items():
+        place = source.at("steps", index, "grid", key)
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{place}: grid value {key} is {values!r}, but must be a list of the values to try")
+        if key in (raw.get("params") or {}):
+            raise InputError(f"{place}: {key} stands in params and in grid of step {raw['name']}; delete one of them")
+
+
+def _notebook(source: _Source, index: int, root: Path) -> tuple[Path, dict[str, Declaration]]:
+    """Return the notebook file of a step, and what it declares."""
+    name, place = source.content["steps"][index]["notebook"], source.at("steps", index, "notebook")
+    file = name if name.endswith(".ipynb") else f"{name}.ipynb"
+    path = next((p / file for p in (root / "notebooks", root, source.path.parent) if (p / file).is_file()), None)
+    if path is None:
+        known = [notebook.stem for notebook in (root / "notebooks").glob("*.ipynb")]
+        raise InputError(f"{place}: no notebook {name!r} in {root / 'notebooks'}{did_you_mean(name, known)}")
+    try:
+        declared = declarations(path)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    if "output" not in declared:
+        raise InputError(f'{place}: {name} does not declare output: str = "", which says where a step writes')
+    return path.resolve(), declared
+
+
+def _check_shared(draft: _Draft) -> None:
+    known = {name for _, declared in draft.notebooks for name in declared} - {"output"}
+    for name in draft.source.content.get("shared") or {}:
+        if name not in known:
+            place = draft.source.at("shared", name)
+            raise InputError(f"{place}: no notebook of this file declares {name!r}{did_you_mean(str(name), known)}")
+
+
+def _override(text: str, draft: _Draft) -> tuple[str | None, str, Any]:
+    """Return (step or None, name, value) of a text "name=value" or "step.name=value"."""
+    left, equals, right = text.partition("=")
+    step, _, name = left.strip().rpartition(".")
+    if not equals or not name:
+        raise InputError(f"--set {text}: write name=value or step.name=value")
+    steps = draft.source.content["steps"]
+    points = [
+        {raw["name"], *(raw["name"] + suffix for suffix, _ in grid_points(raw.get("grid") or {}))} for raw in steps
+    ]
+    hits = [index for index, names in enumerate(points) if not step or step in names]
+    if not hits:
+        raise InputError(f"--set {text}: no step {step!r}{did_you_mean(step, set().union(*points))}")
+    known = {key for index in hits for key in draft.notebooks[index][1]} - {"output"}
+    if name not in known:
+        raise InputError(f"--set {text}: unknown parameter {name!r}{did_you_mean(name, known)}")
+    if any(name in (steps[index].get("grid") or {}) for index in hits):
+        raise InputError(f"--set {text}: {name} is multiplied by a grid; change the grid in {draft.source.path}")
+    try:
+        value = yaml.safe_load(right)
+    except yaml.YAMLError:
+        value = right
+    return step or None, name, "" if value is None else value
+
+
+def grid_points(grid: Mapping[str, list]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the suffix of the step's name and the values of each point of a grid; one empty point for an empty grid.
+
+    >>> [suffix for suffix, _ in grid_points({"seed": [0, 1], "tasks": [["math", "detection"]]})]
+    ['-seed-0-tasks-math+detection', '-seed-1-tasks-math+detection']
+    """
+    for values in itertools.product(*grid.values()):
+        point = dict(zip(grid, values))
+        yield "".join(f"-{name}-{_as_name(value)}" for name, value in point.items()), point
+
+
+def _as_name(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(_as_name(item) for item in value)
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", str(value)).strip("_")
+
+
+def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: dict[str, Any]) -> Step:
+    source, raw, (path, declared) = draft.source, draft.source.content["steps"][index], draft.notebooks[index]
+    parts = {
+        "shared": {key: value for key, value in (source.content.get("shared") or {}).items() if key in declared},
+        "params": raw.get("params") or {},
+        "grid": point,
+        "set": {key: value for key, value in chosen.items() if key in declared},
+    }
+
+    def place(key: str) -> str:
+        part = [part for part, values in parts.items() if key in values][-1]
+        keys = ("shared", key) if part == "shared" else ("steps", index, part, key)
+        return f"--set {key} (step {name})" if part == "set" else f"{source.at(*keys)} (step {name})"
+
+    given = {key: value for values in parts.values() for key, value in values.items()}
+    if "output" in given:
+        raise InputError(f"{place('output')}: output is set by the runner; delete this line")
+    needs: list[str] = []
+    values = {key: _resolve(value, place(key), draft, needs) for key, value in given.items()}
+    folder = draft.folder / name
+    settings = settle(declared, {**values, "output": shown(folder, draft.root)}, place)
+    _check_inputs(settings, given, name, lambda key: place(key) if key in given else source.at("steps", index))
+    _check_training(settings, f"{source.at('steps', index)} (step {name})")
+    return Step(name, raw["name"], path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
+
+
+def _check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str, place: Callable[[str], str]) -> None:
+    """Refuse a default that stands for a run made by hand: an experiment says what it is made of."""
+    for key in (key for key in INPUTS if key in settings):
+        for text in settings[key] if isinstance(settings[key], list) else [settings[key]]:
+            if not text or (text.startswith(BY_HAND) and key not in given):
+                run = text or "empty, which stands for a run made by hand"
+                raise InputError(
+                    f'{place(key)}: {key} of step {name} is {run}; name its run, as "@step" or as a folder'
+                )
+
+
+def _check_training(settings: Mapping[str, Any], place: str) -> None:
+    """Refuse settings of a training that do not go together, which its notebook would notice hours later."""
+    try:
+        if "group_size" in settings:
+            GrpoSettings.from_parameters(settings)
+        elif "batch_size" in settings and "learning_rate" in settings:
+            SftSettings.from_parameters(settings)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def _resolve(value: Any, place: str, draft: _Draft, needs: list[str]) -> Any:
+    """Return the value with each @step replaced by its folder; in a list, a grid becomes all of its steps."""
+    if isinstance(value, list):
+        return [text for item in value for text in _resolve_item(item, place, draft, needs)]
+    texts = _resolve_item(value, place, draft, needs)
+    if len(texts) != 1:
+        names = ", ".join("@" + name for name in needs[-len(texts) :])
+        raise InputError(f"{place}: {value} is a grid of {len(texts)} steps; choose one of {names}")
+    return texts[0]
+
+
+def _resolve_item(item: Any, place: str, draft: _Draft, needs: list[str]) -> list[Any]:
+    found = REFERENCE.search(item) if isinstance(item, str) else None
+    if found is None:
+        return [item]
+    name = found.group(1)
+    hits = [step for step in draft.steps.values() if name in (step.name, step.family)]
+    if not hits:
+        later = {raw["name"] for raw in draft.source.content["steps"]}
+        if name in later:
+            raise InputError(f"{place}: @{name} does not come earlier in the file; move that step up")
+        raise InputError(f"{place}: @{name} is no step of this file{did_you_mean(name, draft.steps)}")
+    needs += [step.name for step in hits]
+    start, end = found.span()
+    return [item[:start] + shown(step.folder, draft.root) + item[end:] for step in hits]

@@ -1,0 +1,259 @@
+"""A run: one execution of a notebook, its folder, and `run.json`, the only truth about whether it succeeded.
+
+    run = Run.start("02_rl_binary", globals())      # checks the parameters, opens the folder
+    data = run.input(data, "01_data_curation")      # the folder of a complete run, or a sentence on what is missing
+    ...
+    run.finish({"reward": 0.8})                     # only now is the run complete
+
+A run that was stopped is resumed by starting it again: what can be continued lies in `WORK`, which a start with other
+settings or other inputs clears away first. `adapter/` is never cleared: it stays until the next one replaces it.
+"""
+
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from currreft_nb import InputError, __version__, machine, parameters
+from currreft_nb.journal import read_journal
+from currreft_nb.records import (
+    RECORD,
+    adapter_hash,
+    clear_work,
+    complete_record,
+    find_work,
+    fingerprint,
+    identity,
+    input_folder,
+    now,
+    portable_path,
+    read_record,
+    same_settings,
+    shown,
+    source_hash,
+    write_record,
+)
+
+NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
+
+_started_here: set[Path] = set()  # folders in which this process has started a run
+
+
+def project_root(start: str | os.PathLike | None = None) -> Path:
+    """Return the nearest folder from `start` (default: the working directory) upward with notebooks/ and params/."""
+    here = Path(start or ".").resolve()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+def find_notebook(name: str) -> Path:
+    """Return a notebook's file: the one that the runner executes, else near the working directory or the package."""
+    executed = Path(os.environ.get(NOTEBOOK_VARIABLE, ""))
+    beside_package = Path(__file__).resolve().parents[1]
+    places = [Path.cwd(), Path.cwd() / "notebooks", project_root() / "notebooks", beside_package / "notebooks"]
+    for path in ([executed] if executed.stem == name else []) + [place / f"{name}.ipynb" for place in places]:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{name}.ipynb is not in {places[0]} or {places[1]}; start Jupyter or papermill in the project's folder"
+    )
+
+
+class Run:
+    """One execution of a notebook: `start` it, take each `input` or `adapter` it reads, `finish` it.
+
+    `settings` holds the checked parameters by name, `folder` is where everything belongs that the notebook writes,
+    `resuming` says that the folder holds unfinished work of the same settings and the same inputs.
+    """
+
+    def __init__(self, name: str, notebook: Path, settings: dict[str, Any]):
+        """Use `Run.start`; this only notes what the run is."""
+        self.settings = SimpleNamespace(**settings)
+        self.root = project_root()
+        self.folder = self.path(settings.get("output") or f"outputs/notebooks/{name}")
+        self.resuming = False
+        self._earlier_inputs: dict[Path, dict] = {}
+        self._inputs: dict[Path, dict] = {}
+        self._clock = time.monotonic()
+        session = uuid.uuid4().hex
+        self._record = {
+            "notebook": name,
+            "status": "running",
+            "id": session,
+            "session": session,
+            "fingerprint": None,
+            "started": now(),
+            "finished": None,
+            "seconds": 0.0,
+            "settings": settings,
+            "inputs": [],
+            "metrics": {},
+            "error": None,
+            "source": source_hash(notebook),
+            "package": __version__,
+            "commit": machine.commit(self.root),
+            "machine": machine.describe(),
+            "versions": machine.versions(),
+        }
+
+    @classmethod
+    def start(cls, name: str, namespace: MutableMapping[str, Any]) -> "Run":
+        """Check the parameters in a notebook's globals, open its folder and write run.json with status "running".
+
+        Names and types are checked against the notebook's cell tagged `parameters`, so that plain Papermill is as
+        strict as `currreft run`. Raises `InputError` for an unknown name, a wrong type, or a folder that belongs to
+        something else.
+        """
+        notebook = find_notebook(name)
+        settings = parameters.check_namespace(notebook, namespace)
+        namespace.update(settings)  # so that a bare `learning_rate` in a later cell is the number, too
+        run = cls(name, notebook, settings)
+        run._open()
+        return run
+
+    def path(self, text: str | os.PathLike) -> Path:
+        """Return a parameter's text as an absolute path; relative ones count from the project root."""
+        return Path(os.path.normpath(self.root / Path(text).expanduser()))
+
+    def input(self, given: str, notebook: str) -> Path:
+        """Return the folder of a complete run that this one reads, and note it; "" is the by-hand run of `notebook`.
+
+        Raises `InputError`, with the notebook to run first, when there is no complete run.
+        """
+        if not given and os.environ.get(NOTEBOOK_VARIABLE):
+            raise InputError(
+                f"this step reads a run of {notebook}: name it in the experiment file, as @step or as a folder"
+            )
+        folder = self.path(given or f"outputs/notebooks/{notebook}")
+        record = complete_record(folder, self.root, notebook)
+        note = {
+            "path": portable_path(folder, self.folder, self.root),
+            "given": given,
+            "notebook": record["notebook"],
+            "id": record["id"],
+            "fingerprint": record["fingerprint"],
+        }
+        earlier = self._earlier_inputs.get(folder)
+        self._inputs[folder] = note
+        if self.resuming and earlier is not None and identity(earlier) != identity(note):
+            print(f"{shown(folder, self.root)} has changed since this run was stopped: starting afresh")
+            self._begin_afresh()
+        self._write()
+        return folder
+
+    def adapter(self, given: str, notebook: str) -> Path | None:
+        """Return the adapter folder of a training run, or None for "base", the bare model; "" as for `input`."""
+        if given == "base":
+            return None
+        if not given and notebook == self._record["notebook"]:
+            raise InputError("start_from is empty; give base or the folder of a run with an adapter")
+        folder = self.input(given, notebook) / "adapter"
+        if not folder.is_dir():
+            raise InputError(f"{shown(folder, self.root)} does not exist; give base or the folder of a training run")
+        return folder
+
+    def adapters(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Path | None]:
+        """Return the adapter folder of each arm, None for the bare model; `given` holds one entry for each name."""
+        if len(names) != len(given) or len(set(names)) != len(names):
+            raise InputError(
+                f"{len(names)} arms ({', '.join(names)}), {len(given)} folders: give each its own name and folder"
+            )
+        return {name: self.adapter(text, "04_rl_open") for name, text in zip(names, given)}
+
+    def figure(self, figure: Any, name: str) -> Any:
+        """Save a matplotlib figure as figures/<name>.png in the run's folder and return it, to be shown."""
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        figure.savefig(folder / f"{name}.png", dpi=120)
+        return figure
+
+    def history(self) -> list[dict]:
+        """Return the rows of the training that was run, one a logging step."""
+        return read_journal(self.folder / "metrics.jsonl")
+
+    def last_completions(self, count: int) -> list[dict]:
+        """Return `count` of the completions sampled last, the first of each question before the second of any."""
+        files = sorted((self.folder / "completions").glob("*.jsonl"))
+        rows = read_journal(files[-1]) if files else []
+        seen: Counter = Counter()
+        turns = []
+        for row in rows:
+            seen[row["id"]] += 1
+            turns.append((seen[row["id"]], row))
+        return [row for _, row in sorted(turns, key=lambda turn: turn[0])][:count]
+
+    def records(self, folders: Mapping[str, Path]) -> dict[str, dict]:
+        """Return what the run.json of each folder says, by the names given."""
+        return {name: complete_record(folder, self.root, name) for name, folder in folders.items()}
+
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Note the results and make the run complete; `InputError` when another kernel has taken over the folder."""
+        current = read_record(self.folder)
+        if current is None or current["session"] != self._record["session"]:
+            place = shown(self.folder, self.root)
+            raise InputError(f"{place} was started again by another kernel or removed; run this notebook from its top")
+        self._earlier_inputs = {}
+        seconds = self._record["seconds"] + time.monotonic() - self._clock
+        self._record |= {
+            "status": "complete",
+            "finished": now(),
+            "metrics": dict(metrics),
+            "adapter": adapter_hash(self.folder),
+        }
+        self._record.pop("last_complete", None)
+        self._write(seconds=round(seconds, 1))
+        print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
+
+    def _open(self) -> None:
+        name, place = self._record["notebook"], shown(self.folder, self.root)
+        earlier = read_record(self.folder)
+        if earlier is None and (strangers := find_work(self.folder)):
+            raise InputError(f"{place} holds {strangers[0].name!r} but no {RECORD}; set output to a new folder")
+        if earlier is not None and earlier["notebook"] != name:
+            raise InputError(f"{place} belongs to notebook {earlier['notebook']}; set output to another folder")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{place} cannot be made ({error.strerror}); set output to a folder that can be written"
+            ) from None
+        again = self.folder in _started_here
+        _started_here.add(self.folder)
+        same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
+        self.resuming = same and earlier["status"] != "complete" and not again
+        if earlier is not None:
+            self._keep_last_complete(earlier)
+        if self.resuming:
+            self._continue(earlier)
+        else:
+            self._begin_afresh()
+        self._write()
+        print(f"{name} -> {place}" + (" (resuming an unfinished run)" if self.resuming else ""))
+
+    def _continue(self, earlier: dict) -> None:
+        self._record |= {key: earlier[key] for key in ("id", "started", "seconds")}
+        self._earlier_inputs = {input_folder(self.folder, note): note for note in earlier["inputs"]}
+
+    def _begin_afresh(self) -> None:
+        self.resuming = False
+        self._earlier_inputs = {}
+        self._record |= {"id": self._record["session"], "started": now(), "seconds": 0.0}
+        clear_work(self.folder)
+
+    def _keep_last_complete(self, earlier: dict) -> None:
+        last = earlier if earlier["status"] == "complete" else earlier.get("last_complete")
+        if last is not None and last.get("adapter"):
+            self._record["last_complete"] = last
+
+    def _write(self, **changes: Any) -> None:
+        # Inputs of the stopped attempt stay noted until this one reads them, else a second stop would forget them.
+        inputs = list((self._earlier_inputs | self._inputs).values())
+        self._record |= {"inputs": inputs, **changes}
+        self._record["fingerprint"] = fingerprint(self._record)
+        write_record(self.folder, self._record)

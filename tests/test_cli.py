@@ -1,0 +1,249 @@
+"""The command line: mistakes told in one line with exit status 1, nothing heavy imported before it is needed."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import make_project, record, write_experiment, write_notebook
+
+from currreft_nb import InputError, cli, runs
+from currreft_nb.cli_commands import score_file
+from currreft_nb.samples import Sample, write_samples
+
+BIN = Path(sys.executable).parent
+TINY = """\
+steps:
+  - {name: data, notebook: 01_data}
+  - {name: train, notebook: 02_train, params: {data: "@data"}}
+"""
+STEP = '  - {name: rl, notebook: 02_rl_binary, params: {data: "@data", start_from: base}}\n'
+GRPO = (
+    'output: str = ""\ndata: str = ""\nstart_from: str = "base"\nmodel: str = "pocket"\nfour_bit: bool = False\n'
+    "max_pixels: int = 0\n"
+    "prompts_per_step: int = 4\ngroup_size: int = 4\nmicro_batch: int = 4\nmax_new_tokens: int = 8\n"
+    "temperature: float = 1.0\nseed: int = 0\nlora_rank: int = 16\nbeta: float = 0.0"
+)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    write_experiment(root, TINY)
+    return root
+
+
+def call(monkeypatch, *arguments):
+    """Call the command in this process; return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["currreft", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def test_the_installed_command_runs_an_experiment_and_its_status_says_how_it_went(project):
+    def shell(*arguments):
+        done = subprocess.run([BIN / "currreft", *arguments], cwd=project, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, _ = shell("run", "params/tiny.yaml")
+    assert code == 0
+    assert "[2/2] train: complete in" in out
+    write_notebook(project / "notebooks", "01_data", 'output: str = ""', "1 / 0")
+    code, out, err = shell("run", "params/tiny.yaml")
+    assert code == 1
+    assert "[1/2] data: failed after" in out and "ZeroDivisionError: division by zero" in out
+    assert "Traceback" not in out + err  # it stays in the executed notebook
+    assert "ZeroDivisionError" in (project / "outputs/tiny/data/notebook.ipynb").read_text()
+
+
+def test_a_dry_run_checks_and_shows_and_starts_nothing(project, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny: 2 steps in outputs/tiny"
+    assert lines[2].split() == ["[2/2]", "train", "02_train", "run", "(not", "run", "yet)"]
+    assert not (project / "outputs").exists()
+    assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run", "--only", "data", "--set", "rows=9") == 0
+    assert "1 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "params/absent.yaml"], "error: params/absent.yaml does not exist"),
+        (
+            ["run", "params/tiny.yaml", "--set", "stesp=3"],
+            "error: --set stesp=3: unknown parameter 'stesp'; did you mean",
+        ),
+        (["run", "params/tiny.yaml", "--dry-run", "--only", "x"], "error: params/tiny.yaml: no step 'x'"),
+        (["run", "params/tiny.yaml", "--only", "train"], "error: step train needs data, which is not complete"),
+        (["report", "outputs/absent"], "outputs/absent holds no complete run"),
+        (["preflight", "params/tiny.yaml"], "error: params/tiny.yaml has no step that trains with a group_size"),
+        (["probe", "params/tiny.yaml"], "error: params/tiny.yaml has no step that trains with a group_size"),
+        (["rewards", "absent.jsonl", "absent.jsonl"], "error: absent.jsonl does not exist"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(project, monkeypatch, capsys, arguments, message):
+    assert call(monkeypatch, *arguments) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_is_full_is_told_and_a_fault_of_ours_keeps_its_traceback(project, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(number, "it does not work", "outputs/tiny/run.json")
+
+    monkeypatch.setattr("currreft_nb.experiment.read_experiment", fail)
+    number = errno.ENOSPC
+    assert call(monkeypatch, "run", "params/tiny.yaml") == 1
+    assert capsys.readouterr().err == f"error: [Errno {number}] it does not work: 'outputs/tiny/run.json'\n"
+    number = errno.ENOENT
+    with pytest.raises(OSError, match="it does not work"):
+        call(monkeypatch, "run", "params/tiny.yaml")
+
+
+def test_an_unknown_option_is_no_success(project, monkeypatch, capsys):
+    assert call(monkeypatch, "run", "params/tiny.yaml", "--froce", "data") == 2
+    assert "--froce" in capsys.readouterr().err
+
+
+def test_doctor_names_versions_with_their_range_and_what_follows(project, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    call(monkeypatch, "doctor")
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["trl"].startswith("ok") and "(tested <1.17,>=1.16)" in rows["trl"]
+    assert "only models that are here already" in rows["hub"]
+    assert {"python", "torch", "CUDA", "cores", "memory", "disk"} <= set(rows)
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    names = "('torch', 'papermill', 'nbconvert', 'pandas')"
+    code = f"import sys, currreft_nb.cli\nprint([name for name in {names} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def answered(folder):
+    """Write a samples file and a file of completions, and return both."""
+    common = {"split": "test_id", "source": "demo"}
+    samples = [
+        Sample(id="sum", task="math", question="6 * 7", answer="42", **common),
+        Sample(id="why", task="general", question="Why?", answer=None, **common),
+    ]
+    write_samples(folder / "samples.jsonl", samples)
+    rows = [
+        {"id": "sum", "completion": "<think>6 * 7</think><answer>42</answer>"},
+        {"id": "sum", "completion": [{"role": "assistant", "content": "<think></think><answer>17</answer>"}]},
+        {"id": "sum", "completion": "42"},
+        {"id": "why", "completion": "<think></think><answer>because</answer>"},
+    ]
+    (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    return folder / "samples.jsonl", folder / "answers.jsonl"
+
+
+def test_rewards_scores_any_file_of_completions_with_reasons(tmp_path, monkeypatch, capsys):
+    assert call(monkeypatch, "rewards", *answered(tmp_path)) == 0
+    shown = capsys.readouterr()
+    rows = [json.loads(line) for line in shown.out.splitlines()]
+    assert [(row["id"], row["value"], row["reason"]) for row in rows] == [
+        ("sum", 1.0, "ok"),
+        ("sum", 0.0, "wrong"),
+        ("sum", 0.0, "no_answer"),
+        ("why", None, "no_reference"),  # nobody can say, so nobody does
+    ]
+    assert shown.err == "4 completions, 3 scored: value 0.333, format 0.667\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "sun", "completion": "42"}', r"answers.jsonl:2: id 'sun' is not in .*samples.jsonl"),
+        ('{"id": "sum"}', r'answers.jsonl:2: .* is not a JSON object with "id" and "completion"'),
+        ('{"id": "sum", "completion": null}', r"answers.jsonl:2: "),
+        ("[]", r"answers.jsonl:2: "),
+        ("{", r"answers.jsonl:2: "),
+    ],
+)
+def test_a_bad_completion_is_told_with_its_line(tmp_path, line, message):
+    samples, answers = answered(tmp_path)
+    answers.write_text(answers.read_text().splitlines()[0] + "\n" + line)
+    with pytest.raises(InputError, match=message):
+        score_file(samples, answers)
+
+
+@pytest.fixture
+def grpo(project):
+    write_notebook(project / "notebooks", "01_data_curation", 'output: str = ""')
+    write_notebook(project / "notebooks", "02_rl_binary", GRPO)
+    write_experiment(project, "steps:\n  - {name: data, notebook: 01_data_curation}\n" + STEP, "grpo")
+    return project
+
+
+def test_preflight_estimates_and_compares(grpo, monkeypatch, capsys):
+    assert call(monkeypatch, "preflight", "params/grpo.yaml", "--card-gib", "16") == 0
+    out = capsys.readouterr().out
+    assert "step rl, an estimate from shapes:" in out
+    assert "GiB  language model, 16 bit (always)" in out
+    assert "rl: about" in out and "of 16 GiB" in out and "fits" in out
+    large = ("--set", "model=Qwen/Qwen2.5-VL-3B-Instruct", "--set", "max_pixels=401408", "--card-gib", "4")
+    assert call(monkeypatch, "preflight", "params/grpo.yaml", *large) == 1
+    assert "does not fit" in capsys.readouterr().out
+
+
+def test_probe_needs_the_data_and_then_advises(grpo, monkeypatch, capsys):
+    assert call(monkeypatch, "probe", "params/grpo.yaml") == 1
+    assert "outputs/grpo/data holds no run; run notebook 01_data_curation first" in capsys.readouterr().err
+    curate(grpo)
+    options = ("--questions", "2", "--completions", "2")
+    assert call(monkeypatch, "probe", "params/grpo.yaml", *options) == 0
+    out = capsys.readouterr().out
+    assert "answered      6 of 6 questions" in out  # two each of binary, choice and open
+    assert "pass_at_k" in out
+    assert "math: " in out
+    assert call(monkeypatch, "probe", "params/grpo.yaml", *options) == 0
+    assert "of 6 questions" not in capsys.readouterr().out  # the answers are kept
+
+
+def curate(project):
+    from currreft_nb.curation import curate
+
+    run = runs.Run.start("01_data_curation", {"output": "outputs/grpo/data"})
+    curate(
+        run.folder / "data",
+        root=project,
+        train_sources=["scenes"],
+        ood_sources=["scenes"],
+        pool_sources=["scenes"],
+        tasks=["math"],
+        train_questions=4,
+        val_questions=2,
+        test_questions=2,
+        pool_questions=2,
+        max_pixels=401408,
+        on_bad="stop",
+        seed=0,
+    )
+    run.finish({})
+
+
+def test_export_merges_the_adapter_of_a_complete_run(grpo, monkeypatch, capsys):
+    from currreft_nb import models
+
+    values: dict = {}
+    exec(GRPO, values)
+    run = runs.Run.start("02_rl_binary", values | {"output": "outputs/rl"})
+    assert call(monkeypatch, "export", "outputs/rl", "merged") == 1
+    assert "the run in outputs/rl is not complete (running)" in capsys.readouterr().err
+    loaded = models.load("pocket", trainable=True, device="cpu")
+    models.save_adapter(loaded, run.folder / "adapter", "binary")
+    run.finish({})
+    assert record("outputs/rl")["adapter"]
+    capsys.readouterr()
+    assert call(monkeypatch, "export", "outputs/rl", "merged") == 0
+    assert "merged: kl_merged" in capsys.readouterr().out
+    assert (grpo / "merged" / "model.safetensors").is_file()
+    assert call(monkeypatch, "export", "outputs/rl", "merged") == 1
+    assert "merged exists and is not empty; give a new folder" in capsys.readouterr().err

@@ -1,0 +1,233 @@
+"""Running an experiment: with kernels that are killed, stopped and started again, and run.json as the only judge."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import TINY, TRAIN, is_alive, make_project, record, wait_for, write_experiment, write_notebook
+
+from currreft_nb import InputError
+from currreft_nb.experiment import read_experiment
+from currreft_nb.runner import plan, run
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project {braces}")  # Papermill formats paths
+    monkeypatch.chdir(root)
+    return root
+
+
+def read(project, text=TINY, changes=()):
+    return read_experiment(write_experiment(project, text).relative_to(project), changes)
+
+
+def todo(experiment, **options):
+    return {step.name: found.todo for step, found in plan(experiment, **options)}
+
+
+def reasons(experiment, **options):
+    return {step.name: found.reason for step, found in plan(experiment, **options)}
+
+
+def test_what_stands_is_left_alone_and_what_changed_is_run_again(project, capsys):
+    experiment = read(project)
+    assert todo(experiment) == {"data": "run", "train": "run"}
+    assert run(experiment)
+    text = capsys.readouterr().out
+    assert "[2/2] train: complete in" in text
+    assert "      02_train -> outputs/tiny/train" in text  # the notebook's own lines
+    train = record(project / "outputs/tiny/train")
+    assert train["metrics"] == {"rows": 4}
+    assert train["settings"] == experiment.steps[1].settings
+    assert json.loads((project / "outputs/tiny/train/notebook.ipynb").read_text())["cells"]
+    assert todo(experiment) == {"data": "skip", "train": "skip"}
+    assert run(experiment)
+    assert record(project / "outputs/tiny/train") == train  # nothing ran
+
+    changed = read(project, changes=["train.steps=61"])
+    assert reasons(changed) == {
+        "data": f"complete, {record('outputs/tiny/data')['seconds']:.0f} s",
+        "train": "steps changed",
+    }
+    assert reasons(read(project, changes=["rows=9"])) == {"data": "rows changed", "train": "after data"}
+    assert run(read(project, changes=["rows=9"]))
+    assert record("outputs/tiny/train")["metrics"] == {"rows": 9}
+
+    before = record("outputs/tiny/train")["id"]
+    assert run(read(project, changes=["rows=9"]), only=["data"], force=["data"])
+    assert reasons(read(project, changes=["rows=9"]))["train"] == "its input outputs/tiny/data changed"
+    assert record("outputs/tiny/train")["id"] == before
+
+
+def test_changed_code_is_run_again_and_changed_prose_is_not(project):
+    experiment = read(project)
+    assert run(experiment, only=["data"])
+    path = project / "notebooks" / "01_data.ipynb"
+    path.write_text(path.read_text().replace("# 01_data", "# A better title"))
+    assert todo(experiment)["data"] == "skip"
+    path.write_text(path.read_text().replace('\\"x\\"', '\\"y\\"'))
+    assert reasons(experiment)["data"] == "its notebook changed"
+
+
+def test_a_moved_experiment_still_stands(project, monkeypatch):
+    assert run(read(project))
+    moved = project.rename(project.with_name("moved"))
+    monkeypatch.chdir(moved)
+    assert todo(read(moved)) == {"data": "skip", "train": "skip"}
+    shutil.copytree(moved / "outputs/tiny", moved / "outputs/copy")
+    copy = read_experiment(write_experiment(moved, TINY, "copy"))
+    assert todo(copy) == {"data": "skip", "train": "skip"}  # within one project, too
+
+
+FAULTS = {
+    "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "exits": "import sys\nsys.exit(0)",
+    "raises": 'raise ValueError("one\\ntwo")',
+    "refuses": 'from currreft_nb import InputError\nraise InputError("the data is empty; add some")',
+    "silent": "run.finish = print",
+}
+
+
+def test_whatever_stops_a_step_only_run_json_says_so(project, capsys):
+    """Papermill calls a killed kernel completed and sys.exit(0) a success; a step behind a failed one is not run."""
+    text = "steps:\n  - {name: data, notebook: 01_data}\n"
+    for name, cell in FAULTS.items():
+        write_notebook(project / "notebooks", name, TRAIN, cell, "run.finish({})")
+        text += f'  - {{name: {name}, notebook: {name}, params: {{data: "@data"}}}}\n'
+    text += '  - {name: after, notebook: 02_train, params: {data: "@raises"}}\n'
+    text += '  - {name: train, notebook: 02_train, params: {data: "@data"}}\n'
+    experiment = read(project, text)
+    assert not run(experiment)
+    shown = capsys.readouterr().out
+    assert {name: record(f"outputs/tiny/{name}")["error"] for name in FAULTS} == {
+        "killed": "its kernel died; the usual reason is that memory ran out",
+        "exits": "its notebook ended without run.finish",
+        "raises": "ValueError: one",
+        "refuses": "the data is empty; add some",
+        "silent": "its notebook ended without run.finish",
+    }
+    assert {record(f"outputs/tiny/{name}")["status"] for name in FAULTS} == {"failed"}
+    assert "after: not run, because raises is not complete" in shown
+    assert "see outputs/tiny/raises/notebook.ipynb and outputs/tiny/raises/log.txt" in shown
+    assert record("outputs/tiny/train")["status"] == "complete"  # it needs none of them
+    assert set(todo(experiment).values()) == {"skip", "resume", "run"}
+
+
+def test_a_killed_step_is_continued_by_the_same_command(project):
+    work = (
+        '(run.folder / "checkpoints").mkdir(exist_ok=True)\nmark = run.folder / "checkpoints" / "half"\n'
+        "if not run.resuming:\n    import os, signal\n    mark.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    cells = (work, 'run.finish({"resumed": run.resuming, "from": mark.read_text()})')
+    write_notebook(project / "notebooks", "02_train", TRAIN, 'folder = run.input(data, "01_data")', *cells)
+    assert not run(read(project))
+    assert todo(read(project)) == {"data": "skip", "train": "resume"}
+    assert run(read(project))
+    assert record("outputs/tiny/train")["metrics"] == {"resumed": True, "from": "half"}
+
+
+def test_a_complete_record_of_before_is_no_success(project):
+    """Killed before it could start, a forced step must not pass for complete because of its earlier run.json."""
+    assert run(read(project), only=["data"])
+    path = project / "notebooks" / "01_data.ipynb"
+    kill = '"import os, signal; os.kill(os.getpid(), signal.SIGKILL)\\n'
+    path.write_text(path.read_text().replace('"from currreft_nb', kill + "from currreft_nb"))
+    assert not run(read(project), only=["data"], force=["data"])
+
+
+def test_forcing_an_unfinished_step_continues_nothing(project):
+    write_notebook(project / "notebooks", "01_data", 'output: str = ""', "assert run.resuming\nrun.finish({})")
+    experiment = read(project, "steps:\n  - {name: data, notebook: 01_data}\n")
+    assert not run(experiment)
+    assert not run(experiment, force=["data"])
+    assert run(experiment)
+
+
+def test_only_needs_its_inputs_complete(project):
+    with pytest.raises(InputError, match="step train needs data, which is not complete; run without --only train"):
+        run(read(project), only=["train"])
+    with pytest.raises(InputError, match="no step 'trian'; did you mean train"):
+        run(read(project), only=["trian"])
+    with pytest.raises(InputError, match="no step 'nothing'"):
+        run(read(project), force=["nothing"])
+    with pytest.raises(InputError, match="--force train is left out by --only"):
+        run(read(project), only=["data"], force=["train"])
+    assert not (project / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"outputs/tiny/data/run.json is damaged and cannot be read; delete the folder"),
+        (None, r"outputs/tiny/data holds a run of 02_train; rename step data or delete that folder"),
+    ],
+)
+def test_a_folder_that_is_not_the_steps_own_stops_the_experiment(project, text, message):
+    folder = project / "outputs/tiny/data"
+    folder.mkdir(parents=True)
+    fields = {"notebook": "02_train", "status": "complete", "id": "a", "session": "a", "source": "a"}
+    (folder / "run.json").write_text(text or json.dumps({**fields, "settings": {}, "inputs": []}))
+    with pytest.raises(InputError, match=message):
+        run(read(project))
+
+
+WAITING = (
+    "import os, pathlib, subprocess, sys, time\n"
+    'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])\n'
+    '(run.folder / "pids").write_text(f"{os.getpid()} {child.pid}")\n'
+    'while not pathlib.Path("go").exists(): time.sleep(0.05)'
+)
+
+
+def started(project):
+    """Start the command line in a process of its own and wait until its kernel is in the middle of its work."""
+    write_notebook(
+        project / "notebooks", "01_data", 'output: str = ""', WAITING, "run.finish({'resumed': run.resuming})"
+    )
+    write_experiment(project, "steps:\n  - {name: data, notebook: 01_data}\n")
+    process = subprocess.Popen(
+        [BIN / "currreft", "run", "params/tiny.yaml"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    pids = project / "outputs/tiny/data/pids"
+    wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    return process, [int(pid) for pid in pids.read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_stopped_command_leaves_a_resumable_step_and_no_kernel(project, capsys, number):
+    process, (kernel, child) = started(project)
+    experiment = read_experiment("params/tiny.yaml")
+    with pytest.raises(InputError, match=f"outputs/tiny is being run already by process {process.pid} on "):
+        run(experiment)
+    process.send_signal(number)
+    if number == signal.SIGINT:
+        time.sleep(0.2)
+        process.send_signal(number)  # impatient people press it twice
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in text
+    assert number == signal.SIGKILL or "stopped; the same command continues" in text
+    wait_for(lambda: not is_alive(kernel))
+    if number != signal.SIGKILL:
+        wait_for(lambda: not is_alive(child))
+    elif is_alive(child):
+        os.kill(child, signal.SIGKILL)  # nobody was left to do it
+    assert record(project / "outputs/tiny/data")["status"] == "running"
+    (project / "go").touch()
+    assert run(experiment)
+    assert "resume 01_data (stopped)" in capsys.readouterr().out
+    assert record(project / "outputs/tiny/data")["metrics"] == {"resumed": True}

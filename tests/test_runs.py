@@ -1,0 +1,324 @@
+"""A run: checked before it opens its folder, resumed only when nothing differs, complete only when it says so."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from tiny import TRAIN, finished, make_project, new_kernel, record, start, work, write_adapter, write_notebook
+
+from currreft_nb import InputError, runs
+from currreft_nb.parameters import assigned_names
+from currreft_nb.records import mark_failed
+from currreft_nb.runs import Run, find_notebook, project_root
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    return root
+
+
+def test_a_run_tells_its_whole_story(project):
+    run = start(rows="1e1")
+    assert run.folder == project / "outputs" / "notebooks" / "01_data"
+    assert run.settings.rows == 10
+    assert record(run.folder)["status"] == "running"
+    run.finish({"loss": float("nan"), "counts": (1, 2)})
+    done = record(run.folder)
+    assert done["status"] == "complete"
+    assert done["settings"] == {"seed": 0, "rows": 10, "output": ""}
+    assert done["metrics"] == {"loss": None, "counts": [1, 2]}
+    assert done["seconds"] >= 0 and done["finished"] >= done["started"]
+    assert done["versions"]["papermill"] and done["machine"]["cores"] >= 1
+    assert not list(run.folder.glob("*.partial"))
+
+
+def test_the_environment_is_not_written(project, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "s3cr3t-Zq9")
+    run = finished()
+    assert "s3cr3t-Zq9" not in (run.folder / "run.json").read_text()
+
+
+def test_the_commit_is_noted_with_a_sign_of_changes(project):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    assert len(record(start().folder)["commit"]) == 40
+    (project / "notebooks" / "02_train.ipynb").write_text("{}")
+    assert record(start().folder)["commit"].endswith("+changes")
+
+
+def test_globals_get_the_checked_values(project):
+    values = {"seed": 0, "rows": "1e1", "output": ""}
+    Run.start("01_data", values)
+    assert values["rows"] == 10
+
+
+def test_the_project_is_found_from_any_folder_in_it(project, monkeypatch):
+    inner = project / "outputs" / "tiny" / "data"
+    inner.mkdir(parents=True)
+    for folder in (project, project / "notebooks", inner):
+        monkeypatch.chdir(folder)
+        assert project_root() == project
+        assert find_notebook("01_data") == project / "notebooks" / "01_data.ipynb"
+        assert start().folder == project / "outputs" / "notebooks" / "01_data"
+    assert project_root(project.parent) == project.parent  # no project there: the folder itself
+
+
+def test_a_notebook_that_cannot_be_found_is_told(project):
+    with pytest.raises(InputError, match=r"absent.ipynb is not in .*; start Jupyter or papermill"):
+        Run.start("absent", {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "changed", "message"),
+    [
+        (["# Parameters\nrow = 3"], {"row": 3}, "unknown parameter 'row'; did you mean rows?"),
+        (["seed: int = 0\nrow: int = 3"], {"row": 3}, "unknown parameter 'row'; did you mean rows?"),
+        ([], {"rows": "many"}, "01_data.ipynb: rows is 'many', but must be an int"),
+        ([], {"rows": True}, "rows is True, but must be an int"),
+    ],
+)
+def test_mistakes_stop_the_start_before_anything_is_written(project, cells, changed, message):
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        start(In=cells, **changed)
+    assert not (project / "outputs").exists()
+
+
+def test_a_parameters_cell_that_was_not_run_is_told(project):
+    with pytest.raises(InputError, match="rows is not set; run the cell tagged 'parameters' first"):
+        Run.start("01_data", {"seed": 0, "output": ""})
+
+
+@pytest.mark.parametrize(
+    ("cells", "names", "reason"),
+    [
+        (
+            ["seed: int = 0\nrow: int = 1", "seed: int = 0\nrows: int = 1"],
+            ["seed", "rows"],
+            "the corrected cell counts",
+        ),
+        (["# Parameters\nrow = 1\n", "# Parameters\nrows = 1\n"], ["rows"], "the last injected cell counts"),
+        (["x: int = 0"], [], "annotated, but of none of the parameters: no parameters cell"),
+        (["seed = 0\nother = 2"], [], "not annotated: an ordinary cell"),
+        (["%matplotlib inline", "seed: int ="], [], "no Python"),
+    ],
+)
+def test_names_are_read_from_the_executed_cells(cells, names, reason):
+    assert assigned_names(cells, {"seed": None, "rows": None}) == names, reason
+
+
+def test_a_stopped_run_is_resumed_with_the_same_settings(project):
+    first = start()
+    work(first)
+    before = record(first.folder)
+    new_kernel()
+    second = start()
+    assert second.resuming
+    assert (second.folder / "checkpoints" / "checkpoint-20").is_dir()
+    now = record(second.folder)
+    assert now["id"] == before["id"]
+    assert now["session"] != before["session"]
+
+
+@pytest.mark.parametrize("case", ["other settings", "same kernel", "finished"])
+def test_other_starts_begin_afresh_and_keep_the_adapter(project, case):
+    first = start()
+    work(first)
+    write_adapter(first)
+    if case == "finished":
+        first.finish({})
+    if case != "same kernel":
+        new_kernel()
+    second = start(rows=5 if case == "other settings" else 4)
+    assert not second.resuming
+    assert not (second.folder / "checkpoints").exists()
+    assert not (second.folder / "metrics.jsonl").exists()
+    assert (second.folder / "adapter" / "adapter_model.safetensors").read_bytes() == b"first"
+
+
+def test_a_failed_run_is_resumed_and_its_seconds_are_added(project):
+    first = start()
+    mark_failed(first.folder, record(first.folder)["session"], "ValueError: no", 100.0)
+    assert record(first.folder)["status"] == "failed"
+    new_kernel()
+    second = start()
+    assert second.resuming
+    second.finish({})
+    done = record(second.folder)
+    assert done["error"] is None
+    assert done["seconds"] >= 100.0
+
+
+def test_a_resumed_run_begins_afresh_when_its_input_has_changed(project):
+    finished()
+    first = start("02_train")
+    first.input("", "01_data")
+    work(first)
+    finished(rows=9)
+    second = start("02_train")
+    assert second.resuming  # as far as it knows by now
+    second.input("", "01_data")
+    assert not second.resuming
+    assert not (second.folder / "checkpoints").exists()
+
+
+def test_a_second_stop_before_the_input_is_read_forgets_nothing(project):
+    finished()
+    first = start("02_train")
+    first.input("", "01_data")
+    work(first)
+    new_kernel()
+    start("02_train")  # stopped again, before it read its input
+    finished(rows=9)
+    third = start("02_train")
+    third.input("", "01_data")
+    assert not third.resuming
+
+
+def test_a_step_of_an_experiment_never_takes_a_run_made_by_hand(project, monkeypatch):
+    finished()
+    monkeypatch.setenv(runs.NOTEBOOK_VARIABLE, str(project / "notebooks" / "02_train.ipynb"))
+    with pytest.raises(InputError, match="reads a run of 01_data: name it in the experiment file, as @step"):
+        start("02_train").input("", "01_data")
+
+
+def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
+    train = start("02_train", output="mine")
+    write_adapter(train)
+    train.finish({})
+    new_kernel()
+    reader = start("01_data")
+    assert reader.adapter("base", "02_train") is None
+    assert reader.adapter("mine", "02_train") == project / "mine" / "adapter"
+    assert reader.adapters(["a", "b"], ["base", "mine"]) == {"a": None, "b": project / "mine" / "adapter"}
+    assert [note["path"] for note in record(reader.folder)["inputs"]] == ["../../../mine"]
+    assert reader.records({"a": project / "mine"})["a"]["notebook"] == "02_train"
+    with pytest.raises(InputError, match="start_from is empty; give base or"):
+        reader.adapter("", "01_data")
+    with pytest.raises(InputError, match="outputs/notebooks/02_train holds no run; run notebook 02_train first"):
+        reader.adapter("", "02_train")
+    for names, given in ((["a"], ["base", "mine"]), (["a", "a"], ["base", "mine"])):
+        with pytest.raises(InputError, match="give each its own name and folder"):
+            reader.adapters(names, given)
+    start("02_train", output="mine", steps=1).finish({})
+    shutil.rmtree(project / "mine" / "adapter")
+    with pytest.raises(InputError, match="mine/adapter does not exist; give base or the folder of a training run"):
+        reader.adapter("mine", "02_train")
+
+
+def test_a_run_shows_what_it_wrote(project):
+    run = start()
+    assert (run.history(), run.last_completions(3)) == ([], [])
+    (run.folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    (run.folder / "completions").mkdir()
+    rows = [{"id": name, "completion": str(number)} for name in "ab" for number in range(2)]
+    (run.folder / "completions" / "step-00002.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run.folder / "completions" / "step-00001.jsonl").write_text('{"id": "old"}\n')
+    assert run.history() == [{"step": 1}]
+    assert [(row["id"], row["completion"]) for row in run.last_completions(3)] == [("a", "0"), ("b", "0"), ("a", "1")]
+    figure = Figure()
+    assert run.figure(figure, "empty") is figure
+    assert (run.folder / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_damaged_record_of_its_own_is_not_overwritten(project):
+    run = finished()
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is damaged .* delete the folder"):
+        start()
+    assert (run.folder / "run.json").read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda folder: (folder / "figures").mkdir(parents=True),
+            "holds 'figures' but no run.json; set output to a new folder",
+        ),
+        (lambda folder: folder.parent.mkdir() or folder.write_text("a file"), "cannot be made"),
+    ],
+)
+def test_a_folder_of_something_else_is_left_alone(project, make, message):
+    make(project / "mine" / "own")
+    with pytest.raises(InputError, match=message):
+        start(output="mine/own")
+    assert (project / "mine" / "own").exists()
+
+
+def test_a_folder_of_another_notebook_is_left_alone(project):
+    finished(output="mine")
+    with pytest.raises(InputError, match="mine belongs to notebook 01_data; set output to another folder"):
+        start("02_train", output="mine")
+
+
+def test_a_run_that_was_taken_over_cannot_finish(project):
+    first = start()
+    new_kernel()
+    second = start()
+    with pytest.raises(InputError, match="was started again by another kernel"):
+        first.finish({})
+    second.finish({})
+    shutil.rmtree(second.folder)
+    with pytest.raises(InputError, match="or removed"):
+        second.finish({})
+
+
+def test_a_moved_project_resumes_and_finds_its_inputs(project, monkeypatch):
+    finished(output="outputs/a/data")
+    first = start("02_train", data=str(project / "outputs/a/data"), output="outputs/a/train")  # an absolute path
+    first.input(first.settings.data, "01_data")
+    moved = project.rename(project.with_name("moved"))
+    monkeypatch.chdir(moved)
+    new_kernel()
+    second = start("02_train", data=str(moved / "outputs/a/data"), output="outputs/a/train")
+    assert second.resuming
+    second.input(second.settings.data, "01_data")
+    assert second.resuming
+
+
+def shell(*command, cwd):
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("learning_rate: 1e-5\n", None),  # text to YAML, and to Papermill
+        ("learnin_rate: 0.1\n", "unknown parameter 'learnin_rate'; did you mean learning_rate?"),
+        ("four_bit: 1\n", "four_bit is 1, but must be a bool"),
+    ],
+)
+def test_plain_papermill_is_safe(project, tmp_path, values, message):
+    write_notebook(project / "notebooks", "02_train", TRAIN, 'run.finish({"kind": type(learning_rate).__name__})')
+    (tmp_path / "values.yaml").write_text(values)
+    command = [BIN / "papermill", "notebooks/02_train.ipynb", tmp_path / "out.ipynb", "-f", tmp_path / "values.yaml"]
+    code, text = shell(*command, cwd=project)
+    folder = project / "outputs" / "notebooks" / "02_train"
+    if message is None:
+        assert code == 0, text
+        assert record(folder)["settings"]["learning_rate"] == 1e-5
+        assert record(folder)["metrics"]["kind"] == "float"
+    else:
+        assert code != 0
+        assert message in text
+        assert not folder.exists()
+
+
+def test_by_hand_from_the_notebooks_folder_writes_to_the_same_place(project, tmp_path):
+    command = [BIN / "jupyter", "nbconvert", "--to", "notebook", "--execute", "--output-dir", tmp_path]
+    code, text = shell(*command, "01_data.ipynb", cwd=project / "notebooks")
+    assert code == 0, text
+    assert record(project / "outputs" / "notebooks" / "01_data")["status"] == "complete"
+    assert sorted(os.listdir(project)) == ["notebooks", "outputs", "params"]
