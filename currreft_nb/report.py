@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,9 @@ REPORT_NOTEBOOK = "07_report"
 EVALUATION_NOTEBOOK = "06_evaluation"
 TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 PAGE = "report.html"
-OUTSIDE = re.compile(
-    r"""<(?:script|img|iframe|embed|source|video|audio|object)\b[^>]*?\b(?:src|data)\s*=\s*["']?(?:https?:)?//[^"'\s>]+"""
-    r"""|<link\b[^>]*?\bhref\s*=\s*["']?(?:https?:)?//[^"'\s>]+"""
-    r"""|@import\s+(?:url\()?\s*["']?(?:https?:)?//[^"')\s]+|url\(\s*["']?(?:https?:)?//[^"')\s]+""",
-    re.IGNORECASE,
-)
+LOADING = {"src", "srcset", "data", "poster", "background"}  # attributes that are fetched when a page is opened
+OUTSIDE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
+OUTSIDE_STYLE = re.compile(r"""(?:@import|url\()\s*(?:url\()?\s*["']?(?:https?:)?//[^"')\s]+""", re.IGNORECASE)
 
 
 def export(notebook: Path, page: Path) -> None:
@@ -46,14 +44,41 @@ def export(notebook: Path, page: Path) -> None:
 
 
 def outside_loads(html: str) -> list[str]:
-    """Return what a page would load from another place when it is opened; links to click on are no loads.
+    """Return what a page would load from another place when it is opened; links to click on and text are no loads.
 
-    >>> outside_loads('<a href="https://a.b">paper</a> <img src="data:image/png;base64,AA==">')
+    >>> outside_loads('<a href="https://a.b">paper</a> <img src="data:image/png;base64,AA=="> @import url(//a.b)')
     []
-    >>> outside_loads('<script src="https://a.b/c.js"></script>')
-    ['<script src="https://a.b/c.js']
+    >>> outside_loads('<script src="https://a.b/c.js"></script> <p style="background:url(//a.b/c.png)">')
+    ['https://a.b/c.js', 'url(//a.b/c.png']
     """
-    return OUTSIDE.findall(html)
+    finder = _LoadFinder()
+    finder.feed(html)
+    finder.close()
+    return finder.found
+
+
+class _LoadFinder(HTMLParser):
+    """Collect what tags, style attributes and style sheets load; escaped text, whoever wrote it, is not looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[str] = []
+        self.in_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.in_style = tag == "style"
+        for name, value in attrs:
+            if (name in LOADING or (tag, name) == ("link", "href")) and value and OUTSIDE.match(value):
+                self.found.append(value)
+            elif name == "style" and value:
+                self.found += OUTSIDE_STYLE.findall(value)
+
+    def handle_data(self, data: str) -> None:
+        if self.in_style:
+            self.found += OUTSIDE_STYLE.findall(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_style = False
 
 
 def build(folder: str | os.PathLike) -> Path:
