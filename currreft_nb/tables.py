@@ -19,7 +19,10 @@ def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "corr
     rows = []
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
-        cells = {(row.task, row.split): f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in part.itertuples(index=False)}
+        cells = {
+            (row.task, row.split): f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            for row in part.itertuples(index=False)
+        }
         rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
     return pd.DataFrame(rows)
 
@@ -30,9 +33,10 @@ def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> str:
-    """Return a table for a terminal: a line per arm, natural and forced, a column per task and split, means only."""
+    """Return a table for a terminal: a line per arm, a column per task and split, means natural / forced."""
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
-    columns = [(task, split) for task in TASKS for split in LOOKS if ((chosen["task"] == task) & (chosen["split"] == split)).any()]
+    known = set(zip(chosen["task"], chosen["split"]))
+    columns = [(task, split) for task in TASKS for split in LOOKS if (task, split) in known]
     lines = [f"share of {stage} questions answered exactly right, natural / format forced"]
     lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + LOOKS[split][:3]:>15}" for task, split in columns))
     for arm, part in chosen.groupby("arm", sort=False):
@@ -43,9 +47,9 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
 
 
 def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return what each training run cost, as text: questions drawn, completions sampled, tokens written, seconds.
+    """Return what each training run cost, as text: questions, completions, tokens, seconds.
 
-    `records`: run records by the name of the run; what a run does not have (supervised training samples nothing) is a gap.
+    `records`: run records by the name of the run. What a run does not have is a gap: supervised training samples nothing.
     """
     rows = [
         {"run": name, "notebook": record["notebook"], **{cost: _count(record["metrics"].get(cost)) for cost in COSTS}}
@@ -59,7 +63,7 @@ def _count(value: float | None) -> str | None:
 
 
 def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return what is needed to make a report again: each run's fingerprint, package version, commit, machine and seconds."""
+    """Return what is needed to make a report again: each run's fingerprint, package version, commit, seed, seconds."""
     rows = [
         {
             "run": name,

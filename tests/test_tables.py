@@ -61,7 +61,15 @@ def test_costs_have_gaps_where_nothing_was_sampled():
 
 
 def test_provenance_names_what_is_needed_to_make_it_again():
-    assert tables.provenance({"rl": RECORD}).loc[0].tolist() == ["rl", "04_rl_open", "c0ffee", "0.1.0", "none", "3", 70.0]
+    assert tables.provenance({"rl": RECORD}).loc[0].tolist() == [
+        "rl",
+        "04_rl_open",
+        "c0ffee",
+        "0.1.0",
+        "none",
+        "3",
+        70.0,
+    ]
 
 
 def test_the_forced_baseline_is_a_mean_over_trained_tasks_in_domain():

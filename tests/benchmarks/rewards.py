@@ -55,10 +55,10 @@ def completions(sample: Sample, count: int, seed: int) -> list[str]:
 def rate(work: Callable[[str], object], texts: list[str], seconds: float) -> float:
     """Return how many texts a second the work takes, over at most `seconds`."""
     start = time.perf_counter()
-    for done, text in enumerate(texts, 1):
-        work(text)
-        if time.perf_counter() - start > seconds:
-            break
+    done = 0
+    while done < len(texts) and time.perf_counter() - start < seconds:
+        work(texts[done])
+        done += 1
     return done / (time.perf_counter() - start)
 
 
