@@ -178,9 +178,9 @@ class Run:
         return read_journal(self.folder / "metrics.jsonl")
 
     def last_completions(self, count: int) -> list[dict]:
-        """Return `count` of the completions sampled last, the first of each question before the second of any."""
+        """Return `count` completions of the last step, worst-paid first, one of each question before a second."""
         files = sorted((self.folder / "completions").glob("*.jsonl"))
-        rows = read_journal(files[-1]) if files else []
+        rows = sorted(read_journal(files[-1]) if files else [], key=lambda row: row["reward"])
         seen: Counter = Counter()
         turns = []
         for row in rows:

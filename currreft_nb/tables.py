@@ -49,7 +49,7 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
 def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return what each training run cost, as text: questions, completions, tokens, seconds.
 
-    `records`: run records by the name of the run. What a run does not have is a gap: supervised training samples nothing.
+    `records`: run records by the name of the run. What a run does not have is a gap: imitation samples nothing.
     """
     rows = [
         {"run": name, "notebook": record["notebook"], **{cost: _count(record["metrics"].get(cost)) for cost in COSTS}}

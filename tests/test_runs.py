@@ -221,11 +221,12 @@ def test_a_run_shows_what_it_wrote(project):
     assert (run.history(), run.last_completions(3)) == ([], [])
     (run.folder / "metrics.jsonl").write_text('{"step": 1}\n')
     (run.folder / "completions").mkdir()
-    rows = [{"id": name, "completion": str(number)} for name in "ab" for number in range(2)]
+    rewards = {"a0": 1.5, "a1": 0.5, "b0": 0.0, "b1": 1.0}
+    rows = [{"id": name[0], "completion": name[1], "reward": reward} for name, reward in rewards.items()]
     (run.folder / "completions" / "step-00002.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run.folder / "completions" / "step-00001.jsonl").write_text('{"id": "old"}\n')
     assert run.history() == [{"step": 1}]
-    assert [(row["id"], row["completion"]) for row in run.last_completions(3)] == [("a", "0"), ("b", "0"), ("a", "1")]
+    assert [(row["id"], row["completion"]) for row in run.last_completions(3)] == [("b", "0"), ("a", "1"), ("b", "1")]
     figure = Figure()
     assert run.figure(figure, "empty") is figure
     assert (run.folder / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG")
