@@ -1,0 +1,99 @@
+"""Adapters that know which base they belong to.
+
+An adapter folder holds PEFT's two files and `currreft.json`, where it came from:
+
+    {"base": "pocket", "base_hash": "1b4f0e9851971998", "parent": null, "stage": "binary", "four_bit": false,
+     "max_pixels": 4096, "package": "0.1.0"}
+
+`base_hash` is compared when the adapter is loaded: on another base it would fit in shape and mean nothing.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
+
+from currreft_nb import InputError
+
+PROVENANCE = "currreft.json"
+
+
+def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
+    """Return the model with a new LoRA adapter on its language model, alpha twice the rank; it changes nothing yet."""
+    if lora_rank < 1:
+        raise InputError(f"lora_rank is {lora_rank}, but must be at least 1")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(
+            model,
+            LoraConfig(
+                r=lora_rank,
+                lora_alpha=2 * lora_rank,
+                lora_dropout=0.0,
+                bias="none",
+                target_modules=lora_targets,
+                task_type="CAUSAL_LM",
+            ),
+        )
+
+
+def attach_adapter(model: Any, adapter: str | os.PathLike, trainable: bool = False) -> PeftModel:
+    """Return the model with a saved adapter. Raises `InputError` unless every weight of the file finds its place."""
+    weights = _weights_file(adapter)
+    model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+    # PEFT asks the hub about this name whenever it saves; where the weights really came from is known to be there.
+    model.peft_config["default"].base_model_name_or_path = model.get_base_model().name_or_path
+    with safe_open(weights, "pt") as file:
+        in_file = set(file.keys())
+    if wrong := sorted(in_file ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))):
+        raise InputError(
+            f"{weights}: {len(wrong)} adapter weights do not match the model, {wrong[0]!r} first; the adapter was made"
+            " with another version of the libraries or for another model: train it again"
+        )
+    return model
+
+
+def check_adapter(adapter: str | os.PathLike, name: str, base_hash: str) -> str:
+    """Return the adapter's hash. Raises `InputError` when it is incomplete or was made for other base weights."""
+    weights = _weights_file(adapter)
+    provenance = read_provenance(adapter)
+    if provenance["base_hash"] != base_hash:
+        raise InputError(
+            f"the adapter {adapter} was made for the base model {provenance['base']!r} with weights"
+            f" {provenance['base_hash']}, but {name!r} has {base_hash}; load it with its own base or train it again"
+        )
+    return hash_file(weights)
+
+
+def read_provenance(folder: str | os.PathLike) -> dict:
+    """Return what an adapter's currreft.json says. Raises `InputError` when it is absent or damaged."""
+    path = Path(folder) / PROVENANCE
+    try:
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+        base, base_hash = provenance["base"], provenance["base_hash"]
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist, so nobody can tell which base model the adapter was made for; give the adapter"
+            " folder of a run of this kit"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; run the notebook that made the adapter again") from None
+    return {**provenance, "base": base, "base_hash": base_hash}
+
+
+def _weights_file(adapter: str | os.PathLike) -> Path:
+    path = Path(adapter) / "adapter_model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the adapter folder of a finished training run")
+    return path
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

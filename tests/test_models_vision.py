@@ -1,0 +1,101 @@
+"""Sharing the work on equal images changes no result, only how often the vision tower runs."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from currreft_nb import models
+from currreft_nb.models_vision import _codes, shared_images
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return models.load("pocket")
+
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+
+
+def inputs_of(loaded, seeds):
+    """Return a batch with one picture for each seed; None is a row without a picture."""
+    texts = ["<|im_start|>user\nred" if seed is None else "<|image_pad|>\nred" for seed in seeds]
+    pictures = [picture(seed) for seed in seeds if seed is not None]
+    return loaded.processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
+
+
+def logits(loaded, inputs):
+    with torch.no_grad():
+        return loaded.model(**inputs).logits
+
+
+def count_runs(loaded, monkeypatch):
+    runs = []
+    first = loaded.model.model.visual.patch_embed
+    monkeypatch.setattr(first, "forward", lambda x, run=first.forward: runs.append(len(x)) or run(x))
+    return runs
+
+
+@pytest.mark.parametrize(
+    "seeds, different",
+    [
+        ([1, 1, 1, 2, 2, 2], 2),  # two groups
+        ([1, 2, 1, None, 2, 1], 2),  # shuffled, with a text-only row
+        ([7], 1),
+        ([1, 2, 3], 3),  # nothing to share
+    ],
+)
+def test_same_logits_with_one_run_for_each_different_image(loaded, monkeypatch, seeds, different):
+    inputs = inputs_of(loaded, seeds)
+    plain = logits(loaded, inputs)
+    runs = count_runs(loaded, monkeypatch)
+    with shared_images(loaded.model):
+        shared, again = logits(loaded, inputs), logits(loaded, inputs)
+    assert len(runs) == different
+    assert torch.equal(shared, again)
+    torch.testing.assert_close(shared, plain, rtol=0, atol=1e-4)
+
+
+def test_features_do_not_depend_on_neighbours(loaded):
+    """What makes a resumed run equal bit for bit: the batches in which an image was first seen may differ."""
+    with shared_images(loaded.model):
+        alone = logits(loaded, inputs_of(loaded, [3]))
+    with shared_images(loaded.model):
+        logits(loaded, inputs_of(loaded, [1, 2]))
+        logits(loaded, inputs_of(loaded, [2, 3]))
+        later = logits(loaded, inputs_of(loaded, [3]))
+    assert torch.equal(alone, later)
+
+
+def test_batch_whose_pixels_are_empty_is_a_text_batch(loaded):
+    inputs = inputs_of(loaded, [None, None])
+    empty = {"pixel_values": torch.zeros(0, 384), "image_grid_thw": torch.zeros(0, 3, dtype=torch.long)}
+    with shared_images(loaded.model):
+        assert torch.equal(logits(loaded, {**inputs, **empty}), logits(loaded, inputs))
+
+
+def test_tower_that_is_trained_is_not_shared(loaded, monkeypatch):
+    tower = loaded.model.model.visual
+    tower.requires_grad_(True)
+    runs = count_runs(loaded, monkeypatch)
+    with shared_images(loaded.model):
+        logits(loaded, inputs_of(loaded, [1, 1]))
+    tower.requires_grad_(False)
+    assert runs == [2 * 64]  # all patches of both copies at once
+
+
+def test_context_ends_cleanly(loaded):
+    with pytest.raises(KeyError), shared_images(loaded.model), shared_images(loaded.model):
+        raise KeyError
+    assert "forward" not in vars(loaded.model.model.visual)
+    assert not loaded.model.model._forward_pre_hooks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_codes_tell_near_images_apart(dtype):
+    block = torch.zeros(4, 6, dtype=dtype)
+    swapped, shifted = block.clone(), block.clone()
+    block[0, 0] = swapped[0, 1] = shifted[1, 0] = 1.0
+    codes = _codes((block, swapped, shifted, block.clone()))
+    assert codes[0] == codes[3] and len(set(codes)) == 3
