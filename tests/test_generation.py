@@ -1,0 +1,154 @@
+"""Answers: reproducible, independent of the batch, and forced only where no answer was opened."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from currreft_nb import InputError, generation, models, scenes
+from currreft_nb.generation import Completion, force_format, generate, opening
+from currreft_nb.samples import Sample
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return models.load("pocket")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Return questions of all tasks, short and long ones in turn, some without an image."""
+    folder = tmp_path_factory.mktemp("scenes")
+    tasks = ("detection", "math", "classification", "general")
+    return [s for row in zip(*(scenes.samples(folder, task, 5, "id", 0, "train") for task in tasks)) for s in row]
+
+
+class TestGenerate:
+    @pytest.mark.parametrize("temperature", [0.0, 1.0])
+    def test_answers_keep_the_order_and_do_not_depend_on_the_batch(self, loaded, samples, temperature):
+        options = {"max_new_tokens": 16, "temperature": temperature, "seed": 3}
+        together = generate(loaded, samples, **options)
+        few = generate(loaded, samples[3:10], batch_size=2, **options)
+        assert together[3:10] == few
+        assert generate(loaded, samples[::-1], **options) == together[::-1]
+
+    def test_seed_changes_the_sampled_answers(self, loaded, samples):
+        first, second = (generate(loaded, samples, max_new_tokens=16, temperature=1.5, seed=seed) for seed in (0, 1))
+        assert first != second
+
+    def test_completions_of_one_question_differ_and_fewer_are_the_first_of_more(self, loaded, samples):
+        options = {"max_new_tokens": 16, "temperature": 1.5, "batch_size": 7}
+        four = generate(loaded, samples[:6], completions=4, **options)
+        two = generate(loaded, samples[:6], completions=2, **options)
+        assert [len(answers) for answers in four] == [4] * 6
+        assert any(len({answer.text for answer in answers}) > 1 for answers in four)
+        assert [answers[:2] for answers in four] == two
+
+    def test_models_own_generation_defaults_are_not_used(self, loaded, samples, monkeypatch):
+        plain = generate(loaded, samples[:4], max_new_tokens=16)
+        monkeypatch.setattr(loaded.model.generation_config, "repetition_penalty", 50.0)
+        monkeypatch.setattr(loaded.model.generation_config, "top_k", 1)
+        monkeypatch.setattr(loaded.model.generation_config, "min_new_tokens", 16)
+        assert generate(loaded, samples[:4], max_new_tokens=16) == plain
+
+    def test_truncation_is_told(self, loaded, samples):
+        short = [answer for (answer,) in generate(loaded, samples, max_new_tokens=2)]
+        assert all(answer.tokens <= 2 for answer in short)
+        assert any(answer.truncated for answer in short)
+        assert not any(answer.truncated for (answer,) in generate(loaded, samples[:3], max_new_tokens=60))
+
+    def test_training_mode_is_kept(self, loaded, samples):
+        loaded.model.train()
+        generate(loaded, samples[:1], max_new_tokens=2)
+        assert loaded.model.training
+        loaded.model.eval()
+
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"max_new_tokens": 0}, "max_new_tokens 0"),
+            ({"max_new_tokens": 4, "batch_size": 0}, "batch_size 0"),
+            ({"max_new_tokens": 4, "temperature": -1.0}, "temperature -1.0"),
+            ({"max_new_tokens": 4, "completions": 2}, "2 greedy completions of one question would be equal"),
+        ],
+    )
+    def test_impossible_settings_are_refused(self, loaded, samples, options, message):
+        with pytest.raises(InputError, match=message):
+            generate(loaded, samples[:1], **options)
+
+    def test_unreadable_image_names_sample_and_file(self, loaded, samples, tmp_path):
+        (tmp_path / "broken.png").write_bytes(b"not a picture")
+        broken = replace(samples[0], id="b", image=str(tmp_path / "broken.png"))
+        with pytest.raises(InputError, match=r"sample 'b': .*broken\.png"):
+            generate(loaded, [broken], max_new_tokens=2)
+
+    def test_no_samples_no_answers(self, loaded):
+        assert generate(loaded, [], max_new_tokens=4) == []
+
+
+def test_sampling_follows_the_probabilities():
+    """Of 4,000 draws each token's share lies within four standard errors of its probability."""
+    scores = torch.tensor([2.0, 1.0, -torch.inf, 0.0, 1.0])
+    probabilities = torch.softmax(scores / 0.7, dim=-1).tolist()
+    generator = torch.Generator().manual_seed(0)
+    rule = generation._Inverse(torch.rand(4000, 1, generator=generator), temperature=0.7)
+    chosen = Counter(rule(torch.zeros(4000, 1), scores.expand(4000, 5)).argmax(dim=-1).tolist())
+    for token, probability in enumerate(probabilities):
+        spread = (probability * (1 - probability) / 4000) ** 0.5
+        assert abs(chosen[token] / 4000 - probability) <= 4 * spread
+    assert chosen[2] == 0
+
+
+def test_extreme_draws_stay_within_the_vocabulary_and_off_impossible_tokens():
+    scores = torch.tensor([[-torch.inf, 1.0, 1.0]])
+    for draw, token in ((0.0, 1), (1.0 - 1e-9, 2)):
+        rule = generation._Inverse(torch.tensor([[draw]], dtype=torch.float64), temperature=1.0)
+        assert rule(torch.zeros(1, 1), scores).argmax().item() == token
+
+
+class TestForceFormat:
+    @pytest.mark.parametrize(
+        "text, start",
+        [
+            ("square", "square</think><answer>"),  # untagged
+            ("", "</think><answer>"),  # ended at once
+            ("<think>[1, 2", "<think>[1, 2</think><answer>"),  # cut off while thinking
+            ("<think>2</think>", "<think>2</think><answer>"),  # forgot to answer
+        ],
+    )
+    def test_answer_is_opened_where_there_is_none(self, loaded, samples, text, start):
+        (forced,) = force_format(loaded, samples[:1], [Completion(text, 3, False)], max_new_tokens=20)
+        assert forced.text.startswith(start) and forced.text.endswith("</answer>")
+        assert forced.text.count("<answer>") == forced.text.count("</answer>") == 1
+        assert forced.text.count("</think>") == 1 and forced.tokens > 3
+
+    @pytest.mark.parametrize("text", ["<answer>3</answer>", "<think>3</think><answer>3</answer>", "<answer>cut off"])
+    def test_opened_answers_are_left_alone(self, loaded, samples, text):
+        natural = Completion(text, 5, text.endswith("off"))
+        assert force_format(loaded, samples[:1], [natural], max_new_tokens=8) == [natural]
+
+    def test_what_is_forced_does_not_depend_on_the_batch(self, loaded, samples):
+        untagged, tagged = Completion("square", 2, False), Completion("<answer>3</answer>", 4, False)
+        natural = [untagged if index % 3 else tagged for index in range(20)]
+        together = force_format(loaded, samples, natural, max_new_tokens=12)
+        assert force_format(loaded, samples, natural, max_new_tokens=12, batch_size=3) == together
+        assert together[0] == natural[0]
+
+    def test_answer_that_does_not_end_is_closed_and_told(self, loaded, samples):
+        (forced,) = force_format(loaded, samples[:1], [Completion("x", 1, False)], max_new_tokens=1)
+        assert forced.truncated and forced.text.endswith("</answer>")
+
+    def test_opening_adds_only_what_is_missing(self):
+        assert [opening(text) for text in ("", "<think>", "<think></think>", "a</think>b")] == [
+            "</think><answer>",
+            "</think><answer>",
+            "<answer>",
+            "<answer>",
+        ]
+
+
+def test_text_only_batch_needs_no_image(loaded):
+    sample = Sample(id="t", task="general", split="pool", source="s", question="two plus three?", answer="five")
+    (answers,) = generate(loaded, [sample], max_new_tokens=4)
+    assert answers[0].tokens >= 1
