@@ -1,0 +1,271 @@
+"""What both trainers share: the order of the data, a printed line and a row of `metrics.jsonl` per step, resuming.
+
+    {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/detection": 0.61,
+     "zero_variance": 0.25, "length": 14.2, "truncated": 0.0, "entropy": 0.31, "loss": 0.01, "seconds": 0.9}
+
+A run folder holds `metrics.jsonl`, `checkpoints/checkpoint-<step>/` with optimiser and random state, and for
+reinforcement learning `completions/step-<step>.jsonl`. After an interruption all of them are cut back to the last whole
+checkpoint.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+from currreft_nb import InputError, memory
+from currreft_nb.journal import append_journal, read_journal
+from currreft_nb.models import Loaded
+from currreft_nb.models_vision import shared_images
+from currreft_nb.samples import Sample, to_row
+from currreft_nb.training_settings import GrpoSettings, SftSettings
+
+LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
+SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
+
+
+def draw_order(count: int, rows: int, seed: int) -> list[int]:
+    """Return which of `count` samples is drawn for each of `rows` places: one permutation after another, each seeded.
+
+    The order is laid out in full, so that a resumed run goes on where it stopped, in a later pass, too.
+
+    >>> draw_order(3, 7, seed=0)
+    [1, 2, 0, 0, 2, 1, 0]
+    """
+    order: list[int] = []
+    for number in range(math.ceil(rows / count)):
+        order += random.Random(f"{seed} {number}").sample(range(count), count)
+    return order[:rows]
+
+
+class _RowMaker:
+    """Make the rows of a batch. The data set hashes this object by its state, in which the model must not be."""
+
+    def __init__(self, make_row: Callable[[int], dict]):
+        self.make_row = make_row
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def __call__(self, batch: dict) -> dict:
+        rows = [self.make_row(index) for index in batch["index"]]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def lazy_dataset(order: Sequence[int], make_row: Callable[[int], dict]) -> Dataset:
+    """Return a data set whose rows are made when they are read, so that only a batch of images is open at a time."""
+    return Dataset.from_dict({"index": list(order)}).with_transform(_RowMaker(make_row))
+
+
+def stage_of(samples: Sequence[Sample]) -> str:
+    """Return the stage that all samples are at, or "mixed"."""
+    stages = {sample.stage for sample in samples}
+    return stages.pop() if len(stages) == 1 else "mixed"
+
+
+def fingerprint(loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings) -> dict:
+    """Return what a checkpoint depends on, to be compared when it is resumed; `rows`: samples, or with their texts."""
+    digest = hashlib.sha256()
+    for row in rows:
+        sample, text = row if isinstance(row, tuple) else (row, "")
+        plain = to_row(sample) | {"image": sample.image and Path(sample.image).name}
+        digest.update(json.dumps([plain, text], sort_keys=True).encode())
+    return {
+        **dataclasses.asdict(settings),
+        "data": digest.hexdigest()[:16],
+        "base_hash": loaded.base_hash,
+        "adapter_hash": loaded.adapter_hash,
+        "four_bit": loaded.four_bit,
+        "max_pixels": loaded.style.frame.max_pixels,
+    }
+
+
+def resume_point(folder: Path, asked: dict) -> Path | None:
+    """Return the last whole checkpoint, after cutting the run folder back to it; None means a start from the beginning.
+
+    Raises `InputError` when the folder's checkpoints come from other settings, data or models.
+    """
+    checkpoints = folder / "checkpoints"
+    note = checkpoints / "made_from.json"
+    if note.is_file():
+        made = json.loads(note.read_text(encoding="utf-8"))
+        if changed := sorted(name for name in {*made, *asked} if made.get(name) != asked.get(name)):
+            raise InputError(
+                f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
+                " start anew, or give another output folder"
+            )
+    whole = {step: path for path in checkpoints.glob("checkpoint-*") if (step := _whole_step(path)) is not None}
+    step = max(whole, default=0)
+    _cut_back(folder, step)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    return whole.get(step)
+
+
+def _whole_step(checkpoint: Path) -> int | None:
+    """Return a checkpoint's step, or None if it was cut off: the trainer writes trainer_state.json last."""
+    try:
+        return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _cut_back(folder: Path, step: int) -> None:
+    for path in (folder / "checkpoints").glob("checkpoint-*"):
+        if (_whole_step(path) or math.inf) > step:
+            shutil.rmtree(path)
+    for path in (folder / "completions").glob("step-*.jsonl"):
+        if int(path.stem.removeprefix("step-")) > step:
+            path.unlink()
+    metrics = folder / "metrics.jsonl"
+    rows = read_journal(metrics)
+    if kept := [row for row in rows if row["step"] <= step]:
+        if len(kept) < len(rows):
+            shorter = metrics.with_suffix(".partial")
+            shorter.unlink(missing_ok=True)
+            append_journal(shorter, kept)
+            shorter.replace(metrics)
+    else:
+        metrics.unlink(missing_ok=True)
+
+
+class Watch(TrainerCallback):
+    """Write a row and print a line per step, and stop a run that goes wrong silently.
+
+    `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(step)`
+    is called after each row.
+    """
+
+    def __init__(
+        self, folder: Path, steps: int, row_of: Callable[[dict], dict], shown: tuple[str, ...], on_row: Callable
+    ):
+        self.path, self.steps, self.row_of, self.shown, self.on_row = (
+            folder / "metrics.jsonl",
+            steps,
+            row_of,
+            shown,
+            on_row,
+        )
+        self.gradient_seen = False
+        self.last_s = self.started_s = time.perf_counter()
+        self.first_step = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.last_s = self.started_s = time.perf_counter()
+        self.first_step = state.global_step
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if self.gradient_seen:
+            return
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+        if unreached := [name for name, gradient in gradients.items() if gradient is None]:
+            raise RuntimeError(
+                f"no gradient reaches {len(unreached)} of {len(gradients)} adapter weights, {unreached[0]} first"
+            )
+        self.gradient_seen = any(bool(gradient.any()) for gradient in gradients.values())
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs:  # the trainer's closing summary
+            return
+        if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
+            raise InputError(
+                f"loss is {logs['loss']} and the gradient's norm {logs.get('grad_norm')} at step"
+                f" {state.global_step}; lower learning_rate and run it again"
+            )
+        now_s = time.perf_counter()
+        row = {"step": state.global_step, **self.row_of(logs), "seconds": round(now_s - self.last_s, 3)}
+        self.last_s = now_s
+        append_journal(self.path, [row])
+        self.on_row(state.global_step)
+        self._print(row, now_s)
+
+    def _print(self, row: dict, now_s: float) -> None:
+        step, done = row["step"], row["step"] - self.first_step
+        if step not in (1, self.steps) and step % math.ceil(self.steps / LINES):
+            return
+        left_s = (now_s - self.started_s) / done * (self.steps - step)
+        values = "".join(
+            f"  {SHORT.get(name, name)} {row[name]:6.3g}" for name in self.shown if row.get(name) is not None
+        )
+        place = f"step {step:>{len(str(self.steps))}}/{self.steps}"
+        print(f"{place}{values}  {row['seconds']:5.1f} s  left {duration(left_s)}")
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time for people.
+
+    >>> duration(48.2), duration(2220), duration(9000)
+    ('48 s', '37 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def run_trainer(trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded: Loaded) -> None:
+    """Train to the end, from the checkpoint if there is one; say so if the adapter did not change."""
+    for callback in (ProgressCallback, PrinterCallback):  # our line replaces theirs
+        trainer.remove_callback(callback)
+    weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    if checkpoint:
+        print(f"resuming after step {_whole_step(checkpoint)} of {trainer.args.max_steps}")
+    memory.reset_peak()
+    try:
+        with shared_images(loaded.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"the GPU's memory ran out at step {trainer.state.global_step + 1} with"
+            f" micro_batch {trainer.args.per_device_train_batch_size}; lower micro_batch first, then max_new_tokens,"
+            " max_pixels and group_size"
+        ) from None
+    finally:
+        loaded.model.gradient_checkpointing_disable()
+        loaded.model.eval()
+    if watch.gradient_seen and all(torch.equal(before[name], weight) for name, weight in weights.items()):
+        raise RuntimeError("training ended, but the adapter is what it was before; this is a fault, please report it")
+    if not watch.gradient_seen and not checkpoint:
+        print("the adapter did not change: in no step did the completions of any question differ in reward")
+
+
+def keep_float32(trainer_of: partial, model: Any) -> Trainer:
+    """Build the trainer, and keep the adapter in float32, where it is kept in memory only a little.
+
+    TRL turns the adapter of a quantised model into bfloat16, whose steps are too coarse: at a learning rate of 1e-5
+    most updates of a weight of 0.01 would be rounded away.
+    """
+    saved = {name: weight.detach().float().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    trainer = trainer_of()
+    for name, weight in model.named_parameters():
+        if name in saved:
+            weight.data = saved[name]
+    return trainer
+
+
+def optimizers(model: Any, learning_rate: float) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return AdamW for the adapter and a constant rate after a third and two thirds of it in the first two steps.
+
+    The library's own warm-up begins at zero: a whole step of completions from which nothing is learnt.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 3))
+
+
+def closing_mean(rows: Sequence[dict], name: str) -> float | None:
+    """Return the mean of a column over the last tenth of the steps, at least one; None where nobody measured it."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    last = values[-max(1, len(values) // 10) :]
+    return round(sum(last) / len(last), 4) if last else None

@@ -1,0 +1,139 @@
+"""The settings of the two trainers: few, flat, checked before anything is loaded; names as in the notebooks."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from currreft_nb import InputError
+from currreft_nb.rewards import Rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoSettings:
+    """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
+
+    Raises `InputError` for values that do not go together.
+
+    >>> GrpoSettings(steps=60).budget
+    480
+    """
+
+    steps: int = 60
+    """Optimiser steps; completions are generated anew for each."""
+    prompts_per_step: int = 8
+    """Questions per step."""
+    group_size: int = 8
+    """Completions per question, compared with each other; at least 2."""
+    micro_batch: int = 64
+    """Most completions per forward and backward pass; divides `prompts_per_step * group_size` unless it is larger. A
+    matter of memory: the updates are the same up to rounding."""
+    max_new_tokens: int = 24
+    """Longest completion in tokens."""
+    temperature: float = 1.0
+    """Sampling temperature, above 0."""
+    learning_rate: float = 1e-3
+    """Of AdamW for the adapter; constant after two smaller steps."""
+    beta: float = 0.0
+    """Weight of the KL penalty towards the policy that the stage started from."""
+    format_weight: float = 0.5
+    """Weight of the format reward; accuracy has weight 1."""
+    detection_reward: str = "soft"
+    """How open detection is paid: soft, hard or soft_above_threshold (see `rewards.Rules`)."""
+    save_every: int = 20
+    """Steps between checkpoints; 0 saves at the end only."""
+    seed: int = 0
+    """For data order and sampling."""
+
+    def __post_init__(self):
+        for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens"):
+            _at_least(self, name, 1)
+        _at_least(self, "group_size", 2)
+        for name in ("beta", "format_weight", "save_every", "seed"):
+            _at_least(self, name, 0)
+        for name in ("temperature", "learning_rate"):
+            _above_zero(self, name)
+        _divides(self.micro_batch, self.completions_per_step, "prompts_per_step * group_size")
+        Rules(detection=self.detection_reward)
+
+    @property
+    def budget(self) -> int:
+        return self.steps * self.prompts_per_step
+
+    @property
+    def completions_per_step(self) -> int:
+        return self.prompts_per_step * self.group_size
+
+    @classmethod
+    def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "GrpoSettings":
+        """Take what a notebook's parameters hold, and `changes` before them."""
+        return cls(**{**_chosen(cls, parameters), **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftSettings:
+    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition.
+
+    Raises `InputError` for values that do not go together.
+
+    >>> SftSettings(prompts=100, batch_size=16).steps
+    7
+    """
+
+    prompts: int = 1440
+    """Questions drawn in all; the last step takes what is left."""
+    batch_size: int = 16
+    """Questions per optimiser step."""
+    micro_batch: int = 16
+    """Most questions per forward and backward pass; divides `batch_size` unless it is larger."""
+    learning_rate: float = 1e-3
+    """Of AdamW for the adapter; constant after two smaller steps."""
+    save_every: int = 20
+    """Steps between checkpoints; 0 saves at the end only."""
+    seed: int = 0
+    """For the data order."""
+
+    def __post_init__(self):
+        for name in ("prompts", "batch_size", "micro_batch"):
+            _at_least(self, name, 1)
+        for name in ("save_every", "seed"):
+            _at_least(self, name, 0)
+        _above_zero(self, "learning_rate")
+        _divides(self.micro_batch, self.batch_size, "batch_size")
+
+    @property
+    def budget(self) -> int:
+        return self.prompts
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(self.prompts / self.batch_size)
+
+    @classmethod
+    def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "SftSettings":
+        """Take what a notebook's parameters hold, and `changes` before them."""
+        return cls(**{**_chosen(cls, parameters), **changes})
+
+
+def _chosen(kind: type, parameters: SimpleNamespace | Mapping) -> dict:
+    values = parameters if isinstance(parameters, Mapping) else vars(parameters)
+    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
+
+
+def _at_least(settings: GrpoSettings | SftSettings, name: str, least: int) -> None:
+    value = vars(settings)[name]
+    if not value >= least:
+        raise InputError(f"{name} is {value!r}, but must be at least {least}")
+
+
+def _above_zero(settings: GrpoSettings | SftSettings, name: str) -> None:
+    value = vars(settings)[name]
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} is {value!r}, but must be above 0")
+
+
+def _divides(micro_batch: int, whole: int, what: str) -> None:
+    if micro_batch < whole and whole % micro_batch:
+        fitting = max(number for number in range(1, micro_batch + 1) if whole % number == 0)
+        raise InputError(f"micro_batch is {micro_batch}, but must divide {what}, which is {whole}; {fitting} would")

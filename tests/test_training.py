@@ -1,0 +1,294 @@
+"""Training with TRL's real trainers on the pocket model: what is written, that it resumes bit for bit, and refusals."""
+
+import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trl import GRPOTrainer
+
+from currreft_nb import InputError, metrics, models, rewards, scenes, training, training_loop
+from currreft_nb.curriculum import pose_all
+from currreft_nb.journal import read_journal
+from currreft_nb.models_adapters import hash_file, read_provenance
+from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.training import GrpoSettings, train_grpo
+from currreft_nb.training_loop import draw_order
+
+# A high temperature makes completions differ, so that every group has something to learn from.
+SMALL = GrpoSettings(
+    steps=4, prompts_per_step=2, group_size=4, micro_batch=4, max_new_tokens=10, temperature=1.3, save_every=2
+)
+
+
+def mixed_samples(folder):
+    """Return open questions of all tasks, and text-only ones between them."""
+    drawn = {task: scenes.samples(folder, task, 2, "id", 0, "train") for task in TRAINED_TASKS}
+    text = replace(drawn["math"][0], id="text", image=None, size=None, question="How many red objects?")
+    return [*drawn["detection"], text, *drawn["classification"], replace(text, id="text2"), *drawn["math"]]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return mixed_samples(tmp_path_factory.mktemp("scenes"))
+
+
+def adapter_weights(folder):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same_adapter(first, second):
+    first, second = adapter_weights(first), adapter_weights(second)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def grpo(samples, folder, settings=SMALL, **options):
+    return train_grpo(models.load("pocket", trainable=True, **options), samples, folder, settings)
+
+
+def interrupt_after(monkeypatch, module, name, calls):
+    """Make a function raise KeyboardInterrupt when it is called once more than `calls` times."""
+    original, count = vars(module)[name], []
+
+    def counted(*args, **kwargs):
+        count.append(1)
+        if len(count) > calls:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+
+
+@pytest.fixture(scope="module")
+def grpo_run(samples, tmp_path_factory):
+    """Return the folder, the result and the settings of a short run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("grpo")
+    return folder, grpo(samples, folder)
+
+
+class TestGrpo:
+    def test_result_counts_the_budget(self, grpo_run):
+        folder, result = grpo_run
+        assert (result["steps"], result["prompts"], result["completions"]) == (4, 8, 32)
+        assert result["tokens"] == sum(row["tokens"] for row in read_journal(folder / "metrics.jsonl")) > 0
+        assert result["seconds"] > 0 and 0 <= result["accuracy"] <= 1 and 0 <= result["format"] <= 1
+
+    def test_rows_hold_accuracy_and_format_apart_in_all_and_per_task(self, grpo_run):
+        rows = read_journal(grpo_run[0] / "metrics.jsonl")
+        assert [row["step"] for row in rows] == [1, 2, 3, 4]
+        for row in rows:
+            assert row["stage"] == "open" and row["reward"] == pytest.approx(row["accuracy"] + 0.5 * row["format"])
+            assert {"zero_variance", "length", "truncated", "entropy", "loss", "gradient_norm", "seconds"} <= row.keys()
+        assert {f"{m}/{t}" for m in ("accuracy", "format") for t in ("detection", "classification", "math")} <= {
+            name for row in rows for name in row
+        }
+
+    def test_completions_are_kept_with_reward_advantage_and_reason(self, grpo_run, samples):
+        folder, _ = grpo_run
+        files = sorted((folder / "completions").iterdir())
+        assert [file.name for file in files] == [f"step-{step:05d}.jsonl" for step in (1, 2, 3, 4)]
+        by_id = {sample.id: sample for sample in samples}
+        frame = models.load("pocket").style.frame
+        for file, measured in zip(files, read_journal(folder / "metrics.jsonl")):
+            rows = read_journal(file)
+            assert len(rows) == 8 and [row["id"] for row in rows[:4]] == [rows[0]["id"]] * 4
+            assert sum(row["accuracy"] for row in rows) / 8 == pytest.approx(measured["accuracy"], abs=1e-6)
+            totals = [row["reward"] for row in rows]
+            assert [row["advantage"] for row in rows] == pytest.approx(metrics.advantages(totals, 4), abs=1e-2)
+            for row in rows:
+                score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules(detection="soft"))
+                assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
+
+    def test_adapter_learnt_something_and_says_where_it_came_from(self, grpo_run):
+        weights = adapter_weights(grpo_run[0])
+        assert len(weights) == 3 * 7 * 2 and all(weight.dtype == torch.float32 for weight in weights.values())
+        assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
+        provenance = read_provenance(grpo_run[0] / "adapter")
+        assert (provenance["stage"], provenance["parent"], provenance["base"]) == ("open", None, "pocket")
+
+    def test_one_aligned_line_per_step_and_nothing_else(self, samples, tmp_path, capsys):
+        grpo(samples, tmp_path, replace(SMALL, steps=2))
+        lines = capsys.readouterr().out.splitlines()
+        assert [line[:9] for line in lines] == ["step 1/2 ", "step 2/2 "]
+        assert len({line.index("accuracy") for line in lines}) == 1 and all("format" in line for line in lines)
+
+    def test_every_prompt_is_drawn_once_before_any_is_drawn_again(self, samples, grpo_run):
+        files = sorted((grpo_run[0] / "completions").iterdir())
+        drawn = [row["id"] for file in files for row in read_journal(file)][::4]
+        assert sorted(drawn) == sorted(sample.id for sample in samples)
+
+    def test_resumed_run_ends_with_the_same_adapter_bit_for_bit(self, samples, tmp_path, monkeypatch, capsys):
+        # three samples for ten places: the run is in its third pass over the data, a step after a checkpoint
+        few, settings = samples[1:4], replace(SMALL, steps=5)
+        grpo(few, tmp_path / "whole", settings)
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 4)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(few, tmp_path / "cut", settings)
+        shutil.rmtree(tmp_path / "cut" / "checkpoints" / "checkpoint-4")  # as if it had come a step earlier
+        assert len(read_journal(tmp_path / "cut" / "metrics.jsonl")) == 4
+        capsys.readouterr()
+        grpo(few, tmp_path / "cut", settings)
+        assert "resuming after step 2 of 5" in capsys.readouterr().out
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+        first, second = (read_journal(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+        assert [{**row, "seconds": 0} for row in first] == [{**row, "seconds": 0} for row in second]
+        files = [sorted((tmp_path / name / "completions").iterdir()) for name in ("whole", "cut")]
+        assert [file.read_text() for file in files[0]] == [file.read_text() for file in files[1]]
+
+    def test_checkpoint_that_was_cut_off_is_passed_over(self, samples, grpo_run, tmp_path):
+        folder = shutil.copytree(grpo_run[0], tmp_path / "run")
+        (folder / "checkpoints" / "checkpoint-4" / "trainer_state.json").write_text('{"global_st')
+        grpo(samples, folder)
+        assert_same_adapter(grpo_run[0], folder)
+
+    def test_finished_run_is_not_trained_again(self, samples, grpo_run, tmp_path):
+        folder = shutil.copytree(grpo_run[0], tmp_path / "run")
+        result = grpo(samples, folder)
+        assert result == grpo_run[1]
+        assert_same_adapter(grpo_run[0], folder)
+
+    @pytest.mark.parametrize(
+        "change, name",
+        [({"seed": 1}, "seed"), ({"steps": 5}, "steps"), ({"temperature": 1.0}, "temperature")],
+    )
+    def test_checkpoints_of_other_settings_are_refused(self, samples, grpo_run, change, name):
+        with pytest.raises(InputError, match=f"made with another {name}"):
+            grpo(samples, grpo_run[0], replace(SMALL, **change))
+
+    def test_checkpoints_of_other_data_are_refused(self, samples, grpo_run):
+        with pytest.raises(InputError, match="made with another data"):
+            grpo([replace(samples[0], answer=[[0, 0, 9, 9]]), *samples[1:]], grpo_run[0])
+
+    def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path):
+        posed, _ = pose_all([sample for sample in samples if sample.image], "binary", seed=0)
+        loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
+        before = {name: weight.clone() for name, weight in loaded.model.named_parameters() if weight.requires_grad}
+        train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        assert rows[0]["kl"] == pytest.approx(0, abs=1e-6) and rows[0]["stage"] == "binary"
+        assert rows[1]["kl"] > 0
+        assert list(loaded.model.peft_config) == ["default"] and not (tmp_path / "adapter" / "ref").exists()
+        moved = max((weight - before[n]).abs().max() for n, weight in loaded.model.named_parameters() if n in before)
+        assert 0 < moved < 0.1  # it went on from where it was
+        parent = hash_file(grpo_run[0] / "adapter" / "adapter_model.safetensors")
+        assert read_provenance(tmp_path / "adapter")["parent"] == parent
+
+    def test_penalised_run_resumes_bit_for_bit_too(self, samples, grpo_run, tmp_path, monkeypatch):
+        settings = replace(SMALL, steps=3, beta=0.1, save_every=1)
+
+        def run(folder):
+            loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
+            train_grpo(loaded, samples, folder, settings)
+
+        run(tmp_path / "whole")
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 2)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "cut")
+        run(tmp_path / "cut")
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+
+    def test_four_bit_model_trains_with_a_float32_adapter(self, samples, tmp_path):
+        grpo(samples, tmp_path, replace(SMALL, steps=2, save_every=0), four_bit=True)
+        weights = adapter_weights(tmp_path)
+        assert {weight.dtype for weight in weights.values()} == {torch.float32}
+        assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
+        assert read_provenance(tmp_path / "adapter")["four_bit"]
+
+    @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold completions of silent groups only
+    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch):
+        """Sharing images and skipping silent groups save work; with the same completions the updates are the same."""
+        settings = replace(SMALL, steps=3, micro_batch=micro_batch, temperature=0.8)
+        pictured = [sample for sample in samples if sample.image]
+        grpo(pictured, tmp_path / "ours", settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "GroupTrainer", GRPOTrainer)
+            patch.setattr(training_loop, "shared_images", lambda model: nullcontext())
+            grpo(pictured, tmp_path / "plain", settings)
+        rows = [read_journal(tmp_path / name / "metrics.jsonl") for name in ("ours", "plain")]
+        assert any(row["zero_variance"] > 0 for row in rows[0])  # something was skipped
+        assert any(row["zero_variance"] < 1 for row in rows[0])  # and something was not
+        assert [row["reward"] for row in rows[0]] == [row["reward"] for row in rows[1]]
+        ours, plain = adapter_weights(tmp_path / "ours"), adapter_weights(tmp_path / "plain")
+        for name in ours:
+            torch.testing.assert_close(ours[name], plain[name], rtol=0, atol=2e-4)
+
+    @pytest.mark.parametrize("pictured_first", [True, False])
+    @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold no image at all
+    @pytest.mark.parametrize("beta", [0.0, 0.1])  # the reference's pass is cut into micro-batches in another place
+    def test_batches_may_mix_questions_with_and_without_images(
+        self, samples, tmp_path, pictured_first, micro_batch, beta
+    ):
+        pictured, text = samples[0], samples[2]
+        assert pictured.image and not text.image
+        pair = [pictured, text] if pictured_first else [text, pictured]
+        seed = next(seed for seed in range(9) if draw_order(2, 2, seed) == [0, 1])
+        grpo(pair, tmp_path, replace(SMALL, steps=1, micro_batch=micro_batch, beta=beta, seed=seed))
+        rows = read_journal(tmp_path / "completions" / "step-00001.jsonl")
+        assert [row["id"] for row in rows[::4]] == [sample.id for sample in pair]
+
+    def test_run_without_any_difference_says_so(self, samples, tmp_path, capsys):
+        grpo(samples, tmp_path, replace(SMALL, steps=1, temperature=1e-4))
+        assert "the adapter did not change" in capsys.readouterr().out
+
+    def test_text_only_data_trains(self, samples, tmp_path):
+        grpo([s for s in samples if not s.image], tmp_path, replace(SMALL, steps=1))
+        assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+    def test_nothing_to_train_on_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="no samples were given"):
+            grpo([], tmp_path)
+
+    def test_model_without_an_adapter_is_refused(self, samples, tmp_path):
+        with pytest.raises(InputError, match="trainable=True"):
+            train_grpo(models.load("pocket"), samples, tmp_path, SMALL)
+
+    def test_loss_that_is_not_a_number_stops_the_run(self, samples, tmp_path):
+        loaded = models.load("pocket", trainable=True)
+        weight = next(weight for weight in loaded.model.parameters() if weight.requires_grad)
+        weight.data[0, 0] = torch.nan
+        with pytest.raises((InputError, RuntimeError), match="nan"):
+            train_grpo(loaded, samples, tmp_path, SMALL)
+        assert not list((tmp_path / "checkpoints").glob("checkpoint-*"))
+
+    def test_memory_that_runs_out_names_the_parameter_to_lower(self, samples, tmp_path, monkeypatch):
+        def full(*args, **kwargs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(rewards, "accuracy_reward", full)
+        with pytest.raises(InputError, match="micro_batch 4; lower micro_batch first"):
+            grpo(samples, tmp_path)
+
+
+def test_every_default_that_matters_is_spelled_out(tmp_path):
+    config = training.grpo_config(models.load("pocket"), tmp_path, SMALL)
+    expected = {
+        "loss_type": "grpo",
+        "beta": 0.0,
+        "use_bias_correction_kl": False,
+        "scale_rewards": "group",
+        "top_k": 0,
+        "max_completion_length": 10,
+        "mask_truncated_completions": False,
+        "num_iterations": 1,
+        "gradient_accumulation_steps": 2,
+        "steps_per_generation": 2,
+        "shuffle_dataset": False,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "save_only_model": False,
+    }
+    assert {name: vars(config)[name] for name in expected} == expected
+
+
+def test_run_folder_can_be_moved_between_an_interruption_and_its_resumption(samples, grpo_run, tmp_path):
+    folder = shutil.copytree(grpo_run[0], tmp_path / "elsewhere")
+    note = json.loads((folder / "checkpoints" / "made_from.json").read_text())
+    assert str(grpo_run[0]) not in json.dumps(note)
+    moved = [replace(s, image=str(shutil.copy(s.image, tmp_path))) if s.image else s for s in samples]
+    grpo(moved, folder)
+    assert_same_adapter(grpo_run[0], folder)

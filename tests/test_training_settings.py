@@ -1,0 +1,78 @@
+"""Settings: the budget, and combinations that are refused with the remedy."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from currreft_nb import InputError
+from currreft_nb.training_loop import draw_order, duration
+from currreft_nb.training_settings import GrpoSettings, SftSettings
+
+
+@pytest.mark.parametrize(
+    "kind, values, message",
+    [
+        (GrpoSettings, {"steps": 0}, "steps is 0, but must be at least 1"),
+        (GrpoSettings, {"group_size": 1}, "group_size is 1, but must be at least 2"),  # nothing to compare with
+        (GrpoSettings, {"temperature": 0.0}, "temperature is 0.0, but must be above 0"),  # greedy groups are silent
+        (GrpoSettings, {"learning_rate": float("inf")}, "learning_rate is inf"),
+        (GrpoSettings, {"learning_rate": float("nan")}, "learning_rate is nan"),
+        (GrpoSettings, {"beta": -0.1}, "beta is -0.1"),
+        (GrpoSettings, {"format_weight": float("nan")}, "format_weight is nan"),
+        (GrpoSettings, {"micro_batch": 24}, "must divide prompts_per_step [*] group_size, which is 64; 16 would"),
+        (GrpoSettings, {"detection_reward": "strict"}, "detection is 'strict', but must be one of"),
+        (GrpoSettings, {"save_every": -1}, "save_every is -1"),
+        (
+            SftSettings,
+            {"prompts": 0},
+            "prompts is 0, but must be at least 1",
+        ),  # no answer was good enough
+        (SftSettings, {"batch_size": 12, "micro_batch": 5}, "must divide batch_size, which is 12; 4 would"),
+        (SftSettings, {"learning_rate": 0.0}, "learning_rate is 0.0"),
+    ],
+)
+def test_refusals_name_value_and_remedy(kind, values, message):
+    with pytest.raises(InputError, match=message):
+        kind(**values)
+
+
+def test_micro_batch_above_the_whole_is_allowed():
+    assert GrpoSettings(prompts_per_step=2, group_size=4, micro_batch=64).completions_per_step == 8
+    assert SftSettings(batch_size=4, micro_batch=16).batch_size == 4
+
+
+@pytest.mark.parametrize("prompts, batch_size, steps", [(16, 16, 1), (17, 16, 2), (1, 16, 1), (1440, 16, 90)])
+def test_sft_steps_cover_the_budget(prompts, batch_size, steps):
+    settings = SftSettings(prompts=prompts, batch_size=batch_size)
+    assert (settings.steps, settings.budget) == (steps, prompts)
+
+
+def test_equal_budgets_of_the_demo():
+    assert 3 * GrpoSettings(steps=60).budget == GrpoSettings(steps=180).budget == SftSettings().budget == 1440
+
+
+def test_parameters_of_a_notebook_are_taken_by_name():
+    parameters = SimpleNamespace(steps=7, model="pocket", prompts=3, learning_rate=1e-5, output="")
+    assert GrpoSettings.from_parameters(parameters) == GrpoSettings(steps=7, learning_rate=1e-5)
+    assert SftSettings.from_parameters(parameters, prompts=9) == SftSettings(prompts=9, learning_rate=1e-5)
+    assert GrpoSettings.from_parameters({"steps": 7}, steps=8).steps == 8
+
+
+@given(count=st.integers(1, 20), rows=st.integers(0, 100), seed=st.integers(0, 5))
+def test_each_pass_is_a_permutation_and_a_longer_run_begins_like_a_shorter(count, rows, seed):
+    order = draw_order(count, rows, seed)
+    assert len(order) == rows and draw_order(count, rows + 7, seed)[:rows] == order
+    for start in range(0, rows - count + 1, count):
+        assert sorted(order[start : start + count]) == list(range(count))
+
+
+def test_passes_and_seeds_differ():
+    order = draw_order(30, 60, 0)
+    assert order[:30] != order[30:] and order != draw_order(30, 60, 1)
+
+
+@pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (7200, "2.0 h")])
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,83 @@
+"""Supervised fine-tuning on the pocket model with TRL's real trainer: budget, loss, and resuming bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+from test_training import assert_same_adapter, interrupt_after, mixed_samples
+
+from currreft_nb import InputError, models, prompts, rewards, training
+from currreft_nb.journal import read_journal
+from currreft_nb.models_adapters import read_provenance
+from currreft_nb.training import SftSettings, train_sft
+
+FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return mixed_samples(tmp_path_factory.mktemp("scenes"))
+
+
+def sft(samples, folder, settings=FINE):
+    loaded = models.load("pocket", trainable=True)
+    return train_sft(loaded, training.targets(samples, loaded.style), folder, settings)
+
+
+class TestSft:
+    def test_learns_its_targets_and_counts_the_budget(self, samples, tmp_path):
+        result = sft(samples, tmp_path, replace(FINE, prompts=48, learning_rate=3e-3))
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        assert result["prompts"] == sum(row["prompts"] for row in rows) == 48 and result["steps"] == len(rows) == 12
+        assert rows[-1]["loss"] < rows[0]["loss"]
+        assert {"stage", "loss", "token_accuracy", "gradient_norm", "seconds"} <= rows[0].keys()
+        assert read_provenance(tmp_path / "adapter")["stage"] == "open"
+
+    def test_last_step_takes_what_is_left(self, samples, tmp_path):
+        assert sft(samples, tmp_path)["prompts"] == 22
+        assert [row["prompts"] for row in read_journal(tmp_path / "metrics.jsonl")] == [4, 4, 4, 4, 4, 2]
+
+    def test_resumed_run_ends_with_the_same_adapter_bit_for_bit(self, samples, tmp_path, monkeypatch):
+        sft(samples, tmp_path / "whole")
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, training, "_sft_row", 4)  # in the fifth step, in the third pass over the data
+            with pytest.raises(KeyboardInterrupt):
+                sft(samples, tmp_path / "cut")
+        sft(samples, tmp_path / "cut")
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+        assert len(read_journal(tmp_path / "cut" / "metrics.jsonl")) == 6
+
+    def test_loss_is_taken_over_the_text_alone(self, samples):
+        """The share of the prompt in the loss is none: labels outside the target are masked."""
+        loaded = models.load("pocket", trainable=True)
+        rows = training.targets(samples[:3], loaded.style)
+        trainer = training.SFTTrainer(
+            model=loaded.model,
+            processing_class=loaded.processor,
+            args=training.sft_config(loaded, training.Path("unused"), FINE),
+            train_dataset=training.lazy_dataset([0, 1, 2], lambda index: training.sft_row(*rows[index], loaded)),
+        )
+        batch = next(iter(trainer.get_train_dataloader()))
+        for labels, (_, text) in zip(batch["labels"], rows):
+            learnt = loaded.processor.tokenizer.decode(labels[labels != -100], skip_special_tokens=True)
+            assert learnt.strip() == text
+        image = loaded.model.config.image_token_id
+        assert (batch["input_ids"] == image).sum() * 4 == len(batch["pixel_values"])
+
+    def test_given_texts_are_learnt(self, samples, tmp_path):
+        loaded = models.load("pocket", trainable=True)
+        train_sft(loaded, [(samples[0], "<answer>5</answer>")] * 2, tmp_path, replace(FINE, prompts=4))
+        assert (tmp_path / "adapter").is_dir() and loaded.processor.tokenizer.padding_side == "left"
+
+    def test_other_texts_are_other_data(self, samples, tmp_path):
+        loaded = models.load("pocket", trainable=True)
+        train_sft(loaded, [(samples[0], "<answer>5</answer>")], tmp_path, replace(FINE, prompts=2))
+        with pytest.raises(InputError, match="made with another data"):
+            train_sft(loaded, [(samples[0], "<answer>6</answer>")], tmp_path, replace(FINE, prompts=2))
+
+
+def test_targets_are_the_ideal_completions(samples):
+    style = models.load("pocket").style
+    for sample, text in training.targets(samples, style):
+        assert text == prompts.target(sample, style)
+        score = rewards.score(sample, text, style.frame, rewards.Rules(detection="soft"))
+        assert score.format == 1 and score.value > 0.9
