@@ -1,0 +1,163 @@
+"""Every notebook, really executed: as an experiment, by hand as JupyterLab does it, and with plain Papermill."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+ORDER = (
+    "00_start_here",
+    "01_data_curation",
+    "02_rl_binary",
+    "03_rl_choice",
+    "04_rl_open",
+    "05_rejection_sampling",
+    "baseline_sft",
+    "06_evaluation",
+    "07_report",
+)
+SMALL = {
+    "steps": 2,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "micro_batch": 8,
+    "save_every": 1,
+    "prompts": 16,
+    "batch_size": 8,
+    "questions": 20,
+    "samples_per_question": 2,
+    "pass_questions": 2,
+    "train_questions": 12,
+    "val_questions": 2,
+    "test_questions": 4,
+    "pool_questions": 20,
+}
+
+
+def run(*command, cwd, **environment):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def record(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def smoke(project):
+    """Run params/smoke.yaml once, as a user would."""
+    return run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
+
+
+@pytest.mark.slow
+def test_all_notebooks_run_headless_as_one_experiment(project, smoke):
+    code, text = smoke
+    assert code == 0, text[-3000:]
+    folders = [path.parent for path in (project / "outputs" / "smoke").glob("*/run.json")]
+    assert {record(folder)["notebook"] for folder in folders} == set(ORDER)
+    assert {record(folder)["status"] for folder in folders} == {"complete"}
+
+
+@pytest.mark.slow
+def test_running_it_again_does_nothing_and_succeeds(project, smoke):
+    before = {path: path.stat().st_mtime_ns for path in (project / "outputs" / "smoke").glob("*/run.json")}
+    code, text = run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
+    assert code == 0, text[-3000:]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.slow
+def test_the_report_page_loads_nothing_from_outside(project, smoke):
+    page = (project / "outputs" / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']+\.(?:js|css)""", page)
+    assert "curr_reft" in page
+    assert len(page.encode()) < 3_000_000
+
+
+@pytest.mark.slow
+def test_no_secret_of_the_environment_is_written(project, smoke):
+    run(
+        BIN / "currreft",
+        "run",
+        "params/smoke.yaml",
+        "--only",
+        "curate",
+        "--force",
+        "curate",
+        cwd=project,
+        MY_API_KEY="s3cr3t-Zq9",
+    )
+    found = [path for path in (project / "outputs").rglob("*") if path.is_file() and b"s3cr3t-Zq9" in path.read_bytes()]
+    assert not found
+
+
+def shrink(path):
+    """Write smoke-size values into the parameters cell, as a person would in JupyterLab."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    source = "".join(cell["source"])
+    for name, value in SMALL.items():
+        source = re.sub(rf"^({name}: int = )\d[\d_]*", rf"\g<1>{value}", source, flags=re.M)
+    cell["source"] = source
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_every_notebook_runs_by_hand_from_its_own_folder(project):
+    """In order, with defaults, each taking its input from where the previous one wrote."""
+    for name in ORDER:
+        shrink(project / "notebooks" / f"{name}.ipynb")
+        command = [
+            BIN / "jupyter",
+            "nbconvert",
+            "--to",
+            "notebook",
+            "--execute",
+            f"{name}.ipynb",
+            "--output-dir",
+            "/tmp",
+        ]
+        code, text = run(*command, "--output", f"{project.name}-{name}", cwd=project / "notebooks")
+        assert code == 0, f"{name}: {text[-3000:]}"
+        assert record(project / "outputs" / "notebooks" / name)["status"] == "complete"
+
+
+@pytest.mark.slow
+def test_plain_papermill_from_the_root_writes_to_the_same_place(project, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text("train_questions: 9\nval_questions: 1\ntest_questions: 3\npool_questions: 5\n")
+    command = [BIN / "papermill", "notebooks/01_data_curation.ipynb", tmp_path / "out.ipynb", "-f", values]
+    code, text = run(*command, cwd=project)
+    assert code == 0, text[-3000:]
+    done = record(project / "outputs" / "notebooks" / "01_data_curation")
+    assert done["status"] == "complete"
+    assert done["settings"]["train_questions"] == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("learnin_rate: 0.1\n", "did you mean learning_rate"),  # a misspelt name would silently train with the default
+        ("steps: many\n", "steps is 'many', but must be an int"),
+        ("start_from: outputs/nowhere\n", "outputs/nowhere holds no run"),
+    ],
+)
+def test_plain_papermill_is_as_strict_as_the_runner(project, tmp_path, values, expected):
+    file = tmp_path / "values.yaml"
+    file.write_text(values)
+    command = [BIN / "papermill", "notebooks/02_rl_binary.ipynb", tmp_path / "out.ipynb", "-f", file]
+    code, text = run(*command, cwd=project)
+    assert code != 0
+    assert expected in text
