@@ -1,0 +1,90 @@
+"""The README's commands work, its numbers are those of the committed tables, and its file tree is the real one."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from currreft_nb.experiment import read_experiment
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+# How each command is tried: as it stands; with --dry-run; what make would do; in tests/test_notebooks.py.
+AS_IT_STANDS = (
+    "currreft preflight params/qwen2_5_vl_3b.yaml",
+    "currreft run params/qwen2_5_vl_3b.yaml --dry-run",
+    "currreft run params/pocket.yaml --dry-run",
+    "currreft run params/real_smoke.yaml --dry-run",
+    "currreft rewards --help",
+    "currreft export --help",
+    "papermill notebooks/01_data_curation.ipynb curated.ipynb -p train_questions 24 -p test_questions 6",
+)
+NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
+WITH_DRY_RUN = ("currreft run params/pocket.yaml --set seed=1 --only curate",)
+IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
+AFTER_A_RUN = ("currreft report outputs/smoke", "currreft probe params/pocket.yaml")
+MAKE = ("make demo", "make lab")
+
+
+def run(command, cwd):
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(shlex.split(command), cwd=cwd, capture_output=True, text=True, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_command_of_the_readme_is_tried():
+    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + WITH_DRY_RUN + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE
+    assert set(COMMANDS) == set(tried)
+
+
+@pytest.mark.parametrize("command", AS_IT_STANDS)
+def test_command_works(command, project):
+    code, text = run(command, project)
+    assert code == 0, text[-2000:]
+
+
+@pytest.mark.parametrize("command", WITH_DRY_RUN)
+def test_long_command_is_accepted(command, project):
+    code, text = run(command + " --dry-run", project)
+    assert code == 0, text[-2000:]
+
+
+@pytest.mark.parametrize("command", NOT_FINE_EVERYWHERE + AFTER_A_RUN)
+def test_command_without_what_it_needs_says_so_in_words(command, project):
+    code, text = run(command, project)
+    assert code in (0, 1)
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", MAKE)
+def test_make_knows_the_target(command):
+    code, text = run(command + " --dry-run", ROOT)
+    assert code == 0, text[-2000:]
+    assert "currreft run params/pocket.yaml" in text or "jupyter lab notebooks/00_start_here.ipynb" in text
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_parameter_file_is_valid(file):
+    assert read_experiment(file).steps
+
+
+def test_the_file_tree_is_the_real_one():
+    named = set(re.findall(r"^\s*(\w+(?:\.py|/)) {2,}\S", README, flags=re.M))
+    modules = {path.name for path in (ROOT / "currreft_nb").glob("*.py")} - {"__init__.py"}
+    assert modules <= named, f"the README's tree does not name {sorted(modules - named)}"
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
