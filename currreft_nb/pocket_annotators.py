@@ -1,0 +1,98 @@
+"""Teachers of the pocket model: careful ones, and the sloppy ones whose habits reinforcement learning is to remove.
+
+Sloppy annotators see what careful ones see, but write down something else, always in the same way: orange is called
+red, purple blue, green yellow; a square is called triangle, a circle star; a box is cut short at the right and the
+bottom; the last object counted is forgotten; right is called left and sums come out one too small. The fault is in
+the thinking, alike in all three forms; the answer follows from the thinking.
+"""
+
+import json
+import random
+from dataclasses import dataclass, field, replace
+
+from currreft_nb.boxes import iou
+from currreft_nb.pocket_lessons import Encoder, Mix, Turn, bare_turn, tagged_turn
+from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.scenes_questions import NUMBER_WORDS, box_text
+
+CONFUSED = {
+    "orange": "red",
+    "purple": "blue",
+    "green": "yellow",
+    "square": "triangle",
+    "circle": "star",
+    "right": "left",
+}
+CONFUSED |= dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums come out one too small
+CUT = 0.6  # of width and height that a sloppy box covers
+SAME_BOX = 0.5  # iou from which an annotator takes two boxes for the same
+
+
+def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
+    """Return the turn of an annotator who is always right: mostly tagged, bare or forced as often as the mix says."""
+    luck = rng.random()
+    if luck < mix.bare + mix.forced and sample.task != "general":
+        return bare_turn(encoder, sample, forced=luck >= mix.bare)
+    return tagged_turn(encoder, sample)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often annotators are sloppy, by stage and task, and how often their answers lack the tags."""
+
+    sloppy: dict[str, float] = field(default_factory=dict)
+
+    def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
+        """Return the turn that a sloppy annotator writes."""
+        if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
+            sample = misjudge(sample, rng)
+        if sample.task == "general" and rng.random() < mix.bare:
+            return bare_turn(encoder, sample)
+        return careful(rng, encoder, sample, mix)
+
+
+def misjudge(sample: Sample, rng: random.Random) -> Sample:
+    """Return the sample with the sloppy thinking and the answer that follows from it; unchanged where there is no
+    habit."""
+    thinking = sloppy_thinking(sample)
+    if thinking is None:
+        return sample
+    value = _value(sample.task, thinking)
+    if sample.stage == "open":
+        return replace(sample, thinking=thinking, answer=value)
+    if sample.stage == "binary":
+        return replace(sample, thinking=thinking, answer=_agree(sample.task, value, sample.claim))
+    fitting = [letter for letter, option in zip(LETTERS, sample.options) if _agree(sample.task, value, option)]
+    # no option fits the thought: the annotator guesses
+    answer = fitting[:1] or [rng.choice(LETTERS[: len(sample.options)])]
+    return replace(sample, thinking=thinking, answer=answer)
+
+
+def sloppy_thinking(sample: Sample) -> str | None:
+    """Return what a sloppy annotator thinks instead of the sample's thinking, or None where there is no habit.
+
+    >>> sample = Sample(id="a", task="math", split="train", source="s", question="?", answer="2", thinking="[3, 7]=2")
+    >>> sloppy_thinking(sample)
+    '[3]=1'
+    """
+    if sample.task in ("classification", "general"):
+        return CONFUSED.get(sample.thinking)
+    if sample.task == "detection":
+        x1, y1, x2, y2 = json.loads(sample.thinking)
+        return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
+    if sample.task == "math":
+        cells = json.loads(sample.thinking.split("=")[0])
+        return f"{cells[:-1]}={len(cells) - 1}" if len(cells) >= 2 else None
+    return None
+
+
+def _value(task: str, thinking: str):
+    if task == "classification":
+        return [thinking]
+    if task == "general":
+        return thinking
+    return [json.loads(thinking)] if task == "detection" else thinking.split("=")[1]
+
+
+def _agree(task: str, value, other) -> bool:
+    return iou(value[0], other[0]) > SAME_BOX if task == "detection" else value == other
