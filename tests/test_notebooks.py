@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,39 @@ def test_the_report_page_loads_nothing_from_outside(project, smoke):
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']+\.(?:js|css)""", page)
     assert "curr_reft" in page
     assert len(page.encode()) < 3_000_000
+
+
+KILLED = """
+shared: {model: pocket, data: "@curate", micro_batch: 32}
+steps:
+  - {name: curate, notebook: 01_data_curation, params: {train_questions: 12, test_questions: 3, pool_questions: 3}}
+  - name: rl
+    notebook: 02_rl_binary
+    params: {start_from: base, steps: 12, group_size: 4, save_every: 3}
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_experiment_resumes_from_its_checkpoint(project):
+    (project / "params" / "killed.yaml").write_text(KILLED)
+    command = [str(BIN / "currreft"), "run", "params/killed.yaml"]
+    metrics = project / "outputs" / "killed" / "rl" / "metrics.jsonl"
+    first = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 8:
+        assert first.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = [json.loads(line) for line in metrics.read_text().splitlines()]
+    code, text = run(*command, cwd=project)
+    assert code == 0, text[-3000:]
+    assert "curate: complete" in text
+    assert re.search(r"resuming after step [36] of 12", text), text[-3000:]
+    after = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["step"] for row in after] == list(range(1, 13))
+    assert after[:3] == before[:3]  # seconds included: those steps were not taken again
 
 
 @pytest.mark.slow
