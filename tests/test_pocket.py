@@ -205,6 +205,15 @@ def test_habits_are_drawn_as_often_as_they_say(encoder):
 # ---- building
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Let sums be added up in one order, as the build command does; two threads differ in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("build")
