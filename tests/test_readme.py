@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from currreft_nb.experiment import read_experiment
@@ -85,6 +86,20 @@ def test_the_file_tree_is_the_real_one():
     assert modules <= named, f"the README's tree does not name {sorted(modules - named)}"
 
 
+def test_the_numbers_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_scores.csv")
+    table = table[(table["stage"] == "open") & (table["measure"] == "correct")]
+    rows = re.findall(r"^\| `(\w+)`(, format forced)?[^|]*\|((?: \d\.\d\d \|){8})$", README, flags=re.M)
+    assert [arm for arm, _, _ in rows] == ["base", "base", "sft", "rl", "curr_rl", "curr_reft"]
+    for arm, forced, numbers in rows:
+        part = table[(table["arm"] == arm) & (table["mode"] == ("forced" if forced else "natural"))]
+        cells = part.set_index(["task", "split"])["mean"]
+        tasks = ("detection", "classification", "math", "general")
+        expected = [f"{cells[task, split]:.2f}" for task in tasks for split in ("test_id", "test_ood")]
+        assert re.findall(r"\d\.\d\d", numbers) == expected, arm
+    assert set(table["n"]) == {100}
+
+
 def test_links_lead_to_files():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
         assert (ROOT / target).exists(), target
