@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
@@ -210,8 +211,20 @@ def _load_base(source: str, family: Family, device: torch.device, four_bit: bool
         raise TypeError(f"{source} was loaded as {type(model).__name__}, but the table says {family.class_name}")
     if four_bit:
         check_quantised(model)
+        keep_trainable(model)
     model.requires_grad_(False)
     return model
+
+
+def keep_trainable(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit layers for inference, which no gradient passes any more.
+
+    On processors with AVX512-BF16 the first forward pass in evaluation mode does so, for good: answers sampled before a
+    training would spoil it.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def sixteen_bit() -> torch.dtype:
@@ -225,8 +238,6 @@ def check_quantised(model: Any) -> int:
 
     4-bit loading that quantises nothing, or the vision tower too, is silent otherwise.
     """
-    from bitsandbytes.nn import Linear4bit
-
     quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     expected = {name for name in linear if ".language_model." in f".{name}" and "lora_" not in name}
@@ -258,8 +269,12 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
         "package": __version__,
     }
     (partial / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    former = folder.with_name(folder.name + ".former")
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, former)
     os.replace(partial, folder)
+    shutil.rmtree(former, ignore_errors=True)
     return folder
 
 

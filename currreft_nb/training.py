@@ -220,8 +220,6 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
         "output_dir": str(folder / "checkpoints"),
         "max_steps": settings.steps,
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": min(3, settings.steps - 1),  # the first step of a warm-up has rate 0
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "seed": settings.seed,

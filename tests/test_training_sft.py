@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, models, prompts, rewards, training
+from currreft_nb import InputError, generation, models, prompts, rewards, training
 from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import read_provenance
 from currreft_nb.training import SftSettings, train_sft
@@ -73,6 +73,15 @@ class TestSft:
         train_sft(loaded, [(samples[0], "<answer>5</answer>")], tmp_path, replace(FINE, prompts=2))
         with pytest.raises(InputError, match="made with another data"):
             train_sft(loaded, [(samples[0], "<answer>6</answer>")], tmp_path, replace(FINE, prompts=2))
+
+
+def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
+    """As in rejection sampling: on some processors the first answers used to repack the layers for good."""
+    loaded = models.load("pocket", four_bit=True, trainable=True)
+    generation.generate(loaded, samples[:4], max_new_tokens=4)
+    result = train_sft(loaded, training.targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
+    assert result["steps"] == 2
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_targets_are_the_ideal_completions(samples):
