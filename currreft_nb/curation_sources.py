@@ -110,8 +110,8 @@ def _draw(
     """Draw what is still lacking in the source's splits, and more where a question turns out to be a repetition."""
     chosen, left = [], Counter()
     for (split, task), number in wanted.items():
-        if split not in source.splits:
-            continue
+        if split not in source.splits or (split == "pool" and task != "general"):
+            continue  # scenes give the pool general questions only: the others are what training asks
         look, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
         for _ in range(ROUNDS):
             lacking = number - taken[split, task, "open"]

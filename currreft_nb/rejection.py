@@ -75,12 +75,17 @@ def select(rows: Iterable[Mapping], threshold: float = THRESHOLD) -> list[dict]:
     for row in rows:
         if row["split"] not in LEARNT_FROM:
             raise InputError(f"an answer to {row['id']!r} is of split {row['split']}; nothing may be learnt from that")
-        if row["total"] is not None and row["total"] >= threshold:
+        if row["total"] is not None and row["total"] >= threshold and not _known_wrong(row):
             best[row["id"]] = min(best.get(row["id"], _rank(row)), _rank(row))
     for row in rows:
         row["outcome"] = _outcome(row, threshold, best)
         row["kept"] = row["outcome"] == "kept"
     return rows
+
+
+def _known_wrong(row: Mapping) -> bool:
+    """Say whether the verifier found the answer wrong: such an answer is never kept, whatever a judge's total says."""
+    return row.get("accuracy") == 0
 
 
 def _rank(row: Mapping) -> tuple:
@@ -90,13 +95,15 @@ def _rank(row: Mapping) -> tuple:
 def _outcome(row: Mapping, threshold: float, best: Mapping[str, tuple]) -> str:
     if row["total"] is None:
         return "not_judged"
-    if row["total"] < threshold:
+    if row["total"] < threshold or _known_wrong(row):
         return "below_threshold"
     return "kept" if _rank(row) == best[row["id"]] else "not_best"
 
 
 def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
     """Return a table by task: questions, those with a kept answer, answers, and what became of these."""
+    if not rows:
+        raise InputError("the pool has no questions; raise pool_questions or name pool_sources in notebook 01")
     frame = pd.DataFrame(rows)
     tables = []
     for task, part in frame.groupby("task", sort=False):
@@ -112,9 +119,15 @@ def reasons(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def sft_rows(samples: Iterable[Sample], rows: Iterable[Mapping]) -> list[tuple[Sample, str]]:
-    """Return what `training.train_sft` learns from: each kept answer's sample and the model's own words."""
+    """Return what `training.train_sft` learns from: each kept answer's sample and the model's own words.
+
+    Raises `InputError` when no answer was kept: then there is nothing to learn from.
+    """
     by_id = {sample.id: sample for sample in samples}
-    return [(by_id[row["id"]], row["completion"]) for row in rows if row["kept"]]
+    pairs = [(by_id[row["id"]], row["completion"]) for row in rows if row["kept"]]
+    if not pairs:
+        raise InputError("no answer was kept; raise completions or questions, or look at the answers before threshold")
+    return pairs
 
 
 def write_sft(path: str | os.PathLike, pairs: Iterable[tuple[Sample, str]], style: Style) -> Path:
