@@ -1,6 +1,8 @@
 """The tables of a report: plain run records and score rows in, small DataFrames and aligned text out."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +11,29 @@ from currreft_nb.samples import TASKS
 
 LOOKS = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 COSTS = ("prompts", "completions", "tokens", "seconds")
+
+
+def labelled(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return run folders by name; where a name repeats, the experiment's stands before it.
+
+    >>> sorted(labelled([Path("a/rl"), Path("b/rl"), Path("b/sft")]))
+    ['a/rl', 'b/rl', 'sft']
+    """
+    names = Counter(folder.name for folder in folders)
+    return {
+        folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}": folder for folder in folders
+    }
+
+
+def by_evaluation(rows: Mapping[Path, Sequence[Mapping]]) -> list[dict]:
+    """Return the rows of all evaluations; with more than one, each arm carries the name of its evaluation.
+
+    Two evaluations of one arm are two measurements: put together they would look like twice as many questions.
+    """
+    names = {folder: name for name, folder in labelled(list(rows)).items()}
+    if len(rows) == 1:
+        return [dict(row) for found in rows.values() for row in found]
+    return [{**row, "arm": f"{row['arm']}, {names[folder]}"} for folder, found in rows.items() for row in found]
 
 
 def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> pd.DataFrame:

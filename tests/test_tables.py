@@ -1,5 +1,7 @@
 """Tables of a report: what stands where, from rows small enough to check by eye."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from currreft_nb import tables
@@ -51,6 +53,12 @@ def test_scores_for_a_terminal_show_natural_before_forced():
     lines = tables.score_text(SUMMARY).splitlines()
     assert lines[2].split() == ["base", "0.50/", "–", "0.20/0.40"]
     assert lines[3].split()[0] == "rl"
+
+
+def test_the_same_arm_of_two_evaluations_stays_two_arms():
+    rows = {Path("x/evaluate"): [{"arm": "base", "id": "a"}], Path("y/evaluate"): [{"arm": "base", "id": "a"}]}
+    assert [row["arm"] for row in tables.by_evaluation(rows)] == ["base, x/evaluate", "base, y/evaluate"]
+    assert tables.by_evaluation({Path("x/evaluate"): [{"arm": "base"}]}) == [{"arm": "base"}]
 
 
 def test_costs_have_gaps_where_nothing_was_sampled():
