@@ -80,6 +80,18 @@ def test_running_it_again_does_nothing_and_succeeds(project, smoke):
 
 
 @pytest.mark.slow
+def test_report_and_probe_work_on_a_finished_experiment(project, smoke):
+    page = project / "outputs" / "smoke" / "report.html"
+    page.unlink()
+    code, text = run(BIN / "currreft", "report", "outputs/smoke", cwd=project)
+    assert code == 0, text[-3000:]
+    assert page.is_file()
+    code, text = run(BIN / "currreft", "probe", "params/smoke.yaml", "--questions", 2, "--completions", 4, cwd=project)
+    assert code == 0, text[-3000:]
+    assert "pass@4" in text
+
+
+@pytest.mark.slow
 def test_the_report_page_loads_nothing_from_outside(project, smoke):
     page = (project / "outputs" / "smoke" / "report.html").read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']+\.(?:js|css)""", page)

@@ -10,8 +10,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from currreft_nb.experiment import read_experiment
-
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +19,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
 ]
-# How each command is tried: as it stands; with --dry-run; what make would do; in tests/test_notebooks.py.
+# How each command is tried: as it stands; in tests/test_notebooks.py; what make would do. Commands that need a finished
+# run are tried without one here, and with one in tests/test_notebooks.py.
 AS_IT_STANDS = (
     "currreft preflight params/qwen2_5_vl_3b.yaml",
     "currreft run params/qwen2_5_vl_3b.yaml --dry-run",
@@ -29,10 +28,10 @@ AS_IT_STANDS = (
     "currreft run params/real_smoke.yaml --dry-run",
     "currreft rewards --help",
     "currreft export --help",
+    "currreft run params/pocket.yaml --set seed=1 --only curate",
     "papermill notebooks/01_data_curation.ipynb curated.ipynb -p train_questions 24 -p test_questions 6",
 )
 NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
-WITH_DRY_RUN = ("currreft run params/pocket.yaml --set seed=1 --only curate",)
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
 AFTER_A_RUN = ("currreft report outputs/smoke", "currreft probe params/pocket.yaml")
 MAKE = ("make demo", "make lab")
@@ -45,19 +44,13 @@ def run(command, cwd):
 
 
 def test_every_command_of_the_readme_is_tried():
-    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + WITH_DRY_RUN + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE
+    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE
     assert set(COMMANDS) == set(tried)
 
 
 @pytest.mark.parametrize("command", AS_IT_STANDS)
 def test_command_works(command, project):
     code, text = run(command, project)
-    assert code == 0, text[-2000:]
-
-
-@pytest.mark.parametrize("command", WITH_DRY_RUN)
-def test_long_command_is_accepted(command, project):
-    code, text = run(command + " --dry-run", project)
     assert code == 0, text[-2000:]
 
 
@@ -73,11 +66,6 @@ def test_make_knows_the_target(command):
     code, text = run(command + " --dry-run", ROOT)
     assert code == 0, text[-2000:]
     assert "currreft run params/pocket.yaml" in text or "jupyter lab notebooks/00_start_here.ipynb" in text
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_parameter_file_is_valid(file):
-    assert read_experiment(file).steps
 
 
 def test_the_file_tree_is_the_real_one():
