@@ -267,6 +267,9 @@ OPTIONS = [
     ("C", ["A", "B", "C"], "C", 1, "ok", "options that only name letters in the picture"),
     ("4", ["3", "4"], "B", 1, "ok", "a gold that is an option's text"),
     ("6", ["3", "4"], "6", 1, "ok", "a gold that no option shows"),
+    ("7", ["9^9^9^9", "4", "5", "6"], "A", 0, "too_complex", "an option that cannot be compared earns nothing"),
+    ("7", ["9^9^9^9", "4", "5", "6"], "7", 1, "ok", "and hinders no other answer"),
+    ("9^9^9^9", ["9^9^9^9", "4"], "A", 1, "ok", "unless it is the gold word for word"),
 ]
 
 

@@ -67,7 +67,7 @@ _NUMBER = re.compile(
     r"|(?P<whole>\d+) (?P<a>\d+) ?/ ?(?P<b>\d+)|(?P<wholes>\d+) ?\\frac ?\{ ?(?P<c>\d+) ?\} ?\{ ?(?P<d>\d+) ?\}"
     rf"|(?P<digits>{_N}) ?(?:[eE]|\\(?:times|cdot) ?10 ?\^) ?\{{? ?(?P<power>[-+]?\d{{1,3}}) ?\}}?)"
 )
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])|^[-+]? ?\d{1,3}(?: \d{3})+(?=\.\d*$|$)")
 _TOKENS = re.compile(
     r"\\(?:begin|end)\{[pb]?matrix\}|\\[a-zA-Z]+|\\[{}\\|]|\d+(?:\.\d*)?|\.\d+|[a-zA-Z]+|[-+*/^_(){}\[\]|=<>,:;!&' ]"
 )
@@ -79,6 +79,9 @@ Omega
 """
 _COMMANDS = frozenset(_COMMAND_NAMES.split())
 _SENTENCE_WORDS = frozenset(("and", "or", "not", "no", "yes", "is", "the", "are", "of", "to", "if", "all", "any"))
+_BLANK = re.compile(r"(?<!\d)(?<!\d\.) | (?![\d.])")  # that parts no digits: 1 1/2 is not 11/2
+_PARTED = re.compile(r"(?<![\d._])\d[\d.]* \.?\d")  # but \log_2 8 is a formula
+_IGNORED = re.compile(r";|:[^:]*:|(?<![\d.^{])\{? ?\d[\d.]* ?\}? ?_")  # by math-verify: 3;3 is 3, 10_2 is 10
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 
 
@@ -122,37 +125,45 @@ def _compare(gold: str, answer: str) -> str:
     answer, answer_unit = split_unit(answer)
     if gold_unit and answer_unit and gold_unit != answer_unit:
         return "wrong_unit"
-    return _compare_values(gold, answer, percent=(gold_unit == "%") != (answer_unit == "%"))
+    # percent may be left out, or said of what is a number: 50% is 50 or 0.5, and 0.5 is 0.5 or 50%, but 50 is not 0.5%
+    in_percent = (gold_unit == "%") - (answer_unit == "%")
+    return _compare_values(gold, answer, {1: (1, 100), 0: (1,), -1: (1, Fraction(1, 100))}[in_percent])
 
 
-def _compare_values(gold: str, answer: str, percent: bool) -> str:
-    """Compare two single values; `percent` if exactly one of them is in percent, which may be meant either way."""
+def _compare_values(gold: str, answer: str, scales: tuple) -> str:
+    """Compare two single values; the answer, if a number, may be meant in any of the scales."""
     if _squash(gold) == _squash(answer):
         return "ok"
     left, right = number(gold), number(answer)
     if left is not None and right is not None:
         exact = "." not in gold and "." not in answer
-        scales = (1, 100, Fraction(1, 100)) if percent else (1,)
         return "ok" if any(_close(left, right * scale, exact) for scale in scales) else "wrong"
     if not is_expression(gold):
         return "wrong"  # gold is words, which the answer does not repeat
     if not is_expression(answer):
         return "not_an_expression"
+    if _IGNORED.search(gold) or _IGNORED.search(answer):
+        return "ok" if _unbraced(gold) == _unbraced(answer) else "wrong"
     if len(gold) == len(answer) == 1 or bool(_RELATION.search(gold)) != bool(_RELATION.search(answer)):
         return "wrong"
     return verify(gold, answer)
 
 
 def _compare_lists(gold: tuple, answer: tuple) -> str:
-    """Compare bracketed or bare lists: sets and bare lists in any order, tuples and intervals in theirs."""
+    """Compare bracketed or bare lists: sets and bare lists in any order, tuples and intervals in theirs.
+
+    Items that the gold gives different names keep their order where the answer leaves the names out.
+    """
     kinds = {gold[0] + gold[1], answer[0] + answer[1]}
     if len(kinds - {""}) > 1 or len(gold[2]) != len(answer[2]):
         return "wrong"
     if len(gold[2]) > MAX_ITEMS:
         return "too_complex"
     left = list(answer[2])
+    names = {_bare_name(split_name(item)[0]) for item in gold[2]} - {""}
+    ordered = not kinds <= {"", "{}"} or (len(names) > 1 and not any(split_name(item)[0] for item in left))
     for item in gold[2]:
-        places = range(len(left)) if kinds <= {"", "{}"} else range(1)
+        places = range(1 if ordered else len(left))
         verdicts = {}
         for place in places:
             verdicts[place] = _compare(item, left[place])
@@ -176,7 +187,7 @@ def number(text: str) -> Fraction | None:
     >>> number("3 1/2"), number("\\\\frac{-3}{4}"), number("1,234.5"), number("√2")
     (Fraction(7, 2), Fraction(-3, 4), Fraction(2469, 2), None)
     """
-    match = _NUMBER.fullmatch(_THOUSANDS.sub(lambda found: found[0].replace(",", ""), text))
+    match = _NUMBER.fullmatch(_THOUSANDS.sub(lambda found: re.sub("[, ]", "", found[0]), text))
     if not match:
         return None
     part = match.groupdict()
@@ -224,7 +235,8 @@ def split_unit(text: str) -> tuple[str, str]:
 def is_expression(text: str) -> bool:
     """Say whether the text is a formula from end to end: numbers, short variables, operators and known commands.
 
-    Words are no products of letters: `IV` is not `VI`, and a word of letters alone is compared as a word.
+    Words are no products of letters: `IV` is not `VI`, and a word of letters alone is compared as a word. Nor are
+    numbers side by side, `1 2`, any formula.
 
     >>> [is_expression(text) for text in ("\\\\frac{1}{2}x^2", "2ab + c", "17 is it", "IV", "\\\\write18")]
     [True, True, False, False, False]
@@ -239,14 +251,18 @@ def is_expression(text: str) -> bool:
         word = token[0].isalpha() and len(token) > 1
         if word and (len(token) > 3 or not token.islower() or token in _SENTENCE_WORDS or not formula):
             return False
-    return position == len(text) and bool(text)
+    return position == len(text) and bool(text) and not _PARTED.search(text)
 
 
 def _bare_name(name: str) -> str:
     return re.sub(r"\\(?:angle|triangle)|[{}]", "", name)
 
 
+def _unbraced(text: str) -> str:
+    return re.sub(r"_ ?\{([^{}]*)\}", r"_\1", _squash(text))
+
+
 def _squash(text: str) -> str:
-    """Return the text without blanks, and without case where it is words rather than variables."""
-    squashed = "".join(text.split())
+    """Return the text without blanks but those between digits, and without case where it is words, not variables."""
+    squashed = _BLANK.sub("", " ".join(text.split()))
     return squashed.casefold() if "\\" not in squashed and re.search(r"[A-Za-z]{2}", squashed) else squashed

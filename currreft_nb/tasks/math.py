@@ -51,7 +51,10 @@ def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
     gold, _ = read_option(sample.answer, sample.options)
     letter, problem = read_option(value, sample.options)
     if gold is None:  # the gold is a value that none of the options shows
-        verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
+        try:
+            verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
+        except Unreadable as problem:  # of an option in the data, which nobody has checked
+            verdict = problem.reason
         return float(verdict == "ok"), verdict
     return float(letter == gold), problem or ("ok" if letter == gold else "wrong")
 

@@ -28,6 +28,7 @@ _REWRITES = [
     for pattern, replacement in (
         (r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\!|\{,\}|\\[()\[\]]", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"(?<=\d)\\,(?=\d{3}(?!\d| ?/))", ""),  # thousands
         (r"\\(?:[,;:> ]|quad|qquad)|~", " "),
         (r"\\(?:text|textrm|textbf|textit|mathrm|mathbf|mathit|mbox|rm|operatorname)\s*\{([^{}]*)\}", r" \1 "),
         (r"\\([%$])", r"\1"),
@@ -166,11 +167,11 @@ def _join_thousands(match: re.Match) -> str:
 
 
 def _split_top(text: str) -> list[str]:
-    """Split at the commas that stand in no bracket."""
+    """Split at the commas and semicolons that stand in no bracket."""
     items, depth, start = [], 0, 0
     for index, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
+        if character in ",;" and depth == 0:
             items.append(text[start:index].strip())
             start = index + 1
     return [*items, text[start:].strip()]
