@@ -117,7 +117,7 @@ def test_voc_lists_choose_the_images(tmp_path):
 def test_voc_names_what_is_wrong_with_a_file_or_a_folder(tmp_path):
     voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object>")
-    assert reasons(voc.read(tmp_path)) == {"annotation is not XML": 1}
+    assert reasons(voc.read(tmp_path)) == {"file is not an XML annotation": 1}
     with pytest.raises(InputError, match="holds no Annotations"):
         list(voc.read(tmp_path / "JPEGImages"))
     with pytest.raises(InputError, match="does not exist"):

@@ -72,6 +72,8 @@ def stage_of(path: Path) -> str:
 def _read_row(row: dict, file: Path, number: int, stage: str) -> Sample | Rejected:
     try:
         problem, (thinking, answer), task = row["problem"].strip(), _solution(row["solution"]), _task(row)
+        if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
+            raise BadRow("solution is no answer at this stage")
         image = _find_image(row["image"], file) if row.get("image") else None
         size = image_size(image) if image else None
         if task == "detection" and image is None:
@@ -105,7 +107,7 @@ def _read_row(row: dict, file: Path, number: int, stage: str) -> Sample | Reject
 def _task(row: dict) -> str:
     if row.get("task") in TASK_NAMES:
         return TASK_NAMES[row["task"]]
-    if row.get("task") is None and isinstance(row["solution"], (int, float)):
+    if row.get("task") is None and type(row["solution"]) in (int, float):  # bool is an int, too
         return "math"
     if row.get("task") is None and isinstance(row["solution"], list):
         return "detection"

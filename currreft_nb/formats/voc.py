@@ -77,9 +77,10 @@ def _category_names(files: Iterator[Path]) -> list[str]:
 
 def _parse(file: Path) -> ElementTree.Element | None:
     try:
-        return ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, UnicodeDecodeError, ValueError):
+        root = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an encoding that nobody knows
         return None
+    return root if root.tag == "annotation" else None
 
 
 def _name(item: ElementTree.Element) -> str:
@@ -89,7 +90,7 @@ def _name(item: ElementTree.Element) -> str:
 def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> Iterator[Sample | Rejected]:
     root = _parse(file)
     if root is None:
-        yield Rejected(file=str(file), reason="annotation is not XML")
+        yield Rejected(file=str(file), reason="file is not an XML annotation")
         return
     try:
         image = _image_path(file, root)
