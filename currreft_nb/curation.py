@@ -25,7 +25,7 @@ from currreft_nb.curation_sources import DRAWN, collect, parse_sources
 from currreft_nb.curation_splits import Cell, Place, Row
 from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import ImageProblem, read_image, shrunk_size, store_image
-from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample
+from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, check_tasks
 
 __all__ = ["curate", "left_out", "load", "refuse_leaks", "summary"]
 
@@ -92,10 +92,8 @@ def _build(folder: Path, groups: dict[str, list[str]], settings: dict, root: Pat
 
 def _wanted(tasks: Sequence[str], numbers: dict[str, int], groups: dict[str, list[str]]) -> dict[Cell, int]:
     """Return how many questions each (split, task) should get, where that is more than none."""
-    for task in tasks:
-        if task not in TASKS:
-            raise InputError(f"tasks contains {task!r}, but may only contain {', '.join(TASKS)}")
-    if not tasks or min(numbers.values()) < 0:
+    check_tasks(tasks)
+    if min(numbers.values()) < 0:
         raise InputError(f"nothing to curate: tasks is {list(tasks)} and the numbers of questions are {numbers}")
     cells = []
     for split in SPLITS:

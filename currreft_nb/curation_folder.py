@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.curation_splits import HELD_OUT, LEARNT, Place, shuffle_key
 from currreft_nb.formats.images import file_hash
-from currreft_nb.samples import SPLITS, STAGES, Sample, read_samples, write_samples
+from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, read_samples, write_samples
 
 MANIFEST = "manifest.json"
 
@@ -85,11 +86,11 @@ def move_folder(building: Path, folder: Path) -> None:
     shutil.rmtree(building)
 
 
-def load(folder: str | os.PathLike, split: str, stage: str) -> list[Sample]:
-    """Return the samples of a data folder at one split and stage.
+def load(folder: str | os.PathLike, split: str, stage: str, tasks: Sequence[str] | None = None) -> list[Sample]:
+    """Return the samples of a data folder at one split and stage; of some tasks only, where these are named.
 
     Raises `InputError` for a folder that is no finished data folder, that was changed since it was made, or where a
-    held-out image is among those to learn from.
+    held-out image is among those to learn from; and for a named task that is unknown or has no sample there.
     """
     folder = Path(os.path.abspath(folder))
     manifest = read_manifest(folder)
@@ -98,7 +99,13 @@ def load(folder: str | os.PathLike, split: str, stage: str) -> list[Sample]:
         known = ", ".join(sorted(file for file in manifest["files"] if "-" in file and file.endswith(".jsonl")))
         raise InputError(f"{folder} has no {name}, only {known}; run notebook 01_data_curation with questions for it")
     refuse_leaks(folder)
-    return read_samples(folder / name)
+    samples = read_samples(folder / name)
+    if tasks is None:
+        return samples
+    check_tasks(tasks)
+    if lacking := set(tasks) - {sample.task for sample in samples}:
+        raise InputError(f"{folder / name} has no {', '.join(sorted(lacking))} question; leave that out of tasks")
+    return [sample for sample in samples if sample.task in tasks]
 
 
 def read_manifest(folder: str | os.PathLike) -> dict:

@@ -27,6 +27,7 @@ from currreft_nb import InputError
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
 from currreft_nb.records import shown
 from currreft_nb.runs import project_root
+from currreft_nb.samples import check_tasks
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -279,6 +280,8 @@ def _check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str
 def _check_training(settings: Mapping[str, Any], place: str) -> None:
     """Refuse settings of a training that do not go together, which its notebook would notice hours later."""
     try:
+        if "tasks" in settings and "lora_rank" in settings:
+            check_tasks(settings["tasks"])
         if "group_size" in settings:
             GrpoSettings.from_parameters(settings)
         elif "batch_size" in settings and "learning_rate" in settings:

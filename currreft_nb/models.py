@@ -6,6 +6,7 @@ What an adapter folder holds is told in `models_adapters`.
 import currreft_nb.models_messages  # noqa: F401
 
 # isort: split
+import difflib
 import hashlib
 import json
 import os
@@ -123,8 +124,17 @@ def _limit_threads(config: Any, device: torch.device) -> None:
 
 
 def source_of(name: str) -> str:
-    """Return where a model's files are: the package's folder for a pocket model, else the folder or hub name itself."""
-    return str(pocket.folder(name)) if name in POCKETS else name
+    """Return where a model's files are: the package's folder for a pocket model, else the folder or hub name itself.
+
+    Raises `InputError` for what is neither: names on the hub are of the form owner/name.
+    """
+    if name in POCKETS:
+        return str(pocket.folder(name))
+    if "/" not in name and not Path(name).is_dir():
+        close = difflib.get_close_matches(name, POCKETS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give {', '.join(POCKETS)}, a folder or owner/name"
+        raise InputError(f"model {name!r} is neither a local folder nor a name on the Hugging Face hub; {hint}")
+    return name
 
 
 def read_config(source: str) -> Any:
@@ -278,13 +288,22 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
     return folder
 
 
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns="*.safetensors"))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the weights of {name!r} could not be had from the hub ({reason}); check the network"
+        ) from None
+
+
 def hash_weights(source: str) -> str:
     """Return a hash of a model's weight files: their sizes and 64 evenly spread samples of 4 KiB of each.
 
     Samples and not every byte, because 7 GB would take half a minute at each start; any training changes them all.
     """
-    is_folder = Path(source).is_dir()
-    folder = Path(source) if is_folder else Path(snapshot_download(source, allow_patterns="*.safetensors"))
+    folder = Path(source) if Path(source).is_dir() else _download(source)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise InputError(f"the model {source!r} has no weights (*.safetensors); copy them beside its config.json")

@@ -6,10 +6,11 @@
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,28 @@ def _is_box(box: Any) -> bool:
     return box[0] < box[2] and box[1] < box[3]
 
 
+def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS) -> None:
+    """Raise `InputError` for a task that is not among the known ones, or when none is given.
+
+    >>> check_tasks(["detecton"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    currreft_nb.InputError: tasks contains 'detecton', but may only contain detection, ...; did you mean detection?
+    """
+    tasks = list(tasks)
+    if not tasks:
+        raise InputError(f"tasks is empty; name at least one of {', '.join(known)}")
+    for task in tasks:
+        if task not in known:
+            close = difflib.get_close_matches(task, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InputError(f"tasks contains {task!r}, but may only contain {', '.join(known)}{hint}")
+
+
 def read_samples(path: str | os.PathLike) -> list[Sample]:
     """Read a samples file; image paths become absolute. Raises `InputError` naming file, line and field."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a samples file, such as test_id-open.jsonl in a data folder")
     if not path.is_file():
         raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
     samples, lines = [], {}
@@ -184,7 +204,11 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
     path = Path(os.path.normpath(root / name))
     if not path.is_relative_to(root):
         raise InputError(f"path {name!r} leaves the folder {root}; use a path inside it")
-    if path.exists() and not path.resolve().is_relative_to(root.resolve()):
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise InputError(f"path {str(name)[:60]!r} cannot be looked up ({error.strerror}); correct it") from None
+    if there and not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"path {name!r} is a link out of the folder {root}; copy the file into it")
     return path
 

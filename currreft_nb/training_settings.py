@@ -55,7 +55,10 @@ class GrpoSettings:
         for name in ("temperature", "learning_rate"):
             _above_zero(self, name)
         _divides(self.micro_batch, self.completions_per_step, "prompts_per_step * group_size")
-        Rules(detection=self.detection_reward)
+        try:
+            Rules(detection=self.detection_reward)
+        except InputError as error:
+            raise InputError(f"detection_reward: {error}") from None
 
     @property
     def budget(self) -> int:

@@ -226,7 +226,7 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     [
         ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be 'stop' or 'skip'"),
         ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
-        ({"tasks": []}, "nothing to curate"),
+        ({"tasks": []}, "tasks is empty; name at least one"),
         ({"val_questions": -1}, "nothing to curate"),
         ({"train_sources": ["vok:data"]}, "no format 'vok'; did you mean 'voc'"),
         ({"train_sources": ["voc"]}, "it names no path; write 'voc:path/of/the/data'"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from currreft_nb import InputError
 from currreft_nb.experiment import read_experiment
 
 FILES = sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))
@@ -38,3 +39,9 @@ def test_shared_values_of_the_large_file_are_each_explained():
     shared = text.split("\nshared:\n")[1].split("\nsteps:")[0]
     bare = [line for line in shared.splitlines() if not re.search(r"  # \S", line)]
     assert bare == ['  data: "@curate"', "  seed: 0"]
+
+
+@pytest.mark.parametrize("step", ["sft", "rl_binary", "rl_open"])
+def test_a_misspelt_task_stops_before_the_first_step(step):
+    with pytest.raises(InputError, match=r"tasks contains 'clasification'.*did you mean classification\?"):
+        read_experiment(FILES[0].parent / "pocket.yaml", [f"{step}.tasks=[detection, clasification]"])
