@@ -9,6 +9,7 @@ A run that was stopped is resumed by starting it again: what can be continued li
 settings or other inputs clears away first. `adapter/` is never cleared: it stays until the next one replaces it.
 """
 
+import fcntl
 import os
 import time
 import uuid
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 from currreft_nb import InputError, __version__, machine, parameters
 from currreft_nb.journal import read_journal
@@ -40,6 +41,9 @@ from currreft_nb.records import (
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
+LOCK = ".lock"
+
+_held: dict[Path, TextIO] = {}  # the locks of the runs that this process has not finished
 _started_here: set[Path] = set()  # folders in which this process has started a run
 
 
@@ -208,6 +212,7 @@ class Run:
         }
         self._record.pop("last_complete", None)
         self._write(seconds=round(seconds, 1))
+        release(self.folder)
         print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
 
     def _open(self) -> None:
@@ -223,6 +228,7 @@ class Run:
             raise InputError(
                 f"{place} cannot be made ({error.strerror}); set output to a folder that can be written"
             ) from None
+        hold(self.folder, place)
         again = self.folder in _started_here
         _started_here.add(self.folder)
         same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
@@ -257,3 +263,27 @@ class Run:
         self._record |= {"inputs": inputs, **changes}
         self._record["fingerprint"] = fingerprint(self._record)
         write_record(self.folder, self._record)
+
+
+def hold(folder: Path, place: str) -> None:
+    """Keep other processes from writing to a run's folder until it is finished or this process ends.
+
+    Raises `InputError` when another process holds it.
+    """
+    if folder in _held:
+        return
+    stream = (folder / LOCK).open("a", encoding="utf-8")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise InputError(
+            f"{place} is being written by another kernel; wait for it, shut it down, or set output to another folder"
+        ) from None
+    _held[folder] = stream
+
+
+def release(folder: Path) -> None:
+    """Let other processes write to a run's folder again."""
+    if folder in _held:
+        _held.pop(folder).close()

@@ -323,3 +323,25 @@ def test_by_hand_from_the_notebooks_folder_writes_to_the_same_place(project, tmp
     assert code == 0, text
     assert record(project / "outputs" / "notebooks" / "01_data")["status"] == "complete"
     assert sorted(os.listdir(project)) == ["notebooks", "outputs", "params"]
+
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from currreft_nb.runs import hold
+from pathlib import Path
+hold(Path({folder!r}), "a run")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(project):
+    run = finished()  # a finished run holds nothing
+    code = HOLDER.format(tests=str(Path(__file__).parent), folder=str(run.folder))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="is being written by another kernel; wait for it"):
+            start()
+        other.kill()
+    assert start().folder == run.folder  # the dead hold nothing

@@ -84,8 +84,10 @@ def is_alive(pid):
 
 
 def new_kernel():
-    """Forget which runs this process has started, as a new kernel would."""
+    """Forget which runs this process has started and holds, as a new kernel would."""
     runs._started_here.clear()
+    for folder in list(runs._held):
+        runs.release(folder)
 
 
 def start(name="01_data", **changed):
