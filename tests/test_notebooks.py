@@ -105,7 +105,7 @@ steps:
   - {name: curate, notebook: 01_data_curation, params: {train_questions: 12, test_questions: 3, pool_questions: 3}}
   - name: rl
     notebook: 02_rl_binary
-    params: {start_from: base, steps: 12, group_size: 4, save_every: 3}
+    params: {start_from: base, steps: 40, group_size: 4, save_every: 3}
 """
 
 
@@ -126,10 +126,13 @@ def test_a_killed_experiment_resumes_from_its_checkpoint(project):
     code, text = run(*command, cwd=project)
     assert code == 0, text[-3000:]
     assert "curate: complete" in text
-    assert re.search(r"resuming after step [36] of 12", text), text[-3000:]
+    # A kernel whose runner was killed notices it after a moment, so some steps may have been taken since.
+    resumed = re.search(r"resuming after step (\d+) of 40", text)
+    assert resumed, text[-3000:]
+    assert 6 <= int(resumed[1]) < 40
     after = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert [row["step"] for row in after] == list(range(1, 13))
-    assert after[:3] == before[:3]  # seconds included: those steps were not taken again
+    assert [row["step"] for row in after] == list(range(1, 41))
+    assert after[:6] == before[:6]  # seconds included: those steps were not taken again
 
 
 @pytest.mark.slow
