@@ -203,7 +203,8 @@ def pass_at_k(rows: Rows) -> Figure:
     `rows`: what `evaluation.probe` returns: task, stage, k, pass_at_k, low, high, chance and arm, if several.
     Every point was measured.
     """
-    frame = frame_of(rows, ["task", "stage", "k", "pass_at_k", "low", "high", "chance"])
+    names = ["task", "stage", "k", "pass_at_k", "low", "high", "chance"]
+    frame = frame_of(rows, names) if len(rows) else pd.DataFrame()
     if frame.empty:
         return nothing("nothing was sampled for pass@k")
     frame["arm"] = frame.get("arm", "")

@@ -252,3 +252,8 @@ def test_figures_are_drawn_without_a_display(tmp_path):
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert answer.stdout.strip() == "[]", answer.stderr  # nothing stays open in pyplot's memory
     assert (tmp_path / "a.png").exists()
+
+
+def test_a_report_without_sampled_answers_says_so_instead_of_failing():
+    figure = plots.pass_at_k([])
+    assert "nothing was sampled" in " ".join(text.get_text() for axis in figure.axes for text in axis.texts)
