@@ -1,36 +1,58 @@
 """Make curriculum data: read, check, split by image, resize, pose at every stage, and write with a manifest.
 
-Each split is made of whole images, so that no image is in two splits at whatever stage. The same input and seed give
-the same bytes. What the folder holds, and how it is opened again, is told in `curation_folder`.
+Each split is made of whole images, so that no image is in two splits at whatever stage; images that look alike count
+as one. The same input and seed give the same bytes, however many processes read the images. Questions pass through an
+index on disk (`curation_index`), so that a million of them need no more memory than a thousand. What the folder holds,
+and how it is opened again, is told in `curation_folder`; how much comes from which source in `curation_mixture`.
 """
 
+import errno
 import os
-import shutil
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from currreft_nb import InputError, boxes
+from currreft_nb import InputError
+from currreft_nb.curation_checks import resized
 from currreft_nb.curation_folder import (
+    BUILDING,
+    checked,
+    leaks,
     left_out,
     load,
+    make_building,
     move_folder,
-    nested,
     refuse_leaks,
     summary,
     write_folder,
 )
-from currreft_nb.curation_sources import DRAWN, collect, parse_sources
-from currreft_nb.curation_splits import Cell, Place, Row
+from currreft_nb.curation_gather import (
+    Rules,
+    draw,
+    group_pictures,
+    look_at_pictures,
+    read_source,
+    reject_repetitions,
+    store_missing,
+)
+from currreft_nb.curation_index import Index, to_sample
+from currreft_nb.curation_leaks import share_out
+from currreft_nb.curation_mixture import Mixture, asked_for, quotas_of, read_mixture, shares_of
+from currreft_nb.curation_sources import DRAWN, Source, parse_sources
+from currreft_nb.curation_splits import Cell, Room
 from currreft_nb.curriculum import pose_all, vocabulary_of
-from currreft_nb.formats.images import ImageProblem, read_image, shrunk_size, store_image
+from currreft_nb.formats.images import shrunk_size
 from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, check_tasks
 
-__all__ = ["curate", "left_out", "load", "refuse_leaks", "summary"]
+__all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
 GENERAL_SPLITS = ("test_id", "test_ood", "pool")  # general questions are not trained by reinforcement learning
-BUILDING = ".curating"
+CHOICES = {"on_bad": ("stop", "skip"), "on_leak": ("stop", "skip", "allow")}
+POSED_AT_A_TIME = 1000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def curate(
@@ -46,51 +68,66 @@ def curate(
     pool_questions: int = 120,
     max_pixels: int = 401_408,
     on_bad: str = "stop",
+    on_leak: str = "stop",
+    workers: int = 0,
     seed: int = 0,
     root: str | os.PathLike = ".",
 ) -> dict:
-    """Make the data folder; return its numbers of questions and images, and of what was left out, by reason.
+    """Make the data folder; return its numbers of questions and images, what was left out by reason, and of leaks.
 
-    Sources are "format:path" (`curation_sources.READERS`; paths relative to `root`) or "scenes", which is drawn and
-    fills what the other sources leave open. `train_sources` are shared out to train, val and test_id; `ood_sources`
-    become test_ood; `pool_sources` the pool, which is asked openly only: scenes give it general questions, other
-    sources questions of `tasks`. Numbers of questions are for each task and stage. `max_pixels` bounds width times
-    height; 0: no limit. `on_bad`: "stop" at the first bad row, or "skip" bad rows and list them in rejected.jsonl.
-    Raises `InputError` for bad rows, for an empty split, and for sources that cannot be used.
+    Sources are "format:path" (`curation_sources.READERS`; paths relative to `root`), with a portion where one is wanted
+    (`curation_mixture`), or "scenes", which is drawn and fills what the other sources leave open. `train_sources` are
+    shared out to train, val and test_id; `ood_sources` become test_ood; `pool_sources` the pool, which is asked openly
+    only: scenes give it general questions, other sources questions of `tasks`. Numbers of questions are for each task
+    and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the first bad row, or "skip" bad
+    rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to learn from and to test on:
+    "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images; 0: one a core. Raises
+    `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and for a full disk.
     """
-    if on_bad not in ("stop", "skip"):
-        raise InputError(f"on_bad is {on_bad!r}, but must be 'stop' or 'skip'")
+    for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
+        if value not in CHOICES[name]:
+            raise InputError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, CHOICES[name]))}")
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}
     groups |= {"test_ood": list(ood_sources), "pool": list(pool_sources)}
-    settings = {"tasks": list(tasks), "questions": numbers, "max_pixels": max_pixels, "on_bad": on_bad, "seed": seed}
-    manifest = _build(Path(os.path.abspath(folder)), groups, settings, Path(root))
-    counts = {"questions": manifest["questions"], "left_out": manifest["left_out"]}
+    settings = {"tasks": list(tasks), "questions": numbers, "max_pixels": max_pixels}
+    settings |= {"on_bad": on_bad, "on_leak": on_leak, "seed": seed}
+    folder = Path(os.path.abspath(folder))
+    rules = Rules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=folder / BUILDING / "images")
+    try:
+        manifest = _build(folder, groups, settings, rules, Path(root))
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) not in NO_ROOM and "full" not in str(error):
+            raise
+        raise InputError(
+            f"{folder} cannot be written ({error}); make room and run again: what is there does not count as finished"
+        ) from None
+    counts = {name: manifest[name] for name in ("questions", "left_out", "rejected")}
+    counts["leaks"] = sum(row["leak"] for row in manifest["leaks"])
     return counts | {"images": {split: len(names) for split, names in manifest["images"].items()}}
 
 
-def _build(folder: Path, groups: dict[str, list[str]], settings: dict, root: Path) -> dict:
+def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: Rules, root: Path) -> dict:
     """Make the data in a folder of its own, check it, and only then put it into `folder`; return the manifest."""
-    wanted = _wanted(settings["tasks"], settings["questions"], groups)
-    sources, seed = parse_sources(groups, root), settings["seed"]
-    building = folder / BUILDING
-    shutil.rmtree(building, ignore_errors=True)
-    (building / "images").mkdir(parents=True)
-    chosen, rejected, left = collect(sources, wanted, settings["on_bad"], seed, building)
-    _refuse_empty(chosen, wanted, groups)
-    rows = _store(chosen, building / "images", settings["max_pixels"])
-    shutil.rmtree(building / "drawn", ignore_errors=True)
-    by_place, not_posed = _pose(rows, wanted, seed)
-    manifest = {"version": 1, "settings": settings, "sources": groups, "asked": nested(Counter(wanted))}
-    manifest["left_out"] = dict(sorted((left + not_posed).items()))
-    manifest = write_folder(building, by_place, rejected, manifest, seed)
+    mixture = read_mixture(groups)
+    wanted = asked_for(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
+    sources = parse_sources({split: list(portions) for split, portions in mixture.items()}, root)
+    building = make_building(folder)
+    with Index(building / "index.sqlite", rules.seed) as index:
+        left = _gather(index, sources, wanted, mixture, settings["on_leak"], rules)
+        _refuse_empty(index, wanted, groups)
+        store_missing(index, rules)
+        _put_chosen(index, rules)
+        not_posed = _pose(index, wanted, rules.seed)
+        manifest = {"version": 2, "settings": settings, "sources": groups}
+        manifest = write_folder(building, index, manifest, wanted, left + not_posed)
     refuse_leaks(building)
     move_folder(building, folder)
     return manifest
 
 
-def _wanted(tasks: Sequence[str], numbers: dict[str, int], groups: dict[str, list[str]]) -> dict[Cell, int]:
+def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> dict[Cell, int]:
     """Return how many questions each (split, task) should get, where that is more than none."""
     check_tasks(tasks)
     if min(numbers.values()) < 0:
@@ -98,17 +135,57 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], groups: dict[str, lis
     cells = []
     for split in SPLITS:
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) - {"general"}
-        if split == "pool" and DRAWN in groups[split]:
+        if split == "pool" and DRAWN in mixture[split]:
             asked.add("general")
-        if split == "pool" and set(groups[split]) == {DRAWN}:
+        if split == "pool" and set(mixture[split]) == {DRAWN}:
             asked = {"general"}
-        cells += [(split, task) for task in TASKS if task in asked and groups[split] and numbers[split]]
+        cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
     return {cell: numbers[cell[0]] for cell in cells}
 
 
-def _refuse_empty(chosen: list[tuple[Row, str]], wanted: dict[Cell, int], groups: dict[str, list[str]]) -> None:
+def _gather(
+    index: Index, sources: list[Source], wanted: dict[Cell, int], mixture: Mixture, on_leak: str, rules: Rules
+) -> Counter:
+    """Fill the index with checked questions, give those that are wanted a split; return what was drawn in vain."""
+    tasks = {task for _, task in wanted}
+    read = {source.text: source for source in sources if source.format != DRAWN}
+    for source in read.values():
+        read_source(index, source, tasks, rules)
+    look_at_pictures(index, read, sum(wanted.values()), rules)
+    reject_repetitions(index, read, rules)
+    _refuse_barren(index, read, tasks)
+    group_pictures(index)
+    quotas = quotas_of(mixture, wanted)
+    has = {*index.run("SELECT DISTINCT source, task FROM rows WHERE reason IS NULL")}
+    shares = shares_of(mixture, wanted, has)
+    splits = {text: source.splits for text, source in read.items()}
+    room = Room(wanted, quotas)
+    if shares:  # what a source cannot give of its share the others fill up afterwards
+        room.limits = {key: min(shares.get(key, number), number) for key, number in (shares | quotas).items()}
+        share_out(index, room, splits, on_leak)
+        room.limits = quotas
+    share_out(index, room, splits, on_leak)
+    drawn = [source.splits for source in sources if source.format == DRAWN]
+    return draw(index, drawn[0], room, rules) if drawn else Counter()
+
+
+def _refuse_barren(index: Index, sources: dict[str, Source], tasks: Collection[str]) -> None:
+    """Raise `InputError` for a source that gave nothing."""
+    for text in sources:
+        if index.run("SELECT 1 FROM rows WHERE source = ? AND reason IS NULL LIMIT 1", text).fetchone():
+            continue
+        query = "SELECT reason, COUNT(*) FROM rejected WHERE source = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+        most = index.run(query, text).fetchone()
+        why = f"most often: {most[0]}, {most[1]} times" if most else "its format has none"
+        raise InputError(
+            f"source {text!r} gave no question of {', '.join(sorted(tasks))} ({why}); correct or remove it"
+        )
+
+
+def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[str]]) -> None:
     """Raise `InputError` if nothing was found for a split and task; the pool is content with any task."""
-    found = {(split, row.sample.task) for row, split in chosen} | {(split, "any") for _, split in chosen}
+    found = {*index.run("SELECT DISTINCT split, task FROM rows WHERE split IS NOT NULL")}
+    found |= {(split, "any") for split, _ in found}
     names = {"test_ood": "ood_sources", "pool": "pool_sources"}
     for split, task in wanted:
         if (split, "any" if split == "pool" else task) not in found:
@@ -119,85 +196,62 @@ def _refuse_empty(chosen: list[tuple[Row, str]], wanted: dict[Cell, int], groups
             )
 
 
-def _store(chosen: list[tuple[Row, str]], images: Path, max_pixels: int) -> list[Row]:
-    """Store the image of each chosen question, resized where it is too large; boxes move along, ids become unique."""
-    names: dict[tuple, str] = {}
-    ids, stored = Counter(), []
-    for row, split in sorted(chosen, key=lambda pair: (pair[0].sample.id, pair[0].source)):
-        sample = row.sample
-        ids[sample.id] += 1
-        id = sample.id if ids[sample.id] == 1 else f"{sample.id}-{ids[sample.id]}"
+def _put_chosen(index: Index, rules: Rules) -> None:
+    """Put the chosen questions among those to write: ids become unique, boxes are where they are in stored images."""
+    query = """SELECT id, source, split, stored, sample FROM rows LEFT JOIN pictures USING (image, width, height)
+        WHERE split IS NOT NULL ORDER BY id, source, number"""
+    for id, source, split, stored, text in index.run(query):
+        sample = to_sample(text)
         if sample.image is not None:
-            size = shrunk_size(sample.size, max_pixels)
-            key = (sample.image, sample.size)
-            if key not in names:
-                names[key] = _store_image(sample, size, images)
-            sample = replace(_resized(sample, size), image=str(images / names[key]))
-        stored.append(replace(row, sample=replace(sample, id=id, split=split)))
-    return stored
+            sample = resized(sample, shrunk_size(sample.size, rules.max_pixels))
+            sample = replace(sample, image=str(rules.images / stored))
+        index.put(replace(sample, id=_unused(index, id), split=split), source)
 
 
-def _store_image(sample: Sample, size: boxes.Size, images: Path) -> str:
-    try:
-        return store_image(sample.image, read_image(sample.image, sample.size), size, images)
-    except (ImageProblem, OSError) as problem:
-        raise InputError(
-            f"{sample.image} was checked but cannot be stored ({problem}); mend that and run again"
-        ) from None
+def _unused(index: Index, id: str) -> str:
+    """Return the id, or with the next number that no other question has."""
+    number, name = 1, id
+    while index.run("SELECT 1 FROM samples WHERE id = ?", name).fetchone():
+        number += 1
+        name = f"{id}-{number}"
+    return name
 
 
-def _resized(sample: Sample, size: boxes.Size) -> Sample:
-    """Return the sample with its boxes where they are after its image was resized."""
-    if size == tuple(sample.size):
-        return sample
-
-    def move(box: boxes.Box) -> list[float]:
-        return [round(value, 4) for value in boxes.scale(box, sample.size, size)]
-
-    extra = sample.extra | {"original_size": list(sample.size)}
-    if "others" in extra:
-        extra["others"] = [other | {"box": move(other["box"])} for other in extra["others"]]
-    if sample.task != "detection":
-        return replace(sample, size=size, extra=extra)
-    if "candidates" in extra:
-        extra["candidates"] = [move(box) for box in extra["candidates"]]
-    fields = {"options": [[move(box) for box in option] for option in sample.options]}
-    if sample.stage == "open":
-        fields["answer"] = [move(box) for box in sample.answer]
-    if sample.claim is not None:
-        fields["claim"] = [move(box) for box in sample.claim]
-    return replace(sample, size=size, extra=extra, **fields)
-
-
-def _pose(rows: list[Row], wanted: dict[Cell, int], seed: int) -> tuple[dict[Place, list[Sample]], Counter]:
-    """Return the samples by (split, task, stage), and how many could not be posed, by reason.
+def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
+    """Put the chosen open questions among those to write at the closed stages too; return what could not be posed.
 
     Rows that a source brings at a closed stage come first; those posed from open ones fill up to the number asked for.
     """
-    by_place: dict[Place, list[Sample]] = defaultdict(list)
-    by_source: dict[str, list[Sample]] = defaultdict(list)
-    for row in rows:
-        by_place[row.sample.split, row.sample.task, row.sample.stage].append(row.sample)
-        if row.sample.stage == "open" and row.sample.task != "general" and row.sample.split != "pool":
-            by_source[row.source].append(row.sample)
+    places = Counter(
+        {(split, task, stage): n for split, task, stage, n in index.run(
+            "SELECT split, task, stage, COUNT(*) FROM samples GROUP BY 1, 2, 3")}
+    )  # fmt: skip
     reasons = Counter()
-    for source in sorted(by_source):
-        vocabulary = vocabulary_of(by_source[source])  # what is absent from an image is named in its source's own words
+    open_ones = "stage = 'open' AND task != 'general' AND split != 'pool' AND source = ? ORDER BY id"
+    for (source,) in index.run("SELECT DISTINCT source FROM samples ORDER BY source").fetchall():
+        # What is absent from an image is named in its source's own words.
+        vocabulary = vocabulary_of(index.samples(open_ones, source))
         for stage in STAGES[:2]:
-            posed, problems = pose_all(by_source[source], stage, seed, vocabulary)
-            reasons.update({f"{stage}: {reason}": number for reason, number in problems.items()})
-            for sample in posed:
-                place = by_place[sample.split, sample.task, stage]
-                if len(place) < wanted[sample.split, sample.task]:
-                    place.append(sample)
-    _refuse_empty_stage(by_place, wanted, reasons)
-    return dict(by_place), reasons
+            for batch in _batches(index.samples(open_ones, source)):
+                posed, problems = pose_all(batch, stage, seed, vocabulary)
+                reasons.update({f"{stage}: {reason}": number for reason, number in problems.items()})
+                for sample in posed:
+                    if places[sample.split, sample.task, stage] < wanted[sample.split, sample.task]:
+                        places[sample.split, sample.task, stage] += 1
+                        index.put(sample, source)
+    _refuse_empty_stage(places, wanted, reasons)
+    return reasons
 
 
-def _refuse_empty_stage(by_place: dict[Place, list[Sample]], wanted: dict[Cell, int], reasons: Counter) -> None:
+def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    while batch := list(islice(samples, POSED_AT_A_TIME)):
+        yield batch
+
+
+def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:
     for split, task in wanted:
         for stage in STAGES if split != "pool" and task != "general" else ():
-            if not by_place.get((split, task, stage)):
+            if not places[split, task, stage]:
                 why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
                 raise InputError(
                     f"split {split!r} has no {task} question at the {stage} stage ({why}); ask for more questions, or "

@@ -1,62 +1,49 @@
-"""Check each question before it is used: its image, its boxes, its answer, and that it does not stand there twice."""
+"""Check each question before it is used: its boxes, its options, its answer; and tell by what it is known again."""
 
 import hashlib
 import json
+import unicodedata
+from dataclasses import replace
 
+from currreft_nb.boxes import Box, Size, scale
 from currreft_nb.curriculum import CannotPose, true_value
 from currreft_nb.formats import Rejected
-from currreft_nb.formats.images import ImageProblem, content_hash, read_image
+from currreft_nb.formats.images import shrunk_size
 from currreft_nb.rewards import score
 from currreft_nb.samples import Sample
 from currreft_nb.tasks import TASK_MODULES
 
-
-class Checker:
-    """Checks questions one by one and remembers images and questions that it has seen."""
-
-    def __init__(self):
-        self._images: dict[tuple, str | ImageProblem] = {}
-        self._questions: dict[bytes, str] = {}
-
-    def check(self, sample: Sample, source: str) -> str | Rejected:
-        """Return the fingerprint of the sample's image (of its text, if it has none), or why it cannot be used."""
-        content = self._content(sample)
-        if isinstance(content, ImageProblem):
-            return Rejected(file=sample.image, reason=content.reason, value=content.value or sample.id)
-        origin = sample.extra.get("origin", {})
-        place = {"file": origin.get("file", source), "line": origin.get("line"), "value": sample.id}
-        if problem := boxes_problem(sample) or answer_problem(sample):
-            return Rejected(reason=problem, **place)
-        known = [sample.task, sample.stage, content, sample.question, sample.answer, sample.claim, sample.options]
-        digest = hashlib.sha256(json.dumps(known).encode()).digest()[:16]
-        if digest in self._questions:
-            place["value"] += f", first as {self._questions[digest]}"
-            return Rejected(reason="question stands there twice", **place)
-        self._questions[digest] = sample.id
-        return content
-
-    def _content(self, sample: Sample) -> str | ImageProblem:
-        if sample.image is None:
-            return "text:" + hashlib.sha256(" ".join(sample.question.casefold().split()).encode()).hexdigest()
-        key = (sample.image, sample.size)
-        if key not in self._images:
-            try:
-                self._images[key] = content_hash(read_image(sample.image, sample.size))
-            except ImageProblem as problem:
-                self._images[key] = problem
-        return self._images[key]
+SMALLEST_PX = 1.0  # sides of a box, as stored: a smaller one rounds to nothing in every model's frame
 
 
-def boxes_problem(sample: Sample) -> str | None:
-    """Say whether a box of the answer, the claim or an option leaves the image."""
+def row_problem(sample: Sample, max_pixels: int) -> str | None:
+    """Say why the question cannot be used, or None; its picture is checked elsewhere."""
+    return boxes_problem(sample, max_pixels) or answer_problem(sample)
+
+
+def rejection(sample: Sample, source: str, reason: str, value: str = "") -> Rejected:
+    """Return the rejection of a row, with the file and line that it came from."""
+    origin = sample.extra.get("origin", {})
+    return Rejected(
+        file=origin.get("file", source), line=origin.get("line"), reason=reason, value=f"{sample.id}{value}"
+    )
+
+
+def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
+    """Say whether a box of the answer, the claim or an option leaves the image, or is too small once it is stored."""
     if sample.task != "detection":
         return None
     values = (
         [sample.answer] if sample.stage == "open" else [value for value in (sample.claim, *sample.options) if value]
     )
     width, height = sample.size
-    inside = all(x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for value in values for x1, y1, x2, y2 in value)
-    return None if inside else "box lies outside the image"
+    boxes = [box for value in values for box in value]
+    if not all(x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for x1, y1, x2, y2 in boxes):
+        return "box lies outside the image"
+    stored = [scale(box, sample.size, shrunk_size(sample.size, max_pixels)) for box in boxes]
+    if any(min(x2 - x1, y2 - y1) < SMALLEST_PX for x1, y1, x2, y2 in stored):
+        return "box is smaller than a pixel of the stored image"
+    return None
 
 
 def answer_problem(sample: Sample) -> str | None:
@@ -83,3 +70,47 @@ def _answer_text(sample: Sample) -> str:
     if sample.stage == "choice":
         return ", ".join(sample.answer)
     return TASK_MODULES[sample.task].render(sample.answer)
+
+
+def words_of(question: str) -> bytes:
+    """Return a fingerprint of the question's words, whatever their case, spacing and kind of letters.
+
+    >>> words_of("Why is  the sky blue?") == words_of("why is the Sky blue? ") != words_of("Why is the sea blue?")
+    True
+    """
+    words = " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+    return hashlib.sha256(words.encode()).digest()
+
+
+def digest_of(sample: Sample) -> bytes:
+    """Return a fingerprint of all that makes a question but its picture: two with both alike are the same question."""
+    known = [sample.task, sample.stage, sample.question, sample.answer, sample.claim, sample.options]
+    return hashlib.sha256(json.dumps(known).encode()).digest()[:16]
+
+
+def picture_of(sample: Sample) -> tuple[str | None, tuple[int | None, int | None]]:
+    """Return the path of the sample's image and its (width, height), or nothing but None."""
+    return (sample.image, tuple(sample.size)) if sample.image is not None else (None, (None, None))
+
+
+def resized(sample: Sample, size: Size | None) -> Sample:
+    """Return the sample with all its boxes where they are after its image was resized to (width, height)."""
+    if sample.image is None or size == tuple(sample.size):
+        return sample
+
+    def move(box: Box) -> list[float]:
+        return [round(value, 4) for value in scale(box, sample.size, size)]
+
+    extra = sample.extra | {"original_size": list(sample.size)}
+    if "others" in extra:
+        extra["others"] = [other | {"box": move(other["box"])} for other in extra["others"]]
+    if sample.task != "detection":
+        return replace(sample, size=size, extra=extra)
+    if "candidates" in extra:
+        extra["candidates"] = [move(box) for box in extra["candidates"]]
+    fields = {"options": [[move(box) for box in option] for option in sample.options]}
+    if sample.stage == "open":
+        fields["answer"] = [move(box) for box in sample.answer]
+    if sample.claim is not None:
+        fields["claim"] = [move(box) for box in sample.claim]
+    return replace(sample, size=size, extra=extra, **fields)

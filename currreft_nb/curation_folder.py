@@ -3,45 +3,89 @@
     <folder>/{split}-{stage}.jsonl    train-binary.jsonl, train-choice.jsonl, train-open.jsonl, val-binary.jsonl, ...
     <folder>/images/                  named by a hash of their content
     <folder>/rejected.jsonl           {"source": ..., "file": ..., "line": ..., "reason": ..., "value": ..., ...}
-    <folder>/manifest.json            settings, counts, what was left out and why, SHA-256 of every file; written last
+    <folder>/manifest.json            settings, sources, counts, what was left out and why, what the splits share,
+                                      SHA-256 of every file; written last
 
-A folder in which a file was changed, or a held-out image is among those to learn from, is refused.
+A folder in which a file was changed, or a held-out image is among those to learn from, is refused. While it is made,
+the folder holds `.curating`, which counts for nothing and is deleted.
 """
 
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.curation_splits import HELD_OUT, LEARNT, Place, shuffle_key
+from currreft_nb.curation_index import Index
+from currreft_nb.curation_leaks import KINDS, find_leaks
+from currreft_nb.curation_splits import HELD_OUT, LEARNT, Cell
 from currreft_nb.formats.images import file_hash
-from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, read_samples, write_samples
+from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples, write_samples
 
 MANIFEST = "manifest.json"
+BUILDING = ".curating"
 
 
-def write_folder(
-    folder: Path, by_place: dict[Place, list[Sample]], rejected: list[dict], manifest: dict, seed: int
-) -> dict:
-    """Write samples, rejections and manifest beside the images that lie in `folder` already; return the manifest."""
+def make_building(folder: Path) -> Path:
+    """Return an empty folder to build in, inside the data folder. Raises `InputError` where a link leads elsewhere."""
+    building = folder / BUILDING
+    for path in (building, folder / "images"):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link; delete it, so that nothing is written or deleted where it leads")
+    shutil.rmtree(building, ignore_errors=True)
+    (building / "images").mkdir(parents=True)
+    return building
+
+
+def write_folder(building: Path, index: Index, manifest: dict, wanted: Mapping[Cell, int], left: Counter) -> dict:
+    """Write samples, rejections and manifest beside the images that lie in `building` already; return the manifest."""
     for split in SPLITS:
         for stage in STAGES:
-            places = [place for place in by_place if (place[0], place[2]) == (split, stage)]
-            found = [sample for place in places for sample in by_place[place]]
-            if found:
-                found.sort(key=lambda sample: shuffle_key(seed, sample.id))
-                write_samples(folder / f"{split}-{stage}.jsonl", found)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rejected]
-    (folder / "rejected.jsonl").write_text("".join(lines), encoding="utf-8")
-    questions = Counter({(split, stage, task): len(found) for (split, task, stage), found in by_place.items()})
-    manifest = manifest | {"questions": nested(questions)} | _fingerprints(by_place, folder)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            if index.run("SELECT 1 FROM samples WHERE split = ? AND stage = ? LIMIT 1", split, stage).fetchone():
+                found = index.samples("split = ? AND stage = ? ORDER BY lot", split, stage)
+                write_samples(building / f"{split}-{stage}.jsonl", found)
+    with (building / "rejected.jsonl").open("w", encoding="utf-8") as stream:
+        for (entry,) in index.run("SELECT entry FROM rejected ORDER BY number"):
+            stream.write(entry + "\n")
+    manifest = manifest | {"asked": nested(Counter(wanted)), **_counts(index, left)}
+    manifest |= {"leaks": find_leaks(index), **_fingerprints(index, building)}
+    (building / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
+
+
+def _counts(index: Index, left: Counter) -> dict:
+    """Return how many questions there are, and how many rows were read, rejected, mended and left out."""
+    rejected = Counter(dict(index.run("SELECT reason, COUNT(*) FROM rejected GROUP BY 1")))
+    query = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
+    mended = Counter()
+    mended_ones = "SELECT DISTINCT image, mended FROM pictures JOIN rows USING (image) WHERE split NOT NULL"
+    for _, texts in index.run(mended_ones):
+        mended.update(json.loads(texts))
+    return {
+        "questions": nested(_count(index, "SELECT split, stage, task, COUNT(*) FROM samples GROUP BY 1, 2, 3")),
+        "read": {text: _read(index, text) for (text,) in index.run(
+            "SELECT source FROM rows UNION SELECT source FROM rejected ORDER BY 1").fetchall()},
+        "rejected": dict(sorted(rejected.items())),
+        "mended": dict(sorted(mended.items())),
+        "left_out": dict(sorted((left + rejected + Counter(dict(index.run(query)))).items())),
+    }  # fmt: skip
+
+
+def _count(index: Index, query: str) -> Counter:
+    """Return the counts by tuple: what a query yields as its last column, by the others."""
+    return Counter({tuple(path): number for *path, number in index.run(query)})
+
+
+def _read(index: Index, source: str) -> dict[str, int]:
+    """Return how many rows of a source passed the checks, were rejected, and were used."""
+    query = "SELECT COUNT(*), COALESCE(SUM(reason IS 'rejected'), 0), COUNT(split) FROM rows WHERE source = ?"
+    rows, bad, used = index.run(query, source).fetchone()
+    (rejected,) = index.run("SELECT COUNT(*) FROM rejected WHERE source = ?", source).fetchone()
+    return {"read": rows - bad + rejected, "rejected": rejected, "passed": rows - bad, "used": used}
 
 
 def nested(counts: Counter) -> dict:
@@ -59,30 +103,29 @@ def nested(counts: Counter) -> dict:
     return result
 
 
-def _fingerprints(by_place: dict[Place, list[Sample]], folder: Path) -> dict:
-    """Return the SHA-256 of every file of the folder, and which images each split shows."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    images: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for (split, _, _), samples in by_place.items():
-        images[split].update(Path(sample.image).name for sample in samples if sample.image)
-    return {
-        "images": {split: sorted(names) for split, names in images.items()},
-        "files": {path.relative_to(folder).as_posix(): file_hash(path) for path in files},
-    }
+def _fingerprints(index: Index, building: Path) -> dict:
+    """Return which images each split shows, and the SHA-256 of every file; images that no split shows are deleted."""
+    images: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for split, name in index.run("SELECT DISTINCT split, image FROM samples WHERE image IS NOT NULL ORDER BY 1, 2"):
+        images[split].append(name)
+    shown = {name for names in images.values() for name in names}
+    for path in (building / "images").iterdir():
+        if path.name not in shown:
+            path.unlink()
+    files = sorted([*building.glob("*.jsonl"), *(building / "images").iterdir()])
+    return {"images": images, "files": {path.relative_to(building).as_posix(): file_hash(path) for path in files}}
 
 
 def move_folder(building: Path, folder: Path) -> None:
     """Put the finished files into the folder in place of those of an earlier run; the manifest goes last."""
-    earlier = folder / MANIFEST
-    if earlier.is_file():
-        old = json.loads(earlier.read_text(encoding="utf-8"))
-        earlier.unlink()
-        for name in old["files"]:
-            (folder / name).unlink(missing_ok=True)
+    if (folder / MANIFEST).is_file():
+        earlier = [inside(folder, name) for name in read_manifest(folder)["files"]]
+        (folder / MANIFEST).unlink()
+        for path in earlier:
+            path.unlink(missing_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    files = [path for path in building.rglob("*") if path.is_file() and path.name != MANIFEST]
-    for path in [*files, building / MANIFEST]:
-        os.replace(path, folder / path.relative_to(building))
+    for name in [*read_manifest(building)["files"], MANIFEST]:
+        os.replace(building / name, folder / name)
     shutil.rmtree(building)
 
 
@@ -141,6 +184,8 @@ def _refuse_leaks(folder: Path, manifest: bytes, stamps: tuple[int, ...]) -> Non
     for name, expected in manifest["files"].items():
         if hashes[name] != expected:
             raise InputError(f"{folder / name} was changed after it was made; run notebook 01_data_curation again")
+    if manifest["settings"].get("on_leak") == "allow":
+        return
     learnt = {hashes[f"images/{name}"]: (split, name) for split in LEARNT for name in manifest["images"][split]}
     for split in HELD_OUT:
         for name in manifest["images"][split]:
@@ -170,3 +215,19 @@ def left_out(folder: str | os.PathLike) -> Any:
 
     rows = sorted(read_manifest(folder)["left_out"].items(), key=lambda item: (-item[1], item[0]))
     return pandas.DataFrame(rows, columns=["reason", "number"])
+
+
+def checked(folder: str | os.PathLike) -> Any:
+    """Return a DataFrame with a row for each source: how many of its rows were read, rejected, passed and used."""
+    import pandas
+
+    rows = [{"source": source, **counts} for source, counts in read_manifest(folder)["read"].items()]
+    return pandas.DataFrame(rows, columns=["source", "read", "rejected", "passed", "used"])
+
+
+def leaks(folder: str | os.PathLike) -> Any:
+    """Return a DataFrame with a row for each two splits: how many pictures and texts both hold, by kind."""
+    import pandas
+
+    rows = read_manifest(folder)["leaks"]
+    return pandas.DataFrame(rows, columns=["splits", *KINDS, "leak", "example"])

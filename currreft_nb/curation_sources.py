@@ -1,39 +1,88 @@
-"""Get questions from where the user says: read data in one of the known formats, or draw scenes."""
+"""Understand where the user says that questions come from: data in one of the known formats, or drawn scenes.
 
-import difflib
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+A source is one line of text, `format:path`, and where the format has options, `format:path?name=value&name=value`:
+
+    scenes                                             drawn scenes, which need no data
+    voc:VOC2012                                        a folder; paths are relative to the data root
+    voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
+    refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
+    llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
+    table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh
+    table:hf://datasets/derek-thomas/ScienceQA?task=general&options=choices&files=data/train-*.parquet
+
+| format | what it reads | options |
+|---|---|---|
+| clevr, super_clevr | scenes to be counted, or a file of questions | images |
+| coco | instances: detection and classification | images |
+| curr_reft | the official rows, RefGTA rows and conversations | images |
+| geometry3k | problem folders | |
+| llava | conversations, in any kind of table | task, images, files |
+| math_vision | MATH-Vision | |
+| refcoco | RefCOCO, RefCOCO+, RefCOCOg, RefCLEF, RefGTA | split, by, images |
+| science_qa | ScienceQA | split, task, images |
+| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, and columns: |
+|       |                                                                | question, answer, image, options, thinking |
+| voc | PASCAL VOC: detection and classification | |
+
+Options are written as in a web address: a blank as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder,
+relative to the data root as the path is. How much is taken of a source may follow after ` | ` (`curation_mixture`).
+What each option means is told by the `read` function of the format's module.
+"""
+
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl
 
-from currreft_nb import InputError, scenes
-from currreft_nb.curation_checks import Checker
-from currreft_nb.curation_splits import Cell, Row, allocate
-from currreft_nb.formats import Rejected, coco, curr_reft, math_vision, super_clevr, voc
+from currreft_nb import InputError
+from currreft_nb.formats import (
+    Rejected,
+    clevr,
+    coco,
+    curr_reft,
+    geometry3k,
+    llava,
+    math_vision,
+    refcoco,
+    rows,
+    science_qa,
+    super_clevr,
+    table,
+    unknown,
+    voc,
+)
+from currreft_nb.samples import Sample
 
 READERS = {
+    "clevr": clevr.read,
     "coco": coco.read,
     "curr_reft": curr_reft.read,
+    "geometry3k": geometry3k.read,
+    "llava": llava.read,
     "math_vision": math_vision.read,
+    "refcoco": refcoco.read,
+    "science_qa": science_qa.read,
     "super_clevr": super_clevr.read,
+    "table": table.read,
     "voc": voc.read,
 }
 DRAWN = "scenes"
-ROUNDS = 4  # how often drawn questions that turned out to be repetitions are replaced by new ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where questions come from: the user's text, its format, its path (None: drawn), and the splits it serves."""
+    """Where questions come from: the user's text, its format, its path (None: drawn), its options, and its splits."""
 
     text: str
     format: str
     path: Path | None
     splits: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
 
 
 def parse_sources(groups: dict[str, Sequence[str]], root: Path) -> list[Source]:
-    """Return each source once, with the splits that it may give questions to."""
+    """Return each source once, with the splits that it may give questions to. Raises `InputError`."""
     splits: dict[str, list[str]] = {}
     for split, texts in groups.items():
         for text in texts:
@@ -42,12 +91,11 @@ def parse_sources(groups: dict[str, Sequence[str]], root: Path) -> list[Source]:
 
 
 def _parse_source(text: str, splits: tuple[str, ...], root: Path) -> Source:
-    format, _, path = text.partition(":")
+    place, _, query = text.partition("?")
+    format, _, path = place.partition(":")
     known = [DRAWN, *READERS]
     if format not in known:
-        near = difflib.get_close_matches(format, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the formats are {', '.join(known)}"
-        raise InputError(f"source {text!r}: there is no format {format!r}; {hint}")
+        raise InputError(f"source {text!r}: {unknown('format', format, known)}; write format:path")
     if (format == DRAWN) == bool(path):
         remedy = "write 'scenes' alone" if path else f"write '{format}:path/of/the/data'"
         raise InputError(f"source {text!r}: {'drawn scenes have no path' if path else 'it names no path'}; {remedy}")
@@ -55,78 +103,54 @@ def _parse_source(text: str, splits: tuple[str, ...], root: Path) -> Source:
         raise InputError(
             f"source {text!r} is in train_sources and ood_sources; take another source for out-of-domain data"
         )
-    return Source(text=text, format=format, path=root / Path(path).expanduser() if path else None, splits=splits)
+    options = _parse_options(text, format, query, root)
+    return Source(text=text, format=format, path=_path(text, format, path, root), splits=splits, options=options)
 
 
-def collect(
-    sources: list[Source], wanted: dict[Cell, int], on_bad: str, seed: int, building: Path
-) -> tuple[list[tuple[Row, str]], list[dict], Counter]:
-    """Return the questions chosen with their splits, all that was rejected, and what else was left out by reason."""
-    tasks = {task for _, task in wanted}
-    checker, rejected, rows = Checker(), [], []
-    for source in sources:
-        if source.format != DRAWN:
-            rows += _read(source, tasks, checker, on_bad, rejected)
-    taken, owners = Counter(), {}
-    chosen, left = allocate(rows, wanted, taken, owners, seed)
-    for source in sources:
-        if source.format == DRAWN:
-            drawn, repeated = _draw(source, wanted, taken, owners, checker, seed, building)
-            chosen, left = chosen + drawn, left + repeated
-    left.update(row["reason"] for row in rejected)
-    return chosen, rejected, left
+def _path(text: str, format: str, path: str, root: Path) -> Path | None:
+    if not rows.is_hub(path):
+        return root / Path(path).expanduser() if path else None
+    if format not in ("table", "llava"):
+        raise InputError(f"source {text!r}: a hub dataset is read as table or llava; download it to read as {format}")
+    return Path(path)
 
 
-def _read(source: Source, tasks: Collection[str], checker: Checker, on_bad: str, rejected: list[dict]) -> list[Row]:
-    """Return the rows of a source that pass every check; the others are added to `rejected`."""
-    rows = []
-    for item in READERS[source.format](source.path, tasks):
-        found = item if isinstance(item, Rejected) else checker.check(item, source.text)
-        if isinstance(found, str):
-            rows.append(Row(sample=item, content=found, splits=source.splits, source=source.text))
-            continue
-        if found.fault and on_bad == "stop":
-            remedy = "correct it, or set on_bad to 'skip' to leave such rows out and have them listed in rejected.jsonl"
-            raise InputError(f"source {source.text!r}: {found}; {remedy}")
-        rejected.append({"source": source.text, **asdict(replace(found, file=_below(found.file, source.path)))})
-    if not rows:
-        reasons = Counter(row["reason"] for row in rejected if row["source"] == source.text).most_common(1)
-        why = f"most often: {reasons[0][0]}, {reasons[0][1]} times" if reasons else "its format has none"
-        raise InputError(
-            f"source {source.text!r} gave no question of {', '.join(sorted(tasks))} ({why}); correct or remove it"
-        )
-    return rows
+def options_of(format: str) -> list[str]:
+    """Return the names of a format's options.
+
+    >>> options_of("refcoco"), options_of("scenes")
+    (['split', 'by', 'images'], [])
+    """
+    parameters = inspect.signature(READERS[format]).parameters.values() if format != DRAWN else ()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "extracted"]
 
 
-def _below(file: str, path: Path) -> str:
-    """Return the file's path below the source's, so that the list does not depend on where the data lies."""
-    folder = path if path.is_dir() else path.parent
-    return Path(file).relative_to(folder).as_posix() if Path(file).is_relative_to(folder) else Path(file).name
+def _parse_options(text: str, format: str, query: str, root: Path) -> dict[str, str]:
+    known = options_of(format)
+    if query and not known:
+        raise InputError(f"source {text!r}: the format {format} has no options; remove ?{query}")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
+    except ValueError as error:
+        raise InputError(f"source {text!r}: its options are unclear ({error}); write ?name=value&name=value") from None
+    options = dict(pairs)
+    for name in options:
+        if name not in known:
+            raise InputError(f"source {text!r}: {unknown(f'option of {format}', name, known)}")
+    if len(options) < len(pairs):
+        raise InputError(f"source {text!r}: an option stands there twice; keep one of the two")
+    if "images" in options:
+        options["images"] = str(root / Path(options["images"]).expanduser())
+    return options
 
 
-def _draw(
-    source: Source, wanted: dict[Cell, int], taken: Counter, owners: dict, checker: Checker, seed: int, building: Path
-) -> tuple[list[tuple[Row, str]], Counter]:
-    """Draw what is still lacking in the source's splits, and more where a question turns out to be a repetition."""
-    chosen, left = [], Counter()
-    for (split, task), number in wanted.items():
-        if split not in source.splits or (split == "pool" and task != "general"):
-            continue  # scenes give the pool general questions only: the others are what training asks
-        look, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
-        for _ in range(ROUNDS):
-            lacking = number - taken[split, task, "open"]
-            if lacking <= 0:
-                break
-            count += lacking
-            samples = scenes.samples(building / "drawn", task, count, look, seed, split)
-            rows = []
-            for sample in samples[drawn:]:
-                content = checker.check(sample, source.text)
-                if isinstance(content, str):
-                    rows.append(Row(sample=sample, content=content, splits=(split,), source=source.text))
-                else:
-                    left["drawn again"] += 1
-            drawn = count
-            more, elsewhere = allocate(rows, wanted, taken, owners, seed)
-            chosen, left = chosen + more, left + elsewhere
-    return chosen, left
+def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Iterator[Sample | Rejected]:
+    """Yield the questions of a source that is not drawn, and what its reader leaves out.
+
+    `extracted`: the folder that images are written to which the data hold inside a table.
+    """
+    reader, options = READERS[source.format], source.options
+    path = rows.fetch(source.path, options.get("files", "")) if rows.is_hub(source.path) else source.path
+    if "extracted" in inspect.signature(reader).parameters:
+        options = options | {"extracted": extracted}
+    return reader(path, tasks, **options)

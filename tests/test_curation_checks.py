@@ -1,9 +1,8 @@
 """Checks: a question that cannot be answered, or that stands there twice, is found before anybody learns from it."""
 
 import pytest
-from PIL import Image
 
-from currreft_nb.curation_checks import Checker
+from currreft_nb.curation_checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
 from currreft_nb.samples import Sample
 
 
@@ -29,34 +28,47 @@ def posed(options, answer, task="math"):
     ],
 )
 def test_answers_that_no_completion_could_match_are_rejected(sample, reason):
-    found = Checker().check(sample, "source")
-    if reason is None:
-        assert isinstance(found, str)
-    else:
-        assert found.reason.startswith(reason) and (found.file, found.line) == ("rows.jsonl", 7)
+    found = row_problem(sample, max_pixels=0)
+    assert found is None if reason is None else found.startswith(reason)
 
 
-def test_boxes_outside_the_image_and_repeated_questions_are_rejected(tmp_path):
-    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
-    where = {"image": str(tmp_path / "a.png"), "size": (10, 10)}
-    checker = Checker()
-    assert isinstance(checker.check(make("detection", [[0, 0, 10, 10]], **where), "s"), str)
-    assert checker.check(make("detection", [[0, 0, 10.5, 10]], **where), "s").reason == "box lies outside the image"
-    again = checker.check(make("detection", [[0, 0, 10, 10]], id="b", **where), "s")
-    assert (again.reason, again.value) == ("question stands there twice", "b, first as a")
-    assert isinstance(checker.check(make("detection", [[0, 0, 9, 10]], id="c", **where), "s"), str)  # another answer
+def test_a_rejection_names_file_and_line():
+    found = rejection(make("math", "1"), "source", "reason", ", more")
+    assert str(found) == "rows.jsonl:7: reason (a, more)"
 
 
-def test_a_damaged_image_is_reported_for_every_question_about_it(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"no image")
-    where = {"image": str(tmp_path / "a.png"), "size": (10, 10)}
-    checker = Checker()
-    found = [checker.check(make("math", str(number), id=str(number), **where), "s") for number in range(2)]
-    assert [(item.file, item.reason) for item in found] == [(str(tmp_path / "a.png"), "image cannot be read")] * 2
+@pytest.mark.parametrize(
+    ("box", "max_pixels", "problem"),
+    [
+        ([0, 0, 100, 100], 0, None),
+        ([0, 0, 100.5, 100], 0, "box lies outside the image"),
+        ([-0.1, 0, 10, 10], 0, "box lies outside the image"),
+        ([5, 5, 6, 9], 0, None),  # one pixel wide
+        ([5, 5, 5.9, 9], 0, "box is smaller than a pixel of the stored image"),
+        ([5, 5, 7, 9], 2500, None),  # stored at half the size: one pixel is left
+        ([5, 5, 6.9, 9], 2500, "box is smaller than a pixel of the stored image"),
+    ],
+)
+def test_boxes_stay_inside_and_visible(box, max_pixels, problem):
+    where = {"image": "a.png", "size": (100, 100)}
+    assert boxes_problem(make("detection", [box], **where), max_pixels) == problem
+    claim = make("detection", False, stage="binary", claim=[box], **where)
+    options = make("detection", ["A"], stage="choice", options=[[box], [[1, 1, 30, 30]]], **where)
+    assert boxes_problem(claim, max_pixels) == boxes_problem(options, max_pixels) == problem
+
+
+def test_a_question_is_known_again_by_its_answer_too():
+    first, again, other = make("math", "1"), make("math", "1", id="b", extra={}), make("math", "2")
+    assert digest_of(first) == digest_of(again) != digest_of(other)
 
 
 def test_the_fingerprint_of_a_text_is_that_of_its_words():
-    checker = Checker()
-    texts = ["Why is  the sky blue?", "why is the Sky blue? ", "Why is the sea blue?"]
-    found = [checker.check(make("general", None, question=text), "s") for text in texts]
-    assert found[0] == found[1] != found[2]
+    texts = ["Why is  the sky blue?", "why is the Sky blue? ", "Why is the \uff53ky\u00a0blue?", "Why is the sea blue?"]
+    assert [words_of(text) == words_of(texts[0]) for text in texts] == [True, True, True, False]
+
+
+def test_boxes_move_with_their_image():
+    extra = {"others": [{"label": "cat", "box": [10, 10, 30, 50]}], "candidates": [[0, 0, 100, 100]]}
+    moved = resized(make("detection", [[10, 20, 50, 100]], image="a.png", size=(100, 100), extra=extra), (50, 25))
+    assert (moved.size, moved.answer, moved.extra["original_size"]) == ((50, 25), [[5, 5, 25, 25]], [100, 100])
+    assert moved.extra["others"][0]["box"] == [5, 2.5, 15, 12.5] and moved.extra["candidates"] == [[0, 0, 50, 25]]

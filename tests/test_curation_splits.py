@@ -2,54 +2,59 @@
 
 from collections import Counter
 
-from currreft_nb.curation_splits import Row, allocate
-from currreft_nb.samples import SPLITS, Sample
+import pytest
+
+from currreft_nb.curation_splits import ELSEWHERE, SURPLUS, Room, Row, allocate
+from currreft_nb.samples import SPLITS
 
 
-def row(content, task="math", splits=SPLITS, stage="open"):
-    fields = {"stage": stage, "claim": "4"} if stage == "binary" else {}
-    sample = Sample(
-        task=task,
-        answer={"binary": True}.get(stage, "3"),
-        id=content,
-        split="train",
-        source="s",
-        question="?",
-        **fields,
-    )
-    return Row(sample=sample, content=content, splits=splits, source="s")
+def row(group, number=0, task="math", splits=SPLITS, stage="open", source="s", owner=None):
+    return Row(number=number, task=task, stage=stage, group=group, splits=splits, source=source, owner=owner)
+
+
+def share(rows, wanted, limits=None):
+    """Return the rows that got a split, with it, and how many got none, by reason."""
+    found = list(allocate(rows, Room(wanted, limits or {})))
+    chosen = [(row, split) for row, split, reason in found if not reason]
+    return chosen, Counter(reason for *_, reason in found if reason)
 
 
 def test_scarce_images_are_shared_out_as_was_asked_for():
     wanted = {("train", "math"): 60, ("val", "math"): 20, ("test_id", "math"): 20}
-    chosen, left = allocate([row(str(i)) for i in range(50)], wanted, Counter(), {}, seed=0)
+    chosen, left = share([row(str(i)) for i in range(50)], wanted)
     assert Counter(split for _, split in chosen) == {"train": 30, "val": 10, "test_id": 10} and not left
 
 
 def test_rows_of_a_stage_do_not_take_the_place_of_another_stage():
     rows = [row(str(i), stage=stage) for i in range(4) for stage in ("binary", "open")]
-    chosen, left = allocate(rows, {("train", "math"): 3}, Counter(), {}, seed=0)
-    assert Counter(row.sample.stage for row, _ in chosen) == {"binary": 3, "open": 3}
-    assert left == {"more questions than asked for": 2}
+    chosen, left = share(rows, {("train", "math"): 3})
+    assert Counter(row.stage for row, _ in chosen) == {"binary": 3, "open": 3}
+    assert left == {SURPLUS: 2}
 
 
 def test_an_image_stays_where_an_earlier_call_put_it():
-    owners, taken, wanted = {"x": "val"}, Counter(), {("train", "math"): 5, ("val", "math"): 5}
-    chosen, left = allocate([row("x"), row("x", splits=("train",)), row("y")], wanted, taken, owners, seed=0)
-    assert [(r.content, split) for r, split in chosen if r.content == "x"] == [("x", "val")]
-    assert left == {"image is in another split": 1}
-
-
-def test_the_order_of_the_rows_changes_nothing():
-    rows, wanted = [row(str(i)) for i in range(30)], {("train", "math"): 10, ("val", "math"): 5}
-    forward, backward = (allocate(given, wanted, Counter(), {}, seed=3)[0] for given in (rows, rows[::-1]))
-    assert forward == backward
-    assert forward != allocate(rows, wanted, Counter(), {}, seed=4)[0]
+    rows = [row("x", owner="val"), row("x", splits=("train",), owner="val"), row("y")]
+    chosen, left = share(rows, {("train", "math"): 5, ("val", "math"): 5})
+    assert [split for found, split in chosen if found.group == "x"] == ["val"]
+    assert left == {ELSEWHERE: 1}
 
 
 def test_all_questions_of_an_image_go_to_one_split():
-    rows = [row(str(i % 10)) for i in range(40)]
-    wanted = {("train", "math"): 20, ("val", "math"): 20}
-    chosen, _ = allocate(rows, wanted, Counter(), {}, seed=0)
+    rows = [row(str(i // 4)) for i in range(40)]
+    chosen, _ = share(rows, {("train", "math"): 20, ("val", "math"): 20})
     assert len(chosen) == 40
-    assert len({(row.content, split) for row, split in chosen}) == 10
+    assert len({(row.group, split) for row, split in chosen}) == 10
+
+
+@pytest.mark.parametrize(("limit", "number"), [(0, 0), (3, 3), (50, 10)])
+def test_a_limit_holds_for_its_source_only(limit, number):
+    rows = [row(f"{source}{i}", source=source) for i in range(10) for source in "ab"]
+    chosen, _ = share(rows, {("train", "math"): 20}, {("train", "math", "a"): limit})
+    assert Counter(found.source for found, _ in chosen) == Counter({"a": number, "b": 10})
+
+
+def test_a_source_at_its_limit_in_one_split_serves_the_others():
+    rows = [row(str(i), source="a") for i in range(10)]
+    wanted = {("train", "math"): 8, ("val", "math"): 2}
+    chosen, _ = share(rows, wanted, {("train", "math", "a"): 1})
+    assert Counter(split for _, split in chosen) == {"train": 1, "val": 2}

@@ -1,6 +1,10 @@
 """Image files: every way in which a picture's pixels differ from what its file seems to say."""
 
 import io
+import os
+import struct
+import tracemalloc
+import zlib
 
 import pytest
 from PIL import Image
@@ -70,6 +74,9 @@ def bad_files(folder):
     Image.effect_noise((200, 200), 90).convert("RGB").save(whole, "JPEG")
     (folder / "cut.jpg").write_bytes(whole.getvalue()[:4000])
     (folder / "empty.png").write_bytes(b"")
+    (folder / "program.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    save(folder / "float.tiff", Image.new("F", (8, 8)))
+    os.mkfifo(folder / "pipe.png")
     (folder / "text.jpg").write_text("not an image")
     save(folder / "long.png", Image.new("RGB", (201, 1)))
     save(folder / "fine.png", Image.new("RGB", (200, 1)))
@@ -79,9 +86,13 @@ def bad_files(folder):
     ("name", "size", "reason"),
     [
         ("cut.jpg", None, "image cannot be read"),
-        ("empty.png", None, "image cannot be read"),
+        ("empty.png", None, "image file is empty"),
         ("text.jpg", None, "image cannot be read"),
         ("missing.png", None, "image does not exist"),
+        ("program.eps", None, "image cannot be read"),  # Pillow would run Ghostscript on it
+        ("float.tiff", None, "image has fractional pixel values, whose range nobody states"),
+        ("pipe.png", None, "image does not exist"),  # reading it would wait for ever
+        ("n" * 300 + ".png", None, "image does not exist"),
         ("long.png", None, "aspect ratio is above 200"),
         ("fine.png", (200, 2), "image size differs from the recorded size"),
     ],
@@ -94,10 +105,35 @@ def test_what_cannot_be_used_says_why(tmp_path, name, size, reason):
     assert images.read_image(tmp_path / "fine.png").size == (200, 1)  # the boundary
 
 
-def test_a_bomb_is_refused(tmp_path, monkeypatch):
-    path = save(tmp_path / "a.png", Image.new("1", (400, 400)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    with pytest.raises(images.ImageProblem, match="cannot be read"):
+def bomb(path, side):
+    """Write a PNG of a few kilobytes that claims side x side white pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    body = zlib.compress(b"\0" * 20_000, 9)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("side", [10_001, 100_000])  # just above our limit; above that of Pillow
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, side):
+    path = bomb(tmp_path / "a.png", side)
+    tracemalloc.start()
+    with pytest.raises(images.ImageProblem, match=r"more than 100,000,000 pixels|exceeds limit"):
+        images.read_image(path)
+    with pytest.raises(images.ImageProblem):
+        images.image_size(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path):
+    path = tmp_path / "a.png"
+    with path.open("wb") as stream:
+        stream.truncate(images.LARGEST_BYTES + 1)  # a hole: it takes no disk
+    with pytest.raises(images.ImageProblem, match="larger than 256 MiB"):
         images.read_image(path)
 
 
@@ -122,16 +158,42 @@ def test_the_fingerprint_is_of_the_pixels(tmp_path):
     assert len({images.content_hash(images.read_image(path)) for path in [*paths, other]}) == 2
 
 
+def store(path, folder, size=None):
+    picture = images.read_picture(path)
+    return images.store_picture(picture, size or picture.pixels.size, folder)
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
 def test_an_image_that_needs_no_change_is_copied_byte_for_byte(tmp_path, name):
     path = save(tmp_path / "in" / name, Image.effect_noise((16, 16), 90).convert("RGB"))
-    stored = tmp_path / images.store_image(path, images.read_image(path), (16, 16), tmp_path)
+    stored = tmp_path / store(path, tmp_path)
     assert stored.read_bytes() == path.read_bytes() and stored.suffix == path.suffix
+    assert not stored.is_symlink() and not stored.samefile(path)
 
 
-def test_a_lying_extension_is_corrected(tmp_path):
+def test_a_lying_extension_is_corrected_and_counted(tmp_path):
     path = save(tmp_path / "in" / "a.jpg", Image.new("RGB", (8, 8)), format="PNG")
-    assert images.store_image(path, images.read_image(path), (8, 8), tmp_path).endswith(".png")
+    assert store(path, tmp_path).endswith(".png")
+    assert images.read_picture(path).mended == ("named .jpg, is .png",)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "mended"),
+    [
+        ("a.jpeg", {}, ()),
+        ("a.JPG", {"format": "JPEG"}, ()),
+        ("a.tif", {}, ()),
+        ("a.gif", {}, ("converted from P to RGB",)),
+        ("a", {"format": "PNG"}, ("named without extension, is .png",)),
+    ],
+)
+def test_what_was_not_as_it_should_be_is_told(tmp_path, name, options, mended):
+    picture = Image.new("RGB", (8, 8), "red").quantize() if name == "a.gif" else Image.new("RGB", (8, 8))
+    assert images.read_picture(save(tmp_path / name, picture, **options)).mended == mended
+
+
+def test_a_turned_image_is_told(tmp_path):
+    assert images.read_picture(turned(tmp_path / "a.png")).mended == ("turned upright as its EXIF data says",)
 
 
 @pytest.mark.parametrize("save_as", ["PNG", "GIF"])
@@ -139,8 +201,10 @@ def test_a_changed_image_is_stored_upright_and_resized(tmp_path, save_as):
     path = turned(tmp_path / "in" / "a.png") if save_as == "PNG" else tmp_path / "in" / "a.gif"
     if save_as == "GIF":
         save(path, Image.new("RGB", (20, 30)))
-    name = images.store_image(path, images.read_image(path), (10, 15), tmp_path)
+    before = path.read_bytes()
+    name = store(path, tmp_path, (10, 15))
     with Image.open(tmp_path / name) as stored:
         assert (stored.size, stored.mode, stored.format) == ((10, 15), "RGB", "PNG")
         assert stored.getexif().get(ORIENTATION, 1) == 1  # the pixels are turned: the tag must not turn them again
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "in"])
+    assert path.read_bytes() == before

@@ -1,18 +1,27 @@
-"""Turn image files into pixels: upright, RGB, within a pixel budget, with a fingerprint of what they show."""
+"""Turn image files into pixels: upright, RGB, within a pixel budget, with a fingerprint of what they show.
+
+A file is read once; what is decoded, fingerprinted and stored are the same bytes, whatever happens to it meanwhile.
+"""
 
 import hashlib
+import io
 import math
 import os
-import shutil
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from currreft_nb.boxes import Size
 
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}  # formats that are stored as they came; all others become PNG
+SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # stored as they came; all other formats become PNG
+SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow knows more, some of which run programs
 ORIENTATION = 0x0112  # EXIF tag: how a camera was held
 MAX_ASPECT_RATIO = 200  # the Qwen-VL processors refuse longer images
+LARGEST_PIXELS = 100_000_000  # 300 MB once decoded; a few kilobytes of PNG can claim more
+LARGEST_BYTES = 256 * 1024**2
 
 
 class ImageProblem(ValueError):
@@ -23,44 +32,104 @@ class ImageProblem(ValueError):
         self.reason, self.value = reason, value
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image file once read: its pixels (RGB, upright), and its bytes if they hold exactly these pixels, else None.
+
+    `suffix` is that of the format it is stored in; `mended` says what was not as it should be.
+    """
+
+    pixels: Image.Image
+    data: bytes | None
+    suffix: str
+    mended: tuple[str, ...] = ()
+
+
 def image_size(path: str | os.PathLike) -> Size:
     """Return (width, height) in pixels as a viewer shows the image, from its header. Raises `ImageProblem`."""
+    _size_bytes(path)
     with _open(path) as image:
         turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
 
 
 def read_image(path: str | os.PathLike, size: Size | None = None) -> Image.Image:
-    """Return the image in RGB, on white where it was transparent, turned as its EXIF data says.
+    """Return the pixels of `read_picture`."""
+    return read_picture(path, size).pixels
+
+
+def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
+    """Read an image file in RGB, on white where it was transparent, turned as its EXIF data says.
 
     `size` is the (width, height) that the annotation recorded: where only the unturned image has it, the annotation
     was made on the unturned pixels, and so they are returned. Raises `ImageProblem` for a file that is missing,
     damaged, too large or too long, or whose size is not the recorded one.
     """
-    with _open(path) as image:
+    data = _read_bytes(path)
+    with _open(io.BytesIO(data)) as image:
         try:
             image.load()
-            upright = image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            tagged = image.getexif().get(ORIENTATION, 1) != 1
+            upright = ImageOps.exif_transpose(image) if tagged else image
+        except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
             raise ImageProblem("image cannot be read", str(error)) from None
         chosen = image if size is not None and upright.size != tuple(size) == image.size else upright
         if size is not None and chosen.size != tuple(size):
             raise ImageProblem("image size differs from the recorded size", f"{chosen.size}, recorded {tuple(size)}")
         if max(chosen.size) > MAX_ASPECT_RATIO * min(chosen.size):
             raise ImageProblem(f"aspect ratio is above {MAX_ASPECT_RATIO}", f"{chosen.size}")
-        return _to_rgb(chosen)
+        pixels, mended = _to_rgb(chosen), _mended(image, chosen, Path(path).suffix)
+        plain = image.mode in ("RGB", "L") and not tagged and not image.has_transparency_data
+        whole = plain and image.format in SUFFIXES
+        suffix = SUFFIXES.get(image.format, ".png")
+    return Picture(pixels=pixels, data=data if whole else None, suffix=suffix, mended=mended)
 
 
-def _open(path: str | os.PathLike) -> Image.Image:
-    if not Path(path).is_file():
-        raise ImageProblem("image does not exist", str(path))
+def _size_bytes(path: str | os.PathLike) -> int:
+    """Return the size of a regular file; a pipe or a device would never end."""
     try:
-        return Image.open(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if not Path(path).is_file():
+            raise ImageProblem("image does not exist", str(path))
+        size = os.path.getsize(path)
+    except ImageProblem:
+        raise
+    except (OSError, ValueError) as error:  # a name that is too long or holds a null character
+        raise ImageProblem("image does not exist", str(error)) from None
+    if size == 0:
+        raise ImageProblem("image file is empty", str(path))
+    if size > LARGEST_BYTES:
+        raise ImageProblem(f"image file is larger than {LARGEST_BYTES >> 20} MiB", f"{size:,} bytes")
+    return size
+
+
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    size = _size_bytes(path)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(size)
+    except FileNotFoundError:
+        raise ImageProblem("image does not exist", str(path)) from None
+    except OSError as error:
         raise ImageProblem("image cannot be read", str(error)) from None
 
 
+def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
+    """Open an image, whose header is read and whose pixels are not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            image = Image.open(source, formats=FORMATS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageProblem("image cannot be read", str(error)) from None
+    if image.width * image.height > LARGEST_PIXELS:
+        image.close()
+        raise ImageProblem(f"image has more than {LARGEST_PIXELS:,} pixels", f"{image.size}")
+    return image
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageProblem("image has fractional pixel values, whose range nobody states")
     if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip all but the darkest 256 levels
         image = image.point(lambda level: level / 256).convert("L")
     if image.has_transparency_data:
@@ -68,6 +137,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:
+    """Say what was not as it should be, in words that can be counted."""
+    mended = []
+    suffix, kind = suffix.lower(), f".{image.format.lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
+    if SPELLINGS.get(suffix, suffix) != kind and image.format != "PPM":
+        mended.append(f"named {suffix or 'without extension'}, is {kind}")
+    if chosen is not image:
+        mended.append("turned upright as its EXIF data says")
+    if image.mode not in ("RGB", "L"):
+        mended.append(f"converted from {image.mode} to RGB")
+    return tuple(mended)
 
 
 def content_hash(image: Image.Image) -> str:
@@ -98,22 +180,27 @@ def shrunk_size(size: Size, max_pixels: int) -> Size:
     return (max(1, math.floor(width * factor)), max(1, math.floor(height * factor)))
 
 
-def store_image(path: str | os.PathLike, image: Image.Image, size: Size, folder: Path) -> str:
-    """Store the image in `folder` at `size` and return its file name, which is a hash of the file's content.
+def store_picture(picture: Picture, size: Size, folder: str | os.PathLike) -> str:
+    """Store the picture in `folder` at `size` and return its file name, which is a hash of the file's content.
 
     A JPEG or PNG file that holds exactly these pixels is copied byte for byte; everything else is encoded again.
     """
-    with _open(path) as original:
-        kind = original.format
-        plain = original.mode in ("RGB", "L") and original.getexif().get(ORIENTATION, 1) == 1
-        plain = plain and not original.has_transparency_data
-    suffix = SUFFIXES.get(kind, ".png")
-    partial = folder / f"partial{suffix}"
-    if plain and kind in SUFFIXES and size == image.size:
-        shutil.copyfile(path, partial)
-    else:
-        image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
-        image.save(partial, **({"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}))
-    name = file_hash(partial)[:24] + suffix
-    os.replace(partial, folder / name)
+    data = picture.data if picture.data is not None and size == picture.pixels.size else _encode(picture, size)
+    name = hashlib.sha256(data).hexdigest()[:24] + picture.suffix
+    target = os.path.join(folder, name)
+    if not os.path.exists(target):
+        partial = os.path.join(folder, f"{os.getpid()}{picture.suffix}.partial")
+        with open(partial, "wb") as stream:
+            stream.write(data)
+        os.replace(partial, target)
     return name
+
+
+def _encode(picture: Picture, size: Size) -> bytes:
+    pixels = picture.pixels
+    if size != pixels.size:
+        pixels = pixels.resize(size, Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    jpeg = picture.suffix == ".jpg"
+    pixels.save(stream, "JPEG" if jpeg else "PNG", **({"quality": 95, "subsampling": 0} if jpeg else {}))
+    return stream.getvalue()

