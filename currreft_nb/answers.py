@@ -20,10 +20,11 @@ _QUOTES = " \t\n\r\"'`*“”‘’«»„"
 _BRACKETS_AND_PERIODS = str.maketrans("", "", "()[]{}.\"'`*")
 _LETTERS = re.compile(r"[A-Z](?: ?(?:[,;/&] ?(?:and ?)?|and ?)?[A-Z])*+")  # possessive: no backtracking
 _MARKS = re.compile(r"<\|object_ref_start\|>[^<]*<\|object_ref_end\|>|<ref>[^<]*</ref>|<\|box_(?:start|end)\|>|</?box>")
-_NUMBER = r"[-+]?(?:\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})"
-_NUMBERS = rf"({_NUMBER}), ?({_NUMBER}), ?({_NUMBER}), ?({_NUMBER})"
-_POINTS = rf"\( ?({_NUMBER}), ?({_NUMBER}) ?\),? ?\( ?({_NUMBER}), ?({_NUMBER}) ?\)"
+_NUMBER = r"[-+]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+_NUMBERS = rf"({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER})"
+_POINTS = rf"\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\) ?,? ?\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\)"
 _PLAIN_BOX = re.compile(rf"(?:\[ ?{_NUMBERS} ?\]|\( ?{_NUMBERS} ?\)|{_POINTS}) ?[,;]? ?")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)', re.DOTALL)  # or its beginning, so that no place is tried twice
 _BOX_KEYS = ("bbox_2d", "bbox")
 
 
@@ -162,7 +163,7 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
     """Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates it was written in.
 
     Every form that Qwen-VL models write: `{"bbox_2d": [...]}`, `{"bbox": [...]}`, a list of such objects, bare lists,
-    all that in a JSON fence, and points `(x1,y1),(x2,y2)` with or without box tokens. The answer must be boxes from
+    all that in a code fence, and points `(x1,y1),(x2,y2)` with or without box tokens. The answer must be boxes from
     end to end.
 
     >>> parse_boxes('{"bbox_2d": [1, 2, 3, 4], "label": "dog"}'), parse_boxes("<|box_start|>(1,2),(3,4.5)<|box_end|>")
@@ -171,7 +172,7 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
     Traceback (most recent call last):
     currreft_nb.answers.Unreadable: box_reversed
     """
-    text = _unfenced(_limited(text).strip())
+    text = " ".join(_MARKS.sub(" ", _unfenced(_limited(text).strip())).split())
     if not text:
         raise Unreadable("empty_answer")
     boxes = _plain_boxes(text)
@@ -185,7 +186,6 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
 
 def _plain_boxes(text: str) -> list | None:
     """Return the boxes of a sequence of bare lists or pairs of points, or None if the text is anything else."""
-    text = " ".join(_MARKS.sub(" ", text).split())
     boxes, position = [], 0
     while position < len(text):
         match = _PLAIN_BOX.match(text, position)
@@ -227,7 +227,7 @@ def _checked_box(box: list) -> tuple[float, float, float, float]:
 def _load_json(text: str) -> Any:
     """Return the JSON value of the text; refuses deep nesting, keys given twice and numbers that are none."""
     depth = deepest = 0
-    for character in text:
+    for character in _JSON_STRING.sub("", text):  # a bracket in a label would hide how deep the others go
         if character in "[{":
             depth += 1
             deepest = max(deepest, depth)
@@ -254,11 +254,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of a markdown code fence that encloses the whole text, else the text."""
-    head, newline, rest = text.partition("\n")
-    if newline and head.rstrip().lower() in ("```", "```json") and rest.endswith("```"):
-        return rest[:-3].strip()
-    return text
+    """Return the inside of a markdown code fence, plain or of JSON, that encloses the whole text, else the text."""
+    if len(text) < 6 or not text.startswith("```") or not text.endswith("```"):
+        return text
+    inside = text[3:-3].strip()
+    return inside[4:].strip() if inside[:4].lower() == "json" else inside
 
 
 def _limited(text: str) -> str:

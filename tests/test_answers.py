@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -130,6 +129,10 @@ NOT_LABELS = [
     ('[["dog"]]', "not_labels", "a list in a list"),
     ('[{"label": "dog"}]', "not_labels", "objects"),
     ("[" * 5000 + "]" * 5000, "too_complex", "nested beyond reason"),
+    ('["' + "]" * 3000 + '", ' + "[" * 3000 + "]" * 3000 + "]", "too_complex", "and hidden behind brackets in a label"),
+    ("[null]", "not_labels", "nothing in a list"),
+    ("```json\n[]\n```", "empty_answer", "an empty list in a fence"),
+    ("[NaN]", "not_a_number", "what Python's JSON lets in"),
     ("dog," * 9000, "too_complex", "beyond every sensible length"),
 ]
 BOX = (12.0, 40.0, 210.0, 470.0)
@@ -147,6 +150,26 @@ BOXES = [
     ('{"bbox_2d": [[12, 40, 210, 470]]}', [BOX], "a list of one list under the key"),
     ("[12.0, 40.00, 210, 470.0]", [BOX], "decimals"),
     ("[1.2e1, 4e1, 2.1e2, 4.7e2]", [BOX], "exponents are JSON"),
+    ('```json {"bbox_2d": [12, 40, 210, 470]} ```', [BOX], "a fence in one line"),
+    ('```JSON\r\n{\r\n\t"bbox_2d": [\r\n12, 40,\r\n210, 470]\r\n}\r\n```', [BOX], "lines and tabs of another system"),
+    ("[12 , 40 , 210 , 470]", [BOX], "blanks before the commas"),
+    ("[12.000000000000000000001, 40, 210, 470]", [BOX], "more decimals than a float keeps"),
+    ("(12.0,40.0),(210.0,470.0)", [BOX], "points with decimals"),
+    ("(12 ,40) , (210, 470)", [BOX], "points with blanks before the commas"),
+    ("(12,40)\n(210,470)", [BOX], "points in two lines"),
+    ("<|box_start|> (12,40),(210,470) <|box_end|>", [BOX], "blanks within the box tokens"),
+    ("<box>[[12, 40, 210, 470]]</box>", [BOX], "lists within box tags"),
+    ('<|box_start|>{"bbox_2d": [12, 40, 210, 470]}<|box_end|>', [BOX], "an object within box tokens"),
+    ('{"bbox_2d": [12, 40, 210, 470], "label": "a [framed] {picture}"}', [BOX], "brackets in a label"),
+    ('{"bbox_2d": [12, 40, 210, 470], "label": "the \\"]\\" sign"}', [BOX], "an escaped quote in a label"),
+    ("(12,40),(210,470);(1,2),(3,4)", [BOX, (1, 2, 3, 4)], "two pairs of points"),
+    (
+        "<|box_start|>(12,40),(210,470)<|box_end|><|box_start|>(1,2),(3,4)<|box_end|>",
+        [BOX, (1, 2, 3, 4)],
+        "two tokens",
+    ),
+    ('{"bbox_2d": [[12, 40, 210, 470], [1, 2, 3, 4]]}', [BOX, (1, 2, 3, 4)], "two under one key"),
+    ("[[12, 40, 210, 470], [1, 2, 3, 4]]", [BOX, (1, 2, 3, 4)], "a list of two lists"),
     ("(12,40),(210,470)", [BOX], "points, as Qwen2-VL writes them"),
     ("(12, 40), (210, 470)", [BOX], "points with blanks"),
     ("<|box_start|>(12,40),(210,470)<|box_end|>", [BOX], "box tokens"),
@@ -189,6 +212,19 @@ NOT_BOXES = [
     ('{"bbox_2d": [1, 2, 3, 4], "bbox_2d": [5, 6, 7, 8]}', "key_twice", "two boxes under one key"),
     ("[" * 20 + "1" + "]" * 20, "too_complex", "nested beyond reason"),
     ("__import__('os').getcwd()", "no_box", "nothing is evaluated"),
+    ("[12+0, 40, 210, 470]", "no_box", "nothing is computed"),
+    ("{'bbox_2d': [12, 40, 210, 470]}", "no_box", "a Python object is no JSON"),
+    ('{"bbox_2d": [12, 40, 210, 470,]}', "no_box", "nor is a list with a comma too many"),
+    ("dog(12,40),(210,470)", "no_box", "a word in front"),
+    ("(12,40)", "no_box", "one point is no box"),
+    ("(12,40),(210,470),(1,2)", "no_box", "nor are three"),
+    ("[[12, 40], [210, 470]]", "not_four_numbers", "two lists of two may be points or boxes cut short"),
+    ("١٢,٤٠,٢١٠,٤٧٠", "no_box", "digits of another script"),
+    ("```", "no_box", "half a fence"),
+    ("``````", "empty_answer", "a fence around nothing"),
+    ("<|box_start|><|box_end|>", "empty_answer", "tokens around nothing"),
+    ('{"label": "' + "]" * 3000 + '", "bbox_2d": ' + "[" * 3000 + "]" * 3000 + "}", "too_complex", "hidden nesting"),
+    ('[{"label": "\\"' + "]}" * 900 + '"}, ' + '{"bbox": ' * 900 + "1" + "}" * 900 + "]", "too_complex", "the same"),
 ]
 
 
@@ -255,35 +291,6 @@ def test_what_are_no_boxes(text, reason, why):
 
 
 READERS = (parse_verdict, lambda text: parse_letters(text, 4), parse_labels, parse_boxes)
-HOSTILE = [
-    "[" * 1_000_000,
-    "<answer>" * 125_000,
-    "<think>" * 70_000 + "</think>" * 70_000,
-    " " * 1_000_000,
-    "```json\n" * 120_000,
-    "```" + " " * 1_000_000,
-    "(1,2)," * 160_000,
-    "[1,2,3,4];" * 100_000,
-    "<|box_start|>" * 75_000,
-    "A, " * 330_000,
-    "A and" * 200_000,
-    "yes " * 250_000,
-    "9" * 1_000_000,
-    '{"bbox_2d":' * 90_000,
-    "\\" * 1_000_000,
-    "𝟙" * 250_000,
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:12]))
-def test_a_hostile_megabyte_is_read_at_once(text):
-    start = time.perf_counter()
-    for inner in (text, text[:19_999], text[:19_998] + "x"):  # beyond the limit, below it, and almost of one form
-        parse_completion(f"<think></think><answer>{inner}</answer>")
-        for read in READERS:
-            with contextlib.suppress(Unreadable):
-                read(inner)
-    assert time.perf_counter() - start < 1
 
 
 @given(st.text(max_size=200))
