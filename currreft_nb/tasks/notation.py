@@ -13,13 +13,23 @@ from functools import lru_cache
 from currreft_nb.answers import Unreadable
 
 MAX_LENGTH, MAX_NESTING, MAX_DIGITS, MAX_EXPONENT, MAX_POWERS = 500, 10, 40, 999, 10
+_TOO_COMPLEX = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"\d{{{MAX_DIGITS + 1}}}",
+        rf"\^ ?[{{(]? ?[-+]? ?0*[1-9]\d{{{len(str(MAX_EXPONENT))}}}",
+        r"\^ ?(?:\w|[{(] ?[-+]?[^{}()^]*\d ?\}?) ?\^ ?[\w{(]",  # a tower: 10^{10^10} or 9^9^9
+        r"\d{4} ?!|! ?!",  # a large factorial, or that of a factorial
+        r"(?:\^|!|\d{3}).*[)}\]|] ?!|[)}\]|] ?!.*(?:\^|!|\d{3})",  # that of a bracket, which may be as large
+    )
+]
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SYMBOLS = dict.fromkeys("−–—﹣－", "-") | dict.fromkeys("·⋅∙", "\\cdot ") | dict.fromkeys("°º˚", "^{\\circ}")
 _SYMBOLS |= {"÷": "/", "，": ",", "×": "\\times ", "π": "\\pi ", "∞": "\\infty ", "√": "\\sqrt ", "∠": "\\angle "}
 _SYMBOLS |= {"△": "\\triangle ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap "}
 _SYMBOLS |= {"∈": "\\in ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "θ": "\\theta ", "λ": "\\lambda "}
-_SYMBOLS |= {"φ": "\\phi ", "ω": "\\omega "}
+_SYMBOLS |= {"φ": "\\phi ", "ω": "\\omega ", "′": "'", "″": "''"}
 _SYMBOLS |= {symbol: rf"\frac{{{top}}}{{{bottom}}}" for symbol, top, bottom in ("½12", "⅓13", "⅔23", "¼14", "¾34")}
 _SYMBOLS = str.maketrans(_SYMBOLS)
 _FUNCTIONS = "arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp"
@@ -35,6 +45,7 @@ _REWRITES = [
         (r"\\textdollar(?![a-z])", "$"),
         (r"\^\s*(?:\\circ|\\degree|\{\s*\\degree\s*\})|\\degree", r"^{\\circ}"),
         (r"\^\{\s*\\circ\s*\}", r"^{\\circ}"),
+        (r"\^\s*(?:\\prime(?![a-z])|\{\s*\\prime\s*\})", "'"),
         (r"\\(le|ge|ne)q(?![a-z])", r"\\\1"),
         (r"\\tg(?![a-z])", r"\\tan"),
         (r"\\ctg(?![a-z])", r"\\cot"),
@@ -48,7 +59,8 @@ _REWRITES = [
         (r"\s+", " "),
     )
 ]
-_DECORATION = " \t\n\"'`“”‘’"
+_QUOTES = ('""', "''", "``", "“”", "‘’")  # around an answer; one alone is no decoration: 3' is a prime, or feet
+_PLAIN = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}(?:[./][0-9]{{1,{MAX_DIGITS}}})?")
 _NAME = re.compile(
     r"((?:\\(?:angle|triangle) ?)?(?:[A-Za-z]{1,4}|\\[a-z]{2,7})(?: ?_ ?(?:\w|\{\w{1,4}\}))?'{0,2}) ?= ?(.+)"
 )
@@ -60,16 +72,10 @@ def check_size(text: str) -> None:
         raise Unreadable("too_complex")
     depth = deepest = 0
     for character in text:
-        depth += (character in "([{") - (character in ")]}")
+        depth = max(0, depth + (character in "([{") - (character in ")]}"))  # closing first opens nothing
         deepest = max(deepest, depth)
     powers = text.replace("**", "^").replace("^\\circ", "").replace("^{\\circ}", "")
-    if (
-        deepest > MAX_NESTING
-        or powers.count("^") > MAX_POWERS
-        or re.search(rf"\d{{{MAX_DIGITS + 1}}}|\d{{4}} ?!|! ?!", text)
-        or any(len(digits) > len(str(MAX_EXPONENT)) for digits in re.findall(r"\^ ?[{(]? ?[-+]? ?0*(\d+)", powers))
-        or re.search(r"\^ ?(?:\w|[{(] ?[-+]?[^{}()^]*\d ?\}?) ?\^ ?[\w{(]", powers)  # a tower: 10^{10^10} or 9^9^9
-    ):
+    if deepest > MAX_NESTING or powers.count("^") > MAX_POWERS or any(sign.search(powers) for sign in _TOO_COMPLEX):
         raise Unreadable("too_complex")
 
 
@@ -83,6 +89,8 @@ def clean(text: str) -> str:
     >>> clean("$\\\\boxed{\\\\dfrac{1}{2}}$."), clean("2√3"), clean("**540 \\\\mathrm{~g}**")
     ('\\\\frac{1}{2}', '2\\\\sqrt{3}', '540 g')
     """
+    if is_plain(text):
+        return text
     check_size(text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
     text = unicodedata.normalize("NFKC", text.translate(_SYMBOLS))
@@ -94,12 +102,19 @@ def clean(text: str) -> str:
     return text
 
 
+def is_plain(text: str) -> bool:
+    """Say whether the text is an integer, decimal or fraction in its plainest form, of which nothing needs cleaning."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def _unwrap(text: str) -> str:
     """Strip what may stand around an answer: blanks, quotes, bold marks, dollars in pairs, a final period, a box."""
     before = None
     while text != before:
         before = text
-        text = text.strip(_DECORATION)
+        text = text.strip()
+        if len(text) > 1 and text[0] + text[-1] in _QUOTES:
+            text = text[1:-1]
         if text.startswith("**") and text.endswith("**"):
             text = text.strip("*")
         if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:

@@ -12,12 +12,14 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 
+TIMED = hasattr(signal, "setitimer")  # Windows has no processor timer: there only the parent's clock limits the worker
 COMPUTE_S = 3.0  # of processor time per comparison; a usual one takes 0.01
-WAIT_S = 60.0  # on the clock, for systems without a processor timer, and for a worker that hangs without computing
+WAIT_S = 600.0 if TIMED else 30.0  # on the clock; with the timer it only ends a worker that hangs without computing
 START_S = 300.0  # on the clock, for the worker to import its libraries
 MEMORY_BYTES = 2 * 1024**3
 
@@ -105,8 +107,6 @@ def stop() -> None:
 
 def _serve() -> None:
     """Answer questions from standard input until it ends: what the worker process does."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt in the notebook is the parent's matter
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not pass for a verdict
@@ -117,12 +117,11 @@ def _serve() -> None:
         started = str(problem)
     _limit_memory()
     print(json.dumps(started), file=replies, flush=True)
-    timed = sys.platform != "win32"  # elsewhere only the parent's clock limits it
     for line in sys.stdin:
-        if timed:
+        if TIMED:
             signal.setitimer(signal.ITIMER_PROF, COMPUTE_S)  # when it runs out, the system ends this process
         verdict = _compare(*json.loads(line))
-        if timed:
+        if TIMED:
             signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(verdict), file=replies, flush=True)
 
