@@ -38,6 +38,7 @@ from currreft_nb.records import (
     source_hash,
     write_record,
 )
+from currreft_nb.tasks.classification import LABELS_VERSION
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
@@ -103,7 +104,7 @@ class Run:
             "package": __version__,
             "commit": machine.commit(self.root),
             "machine": machine.describe(),
-            "versions": machine.versions(),
+            "versions": machine.versions() | {"label table": LABELS_VERSION},
         }
 
     @classmethod

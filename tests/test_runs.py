@@ -39,6 +39,7 @@ def test_a_run_tells_its_whole_story(project):
     assert done["metrics"] == {"loss": None, "counts": [1, 2]}
     assert done["seconds"] >= 0 and done["finished"] >= done["started"]
     assert done["versions"]["papermill"] and done["machine"]["cores"] >= 1
+    assert done["versions"]["label table"] >= 2, "scores depend on it"
     assert not list(run.folder.glob("*.partial"))
 
 

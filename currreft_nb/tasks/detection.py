@@ -47,19 +47,20 @@ def parse(text: str, sample: Any) -> list[tuple]:
 
 
 def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:
-    """Return the reward in [0, 1] of boxes in stored pixels, and "ok", "iou_too_low" or "no_overlap".
+    """Return the reward in [0, 1] of boxes in stored pixels, and "ok", "partial", "iou_too_low" or "no_overlap".
 
     `rules.detection`: "hard" pays 1 above the threshold, "soft" the IoU, "soft_above_threshold" the IoU above it and
     else 0. Several boxes are matched one to one for the highest total, which is divided by the larger number of
     boxes.
     """
-    best = best_match(value, sample.answer)
+    reward = hits = best_match(value, sample.answer, lambda v: float(v > rules.threshold))
     if rules.detection == "soft":
-        reward = best
-    else:
-        hard = rules.detection == "hard"
-        reward = best_match(value, sample.answer, lambda v: (1.0 if hard else v) if v > rules.threshold else 0.0)
-    return reward, "ok" if best > rules.threshold else "iou_too_low" if best else "no_overlap"
+        reward = best_match(value, sample.answer)
+    elif rules.detection == "soft_above_threshold":
+        reward = best_match(value, sample.answer, lambda v: v if v > rules.threshold else 0.0)
+    if hits:
+        return reward, "ok" if hits == 1 else "partial"
+    return reward, "iou_too_low" if best_match(value, sample.answer) else "no_overlap"
 
 
 def best_match(boxes: list[Box], truth: list[Box], worth: Any = float) -> float:
