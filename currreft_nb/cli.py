@@ -69,23 +69,21 @@ def rewards(
     completions: Annotated[Path, typer.Argument(metavar="COMPLETIONS", help='JSON lines {"id": …, "completion": …}.')],
     model: Annotated[str, typer.Option(help="Whose boxes they are; without it, pixels of the stored image.")] = "",
     max_pixels: Annotated[int, typer.Option(help="The pixel budget they were made with; 0 is the model's own.")] = 0,
+    detection_reward: Annotated[str, typer.Option(help="hard, soft or soft_above_threshold.")] = "hard",
 ) -> None:
     """Score completions, whoever made them: a JSON line for each with value, format and the reason, then the means."""
-    from currreft_nb.cli_commands import score_file
+    from currreft_nb.cli_rewards import score_file, summary
+    from currreft_nb.rewards import Rules
 
-    frame = None
+    rules, frame = Rules(detection=detection_reward), None
     if model:
         from currreft_nb.evaluation import style
 
         frame = style(model, max_pixels).frame
-    rows = score_file(samples, completions, frame)
+    rows = score_file(samples, completions, frame, rules)
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
-    scored = [row for row in rows if row["value"] is not None]
-    means = [f"{name} {sum(row[name] for row in scored) / len(scored):.3f}" for name in ("value", "format") if scored]
-    print(
-        f"{len(rows)} completions, {len(scored)} scored: {', '.join(means) or 'no reference answers'}", file=sys.stderr
-    )
+    print("\n".join(summary(rows)), file=sys.stderr)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What the commands that score, probe and estimate do; models are imported only when they are needed."""
+"""What the commands that probe, estimate and export do; models are imported only when they are needed."""
 
 import hashlib
 import json
@@ -8,49 +8,11 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError, machine
-from currreft_nb.boxes import Frame
 from currreft_nb.experiment import Experiment, Step
 from currreft_nb.records import complete_record, read_record
-from currreft_nb.rewards import score, text_of
 from currreft_nb.runs import project_root
-from currreft_nb.samples import Sample, read_samples
 
 PROBE_SPLIT = "val"  # a test split would be spent on a decision about training
-
-
-def score_file(samples: Path, completions: Path, frame: Frame | None = None) -> list[dict]:
-    """Return for each completion of a file its id, value, format and reason; a sample without reference has value None.
-
-    `completions`: JSON lines with `id` and `completion`, as text or as messages. `frame`: how boxes are written; None
-    means pixels of the stored image. Raises `InputError` naming file and line for a line that cannot be used.
-    """
-    by_id = {sample.id: sample for sample in read_samples(samples)}
-    try:
-        lines = completions.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{completions} cannot be read ({error}); give a file of JSON lines") from None
-    rows = [_parse(line, f"{completions}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    for row, place in rows:
-        if row["id"] not in by_id:
-            raise InputError(f"{place}: id {row['id']!r} is not in {samples}; give the samples that were answered")
-    return [_scored(by_id[row["id"]], text_of(row["completion"]), frame) for row, _ in rows]
-
-
-def _parse(line: str, place: str) -> tuple[dict, str]:
-    try:
-        row = json.loads(line)
-        fine = isinstance(row["id"], str) and isinstance(row["completion"], (str, list))
-    except (ValueError, TypeError, KeyError):
-        fine = False
-    if not fine:
-        raise InputError(f'{place}: {line[:60]!r} is not a JSON object with "id" and "completion"')
-    return row, place
-
-
-def _scored(sample: Sample, completion: str, frame: Frame | None) -> dict:
-    earned = score(sample, completion, frame)
-    value = None if sample.answer is None else earned.value
-    return {"id": sample.id, "value": value, "format": earned.format, "reason": earned.reason}
 
 
 def training_steps(experiment: Experiment) -> list[Step]:

@@ -15,7 +15,7 @@
 
 These are the paper's rewards (arXiv 2503.07065), read strictly; the released code pays wrong answers. The
 format reward is a function of stage and task: one think block, one answer block, and an answer of the kind that was
-asked for.
+asked for. What each reason means stands in `rewards_reasons`.
 """
 
 import json

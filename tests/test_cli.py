@@ -1,7 +1,6 @@
 """The command line: mistakes told in one line with exit status 1, nothing heavy imported before it is needed."""
 
 import errno
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import make_project, record, write_experiment, write_notebook
 
-from currreft_nb import InputError, cli, runs
-from currreft_nb.cli_commands import score_file
-from currreft_nb.samples import Sample, write_samples
+from currreft_nb import cli, runs
 
 BIN = Path(sys.executable).parent
 TINY = """\
@@ -124,54 +121,6 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
     names = "('torch', 'papermill', 'nbconvert', 'pandas')"
     code = f"import sys, currreft_nb.cli\nprint([name for name in {names} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def answered(folder):
-    """Write a samples file and a file of completions, and return both."""
-    common = {"split": "test_id", "source": "demo"}
-    samples = [
-        Sample(id="sum", task="math", question="6 * 7", answer="42", **common),
-        Sample(id="why", task="general", question="Why?", answer=None, **common),
-    ]
-    write_samples(folder / "samples.jsonl", samples)
-    rows = [
-        {"id": "sum", "completion": "<think>6 * 7</think><answer>42</answer>"},
-        {"id": "sum", "completion": [{"role": "assistant", "content": "<think></think><answer>17</answer>"}]},
-        {"id": "sum", "completion": "42"},
-        {"id": "why", "completion": "<think></think><answer>because</answer>"},
-    ]
-    (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    return folder / "samples.jsonl", folder / "answers.jsonl"
-
-
-def test_rewards_scores_any_file_of_completions_with_reasons(tmp_path, monkeypatch, capsys):
-    assert call(monkeypatch, "rewards", *answered(tmp_path)) == 0
-    shown = capsys.readouterr()
-    rows = [json.loads(line) for line in shown.out.splitlines()]
-    assert [(row["id"], row["value"], row["reason"]) for row in rows] == [
-        ("sum", 1.0, "ok"),
-        ("sum", 0.0, "wrong"),
-        ("sum", 0.0, "no_answer"),
-        ("why", None, "no_reference"),  # nobody can say, so nobody does
-    ]
-    assert shown.err == "4 completions, 3 scored: value 0.333, format 0.667\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"id": "sun", "completion": "42"}', r"answers.jsonl:2: id 'sun' is not in .*samples.jsonl"),
-        ('{"id": "sum"}', r'answers.jsonl:2: .* is not a JSON object with "id" and "completion"'),
-        ('{"id": "sum", "completion": null}', r"answers.jsonl:2: "),
-        ("[]", r"answers.jsonl:2: "),
-        ("{", r"answers.jsonl:2: "),
-    ],
-)
-def test_a_bad_completion_is_told_with_its_line(tmp_path, line, message):
-    samples, answers = answered(tmp_path)
-    answers.write_text(answers.read_text().splitlines()[0] + "\n" + line)
-    with pytest.raises(InputError, match=message):
-        score_file(samples, answers)
 
 
 @pytest.fixture
