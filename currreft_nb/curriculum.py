@@ -21,14 +21,12 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.boxes import iou
 from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
-from currreft_nb.tasks import TASK_MODULES, classification
+from currreft_nb.tasks import TASK_MODULES, classification, detection
 
 OPTIONS = {"detection": 4, "classification": 5, "math": 4}
-SINGLE_SHARE = (
-    0.4  # of the classification choices, how many have one right option even where several labels are present
-)
-SWAP_SHARE = 0.2  # of the false detection claims, how many ask about another object instead of moving the box
-DIFFERENT_IOU = 0.4  # boxes of two objects that overlap more than this are too alike for a clear "no"
+SINGLE_SHARE = 0.4  # of classification choices: one right option even where several labels are present
+SWAP_SHARE = 0.2  # of false detection claims: the true box, but asked about another object
+MOVED_SHARE = 3 / 8  # of the other false detection claims: the true box moved; the rest show another object's box
 
 Vocabulary = dict[str, dict[str, int]]
 
@@ -119,6 +117,8 @@ def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary
     truth = true_value(sample)
     if sample.task == "classification":
         wrong = _swap_label(truth, _absent_labels(sample, 1, rng, vocabulary)[0], rng)
+    elif sample.task == "detection":
+        wrong = _wrong_box(sample, rng, vocabulary)
     else:
         wrong = _wrong_values(sample, 1, rng, vocabulary)[0]
     fields = {"claim": truth if verdict else wrong, "answer": verdict, "options": []}
@@ -148,7 +148,8 @@ def _label_choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabul
     absent = _absent_labels(sample, OPTIONS[sample.task] - 1, rng, vocabulary)
     number = len(absent) + 1  # of options, whatever the number of right ones: else it would tell that number
     wanted = 1 if rng.random() < SINGLE_SHARE else rng.randint(2, 3)
-    right = rng.sample(sample.answer, min(wanted, len(sample.answer), number - 1))
+    present = _distinct(sample.answer)
+    right = rng.sample(present, min(wanted, len(present), number - 1))
     labels = right + absent[: number - len(right)]
     rng.shuffle(labels)
     letters = [letter for letter, label in zip(LETTERS, labels) if label in right]
@@ -172,9 +173,11 @@ def true_value(sample: Sample) -> Any:
 def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list:
     """Return `count` wrong values that differ from each other; fewer only where the closed vocabulary is smaller."""
     truth = true_value(sample)
-    closed = sample.options or _candidates(sample, [truth])
-    if closed:
-        wrong = [value for value in closed if value != truth]
+    if sample.task == "detection":
+        _refuse_ambiguous(sample)
+    if closed := sample.options or _candidates(sample, [truth]):
+        # Own options are taken at their word: 1-2-3 and 3-2-1 are two of them, though one set of numbers.
+        wrong = [v for v in closed if v != truth] if sample.options else _clearly_wrong(sample.task, closed, truth)
         wrong = rng.sample(wrong, min(count, len(wrong)))
         count = min(count, max(1, len(wrong)))
     else:
@@ -184,17 +187,69 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
     return wrong
 
 
+def _wrong_box(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> list:
+    """Return a wrong value for a claim: of a closed vocabulary, or another object's box, or the true one moved."""
+    if sample.extra.get("candidates"):
+        return _wrong_values(sample, 1, rng, vocabulary)[0]
+    _refuse_ambiguous(sample)
+    made = detection.distractors(sample, rng, vocabulary)  # other objects come first
+    if not made:
+        raise CannotPose("only 0 of 1 wrong answers can be made")
+    objects = [list(other["box"]) for other in sample.extra.get("others", ())]
+    low, high = detection.JITTER_IOU
+    moved = [value for value in made if value[0] not in objects and low <= iou(value[0], sample.answer[0]) <= high]
+    return (moved if moved and rng.random() < MOVED_SHARE else made)[0]
+
+
+def _clearly_wrong(task: str, values: list, truth: Any) -> list:
+    """Return the values that are not the truth in other words, or nearly in its place, nor one another."""
+
+    def alike(a: Any, b: Any, limit: float) -> bool:
+        return iou(a[0], b[0]) >= limit if task == "detection" else TASK_MODULES[task].same(a, b)
+
+    chosen: list = []
+    for value in values:
+        if not alike(value, truth, detection.FALSE_IOU) and not any(
+            alike(value, other, detection.ALIKE_IOU) for other in chosen
+        ):
+            chosen.append(value)
+    return chosen
+
+
+def _refuse_ambiguous(sample: Sample) -> None:
+    """Raise `CannotPose` where another object answers to the same phrase: its box would be no wrong answer."""
+    asked = sample.question.strip().casefold()
+    for other in sample.extra.get("others", ()):
+        if (other.get("question") or "").strip().casefold() == asked:
+            raise CannotPose("another object in the image answers to the same phrase")
+
+
 def _absent_labels(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list[str]:
-    """Return at most `count` labels, at least one, that are not in the answer."""
+    """Return at most `count` labels, at least one, that nothing known to be in the image has, under no other name."""
+    others = (other["label"] for other in sample.extra.get("others", ()))
+    present = {classification.normalise(label) for label in (*sample.answer, *others)}
     if candidates := _candidates(sample, [[label] for label in sample.answer]):
-        absent = [value[0] for value in candidates if value[0] not in sample.answer]
+        absent = _distinct([label for [label] in candidates if classification.normalise(label) not in present])
         absent = rng.sample(absent, min(count, len(absent)))
     else:
         values = classification.distractors(sample, rng, vocabulary)
-        absent = list(dict.fromkeys(label for value in values for label in value if label not in sample.answer))[:count]
+        absent = [label for value in values for label in value if classification.normalise(label) not in present]
+        absent = _distinct(absent)[:count]
     if not absent:
         raise CannotPose("no label is known to be absent")
     return absent
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Return the labels without those that name the same category again.
+
+    >>> _distinct(["dog", "sofa", "Dogs", "couch"])
+    ['dog', 'sofa']
+    """
+    first: dict[str, str] = {}
+    for label in labels:
+        first.setdefault(classification.normalise(label), label)
+    return list(first.values())
 
 
 def _candidates(sample: Sample, truths: list) -> list:
@@ -230,5 +285,5 @@ def _other_questions(sample: Sample) -> list[dict]:
         if other.get("question")
         and other["question"] != sample.question
         and (sample.thinking is None or other.get("thinking"))
-        and all(iou(other["box"], box) < DIFFERENT_IOU for box in sample.answer)
+        and all(iou(other["box"], box) < detection.FALSE_IOU for box in sample.answer)
     ]
