@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, coco, curr_reft, fit_box, math_vision, super_clevr, voc
+from currreft_nb.formats import Rejected, coco, fit_box, math_vision, super_clevr, voc
 from currreft_nb.samples import Sample
 
 
@@ -176,7 +176,7 @@ def test_coco_rejects_a_bad_annotation_by_its_id(tmp_path, annotation, reason):
 @pytest.mark.parametrize("text", ["[1, 2]", '{"images": []}', "{", '{"images": [NaN]}', "[" * 100_000])
 def test_coco_names_a_file_that_is_no_document(tmp_path, text):
     (tmp_path / "instances_val.json").write_text(text)
-    with pytest.raises(InputError, match=r"instances_val\.json is not a COCO instances document"):
+    with pytest.raises(InputError, match=r"instances_val\.json is (not a COCO instances|no JSON) document"):
         list(coco.read(tmp_path / "instances_val.json"))
 
 
@@ -218,9 +218,9 @@ def test_math_vision_rows(tmp_path, changes, question, options, answer, why):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (VISION | {"options": ["3", "4"], "answer": "E"}, "row is not a MATH-Vision question"),
+        (VISION | {"options": ["3", "4"], "answer": "E"}, "answer is none of the options"),
         (VISION | {"image": "images/2.jpg"}, "image does not exist"),
-        (VISION | {"image": "../1.jpg"}, "row is not a MATH-Vision question"),
+        (VISION | {"image": "../1.jpg"}, "image path leads out of the image folder"),
         (VISION | {"question": " <image1> "}, "row is not a MATH-Vision question"),
         ({name: VISION[name] for name in VISION if name != "answer"}, "row lacks a field"),
         ("{", "line is not JSON"),
@@ -248,7 +248,7 @@ def test_super_clevr_scenes_are_counting_questions(tmp_path):
     lines(tmp_path / "scenes" / "u.json", [])
     sample, *rejected = super_clevr.read(tmp_path)
     assert (sample.answer, sample.extra["candidates"]) == ("4", ["3", "4", "5", "6", "7", "8", "9", "10"])
-    assert [item.reason for item in rejected] == ["image does not exist", "file is not a Super-CLEVR scene"]
+    assert [item.reason for item in rejected] == ["image does not exist", "file is not a JSON object"]
 
 
 @pytest.mark.parametrize(
@@ -268,48 +268,3 @@ def test_boxes_fit_their_image(box, result):
             fit_box(box, (100, 80))
     else:
         assert fit_box(box, (100, 80)) == result
-
-
-# ---- the real sets, with the counts of their SOURCE.md
-
-
-@pytest.mark.parametrize(
-    ("folder", "images", "objects", "rejected"),
-    [
-        ("voc_bccd/BCCD", 159, {"RBC": 1773, "WBC": 158, "Platelets": 152}, {"box is empty or reversed": 1}),
-        ("voc_bccd/BCCD/ImageSets/Main/val.txt", 87, None, {"box is empty or reversed": 1}),
-        ("voc_genuine/VOC2007", 4, {"chair": 5, "car": 2, "horse": 1, "person": 3}, {}),
-        ("voc_genuine/VOC2012", 2, {"dog": 1, "chair": 1, "person": 1}, {}),
-    ],
-)
-def test_real_voc(real_data, folder, images, objects, rejected):
-    items = list(voc.read(real_data / folder))
-    labelled = [item for item in items if isinstance(item, Sample) and item.task == "classification"]
-    assert len(labelled) == images
-    if objects:
-        assert sum((Counter(item.extra["counts"]) for item in labelled), Counter()) == objects
-    faults = [item for item in items if isinstance(item, Rejected) and item.fault]
-    assert reasons(faults) == rejected
-
-
-def test_real_voc_with_reordered_float_coordinates(real_data):
-    samples, _ = divide(voc.read(real_data / "voc_genuine" / "VOC2012"))
-    assert samples["voc-2011_003353-person"].answer == [[129, 44.70000076293945, 375, 470]]
-
-
-def test_real_coco(real_data):
-    items = list(coco.read(real_data / "coco_tiny"))
-    labelled = [item for item in items if isinstance(item, Sample) and item.task == "classification"]
-    assert reasons(items)["annotation is of a crowd"] == 5 and reasons(items)["image has no annotated object"] == 2
-    assert len(labelled) + 2 == 32 + 6
-    assert sum(sum(item.extra["counts"].values()) for item in labelled) == 288 + 136
-    assert not any(item.fault for item in items if isinstance(item, Rejected))
-
-
-def test_real_math_vision_and_super_clevr(real_data):
-    samples, rejected = divide(math_vision.read(real_data / "math_vision"))
-    assert len(samples) == 304 and sum(bool(s.options) for s in samples.values()) == 190 and not rejected
-    assert not any("<image" in s.question + "".join(s.options) for s in samples.values())
-    samples, rejected = divide(super_clevr.read(real_data / "super_clevr"))
-    derived = curr_reft.read(real_data / "super_clevr" / "derived_counting_official_schema.jsonl")
-    assert [s.answer for s in samples.values()] == [s.answer for s in derived] and not rejected

@@ -90,7 +90,7 @@ def test_rows_become_structured_and_come_back_unchanged(tmp_path, stage, officia
         ("open", row("math", "  ", "<answer>4</answer>"), "not an official"),
         ("open", {"task": "math", "problem": "How many?"}, "lacks a field"),
         ("open", row("math", "How many?", "4") | {"image": "images/b.png"}, "image does not exist"),
-        ("open", row("math", "How many?", "4") | {"image": "../a.png"}, "not an official"),
+        ("open", row("math", "How many?", "4") | {"image": "../a.png"}, "leads out of"),
     ],
 )
 def test_rows_that_cannot_be_used_are_rejected_by_line(tmp_path, stage, official, reason):

@@ -1,28 +1,44 @@
-"""Readers of the formats that data comes in: one module each, whose `read` yields samples and what it left out."""
+"""Readers of the formats that data comes in: one module each, whose `read` yields samples and what it left out.
 
-import json
+Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
+This module holds what the readers share; `streams` reads lines and documents, `rows` tables of every kind.
+"""
+
+import difflib
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.answers import Unreadable
 from currreft_nb.boxes import Box, Size, clip
-from currreft_nb.samples import Sample
+from currreft_nb.formats.images import ImageProblem
+from currreft_nb.samples import Sample, inside
 
 EDGE_PX = 1.0  # a box may stick out of its image by one pixel (0-based against 1-based, rounding); it is then clipped
 LISTED_CATEGORIES = 40  # longer vocabularies are not spelled out in the question if they are COCO's own
+SHOWN = 200  # characters of a bad value that a rejection tells
+
+
+class BadRow(ValueError):
+    """The row cannot become a sample: `reason`, `value` and `fault` as in `Rejected`."""
+
+    def __init__(self, reason: str, value: str = "", fault: bool = True):
+        super().__init__(f"{reason}: {value}" if value else reason)
+        self.reason, self.value, self.fault = reason, value, fault
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
     """Something that a reader or a check left out.
 
-    `reason` is the same for all that was left out for the same cause, `value` tells the particulars. `fault` is true
-    for damaged data, at which a careful run stops, and false for what cannot be asked about (a crowd).
+    `line` is the number of the line, or of the record in a file without lines. `reason` is the same for all that was
+    left out for the same cause, `value` tells the particulars. `fault` is true for damaged data, at which a careful run
+    stops, and false for what cannot be asked about (a crowd).
     """
 
     file: str
@@ -30,6 +46,10 @@ class Rejected:
     line: int | None = None
     value: str = ""
     fault: bool = True
+
+    def __post_init__(self):
+        if len(self.value) > SHOWN:
+            object.__setattr__(self, "value", self.value[: SHOWN - 1] + "…")
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -46,54 +66,90 @@ class Thing:
     ask: bool = True
 
 
-def json_lines(path: str | os.PathLike) -> Iterator[tuple[int, dict | Rejected]]:
-    """Yield (line number, object) for each line that is not blank; for a line that is no JSON object its rejection."""
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_json(line)
-            except ValueError as error:
-                yield number, Rejected(file=str(path), line=number, reason="line is not JSON", value=str(error))
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                yield number, Rejected(file=str(path), line=number, reason="line is not a JSON object")
+def read_rows(
+    rows: Iterable[tuple[Path, int | None, dict | Rejected]], make: Callable[[dict, Path, int | None], Any], what: str
+) -> Iterator[Sample | Rejected]:
+    """Yield what `make(row, file, line)` yields for each row, or why it cannot; `what` the rows should be."""
+    for file, line, row in rows:
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        place = {"file": str(file), "line": line}
+        try:
+            yield from make(row, file, line)
+        except BadRow as problem:
+            yield Rejected(reason=problem.reason, value=problem.value, fault=problem.fault, **place)
+        except ImageProblem as problem:
+            yield Rejected(reason=problem.reason, value=problem.value, **place)
+        except Unreadable as problem:
+            yield Rejected(reason=f"answer cannot be read ({problem.reason})", **place)
+        except KeyError as error:
+            yield Rejected(reason="row lacks a field", value=str(error), **place)
+        except (InputError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            yield Rejected(reason=f"row is not {what}", value=str(error), **place)
 
 
-def parse_json(data: bytes) -> Any:
-    """Return what the UTF-8 text holds. Raises `ValueError` for all that is not strict JSON (NaN, too deep, ...)."""
+def origin(file: Path, line: int | None = None) -> dict:
+    """Return the note of where a sample comes from, for its `extra`."""
+    return {"origin": {"file": file.name, "line": line}}
+
+
+def image_in(folder: Path, name: str) -> Path:
+    """Return the path of an image that a row names; raises `BadRow` if it leads out of the folder, `..` or link."""
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        return inside(folder, name)
+    except InputError as problem:
+        raise BadRow("image path leads out of the image folder", str(problem)) from None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number in JSON")
+def first_image(folders: Iterable[Path], name: str) -> Path:
+    """Return the named image in the first of the folders that has it; raises `ImageProblem` if none does."""
+    for folder in folders:
+        if (path := image_in(folder, name)).is_file():
+            return path
+    raise ImageProblem("image does not exist", name)
+
+
+def files_in(folder: Path, *patterns: str) -> list[Path | Rejected]:
+    """Return the files that fit one of the patterns, in order of their names; links out of the folder are rejected."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    ground = folder.resolve()
+    out = "file is a link out of its folder"
+    return [p if p.resolve().is_relative_to(ground) else Rejected(file=str(p), reason=out) for p in found]
+
+
+def four_numbers(box: Any) -> tuple[float, ...]:
+    """Return a box as floats; raises `BadRow` for all that is not four numbers.
+
+    >>> four_numbers([1, 2, 3.5, 4])
+    (1.0, 2.0, 3.5, 4.0)
+    """
+    fine = isinstance(box, list | tuple) and len(box) == 4
+    if not fine or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in box):
+        raise BadRow("box has a coordinate that is missing or no number", str(box))
+    try:
+        return tuple(float(value) for value in box)
+    except OverflowError:
+        raise BadRow("box has a coordinate that is not finite") from None
 
 
 def fit_box(box: Box, size: Size) -> tuple[float, ...]:
     """Return the box within the image of (width, height), its edges moved by at most a pixel.
 
-    Raises `ValueError`, whose text is a reason, for a box that is empty, reversed, not finite or farther outside.
+    Raises `BadRow` for a box that is empty, reversed, not finite or farther outside.
 
     >>> fit_box((-0.5, 2.0, 10.0, 8.0), (10, 10))
     (0, 2.0, 10.0, 8.0)
     """
     if not all(math.isfinite(value) for value in box):
-        raise ValueError("box has a coordinate that is not finite")
+        raise BadRow("box has a coordinate that is not finite")
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise ValueError("box is empty or reversed")
+        raise BadRow("box is empty or reversed")
     inner = clip(box, size)
     if max(abs(value - moved) for value, moved in zip(box, inner)) > EDGE_PX:
-        raise ValueError("box lies outside the image")
+        raise BadRow("box lies outside the image")
     if inner[0] >= inner[2] or inner[1] >= inner[3]:
-        raise ValueError("box lies outside the image")
+        raise BadRow("box lies outside the image")
     return inner
 
 
@@ -116,39 +172,39 @@ def object_samples(
     objects of each were annotated, `extra["categories"]` is `names`.
     """
     common = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
-    origin = {"origin": {"file": file.name, "line": None}}
     if not things:
         yield Rejected(file=str(image), reason="image has no annotated object", fault=False)
         return
     if "classification" in tasks:
         counts = Counter(sorted(thing.label for thing in things))
-        extra = {"counts": dict(counts), "categories": names, **origin}
+        extra = {"counts": dict(counts), "categories": names, **origin(file)}
         question = category_question(names)
         yield Sample(
             id=f"{id}-labels", task="classification", question=question, answer=list(counts), extra=extra, **common
         )
     if "detection" in tasks:
-        yield from _detection_samples(things, id, common, origin)
+        yield from _detection_samples(things, id, common, origin(file))
 
 
-def _detection_samples(things: list[Thing], id: str, common: dict, origin: dict) -> Iterator[Sample | Rejected]:
+def _detection_samples(things: list[Thing], id: str, common: dict, note: dict) -> Iterator[Sample | Rejected]:
     counts = Counter()
     for thing in things:
         counts[thing.label] += 2 if thing.crowd else 1
     asked = [thing for thing in things if counts[thing.label] == 1 and thing.ask and thing.box is not None]
     if not asked:
         yield Rejected(file=common["image"], reason="no category occurs exactly once", fault=False)
-    questions = {thing.label: f"the {thing.label}" for thing in asked}
+    questions = {thing: f"the {thing.label}" for thing in asked}
     for thing in asked:
-        others = [
-            {"label": other.label, "question": questions.get(other.label), "box": list(other.box)}
-            for other in things
-            if other is not thing and other.box is not None and not other.crowd
-        ]
         name = f"{id}-{thing.label.replace(' ', '_')}"
-        extra = {"label": thing.label, "others": others, **origin}
-        question, answer = questions[thing.label], [list(thing.box)]
+        extra = {"label": thing.label, "others": other_objects(things, thing, questions), **note}
+        question, answer = questions[thing], [list(thing.box)]
         yield Sample(id=name, task="detection", question=question, answer=answer, extra=extra, **common)
+
+
+def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]) -> list[dict]:
+    """Return the image's other objects that have a box, each with the question that asks for it, or None."""
+    others = [other for other in things if other is not thing and other.box is not None and not other.crowd]
+    return [{"label": o.label, "question": questions.get(o), "box": list(o.box)} for o in others]
 
 
 def category_question(names: list[str]) -> str:
@@ -167,3 +223,29 @@ def need_file(path: str | os.PathLike, what: str) -> Path:
     if not Path(path).exists():
         raise InputError(f"{path} does not exist; give the path of {what}")
     return Path(path)
+
+
+def find_images(places: list[Path], names: Iterable[str], file: Path) -> Path:
+    """Return the first of the places that holds one of the named images; raises `InputError` if none does."""
+    names = [name for name in names if isinstance(name, str)]
+    for place in places:
+        if any((place / name).is_file() for name in names):
+            return place
+    listed = ", ".join(str(place) for place in places)
+    raise InputError(
+        f"{file}: none of its images is in {listed}; put the images there, or name their folder by images="
+    )
+
+
+def unknown(what: str, value: str, known: Iterable[str]) -> InputError:
+    """Return the error for a name that is none of the known ones.
+
+    >>> print(unknown("split", "trian", ["train", "val"]))
+    there is no split 'trian'; did you mean 'train'? There are train, val
+    """
+    known = list(known)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(
+        f"there is no {what} {value!r}; {hint}There {'are' if len(known) > 1 else 'is'} {', '.join(known)}"
+    )

@@ -5,101 +5,131 @@
      "categories": [{"id": 84, "name": "book", "supercategory": "indoor"}]}
 
 A `bbox` is [x, y, width, height] in pixels from 0. A crowd (`iscrowd` 1, its segmentation run-length encoded) is one
-box around many objects: it says that its category is there, more than once, and is never asked for. Segmentations are
-not used.
+box around many objects: it says that its category is there, more than once, and is never asked for. Segmentations,
+polygons as well as run lengths, are not used and not kept while the document is read.
 """
 
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, Thing, fit_box, need_file, object_samples, parse_json
-from currreft_nb.samples import Sample, inside
+from currreft_nb.boxes import Size
+from currreft_nb.formats import (
+    BadRow,
+    Rejected,
+    Thing,
+    files_in,
+    find_images,
+    fit_box,
+    four_numbers,
+    image_in,
+    need_file,
+    object_samples,
+    read_rows,
+)
+from currreft_nb.formats.streams import json_items
+from currreft_nb.samples import Sample
+
+UNKNOWN = "annotation of an unknown image or category"
+
+
+@dataclass(kw_only=True)
+class Instances:
+    """What an instances file holds: category names by id, image entries by id, and the annotations of each image.
+
+    An annotation is kept as (id, category id, bbox, whether it is a crowd), as it stands in the file.
+    """
+
+    names: dict[Any, str] = field(default_factory=dict)
+    images: dict[Any, dict] = field(default_factory=dict)
+    annotations: dict[Any, list[tuple]] = field(default_factory=dict)
 
 
 def read(
-    path: str | os.PathLike, tasks: Collection[str] = ("detection", "classification")
+    path: str | os.PathLike, tasks: Collection[str] = ("detection", "classification"), *, images: str = ""
 ) -> Iterator[Sample | Rejected]:
     """Yield the questions of one instances file, or of each `annotations/instances_*.json` of a COCO folder.
 
-    The images of `instances_NAME.json` are looked for in `images/NAME`, `NAME` and `images` beside the annotations
-    folder, then beside the file. Raises `InputError` if `path` holds no such file or the file is no COCO document.
+    `images`: the folder of the images; else those of `instances_NAME.json` are looked for in `images/NAME`, `NAME` and
+    `images` beside the annotations folder, then beside the file. Raises `InputError` if `path` holds no such file or
+    the file is no COCO document.
     """
     path = need_file(path, "a COCO folder or of an instances file")
-    files = [path] if path.is_file() else sorted(path.glob("annotations/instances_*.json"))
+    files = [path] if path.is_file() else files_in(path, "annotations/instances_*.json")
     if not files:
         raise InputError(f"{path} holds no annotations/instances_*.json; give such a file or the folder above")
     for file in files:
-        yield from _read_document(file, tasks)
+        yield from [file] if isinstance(file, Rejected) else _read_document(file, tasks, images)
 
 
-def _read_document(file: Path, tasks: Collection[str]) -> Iterator[Sample | Rejected]:
+def load(file: Path) -> Instances:
+    """Return what an instances file holds, of each annotation only what is used. Raises `InputError`."""
+    found = Instances()
     try:
-        document = parse_json(file.read_bytes())
-        images, annotations = document["images"], document["annotations"]
-        names = {category["id"]: category["name"] for category in document["categories"]}
-    except (ValueError, KeyError, TypeError) as error:
+        for part, item in json_items(file):
+            if part == "images":
+                if item["id"] in found.images:
+                    raise KeyError(f"two images with id {item['id']}")
+                found.images[item["id"]] = {name: item.get(name) for name in ("id", "file_name", "width", "height")}
+            elif part == "categories":
+                found.names[item["id"]] = str(item["name"])
+            elif part == "annotations":
+                kept = tuple(item.get(name) for name in ("id", "category_id", "bbox", "iscrowd"))
+                image = item.get("image_id")
+                found.annotations.setdefault(image if isinstance(image, int | str) else None, []).append(kept)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is not a COCO instances document ({error!r}); give another file") from None
-    by_image: dict[int, list[dict]] = {image["id"]: [] for image in images}
-    for annotation in annotations:
-        if annotation.get("image_id") in by_image and annotation.get("category_id") in names:
-            by_image[annotation["image_id"]].append(annotation)
-        else:
-            value = f"annotation {annotation.get('id')}"
-            yield Rejected(file=str(file), reason="annotation of an unknown image or category", value=value)
-    folder = _image_folder(file, images)
-    for image in images:
-        yield from _read_image(image, by_image.pop(image["id"], []), names, file, folder, tasks)
+    if not found.images or not found.names:
+        raise InputError(f"{file} is not a COCO instances document: it lists no images or no categories")
+    return found
 
 
-def _image_folder(file: Path, images: list[dict]) -> Path:
+def _read_document(file: Path, tasks: Collection[str], images: str) -> Iterator[Sample | Rejected]:
+    found = load(file)
     root, name = file.parent.parent, file.stem.removeprefix("instances_")
-    folders = [root / "images" / name, root / name, root / "images", file.parent]
-    names = [image["file_name"] for image in images[:100]]
-    found = [folder for folder in folders if any((folder / name).is_file() for name in names)]
-    if images and not found:
-        places = ", ".join(str(folder) for folder in folders)
-        raise InputError(f"{file}: none of its images is in {places}; put the images into one of these folders")
-    return found[0] if found else root
+    places = [Path(images)] if images else [root / "images" / name, root / name, root / "images", file.parent]
+    folder = find_images(places, [image["file_name"] for image in found.images.values()], file)
+    for image_id, annotations in found.annotations.items():
+        for annotation in annotations if image_id not in found.images else ():
+            yield Rejected(file=str(file), reason=UNKNOWN, value=f"annotation {annotation[0]}")
+    rows = ((file, None, image) for image in found.images.values())
+    yield from read_rows(rows, partial(_read_image, found, folder, tasks), "a COCO image")
 
 
 def _read_image(
-    image: dict, annotations: list[dict], names: dict[int, str], file: Path, folder: Path, tasks: Collection[str]
+    found: Instances, folder: Path, tasks: Collection[str], image: dict, file: Path, line: None
 ) -> Iterator[Sample | Rejected]:
-    try:
-        path, size = inside(folder, image["file_name"]), (int(image["width"]), int(image["height"]))
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        yield Rejected(file=str(file), reason="image entry is incomplete", value=f"image {image['id']}: {error}")
-        return
+    path, size = image_in(folder, image["file_name"]), (int(image["width"]), int(image["height"]))
     things = []
-    for annotation in annotations:
-        thing, rejected = _read_annotation(annotation, names, size, file)
-        things.append(thing)
+    for annotation in found.annotations.get(image["id"], ()):
+        thing, rejected = read_annotation(annotation, found.names, size, file)
+        things += [thing] if thing else []
         if rejected:
             yield rejected
-    listed = [names[id] for id in sorted(names)]
+    listed = [found.names[id] for id in sorted(found.names)]
     yield from object_samples(
         things, id=f"coco-{path.stem}", source="coco", file=file, image=path, size=size, names=listed, tasks=tasks
     )
 
 
-def _read_annotation(
-    annotation: dict, names: dict[int, str], size: tuple[int, int], file: Path
-) -> tuple[Thing, Rejected | None]:
-    """Return the object, without its box where that cannot be used, and why it is left out as an object."""
-    label, value = names[annotation["category_id"]], f"annotation {annotation.get('id')}"
-    if annotation.get("iscrowd"):
-        crowd = Rejected(file=str(file), reason="annotation is of a crowd", value=value, fault=False)
-        return Thing(label=label, box=None, crowd=True), crowd
-    numbers = annotation.get("bbox")
-    if not isinstance(numbers, list) or len(numbers) != 4 or not all(isinstance(n, int | float) for n in numbers):
-        reason = "box has a coordinate that is missing or no number"
-    else:
-        x, y, width, height = numbers
-        try:
-            box = fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # the file has two decimals
-            return Thing(label=label, box=box), None
-        except ValueError as problem:
-            reason = str(problem)
-    return Thing(label=label, box=None), Rejected(file=str(file), reason=reason, value=value)
+def read_annotation(
+    annotation: tuple, names: dict[Any, str], size: Size, file: Path
+) -> tuple[Thing | None, Rejected | None]:
+    """Return the object, without its box where that cannot be used, and why it is left out as an object, or None."""
+    id, category, bbox, crowd = annotation
+    place = {"file": str(file), "value": f"annotation {id}"}
+    if category not in names:
+        return None, Rejected(reason=UNKNOWN, **place)
+    if crowd:
+        rejected = Rejected(reason="annotation is of a crowd", fault=False, **place)
+        return Thing(label=names[category], box=None, crowd=True), rejected
+    try:
+        x, y, width, height = four_numbers(bbox)
+        box = fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # the file has two decimals
+        return Thing(label=names[category], box=box), None
+    except BadRow as problem:
+        return Thing(label=names[category], box=None), Rejected(reason=problem.reason, **place)

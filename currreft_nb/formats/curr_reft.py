@@ -1,4 +1,4 @@
-"""The official Curr-ReFT rows: one JSON object a line, at the yes/no, multiple-choice or open stage.
+"""The official Curr-ReFT files: rows at the yes/no, multiple-choice and open stage, RefGTA rows, and SFT conversations.
 
     {"image": "images/superCLEVR_new_025000.png", "problem": "How many different items are there in the image?",
      "solution": 4}
@@ -6,54 +6,84 @@
      "solution": "<answer>{\\"bbox_2d\\": [322, 381, 454, 640]}</answer>"}
     {"image": "coco/a.jpg", "task": "classify", "problem": "Which ... ?\\nA. dog\\nB. cat",
      "solution": "<answer>A</answer>"}
+    [{"image": "gta/7.jpg", "problem": "... this sentence describes: a man in black by the car.",
+      "solution": [960, 540, 1056, 756], "normalized_solution": [0.5, 0.5, 0.55, 0.7],
+      "resize_solution": [436.4, 245.5, 480.0, 343.6]}, ...]
+    {"messages": [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "<answer>Answer</answer>"}]}
 
 `task` is detection, classify or math, or absent where the type of the solution tells. The stage stands in no row but in
 the path: `judge` or `binary`, `choice`, else open. Boxes are pixels of the stored image. Boxes inside the text become
 claim and options, since each model writes them in a frame of its own; a yes/no question whose text holds no proposed
-answer gets the claim "yes". The row itself stays in `extra["official"]` and is written back as it was.
+answer gets the claim "yes".
+
+RefGTA rows (a JSON array) give one box in three frames: pixels of the original 1920 x 1080 image, parts of its sides
+(or thousandths), and pixels of a copy shrunk by 2.2. The parts, which fit any copy, tell which of the two pixel frames
+is that of the image that is there; a row whose frames contradict each other is rejected. Conversations (ms-swift's chat
+format) are general questions. The row itself stays in `extra["official"]` and is written back as it was.
 """
 
 import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.answers import Unreadable, parse_boxes, parse_labels, parse_letters, parse_verdict
-from currreft_nb.boxes import Size
-from currreft_nb.formats import Rejected, fit_box, json_lines, need_file
-from currreft_nb.formats.images import ImageProblem, image_size
-from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample, inside
+from currreft_nb.answers import parse_letters, parse_verdict
+from currreft_nb.boxes import Size, scale
+from currreft_nb.formats import (
+    BadRow,
+    Rejected,
+    files_in,
+    first_image,
+    fit_box,
+    four_numbers,
+    need_file,
+    origin,
+    read_rows,
+    rows,
+)
+from currreft_nb.formats.images import image_size
+from currreft_nb.formats.wording import (
+    asked_phrase,
+    clean_question,
+    first_exchange,
+    read_value,
+    split_options,
+    split_prose,
+    split_solution,
+)
+from currreft_nb.samples import LETTERS, TASKS, TRAINED_TASKS, Sample
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
-BLOCK = {name: re.compile(rf"<?{name}>(.*?)</{name}>", re.DOTALL) for name in ("answer", "think", "thinking")}
 NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
 BOX = re.compile(rf'(?:\{{"bbox(?:_2d)?":\s*)?[\[(]{NUMBER},{NUMBER},{NUMBER},{NUMBER}[\])]\}}?')
-OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
-CLAIM = re.compile(r"\nProposed answer: (.*)\nIs the proposed answer correct\?\s*$", re.DOTALL)
-PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
+CLAIM = ("\nProposed answer: ", "\nIs the proposed answer correct?")
 LEVELS_UP = 4  # how far above a rows file its images may lie
+FRAMES_AGREE = 0.02  # of an image's longer side: how far a box may be from where its other frame puts it
 
 
-class BadRow(ValueError):
-    """The row cannot become a sample; the text is a reason."""
+def read(path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str = "") -> Iterator[Sample | Rejected]:
+    """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
-
-def read(path: str | os.PathLike, tasks: Collection[str] = TRAINED_TASKS) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one rows file, or of every `*.jsonl` file in a folder and below."""
-    path = need_file(path, "an official Curr-ReFT file (.jsonl) or of a folder of them")
-    files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+    `images`: the folder that image paths start from; else the file's own and those above it are tried. Raises
+    `InputError` if there is no such file.
+    """
+    path = need_file(path, "an official Curr-ReFT file (.jsonl or .json) or of a folder of them")
+    files = [path] if path.is_file() else files_in(path, "**/*.jsonl", "**/*.json")
     if not files:
-        raise InputError(f"{path} holds no .jsonl file; give the folder that does")
+        raise InputError(f"{path} holds no .jsonl or .json file; give the folder that does")
     for file in files:
-        stage = stage_of(file)
-        for number, row in json_lines(file):
-            sample = row if isinstance(row, Rejected) else _read_row(row, file, number, stage)
-            if isinstance(sample, Rejected) or sample.task in tasks:
-                yield sample
+        if isinstance(file, Rejected):
+            yield file
+            continue
+        make = partial(_read_row, stage_of(file), Path(images) if images else None)
+        for found in read_rows(rows.read(file), make, "an official Curr-ReFT row"):
+            if isinstance(found, Rejected) or found.task in tasks:
+                yield found
 
 
 def stage_of(path: Path) -> str:
@@ -69,39 +99,51 @@ def stage_of(path: Path) -> str:
     return "open"
 
 
-def _read_row(row: dict, file: Path, number: int, stage: str) -> Sample | Rejected:
-    try:
-        problem, (thinking, answer), task = row["problem"].strip(), _solution(row["solution"]), _task(row)
-        if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
-            raise BadRow("solution is no answer at this stage")
-        image = _find_image(row["image"], file) if row.get("image") else None
-        size = image_size(image) if image else None
-        if task == "detection" and image is None:
-            raise BadRow("row has no image")
-        fields = _read_text(task, stage, problem, answer, size)
-        return Sample(
-            id=f"curr_reft-{file.stem}-{number}",
-            task=task,
-            stage=stage,
-            split="train",
-            source="curr_reft",
-            image=str(image) if image else None,
-            size=size,
-            thinking=thinking,
-            extra={"official": row, "origin": {"file": file.name, "line": number}},
-            **fields,
-        )
-    except ImageProblem as problem:
-        return Rejected(file=str(file), line=number, reason=problem.reason, value=problem.value)
-    except Unreadable as problem:
-        return Rejected(file=str(file), line=number, reason=f"solution cannot be read ({problem.reason})")
-    except KeyError as error:
-        return Rejected(file=str(file), line=number, reason="row lacks a field", value=str(error))
-    except (BadRow, InputError, TypeError, AttributeError) as error:
-        reason = str(error) if isinstance(error, BadRow) else "row is not an official Curr-ReFT row"
-        return Rejected(
-            file=str(file), line=number, reason=reason, value="" if isinstance(error, BadRow) else str(error)
-        )
+def _read_row(stage: str, images: Path | None, row: dict, file: Path, line: int) -> Iterator[Sample | Rejected]:
+    if "messages" in row:
+        yield from _read_conversation(row, images, file, line)
+        return
+    problem, task = row["problem"].strip(), _task(row)
+    if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
+        raise BadRow("solution is no answer at this stage")
+    image = _find_image(row["image"], images, file) if row.get("image") else None
+    size = image_size(image) if image else None
+    if "normalized_solution" in row:
+        thinking, answer = None, json.dumps(_box_of_frames(row, size))
+    else:
+        thinking, answer = _solution(row["solution"])
+    fields = _read_text(task, stage, problem, answer, size) | {"thinking": thinking}
+    yield _sample(row, file, line, image, size, task, stage, **fields)
+
+
+def _sample(
+    row: dict, file: Path, line: int, image: Path | None, size: Size | None, task: str, stage: str, **fields: Any
+) -> Sample:
+    return Sample(
+        id=f"curr_reft-{file.stem}-{line}",
+        task=task,
+        stage=stage,
+        split="train",
+        source="curr_reft",
+        image=str(image) if image else None,
+        size=size,
+        extra={"official": row} | origin(file, line),
+        **fields,
+    )
+
+
+def _read_conversation(row: dict, images: Path | None, file: Path, line: int) -> Iterator[Sample | Rejected]:
+    asked, answered, later = first_exchange(row["messages"], "role", "content")
+    shown = row.get("images") or row.get("image") or []
+    shown = [shown] if isinstance(shown, str) else shown
+    if len(shown) > 1:
+        raise BadRow("row shows several images, and a sample holds one", f"{len(shown)} images", fault=False)
+    image = _find_image(shown[0], images, file) if shown else None
+    thinking, answer = split_prose(answered)
+    fields = {"question": clean_question(asked), "answer": answer, "thinking": thinking}
+    yield _sample(row, file, line, image, image_size(image) if image else None, "general", "open", **fields)
+    for _ in range(later):
+        yield Rejected(file=str(file), line=line, reason="question needs the conversation before it", fault=False)
 
 
 def _task(row: dict) -> str:
@@ -115,25 +157,35 @@ def _task(row: dict) -> str:
 
 
 def _solution(solution: Any) -> tuple[str | None, str]:
-    """Return the reference thinking, or None, and the text of the answer."""
-    if not isinstance(solution, str):
-        return None, json.dumps(solution)
-    thinking = BLOCK["think"].search(solution) or BLOCK["thinking"].search(solution)
-    answer = BLOCK["answer"].search(solution)
-    return thinking and thinking[1], (answer[1] if answer else solution).strip()
+    return split_solution(solution) if isinstance(solution, str) else (None, json.dumps(solution))
 
 
-def _find_image(name: str, file: Path) -> Path:
-    """Return the image's path: relative to the file's folder, to one above it, or to `images` in any of them.
+def _box_of_frames(row: dict, size: Size | None) -> list[float]:
+    """Return the box of a row with several frames in pixels of the stored image of (width, height)."""
+    if size is None:
+        raise BadRow("row has no image")
+    parts = four_numbers(row["normalized_solution"])
+    unit = 1 if max(parts) <= 1 else 1000
+    expected = scale(parts, (unit, unit), size)
+    frames = [four_numbers(row[name]) for name in ("solution", "resize_solution") if name in row]
+
+    def distance(box: tuple) -> float:
+        return max(abs(value - other) for value, other in zip(box, expected))
+
+    best = min(frames, key=distance)
+    if not distance(best) <= FRAMES_AGREE * max(size):
+        raise BadRow("none of the row's frames fits the image", f"{frames} in an image of {size}")
+    return list(fit_box(best, size))
+
+
+def _find_image(name: str, images: Path | None, file: Path) -> Path:
+    """Return the image's path: relative to `images`, or to the file's folder, one above it, or `images` in any of them.
 
     The published counting rows name images by absolute paths of another machine: these are looked for by file name.
     """
     name = Path(name).name if Path(name).is_absolute() else name
-    for folder in list(file.absolute().parents)[: LEVELS_UP + 1]:
-        for place in (folder, folder / "images"):
-            if (path := inside(place, name)).is_file():
-                return path
-    raise ImageProblem("image does not exist", name)
+    above = list(file.absolute().parents)[: LEVELS_UP + 1]
+    return first_image([images] if images else [place for up in above for place in (up, up / "images")], name)
 
 
 def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | None) -> dict:
@@ -144,15 +196,15 @@ def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | No
         question, texts = split_options(problem)
         if not texts:
             raise BadRow("options cannot be found in the problem")
-        options = [_read_value(task, text, size) for text in texts]
+        options = [read_value(task, text, size) for text in texts]
         fields = {"question": question, "options": options, "answer": parse_letters(answer, len(options))}
     elif task == "math" and re.fullmatch(r"[A-Z]", answer) and split_options(problem)[1]:
         question, options = split_options(problem)
         fields = {"question": question, "options": options, "answer": parse_letters(answer, len(options))[0]}
     else:
-        fields = {"question": problem, "answer": _read_value(task, answer, size)}
+        fields = {"question": problem, "answer": read_value(task, answer, size)}
     if task == "detection":
-        fields["question"] = _phrase(fields["question"])
+        fields["question"] = asked_phrase(fields["question"])
         if BOX.search(fields["question"]):
             raise BadRow("problem holds coordinates that are neither claim nor option")
     return fields
@@ -160,58 +212,16 @@ def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | No
 
 def _read_claim(task: str, problem: str, size: Size | None) -> dict:
     """Return question and claim: after "Proposed answer:", the only box in the text, or "yes"."""
-    if match := CLAIM.search(problem):
-        return {"question": problem[: match.start()], "claim": _read_value(task, match[1], size)}
+    question, found, claim = problem.partition(CLAIM[0])
+    if found and claim.endswith(CLAIM[1]):
+        return {"question": question, "claim": read_value(task, claim.removesuffix(CLAIM[1]), size)}
     if task != "detection":
         return {"question": problem, "claim": ["yes"] if task == "classification" else "yes"}
     boxes = list(BOX.finditer(problem))
     if len(boxes) != 1:
         raise BadRow("problem does not hold exactly one box to judge")
     question = f"{problem[: boxes[0].start()]}given below{problem[boxes[0].end() :]}"
-    return {"question": question, "claim": _read_value(task, boxes[0][0], size)}
-
-
-def _read_value(task: str, text: str, size: Size | None) -> Any:
-    if task == "classification":
-        return list(dict.fromkeys(parse_labels(text)))
-    if task == "math":
-        return text.strip()
-    try:
-        return [list(fit_box(box, size)) for box in parse_boxes(text)]
-    except Unreadable:
-        raise
-    except ValueError as problem:
-        raise BadRow(str(problem)) from None
-
-
-def _phrase(question: str) -> str:
-    """Return the phrase that a detection row asks about, without the request around it."""
-    for before, after in PHRASES:
-        _, found, phrase = question.partition(before)
-        if found and phrase.strip():
-            return phrase.removesuffix(after).strip()
-    return question
-
-
-def split_options(problem: str) -> tuple[str, list[str]]:
-    """Return the question and its options, in the order of their letters; no options if there are not two in a row.
-
-    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? (A) 3 (B) 4")
-    (('What is it?', ['dog', 'cat']), ('How many?', ['3', '4']))
-    """
-    marks = list(OPTION.finditer(problem))
-    starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
-    chain = []
-    for mark in marks[starts[-1] :] if starts else []:
-        if mark[1] == LETTERS[len(chain)]:
-            chain.append(mark)
-    if len(chain) < 2:
-        return problem, []
-    ends = [mark.start() for mark in chain[1:]] + [len(problem)]
-    options = [problem[mark.end() : end].strip() for mark, end in zip(chain, ends)]
-    options[-1], _, rest = options[-1].partition("\n")
-    question = re.sub(r"\s*(?:Options|Choices):?$", "", problem[: chain[0].start()].strip())
-    return "\n".join(part for part in (question, rest.strip()) if part), [option.rstrip(" ,;") for option in options]
+    return {"question": question, "claim": read_value(task, boxes[0][0], size)}
 
 
 def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.PathLike | None = None) -> None:
@@ -224,7 +234,7 @@ def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.P
     with path.open("w", encoding="utf-8") as stream:
         for sample in samples:
             row = to_official(sample)
-            if sample.image and (images is not None or row["image"] == sample.image):
+            if sample.image and "image" in row and (images is not None or row["image"] == sample.image):
                 row["image"] = Path(os.path.relpath(sample.image, images or path.parent)).as_posix()
             stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -234,11 +244,11 @@ def to_official(sample: Sample) -> dict:
 
     A row is made afresh where the original no longer fits: for a posed sample, and where the image was resized.
     """
-    if sample.task not in TRAINED_TASKS:
-        raise InputError(f"sample {sample.id!r}: the official format has no {sample.task} rows; leave it out")
     original = sample.extra.get("official")
     if original is not None and sample.parent is None and "original_size" not in sample.extra:
         return dict(original)
+    if sample.task not in TRAINED_TASKS:
+        raise InputError(f"sample {sample.id!r}: the official format has no {sample.task} rows; leave it out")
     problem = detection.QUESTION.format(question=sample.question) if sample.task == "detection" else sample.question
     if sample.stage == "binary":
         problem += f"\nProposed answer: {_write_value(sample, sample.claim)}\nIs the proposed answer correct?"

@@ -49,7 +49,9 @@ def image_size(path: str | os.PathLike) -> Size:
     """Return (width, height) in pixels as a viewer shows the image, from its header. Raises `ImageProblem`."""
     _size_bytes(path)
     with _open(path) as image:
-        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        # Pillow decodes a whole PNG to look for EXIF data behind its pixels; nobody puts them there.
+        tags = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
+        turned = tags.get(ORIENTATION, 1) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
 
 

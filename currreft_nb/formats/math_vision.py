@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, json_lines, need_file
-from currreft_nb.formats.images import ImageProblem, image_size
-from currreft_nb.samples import LETTERS, Sample, inside
+from currreft_nb.formats import BadRow, Rejected, image_in, need_file, origin, read_rows
+from currreft_nb.formats.images import image_size
+from currreft_nb.formats.streams import json_lines
+from currreft_nb.samples import LETTERS, Sample
 
 PLACEHOLDER = re.compile(r" *<image\d+>")
 
@@ -30,39 +31,29 @@ def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterato
         if len(files) != 1:
             raise InputError(f"{path} holds {len(files)} .jsonl files; name the one to read, since the sets overlap")
         path = files[0]
-    if "math" not in tasks:
-        return
-    for number, row in json_lines(path):
-        yield row if isinstance(row, Rejected) else _read_row(row, path, number)
+    if "math" in tasks:
+        yield from read_rows(json_lines(path), _read_row, "a MATH-Vision question")
 
 
-def _read_row(row: dict, path: Path, number: int) -> Sample | Rejected:
-    try:
-        image = inside(path.parent, row["image"])
-        options = [_without_placeholders(text) or letter for letter, text in zip(LETTERS, row["options"])]
-        answer = row["answer"].strip()
-        if options and answer not in LETTERS[: len(options)]:
-            raise ValueError(f"answer {answer!r} is none of {len(options)} options")
-        return Sample(
-            id=f"math_vision-{row['id']}",
-            task="math",
-            split="train",
-            source="math_vision",
-            question=_without_placeholders(row["question"]),
-            image=str(image),
-            size=image_size(image),
-            options=options,
-            answer=answer,
-            thinking=row.get("solution") or None,
-            extra={name: row[name] for name in ("level", "subject") if name in row}
-            | {"origin": {"file": path.name, "line": number}},
-        )
-    except ImageProblem as problem:
-        return Rejected(file=str(path), line=number, reason=problem.reason, value=problem.value)
-    except KeyError as error:
-        return Rejected(file=str(path), line=number, reason="row lacks a field", value=str(error))
-    except (InputError, ValueError, TypeError, AttributeError) as error:
-        return Rejected(file=str(path), line=number, reason="row is not a MATH-Vision question", value=str(error))
+def _read_row(row: dict, file: Path, line: int) -> Iterator[Sample]:
+    image = image_in(file.parent, row["image"])
+    options = [_without_placeholders(text) or letter for letter, text in zip(LETTERS, row["options"])]
+    answer = row["answer"].strip()
+    if options and answer not in LETTERS[: len(options)]:
+        raise BadRow("answer is none of the options", f"{answer!r} of {len(options)}")
+    yield Sample(
+        id=f"math_vision-{row['id']}",
+        task="math",
+        split="train",
+        source="math_vision",
+        question=_without_placeholders(row["question"]),
+        image=str(image),
+        size=image_size(image),
+        options=options,
+        answer=answer,
+        thinking=row.get("solution") or None,
+        extra={name: row[name] for name in ("level", "subject") if name in row} | origin(file, line),
+    )
 
 
 def _without_placeholders(text: str) -> str:

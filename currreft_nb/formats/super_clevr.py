@@ -1,50 +1,50 @@
-"""Super-CLEVR scenes as counting questions: how many items are in the image.
+"""Super-CLEVR: vehicles in rendered scenes, whose number is asked, and questions about them.
 
-    {"image_filename": "superCLEVR_new_000002.png", "objects": [{"shape": "truck", "color": "red", ...}, ...]}
+    scenes/superCLEVR_new_000002.json
+        {"image_filename": "superCLEVR_new_000002.png", "objects": [{"shape": "truck", "color": "red", ...}, ...], ...}
+    superCLEVR_questions_5.json
+        {"info": {...}, "questions": [{"image_filename": "superCLEVR_new_000000.png", "question": "Is the number of gray
+         bicycles the same as the number of cyan metallic minivans?", "answer": false, "program": [...], ...}, ...]}
+    images/superCLEVR_new_000002.png
 
-Images lie in `images`, scenes in `scenes`, one JSON file each. The question is that of the official out-of-domain rows,
-whose answers run from 3 to 10: these are the candidates from which wrong counts are drawn.
+A folder gives one counting question for each scene, worded as in the official out-of-domain rows, whose answers run
+from 3 to 10: these are the candidates from which wrong counts are drawn. A questions file gives its questions, as in
+CLEVR.
 """
 
 import os
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, need_file, parse_json
-from currreft_nb.formats.images import ImageProblem, image_size
-from currreft_nb.samples import Sample, inside
+from currreft_nb.formats import Rejected, clevr, files_in, image_in, need_file, read_rows
+from currreft_nb.formats.streams import json_files
+from currreft_nb.samples import Sample
 
-QUESTION = "How many different items are there in the image?"
+COUNTING = "How many different items are there in the image?"
 COUNTS = [str(count) for count in range(3, 11)]
 
 
-def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterator[Sample | Rejected]:
-    """Yield one counting question for each scene of a Super-CLEVR folder."""
-    path = need_file(path, "a Super-CLEVR folder with images and scenes")
-    files = sorted((path / "scenes").glob("*.json"))
+def read(
+    path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
+) -> Iterator[Sample | Rejected]:
+    """Yield one counting question for each scene of a Super-CLEVR folder, or the questions of a questions file.
+
+    `images`: the folder of the images, else `images` in the folder or beside the file.
+    """
+    path = need_file(path, "a Super-CLEVR folder with images and scenes, or of a questions file")
+    if path.is_file():
+        yield from clevr.read_document(path, tasks, images, "super_clevr", COUNTING, clevr.COUNTS)
+        return
+    files = files_in(path, "scenes/*.json")
     if not files:
         raise InputError(f"{path} holds no scenes/*.json; give the folder that holds images and scenes")
     if "math" in tasks:
-        yield from (_read_scene(file, path) for file in files)
+        make = partial(_read_scene, Path(images) if images else path / "images")
+        yield from read_rows(json_files(files), make, "a Super-CLEVR scene")
 
 
-def _read_scene(file: Path, folder: Path) -> Sample | Rejected:
-    try:
-        scene = parse_json(file.read_bytes())
-        image, answer = inside(folder / "images", scene["image_filename"]), str(len(scene["objects"]))
-        return Sample(
-            id=f"super_clevr-{file.stem}",
-            task="math",
-            split="train",
-            source="super_clevr",
-            question=QUESTION,
-            image=str(image),
-            size=image_size(image),
-            answer=answer,
-            extra=({"candidates": COUNTS} if answer in COUNTS else {}) | {"origin": {"file": file.name, "line": None}},
-        )
-    except ImageProblem as problem:
-        return Rejected(file=str(file), reason=problem.reason, value=problem.value)
-    except (InputError, ValueError, KeyError, TypeError) as error:
-        return Rejected(file=str(file), reason="file is not a Super-CLEVR scene", value=repr(error))
+def _read_scene(folder: Path, row: dict, file: Path, line: None) -> Iterator[Sample]:
+    image, answer = image_in(folder, row["image_filename"]), str(len(row["objects"]))
+    yield clevr.question_sample(COUNTING, answer, "math", COUNTS, image, "super_clevr", file, line)

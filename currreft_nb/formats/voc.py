@@ -21,8 +21,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, Thing, fit_box, need_file, object_samples
+from currreft_nb.formats import BadRow, Rejected, Thing, files_in, fit_box, image_in, need_file, object_samples
 from currreft_nb.formats.images import ImageProblem, image_size
+from currreft_nb.formats.streams import MAX_ROW
 from currreft_nb.samples import Sample, inside
 
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
@@ -47,7 +48,7 @@ def read(
         roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
         if not roots:
             raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
-        listed = (file for root in roots for file in sorted((root / "Annotations").glob("*.xml")))
+        listed = (file for root in roots for file in files_in(root / "Annotations", "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
     for entry in entries:
@@ -55,13 +56,24 @@ def read(
 
 
 def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    """Yield the annotation files that the list names; of an empty or damaged list its rejection."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; a list has one image name a line") from None
+    if not text.strip():
+        yield Rejected(file=str(path), reason="file is empty")
+    for number, line in enumerate(text.splitlines(), 1):
         name, *flag = line.split() or [""]
         if not name or flag == ["-1"]:  # a list for one category marks the images without it by -1
             continue
-        file = inside(root, f"Annotations/{name}.xml")
-        missing = Rejected(file=str(path), line=number, reason="annotation does not exist", value=name)
-        yield file if file.is_file() else missing
+        place = {"file": str(path), "line": number, "value": name}
+        try:
+            file = inside(root, f"Annotations/{name}.xml")
+        except InputError:
+            yield Rejected(reason="file is a path or a link out of its folder", **place)
+            continue
+        yield file if file.is_file() else Rejected(reason="annotation does not exist", **place)
 
 
 def _category_names(files: Iterator[Path]) -> list[str]:
@@ -76,6 +88,8 @@ def _category_names(files: Iterator[Path]) -> list[str]:
 
 
 def _parse(file: Path) -> ElementTree.Element | None:
+    if file.stat().st_size > MAX_ROW:
+        return None
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an encoding that nobody knows
@@ -90,12 +104,13 @@ def _name(item: ElementTree.Element) -> str:
 def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> Iterator[Sample | Rejected]:
     root = _parse(file)
     if root is None:
-        yield Rejected(file=str(file), reason="file is not an XML annotation")
+        empty = not file.stat().st_size
+        yield Rejected(file=str(file), reason="file is empty" if empty else "file is not an XML annotation")
         return
     try:
         image = _image_path(file, root)
         size = _recorded_size(root) or image_size(image)
-    except (ImageProblem, InputError) as problem:
+    except (ImageProblem, BadRow) as problem:
         yield Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
         return
     things = []
@@ -113,8 +128,8 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> It
 def _image_path(file: Path, root: ElementTree.Element) -> Path:
     folder = file.parent.parent / "JPEGImages"
     name = (root.findtext("filename") or "").strip()
-    paths = [inside(folder, name)] if name else []
-    paths += [folder / f"{file.stem}{suffix}" for suffix in SUFFIXES]
+    paths = [image_in(folder, name)] if name else []
+    paths += [image_in(folder, f"{file.stem}{suffix}") for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
@@ -142,7 +157,7 @@ def _read_object(item: ElementTree.Element, size: tuple[int, int]) -> tuple[Thin
         else:
             try:
                 box = fit_box((xmin - 1, ymin - 1, xmax, ymax), size)
-            except ValueError as problem:
-                reason = str(problem)
+            except BadRow as problem:
+                reason = problem.reason
     difficult = (item.findtext("difficult") or "0").strip() == "1"
     return Thing(label=_name(item), box=box, ask=not difficult), reason

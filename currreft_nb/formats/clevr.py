@@ -1,0 +1,117 @@
+"""CLEVR: rendered scenes, whose objects are counted, and questions about them.
+
+    scenes/CLEVR_val_scenes.json
+        {"info": {...}, "scenes": [{"image_filename": "CLEVR_val_000000.png", "split": "val", "objects": [{"shape":
+         "cube", "color": "gray", "size": "large", "material": "rubber", ...}, ...], ...}, ...]}
+    questions/CLEVR_val_questions.json
+        {"info": {...}, "questions": [{"image_filename": "CLEVR_val_000000.png", "split": "val", "question": "Are there
+         any other things that are the same shape as the big metallic object?", "answer": "no", "program": [...]}, ...]}
+    images/val/CLEVR_val_000000.png
+
+A folder, or a scenes file, gives one counting question for each scene. A questions file gives its questions: those that
+a number answers are mathematics, all others (yes, no, red, cube) are general. The test split has no answers.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+
+from currreft_nb import InputError
+from currreft_nb.formats import BadRow, Rejected, files_in, first_image, need_file, origin, read_rows
+from currreft_nb.formats.images import image_size
+from currreft_nb.formats.streams import Found, json_items
+from currreft_nb.samples import Sample
+
+COUNTING = "How many items are there in the image?"
+COUNTS = [str(count) for count in range(11)]  # of CLEVR's answers: scenes have 3 to 10 objects
+
+
+def read(
+    path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
+) -> Iterator[Sample | Rejected]:
+    """Yield the counting questions of a CLEVR folder or scenes file, or the questions of a questions file.
+
+    `images`: the folder of the images, else `images` and the folders in it, beside scenes and questions.
+    """
+    path = need_file(path, "a CLEVR folder, or of one of its scenes or questions files")
+    files = [path] if path.is_file() else files_in(path, "scenes/*.json")
+    if not files:
+        raise InputError(f"{path} holds no scenes/*.json; give the folder with images and scenes, or a questions file")
+    for file in files:
+        yield from (
+            [file] if isinstance(file, Rejected) else read_document(file, tasks, images, "clevr", COUNTING, COUNTS)
+        )
+
+
+def read_document(
+    file: Path, tasks: Collection[str], images: str, source: str, counting: str, counts: list[str]
+) -> Iterator[Sample | Rejected]:
+    """Yield the questions of one scenes or questions file; `counting` is asked about scenes, `counts` may answer it."""
+    places = [Path(images)] if images else _image_folders(file)
+    make = partial(_read_item, partial(first_image, places), tasks, source, counting, counts)
+    yield from read_rows(_records(file), make, "a scene or a question")
+
+
+def _records(file: Path) -> Iterator[Found]:
+    number = 0
+    for part, item in json_items(file):
+        if part in ("scenes", "questions"):
+            number += 1
+            yield file, number, {part: item}
+    if not number:
+        raise InputError(f"{file} holds neither scenes nor questions; give such a file, or the folder above")
+
+
+def _image_folders(file: Path) -> list[Path]:
+    roots = [file.parent / "images", file.parent.parent / "images"]
+    return [*roots, *(root / split for root in roots for split in ("train", "val", "test"))]
+
+
+def _read_item(
+    find: Callable,
+    tasks: Collection[str],
+    source: str,
+    counting: str,
+    counts: list[str],
+    row: dict,
+    file: Path,
+    line: int,
+) -> Iterator[Sample]:
+    if "scenes" in row:
+        item = {"question": counting, "answer": len(row["scenes"]["objects"])} | row["scenes"]
+    else:
+        item = row["questions"]
+    if item.get("answer") is None:
+        raise BadRow("question has no answer", fault=False)
+    answer = answer_text(item["answer"])
+    task = "math" if answer.isdigit() else "general"
+    if task in tasks:
+        yield question_sample(item["question"], answer, task, counts, find(item["image_filename"]), source, file, line)
+
+
+def answer_text(answer: bool | int | str) -> str:
+    """Return an answer as text; Super-CLEVR writes yes and no as true and false.
+
+    >>> answer_text(True), answer_text(3), answer_text("red")
+    ('yes', '3', 'red')
+    """
+    return {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else str(answer)
+
+
+def question_sample(
+    question: str, answer: str, task: str, counts: list[str], image: Path, source: str, file: Path, line: int | None
+) -> Sample:
+    """Return an open sample; a count that is among `counts` is told from these only when it is posed."""
+    candidates = {"candidates": counts} if task == "math" and answer in counts else {}
+    return Sample(
+        id=f"{source}-{file.stem}" + (f"-{line}" if line else ""),
+        task=task,
+        split="train",
+        source=source,
+        question=question,
+        image=str(image),
+        size=image_size(image),
+        answer=answer,
+        extra=candidates | origin(file, line),
+    )

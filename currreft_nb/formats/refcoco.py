@@ -1,0 +1,155 @@
+"""RefCOCO, RefCOCO+, RefCOCOg, RefCLEF and RefGTA: phrases for objects, in the layout of the refer toolkit.
+
+    refcoco/refs(unc).p      a pickled list, one entry for each object that is described:
+        {"ref_id": 0, "ann_id": 1719310, "image_id": 581857, "category_id": 1, "split": "train", "sent_ids": [0, 1, 2],
+         "file_name": "COCO_train2014_000000581857_16.jpg", "sentences": [{"sent_id": 0, "sent": "the lady with the blue
+         shirt", "raw": "THE LADY WITH THE BLUE SHIRT", "tokens": ["the", "lady", "with", "the", "blue", "shirt"]}]}
+    refcoco/instances.json   the objects, as in COCO: {"id": 1719310, "image_id": 581857, "bbox": [103, 93, 226, 298]}
+
+Each sentence is a detection question; a sentence that stands for two objects of one image is no question. An image's
+other objects go along as `extra["others"]`, the split that the authors gave it as `extra["split"]`. Classification
+asks for the categories of all its objects. Images are COCO's train2014, RefGTA's are its own.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.formats import (
+    BadRow,
+    Rejected,
+    Thing,
+    find_images,
+    image_in,
+    need_file,
+    object_samples,
+    origin,
+    other_objects,
+    pickles,
+    read_rows,
+    unknown,
+)
+from currreft_nb.formats.coco import Instances, load, read_annotation
+from currreft_nb.samples import Sample
+
+
+def read(
+    path: str | os.PathLike,
+    tasks: Collection[str] = ("detection", "classification"),
+    *,
+    split: str = "",
+    by: str = "",
+    images: str = "",
+) -> Iterator[Sample | Rejected]:
+    """Yield the questions of a folder with instances.json and refs(*).p, or of one of its refs files.
+
+    `split`: of the authors' splits one only (train, val, test, testA, ...). `by`: who made them (unc, google, umd),
+    where the folder holds several refs files. `images`: the folder of the images; else train2014, images/train2014 and
+    images are looked for in the folder and in the two above. Raises `InputError`.
+    """
+    path = need_file(path, "a folder with instances.json and refs(unc).p")
+    file = path if path.is_file() else _refs_file(path, by)
+    refs = _of_split(pickles.load(file), file, split)
+    found = load(need_file(file.parent / "instances.json", "a folder with instances.json beside the refs file"))
+    above = [file.parent, *list(file.absolute().parents)[1:3]]
+    places = [folder / name for folder in above for name in ("train2014", "images/train2014", "images")]
+    shown = [found.images[ref["image_id"]]["file_name"] for ref in refs if ref.get("image_id") in found.images]
+    folder = find_images([Path(images)] if images else places, shown, file)
+    by_image = defaultdict(list)
+    for ref in refs:
+        if ref.get("image_id") in found.images and isinstance(ref.get("sentences"), list):
+            by_image[ref["image_id"]].append(ref)
+        else:
+            value = f"ref {ref.get('ref_id')}"
+            yield Rejected(file=str(file), reason="phrase of an unknown image, or without sentences", value=value)
+    rows = ((file, None, {"image": found.images[id], "refs": group}) for id, group in by_image.items())
+    yield from read_rows(rows, partial(_read_image, found, folder, tasks), "a refs entry")
+
+
+def _refs_file(folder: Path, by: str) -> Path:
+    names = sorted(path.name.removeprefix("refs(").removesuffix(").p") for path in folder.glob("refs(*).p"))
+    if not names:
+        raise InputError(f"{folder} holds no refs(*).p; give the folder that does, such as refer/data/refcoco")
+    if by and by not in names:
+        raise InputError(f"{folder}: {unknown('refs file by', by, names)}")
+    if not by and len(names) > 1:
+        raise InputError(f"{folder} holds the splits of {', '.join(names)}; name one by by={names[0]}")
+    return folder / f"refs({by or names[0]}).p"
+
+
+def _of_split(refs: Any, file: Path, split: str) -> list[dict]:
+    if not isinstance(refs, list) or not all(isinstance(ref, dict) for ref in refs):
+        raise InputError(f"{file} holds no list of phrases; give another refs file")
+    if not split:
+        return refs
+    splits = sorted({str(ref.get("split")) for ref in refs})
+    if split not in splits:
+        raise InputError(f"{file}: {unknown('split', split, splits)}")
+    return [ref for ref in refs if ref.get("split") == split]
+
+
+def _read_image(
+    found: Instances, folder: Path, tasks: Collection[str], row: dict, file: Path, line: None
+) -> Iterator[Sample | Rejected]:
+    image, refs = row["image"], row["refs"]
+    path, size = image_in(folder, image["file_name"]), (int(image["width"]), int(image["height"]))
+    things: dict[Any, Thing] = {}
+    for annotation in found.annotations.get(image["id"], ()):
+        thing, rejected = read_annotation(annotation, found.names, size, file.parent / "instances.json")
+        things |= {annotation[0]: thing} if thing else {}
+        if rejected:
+            yield rejected
+    name = file.parent.name
+    if "classification" in tasks:
+        listed = [found.names[id] for id in sorted(found.names)]
+        common = {"source": name, "file": file, "image": path, "size": size, "names": listed}
+        yield from object_samples(list(things.values()), id=f"{name}-{path.stem}", tasks=["classification"], **common)
+    if "detection" in tasks:
+        scene = {"things": things, "meant": _meant(refs), "questions": _questions(refs, things)}
+        shown = {"source": name, "image": str(path), "size": size, "split": "train"}
+        rows = ((file, None, {"ref": ref, "sentence": item}) for ref in refs for item in ref["sentences"])
+        yield from read_rows(rows, partial(_read_sentence, scene, shown), "a sentence of a refs entry")
+
+
+def _texts(ref: dict) -> list[str]:
+    return [str(item.get("sent", "")).strip() for item in ref["sentences"] if isinstance(item, dict)]
+
+
+def _meant(refs: list[dict]) -> dict[str, set]:
+    """Return the objects that each sentence stands for in one image."""
+    meant = defaultdict(set)
+    for ref in refs:
+        for text in _texts(ref):
+            meant[text.casefold()].add(ref.get("ann_id"))
+    return meant
+
+
+def _questions(refs: list[dict], things: dict[Any, Thing]) -> dict[Thing, str]:
+    """Return the first sentence for each object that is described."""
+    described = [ref for ref in refs if ref.get("ann_id") in things and any(_texts(ref))]
+    return {things[ref["ann_id"]]: next(filter(None, _texts(ref))) for ref in described}
+
+
+def _read_sentence(scene: dict, shown: dict, row: dict, file: Path, line: None) -> Iterator[Sample]:
+    ref, text = row["ref"], row["sentence"]["sent"].strip()
+    name = f"ref {ref.get('ref_id')}, {text!r}"
+    thing = scene["things"].get(ref.get("ann_id"))
+    if thing is None or thing.box is None:
+        raise BadRow("phrase of an object without a usable box", name)
+    if not text or "\ufffd" in text:
+        raise BadRow("phrase is empty or not UTF-8", name)
+    if len(scene["meant"][text.casefold()]) > 1:
+        raise BadRow("phrase stands for several objects of the image", name, fault=False)
+    others = other_objects(list(scene["things"].values()), thing, scene["questions"])
+    yield Sample(
+        id=f"{shown['source']}-{ref['ref_id']}-{row['sentence']['sent_id']}",
+        task="detection",
+        question=text,
+        answer=[list(thing.box)],
+        extra={"label": thing.label, "others": others, "split": ref.get("split")} | origin(file),
+        **shown,
+    )

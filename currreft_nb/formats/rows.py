@@ -1,0 +1,172 @@
+"""Rows of any kind of table: JSON lines, a JSON array, CSV, TSV, Parquet, Arrow, a dataset of the Hugging Face hub.
+
+    rows.jsonl          {"image_path": "images/0.png", "question": "... angle CED is ()", "ground_truth": "140°"}
+    rows.csv            image_path,question,ground_truth
+    folder/*.parquet    as the hub stores datasets; images are inside the file, as {"bytes": ..., "path": ...}
+    saved/              what `Dataset.save_to_disk` wrote: state.json and data-*.arrow
+    hf://datasets/owner/name            the table files of a hub dataset, downloaded into the hub's own cache;
+    hf://datasets/owner/name@revision   refs/convert/parquet is the revision that holds the hub's conversion to Parquet
+
+Everything is streamed: no more than one row is held, of a Parquet file one row group. Images inside a table are written
+out, since a sample names a file.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.formats import BadRow, Rejected, files_in, image_in, need_file
+from currreft_nb.formats.streams import Found, csv_rows, json_items, json_lines, parse_json
+
+HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+PATTERNS = (
+    "**/*.parquet",
+    "**/*.arrow",
+    "**/*.jsonl",
+    "**/*.csv",
+    "**/*.tsv",
+)  # of a folder; .json files also describe
+SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+BATCH = 64  # rows of a Parquet or Arrow file that are held as Python objects
+
+
+def is_hub(path: str | os.PathLike) -> bool:
+    """Say whether the path names a dataset of the hub.
+
+    >>> is_hub("hf://datasets/derek-thomas/ScienceQA"), is_hub("data/rows.csv")
+    (True, False)
+    """
+    return HUB.fullmatch(str(path)) is not None
+
+
+def fetch(path: str | os.PathLike, files: str = "") -> Path:
+    """Return the folder with the files of a hub dataset that fit the pattern `files`, downloading what is not there."""
+    import huggingface_hub  # a second to import, for those who ask for it only
+
+    name, revision = HUB.fullmatch(str(path)).groups()
+    wanted = [files] if files else [pattern.removeprefix("**/") for pattern in PATTERNS]
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=wanted)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or get it "
+            "elsewhere and give its folder"
+        ) from None
+
+
+def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
+    """Yield (file, line or record number, row or its rejection) of a table, of a folder of tables or a saved dataset.
+
+    `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: the ones to read, where
+    the format allows to leave others out; all if empty.
+    """
+    path = need_file(path, f"a table ({', '.join(SUFFIXES)}) or of a folder of tables")
+    for file in [path] if path.is_file() else _table_files(path, files):
+        if isinstance(file, Rejected):
+            yield Path(file.file), None, file
+        else:
+            yield from _read_file(file, columns)
+
+
+def _table_files(folder: Path, files: str) -> list[Path | Rejected]:
+    if (folder / "dataset_dict.json").is_file() and not files:
+        splits = sorted(part.name for part in folder.iterdir() if (part / "state.json").is_file())
+        raise InputError(f"{folder} holds the splits {', '.join(splits)}; give the folder of one of them")
+    if (folder / "state.json").is_file():
+        state = parse_json((folder / "state.json").read_bytes())
+        return files_in(folder, *(part["filename"] for part in state["_data_files"]))
+    found = files_in(folder, *([files] if files else PATTERNS))
+    if not found:
+        raise InputError(f"{folder} holds no file that fits {files or ', '.join(PATTERNS)}; name them by files=")
+    return found
+
+
+def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
+    suffix = file.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        yield from json_lines(file)
+    elif suffix == ".json":
+        yield from _json_records(file)
+    elif suffix in (".csv", ".tsv"):
+        yield from csv_rows(file, "\t" if suffix == ".tsv" else ",")
+    elif suffix in (".parquet", ".arrow"):
+        yield from _columnar(file, columns)
+    else:
+        raise InputError(f"{file} is no table; the suffix of its name should be one of {', '.join(SUFFIXES)}")
+
+
+def _json_records(file: Path) -> Iterator[Found]:
+    for number, (_, item) in enumerate(json_items(file), 1):
+        fine = isinstance(item, dict)
+        rejected = Rejected(file=str(file), line=number, reason="record is not a JSON object")
+        yield file, number, item if fine else rejected
+
+
+def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
+    import pyarrow
+
+    number = 0
+    try:
+        for batch in _parquet_batches(file, columns) if file.suffix == ".parquet" else _arrow_batches(file, columns):
+            for start in range(0, batch.num_rows, BATCH):
+                for row in batch.slice(start, BATCH).to_pylist():
+                    number += 1
+                    yield file, number, row
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is empty"
+        raise InputError(
+            f"{file} cannot be read after row {number} ({reason}); it is damaged or cut short: get the file again"
+        ) from None
+
+
+def _parquet_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as table:
+        wanted = [name for name in table.schema_arrow.names if not columns or name in columns]
+        yield from table.iter_batches(batch_size=BATCH, columns=wanted)
+
+
+def _arrow_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
+    import pyarrow.ipc
+
+    with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as table:
+        for batch in table:
+            yield batch.select([name for name in batch.schema.names if not columns or name in columns])
+
+
+def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
+    """Return the file of a row's image, None for a row without one.
+
+    `value` is a path relative to `folder`, or the image itself as bytes or {"bytes", "path"}, which is written to
+    `extracted`, or a list with one of these. Raises `BadRow` for several images: a sample holds one.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) > 1:
+            raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
+        value = value[0] if value else None
+    if isinstance(value, dict):
+        value = value["bytes"] or value["path"]
+    if isinstance(value, bytes):
+        return _write_out(value, extracted)
+    return image_in(folder, value) if value else None
+
+
+def _write_out(data: bytes, extracted: Path | None) -> Path:
+    if extracted is None:
+        raise BadRow("image is inside the table, and no folder was named to write it to")
+    extracted.mkdir(parents=True, exist_ok=True)
+    suffix = next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), "")
+    path = extracted / (hashlib.sha256(data).hexdigest()[:24] + suffix)
+    if not path.is_file():
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    return path

@@ -1,0 +1,160 @@
+"""Any table, with the names of its columns: JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset (see `rows`).
+
+    {"image_path": "./Geo170K/images/test/0.png", "question": "... the size of angle CED is ()", "ground_truth": "140°"}
+
+    table:prompts.jsonl?task=math&image=image_path&answer=ground_truth
+
+Answers: detection a box, or a list of boxes, as numbers or as text; classification a list of labels, or labels with
+commas; math and general text or a number. With options (a list, or such a list as text) the answer is a letter, an
+option's text, or a whole number that counts the options from 0. One row is one open question.
+"""
+
+import ast
+import math
+import os
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.boxes import Box, Size, scale
+from currreft_nb.formats import BadRow, Rejected, fit_box, four_numbers, origin, read_rows, rows, unknown
+from currreft_nb.formats.images import image_size
+from currreft_nb.formats.streams import Found
+from currreft_nb.formats.wording import asked_phrase, chosen_letter, clean_question, read_value
+from currreft_nb.samples import LETTERS, TASKS, Sample
+
+OPTIONAL = {"image": "image", "options": "options"}  # columns that are read where they are, unless others are named
+BOXES = ("xyxy", "xywh", "normalized", "thousand")
+LONGEST_LIST = 10_000  # characters of a cell that is taken for a list
+
+
+def read(
+    path: str | os.PathLike,
+    tasks: Collection[str] = TASKS,
+    *,
+    task: str = "",
+    question: str = "question",
+    answer: str = "answer",
+    image: str = "image",
+    options: str = "options",
+    thinking: str = "",
+    box: str = "xyxy",
+    images: str = "",
+    files: str = "",
+    extracted: Path | None = None,
+) -> Iterator[Sample | Rejected]:
+    """Yield a question of `task` for each row; `question` to `thinking` are names of columns.
+
+    `box`: how boxes are written: xyxy (corners) or xywh (corner and size) in pixels, normalized (corners from 0 to 1)
+    or thousand (corners from 0 to 1000). `images`: the folder that image paths start from, else that of the table.
+    `files`: which files of a folder. Images inside the table are written to the folder `extracted`. Raises `InputError`
+    for a column that is not there.
+    """
+    if task not in TASKS:
+        raise InputError(f"{path}: {unknown('task', task, TASKS)}; write for example {Path(path).name}?task=math")
+    if box not in BOXES:
+        raise InputError(f"{path}: {unknown('form of box', box, BOXES)}")
+    if task not in tasks:
+        return
+    columns = {"question": question, "answer": answer, "image": image, "options": options, "thinking": thinking}
+    columns = {name: column for name, column in columns.items() if column}
+    folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+    found = _with_columns(rows.read(path, files, columns.values()), columns)
+    yield from read_rows(found, partial(_read_row, task, columns, box, folder, extracted), f"a {task} question")
+
+
+def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[Found]:
+    """Yield the rows; raises `InputError` if the first lacks a column, since all others will."""
+    checked = False
+    for file, line, row in found:
+        if not checked and isinstance(row, dict):
+            checked = True
+            for name, column in columns.items():
+                if column not in row and OPTIONAL.get(name) != column:
+                    raise InputError(f"{file}: {unknown('column', column, row)}; write {name}=the name of the column")
+        yield file, line, row
+
+
+def _read_row(
+    task: str,
+    columns: dict[str, str],
+    form: str,
+    folder: Path,
+    extracted: Path | None,
+    row: dict,
+    file: Path,
+    line: int,
+) -> Iterator[Sample]:
+    cells = {name: row.get(column) for name, column in columns.items()}
+    image = rows.image_of(cells["image"], folder, extracted)
+    size = image_size(image) if image else None
+    options = _list(cells["options"])
+    question = clean_question(str(row[columns["question"]] or ""))
+    yield Sample(
+        id=f"{file.stem}-{line}",
+        task=task,
+        split="train",
+        source=file.stem,
+        question=asked_phrase(question) if task == "detection" else question,
+        image=str(image) if image else None,
+        size=size,
+        options=options,
+        answer=_answer(task, row[columns["answer"]], options, form, size),
+        thinking=str(cells["thinking"]) if cells.get("thinking") else None,
+        extra=origin(file, line),
+    )
+
+
+def _list(value: Any) -> list[str]:
+    """Return the options of a cell: a list, or a list as JSON or Python write it."""
+    if isinstance(value, str) and value.strip():
+        value = _literal(value)
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list | tuple):
+        raise BadRow("options are no list", str(value))
+    return [str(option) for option in value]
+
+
+def _literal(text: str) -> Any:
+    """Return the list that the text writes out, or the text itself if it is none."""
+    try:
+        return ast.literal_eval(text) if len(text) <= LONGEST_LIST else text  # a long one can exhaust the parser
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _answer(task: str, value: Any, options: list[str], form: str, size: Size | None) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        if value is None and task == "general":
+            return None
+        raise BadRow("answer is empty or no number", str(value))
+    if task == "detection":
+        return _boxes(value, form, size)
+    if options and type(value) is int:
+        if not 0 <= value < len(options):
+            raise BadRow("answer is none of the options", f"{value} of {len(options)}")
+        return LETTERS[value]
+    if options and task != "classification":
+        return chosen_letter(str(value), options)
+    if task == "classification":
+        return read_value(task, value, size) if isinstance(value, str) else [str(label) for label in value]
+    return read_value(task, str(value), size)
+
+
+def _boxes(value: Any, form: str, size: Size | None) -> list[list[float]]:
+    if size is None:
+        raise BadRow("row has no image")
+    if isinstance(value, str):
+        value = _literal(value) if value.strip().startswith("[") else read_value("detection", value, size)
+    several = bool(value) and all(isinstance(item, list | tuple) for item in value)
+    return [list(fit_box(_in_pixels(four_numbers(item), form, size), size)) for item in (value if several else [value])]
+
+
+def _in_pixels(box: Box, form: str, size: Size) -> Box:
+    if form == "xywh":
+        return (box[0], box[1], round(box[0] + box[2], 4), round(box[1] + box[3], 4))
+    unit = {"normalized": 1, "thousand": 1000}.get(form)
+    return scale(box, (unit, unit), size) if unit else box

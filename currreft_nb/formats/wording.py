@@ -1,0 +1,143 @@
+"""Take questions, options, answers and reasoning out of running text, as data sets for chat models write them.
+
+<image>\\nHint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end.\\n
+Question: What fraction of the shape is blue?\\nChoices:\\n(A) 3/11\\n(B) 8/11     ->  "What fraction ...?", two options
+Eight of the eleven parts are blue. The answer is B.                           ->  reasoning, and "B"
+"""
+
+import re
+from typing import Any
+
+from currreft_nb.answers import parse_boxes, parse_labels
+from currreft_nb.boxes import Size
+from currreft_nb.formats import BadRow, fit_box
+from currreft_nb.samples import LETTERS
+from currreft_nb.tasks import detection
+from currreft_nb.tasks.math import read_option
+
+LEAD = r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer"
+FINAL = re.compile(rf"{LEAD}(?: is)? ?: ?(.+)$|{LEAD} is (.+)$", re.IGNORECASE)
+ENDING = 500  # characters at the end of a text in which its answer is looked for
+OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
+PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
+PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
+REQUESTS = [  # how to answer is said by our own prompts; these are LLaVA's, MathV360K's and Geo170K's words for it
+    re.compile(text, re.IGNORECASE)
+    for text in (
+        r"^Hint: Please answer the question [^\n]*\n+",
+        r"^First perform reasoning, then finally select the question from the choices[^\n]*\n+",
+        r"^Based on the image, directly select the correct answer for the following question:\s*\n+",
+        r"^Question:\s*",
+        r"\nAnswer the question (?:with a short answer|using a single word or phrase)\.?$",
+        r"\nAnswer with the option's letter from the given choices directly\.?$",
+    )
+]
+
+
+def clean_question(text: str) -> str:
+    """Return the question without the places of images in it and without the request how to answer.
+
+    >>> clean_question("<image>\\nQuestion: How many?\\nAnswer the question with a short answer.")
+    'How many?'
+    """
+    text = PLACEHOLDER.sub("", text).strip()
+    for request in REQUESTS:
+        text = request.sub("", text).strip()
+    return text
+
+
+def split_solution(text: str) -> tuple[str | None, str]:
+    """Return the reasoning, or None, and the answer: what stands in tags, else the whole text.
+
+    >>> split_solution("<think>six sevens</think><answer>42</answer>"), split_solution(" 42 ")
+    (('six sevens', '42'), (None, '42'))
+    """
+    thinking, answer = _block(text, "think"), _block(text, "answer")
+    return _block(text, "thinking") if thinking is None else thinking, (text if answer is None else answer).strip()
+
+
+def _block(text: str, name: str) -> str | None:
+    """Return what stands between the tags, of which the first may lack its bracket, as some official rows' do."""
+    _, start, rest = text.partition(f"{name}>")
+    inside, end, _ = rest.partition(f"</{name}>")
+    return inside if start and end else None
+
+
+def split_prose(text: str) -> tuple[str | None, str]:
+    """Return the reasoning, or None, and the answer of a text that may also end in "The answer is ..." without tags.
+
+    >>> split_prose("Eight of eleven are blue.\\nThe answer is (B) 8/11.")
+    ('Eight of eleven are blue.', '(B) 8/11')
+    """
+    text = text.strip()
+    if _block(text, "answer") is not None:
+        return split_solution(text)
+    if (conclusion := _block(text, "CONCLUSION")) is not None:  # LLaVA-CoT
+        return text.partition("<CONCLUSION>")[0].strip() or None, conclusion.strip()
+    if found := FINAL.search(text, max(0, len(text) - ENDING)):
+        return text[: found.start()].strip() or None, (found[1] or found[2]).strip().removesuffix(".").strip()
+    return None, text
+
+
+def split_options(problem: str) -> tuple[str, list[str]]:
+    """Return the question and its options, in the order of their letters; no options if there are not two in a row.
+
+    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? (A) 3 (B) 4")
+    (('What is it?', ['dog', 'cat']), ('How many?', ['3', '4']))
+    """
+    marks = list(OPTION.finditer(problem))
+    starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
+    chain = []
+    for mark in marks[starts[-1] :] if starts else []:
+        if len(chain) < len(LETTERS) and mark[1] == LETTERS[len(chain)]:
+            chain.append(mark)
+    if len(chain) < 2:
+        return problem, []
+    ends = [mark.start() for mark in chain[1:]] + [len(problem)]
+    options = [problem[mark.end() : end].strip() for mark, end in zip(chain, ends)]
+    options[-1], _, rest = options[-1].partition("\n")
+    question = re.sub(r"(?:Options|Choices):?$", "", problem[: chain[0].start()].strip()).strip()
+    return "\n".join(part for part in (question, rest.strip()) if part), [option.rstrip(" ,;") for option in options]
+
+
+def chosen_letter(text: str, options: list[str]) -> str:
+    """Return the letter of the option that the text names by letter or by value; raises `BadRow`.
+
+    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"])
+    ('B', 'A')
+    """
+    letter, problem = read_option(text.removeprefix("option ").strip(), options)
+    if letter is None:
+        raise BadRow("answer is none of the options", f"{text!r}: {problem}")
+    return letter
+
+
+def read_value(task: str, text: str, size: Size | None) -> Any:
+    """Return the structured value that the text writes out, boxes within an image of (width, height)."""
+    if task == "classification":
+        return list(dict.fromkeys(parse_labels(text)))
+    if task != "detection":
+        return text.strip()
+    if size is None:
+        raise BadRow("row has no image")
+    return [list(fit_box(box, size)) for box in parse_boxes(text)]
+
+
+def asked_phrase(question: str) -> str:
+    """Return the phrase that a detection question asks about, without the request around it."""
+    for before, after in PHRASES:
+        _, found, phrase = question.partition(before)
+        if found and phrase.strip():
+            return phrase.removesuffix(after).strip()
+    return question
+
+
+def first_exchange(turns: list[dict], role: str, text: str) -> tuple[str, str, int]:
+    """Return the first question of a conversation, its answer, and how many questions follow.
+
+    `role` and `text` are the names of a turn's fields. A system prompt is left out. Raises `BadRow`.
+    """
+    said = [(turn[role], turn[text]) for turn in turns if turn[role] != "system"]
+    if len(said) < 2 or said[0][0] not in ("human", "user") or said[1][0] not in ("gpt", "assistant"):
+        raise BadRow("conversation does not begin with a question and its answer")
+    return said[0][1], said[1][1], (len(said) - 1) // 2

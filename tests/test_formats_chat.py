@@ -1,0 +1,347 @@
+"""Formats whose questions and answers are running text or school questions: LLaVA, chat files, ScienceQA, CLEVR, ..."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from currreft_nb import InputError
+from currreft_nb.formats import Rejected, clevr, curr_reft, geometry3k, llava, science_qa, super_clevr, wording
+from currreft_nb.samples import LETTERS, Sample
+
+
+def picture(path, size=(100, 80)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def write(path, document):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = document if isinstance(document, list) and path.suffix == ".jsonl" else [document]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def divide(items):
+    items = list(items)
+    return [item for item in items if isinstance(item, Sample)], [item for item in items if isinstance(item, Rejected)]
+
+
+# ---- LLaVA conversations
+
+
+def talk(asked, answered, image="a.png", **more):
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
+    return {"id": 1, "image": image, "conversations": turns, **more}
+
+
+HINT = "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end."
+GEO = "First perform reasoning, then finally select the question from the choices in the following format: Answer: xxx."
+CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "expected", "why"),
+    [
+        ("<image>What number of balls are there?", "0", {"question": "What number of balls are there?", "answer": "0"},
+         "VLM-R1"),
+        ("What is shown?\n<image>", "4", {"question": "What is shown?"}, "the image may come last"),
+        (f"<image>\n{HINT}\nQuestion: How much is blue?{CHOICES}", "The answer is B.",
+         {"question": "How much is blue?", "options": ["3/11", "8/11"], "answer": "B", "thinking": None}, "MathV360K"),
+        (f"<image>\n{HINT}\nQuestion: How much?{CHOICES}", "Three of 11 are not. The correct answer is (B) 8/11",
+         {"answer": "B", "thinking": "Three of 11 are not."}, "letter and text"),
+        (f"<image>\n{GEO}\nQuestion:What is angle B?\nChoices:\nA:50°\nB:65°", "As AB = AC it is 65°.\nAnswer:B",
+         {"question": "What is angle B?", "options": ["50°", "65°"], "answer": "B",
+          "thinking": "As AB = AC it is 65°."},
+         "Geo170K"),
+        (f"<image>{HINT}\nQuestion: How much?{CHOICES}", "8/11", {"answer": "B"}, "the option's text"),
+        ("<image>How many?\nAnswer the question with a short answer.", "4", {"question": "How many?"}, "MathV360K"),
+        ("<image>6 * 7?", "<think>six sevens</think><answer>42</answer>", {"answer": "42", "thinking": "six sevens"},
+         "tags"),
+        ("<image>6 * 7?", "<SUMMARY>I multiply.</SUMMARY><REASONING>...</REASONING><CONCLUSION>42</CONCLUSION>",
+         {"answer": "42", "thinking": "<SUMMARY>I multiply.</SUMMARY><REASONING>...</REASONING>"}, "LLaVA-CoT"),
+        ("<image>6 * 7?", 42, {"answer": "42"}, "a number that is no text"),
+    ],
+)  # fmt: skip
+def test_conversations(tmp_path, asked, answered, expected, why):
+    picture(tmp_path / "a.png")
+    [sample] = llava.read(write(tmp_path / "chat.json", [talk(asked, answered)]))
+    assert {name: getattr(sample, name) for name in expected} == expected, why
+    assert (sample.task, sample.size, sample.extra["origin"]) == ("math", (100, 80), {"file": "chat.json", "line": 1})
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "fault"),
+    [
+        (talk("?", "4", image=["a.png", "a.png"]), "row shows several images, and a sample holds one", False),
+        (talk("?", "4", image="b.png"), "image does not exist", True),
+        (talk("?", "4", image="../a.png"), "image path leads out of the image folder", True),
+        (talk(f"?{CHOICES}", "The answer is D."), "answer is none of the options", True),
+        (talk("<image>", "4"), "row is not a conversation", True),
+        (talk("?", ""), "row is not a conversation", True),
+        ({"image": "a.png"}, "row lacks a field", True),
+        ({"image": "a.png", "conversations": []}, "conversation does not begin with a question and its answer", True),
+        ({"conversations": talk("?", "4")["conversations"][::-1]}, "conversation does not begin", True),
+        ({"conversations": [{"from": "human"}]}, "row lacks a field", True),
+        ({"conversations": "text"}, "row is not a conversation", True),
+        ([1], "record is not a JSON object", True),
+    ],
+)
+def test_conversations_that_cannot_be_used(tmp_path, row, reason, fault):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / "chat.json", [talk("<image>How many?", "4"), row])
+    good, bad = llava.read(path)
+    assert isinstance(good, Sample)
+    assert bad.reason.startswith(reason) and (bad.line, bad.fault) == (2, fault)
+
+
+def test_one_image_in_a_list_is_one_image_and_none_is_a_question_in_words(tmp_path):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / "chat.jsonl", [talk("?", "4", image=["a.png"]), talk("?", "4", image=None)])
+    first, second = llava.read(path)
+    assert first.image == str(tmp_path / "a.png") and (second.image, second.size) == (None, None)
+
+
+def test_of_a_long_conversation_the_first_question_is_taken_and_the_others_are_counted(tmp_path):
+    row = talk("?", "4", image=None)
+    row["conversations"] = [{"from": "system", "value": "Be brief."}, *row["conversations"] * 3]
+    sample, *later = llava.read(write(tmp_path / "chat.jsonl", [row]))
+    assert isinstance(sample, Sample) and len(later) == 2
+    assert {(item.reason, item.fault) for item in later} == {("question needs the conversation before it", False)}
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "answered", "expected"),
+    [
+        ("general", f"Which?{CHOICES}", "The answer is B.", {"question": f"Which?{CHOICES}", "answer": "B"}),
+        ("classification", "Which animals?", "dog, cat", {"answer": ["dog", "cat"]}),
+        ("detection", "Please provide the bounding box coordinate of the region this sentence describes: the dog.",
+         '{"bbox_2d": [1, 2, 30, 40]}', {"question": "the dog", "answer": [[1, 2, 30, 40]]}),
+        ("detection", "the dog", [1, 2, 30, 40], {"answer": [[1, 2, 30, 40]]}),
+    ],
+)  # fmt: skip
+def test_conversations_serve_the_task_that_is_named(tmp_path, task, asked, answered, expected):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / "chat.json", [talk(asked, answered)])
+    [sample] = llava.read(path, task=task)
+    assert {name: getattr(sample, name) for name in expected} == expected
+    assert not list(llava.read(path, ["math"], task=task))
+    with pytest.raises(InputError, match="no task 'genral'; did you mean 'general'"):
+        list(llava.read(path, task="genral"))
+
+
+# ---- words
+
+
+OPTION_TEXT = st.text("abcxyz0123456789 .°", min_size=1).map(str.strip).filter(lambda text: text.strip(" .")).map(
+    lambda text: text.rstrip(" .,;")
+)  # fmt: skip
+
+
+@given(
+    question=st.text("abc xyz?", min_size=1).map(str.strip).filter(bool),
+    options=st.lists(OPTION_TEXT, min_size=2, max_size=26),
+    mark=st.sampled_from(["({})", "{}.", "{})", "{}:"]),
+    between=st.sampled_from(["\n", " "]),
+)
+def test_options_are_found_again_however_they_are_marked(question, options, mark, between):
+    listed = between.join(f"{mark.format(letter)} {text}" for letter, text in zip(LETTERS, options))
+    found = wording.split_options(f"{question}\n{listed}")
+    assert found == (question, options)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<answer>", "answer is ", "answer:", " ", "\n", "<image>", "A. ", "(A) Choices:", "["], ids=repr
+)
+def test_text_made_to_be_slow_is_read_at_once(piece):
+    text = piece * (200_000 // len(piece))
+    wording.split_prose(text), wording.split_options(text), wording.clean_question(f"a{text}b")
+    wording.asked_phrase(text)
+
+
+# ---- the official files
+
+
+FRAMES = {"solution": [960, 540, 1056, 756], "normalized_solution": [0.5, 0.5, 0.55, 0.7],
+          "resize_solution": [436.4, 245.5, 480.0, 343.6]}  # fmt: skip
+GTA = {"image": "gta.png", "problem": "... this sentence describes: a man in black by the car."} | FRAMES
+THOUSAND = [500, 500, 550, 700]
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "box", "why"),
+    [
+        ((1920, 1080), {}, FRAMES["solution"], "the original image"),
+        ((873, 491), {}, FRAMES["resize_solution"], "the copy that was shrunk by 2.2"),
+        ((873, 491), {"normalized_solution": THOUSAND}, FRAMES["resize_solution"], "thousandths"),
+        ((1920, 1080), {"solution": [500, 500, 550, 700]}, None, "frames that contradict each other"),
+        ((960, 540), {}, None, "an image of a size that no frame is for"),
+        ((1920, 1080), {"normalized_solution": [0.5, 0.5, 0.55]}, None, "three numbers"),
+        ((1920, 1080), {"solution": [10**400, 0, 1, 1]}, None, "a number beyond all others"),
+        ((1920, 1080), {"solution": "text"}, None, "a text"),
+    ],
+)
+def test_refgta_rows_give_the_box_in_pixels_of_the_image_that_is_there(tmp_path, size, changes, box, why):
+    picture(tmp_path / "gta.png", size)
+    [found] = curr_reft.read(write(tmp_path / "refgta_subsample_resize.json", [GTA | changes]))
+    if box is None:
+        assert isinstance(found, Rejected), why
+    else:
+        assert (found.answer, found.question, found.size) == ([box], "a man in black by the car", size), why
+        assert curr_reft.to_official(found) == GTA | changes
+
+
+def test_a_row_of_two_frames_needs_only_these(tmp_path):
+    picture(tmp_path / "gta.png", (1920, 1080))
+    row = {name: value for name, value in GTA.items() if name != "resize_solution"}
+    [sample] = curr_reft.read(write(tmp_path / "rec.json", [row]))
+    assert sample.answer == [FRAMES["solution"]]
+
+
+def test_sft_conversations_are_general_questions(tmp_path):
+    picture(tmp_path / "a.png")
+    turns = [{"role": "user", "content": "<image>Why?"}, {"role": "assistant", "content": "<answer>So.</answer>"}]
+    rows = [{"messages": turns}, {"messages": turns, "images": ["a.png"]}, {"messages": turns, "images": ["a.png"] * 2},
+            {"messages": turns[:1]}, {"messages": [*turns, *turns]}]  # fmt: skip
+    path = write(tmp_path / "cat_all_formatted.jsonl", rows)
+    samples, rejected = divide(curr_reft.read(path))
+    assert [(s.task, s.question, s.answer) for s in samples] == [("general", "Why?", "So.")] * 3
+    assert [s.image for s in samples] == [None, str(tmp_path / "a.png"), None]
+    assert [item.fault for item in rejected] == [False, True, False]
+    curr_reft.write(tmp_path / "again.jsonl", samples)
+    assert [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()] == [*rows[:2], rows[4]]
+
+
+def test_a_folder_gives_all_its_files(tmp_path):
+    picture(tmp_path / "gta.png", (1920, 1080))
+    write(tmp_path / "test" / "refgta.json", [GTA])
+    write(tmp_path / "train" / "judge" / "a.jsonl", [{"problem": "It is 3.", "solution": "yes", "task": "math"}])
+    samples, rejected = divide(curr_reft.read(tmp_path))
+    assert [s.stage for s in samples] == ["open", "binary"] and not rejected
+
+
+# ---- ScienceQA
+
+
+PROBLEM = {"question": "Which is north?", "choices": ["Ohio", "Utah"], "answer": 0, "hint": "", "image": None,
+           "solution": "Look at the map.", "split": "train", "subject": "social science"}  # fmt: skip
+
+
+def test_science_questions_have_letters_hints_and_reasons(tmp_path):
+    picture(tmp_path / "images" / "val" / "2" / "image.png")
+    problems = {"1": PROBLEM, "2": PROBLEM | {"image": "image.png", "answer": 1, "hint": "A map.", "split": "val"}}
+    write(tmp_path / "problems.json", problems)
+    first, second = science_qa.read(tmp_path)
+    assert (first.task, first.answer, first.options) == ("general", "A", ["Ohio", "Utah"])
+    assert (first.image, first.thinking) == (None, "Look at the map.")
+    assert (second.answer, second.question, second.size) == ("B", "A map.\nWhich is north?", (100, 80))
+    assert [s.id for s in science_qa.read(tmp_path / "problems.json", split="val")] == ["science_qa-2"]
+    assert {s.task for s in science_qa.read(tmp_path, ["math"], task="math")} == {"math"}
+    assert not list(science_qa.read(tmp_path, ["math"]))
+    with pytest.raises(InputError, match="no split 'vall'; did you mean 'val'"):
+        list(science_qa.read(tmp_path, split="vall"))
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (PROBLEM | {"answer": 2}, "answer is none of the options"),
+        (PROBLEM | {"answer": True}, "answer is none of the options"),
+        (PROBLEM | {"answer": "A"}, "answer is none of the options"),
+        (PROBLEM | {"image": "image.png"}, "image does not exist"),
+        (PROBLEM | {"image": "../../../secret.png"}, "image path leads out of the image folder"),
+        (PROBLEM | {"question": ""}, "row is not a ScienceQA problem"),
+        ({}, "row lacks a field"),
+        (3, "row is not a ScienceQA problem"),
+    ],
+)
+def test_science_questions_that_cannot_be_used(tmp_path, problem, reason):
+    good, bad = science_qa.read(write(tmp_path / "problems.json", {"1": PROBLEM, "2": problem}))
+    assert isinstance(good, Sample) and bad.reason == reason
+
+
+# ---- Geometry3K
+
+
+TRIANGLE = {"id": 11, "problem_text": "Find x .", "compact_text": "Find x.", "choices": ["1", "\\sqrt { 2 }"],
+            "compact_choices": ["1", "\\sqrt{2}"], "answer": "B", "precise_value": [1.0, 1.4142],
+            "unit": ""}  # fmt: skip
+
+
+def test_geometry_problems_are_questions_with_options(tmp_path):
+    for folder in ("train/11", "test/12"):
+        picture(tmp_path / folder / "img_diagram.png")
+        write(tmp_path / folder / "data.json", TRIANGLE | {"id": int(folder[-2:])})
+    samples, rejected = divide(geometry3k.read(tmp_path))
+    assert [s.id for s in samples] == ["geometry3k-12", "geometry3k-11"] and not rejected
+    sample = samples[1]
+    assert (sample.question, sample.options, sample.answer) == ("Find x.", ["1", "\\sqrt{2}"], "B")
+    assert sample.extra == {"precise_value": [1.0, 1.4142], "origin": {"file": "11/data.json", "line": None}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps(TRIANGLE | {"answer": "C"}), "answer is none of the options"),
+        (json.dumps(TRIANGLE | {"answer": 1}), "row is not a Geometry3K problem"),
+        (json.dumps({"id": 11}), "row lacks a field"),
+        ("[1]", "file is not a JSON object"),
+        ("", "file is empty"),
+        ("{", "file is not JSON"),
+    ],
+)
+def test_geometry_problems_that_cannot_be_used(tmp_path, text, reason):
+    picture(tmp_path / "11" / "img_diagram.png")
+    (tmp_path / "11" / "data.json").write_text(text)
+    [found] = geometry3k.read(tmp_path)
+    assert (found.reason, found.file) == (reason, str(tmp_path / "11" / "data.json"))
+
+
+def test_a_geometry_problem_that_is_far_too_long_is_not_read(tmp_path):
+    with (tmp_path / "data.json").open("wb") as stream:
+        stream.truncate(100_000_000)
+    assert [item.reason for item in geometry3k.read(tmp_path)] == ["file is too long"]
+
+
+# ---- CLEVR and Super-CLEVR
+
+
+def clevr_set(root, *questions):
+    picture(root / "images" / "val" / "CLEVR_val_000000.png")
+    name = {"image_filename": "CLEVR_val_000000.png"}
+    scenes = [name | {"objects": [{}] * 3}, name | {"objects": 3}, {"objects": []}]
+    write(root / "scenes" / "CLEVR_val_scenes.json", {"info": {"split": "val"}, "scenes": scenes})
+    asked = [name | {"question": "How?"} | changes for changes in questions]
+    return write(root / "questions" / "CLEVR_val_questions.json", {"info": {}, "questions": asked})
+
+
+def test_clevr_scenes_are_counted(tmp_path):
+    clevr_set(tmp_path)
+    samples, rejected = divide(clevr.read(tmp_path))
+    [sample] = samples
+    assert (sample.question, sample.answer) == ("How many items are there in the image?", "3")
+    assert sample.extra["candidates"] == [str(count) for count in range(11)]
+    assert Counter(item.reason for item in rejected) == {"row is not a scene or a question": 1, "row lacks a field": 1}
+
+
+def test_clevr_questions_are_mathematics_where_a_number_answers(tmp_path):
+    answers = [{"answer": answer} for answer in ("3", "yes", 0, False, "red", None)]
+    path = clevr_set(tmp_path, *answers, {})
+    samples, rejected = divide(clevr.read(path))
+    expected = [("math", "3"), ("general", "yes"), ("math", "0"), ("general", "no"), ("general", "red")]
+    assert [(s.task, s.answer) for s in samples] == expected
+    assert [(item.reason, item.fault) for item in rejected] == [("question has no answer", False)] * 2
+    assert [s.answer for s in clevr.read(path, ["math"]) if isinstance(s, Sample)] == ["3", "0"]
+
+
+def test_super_clevr_images_lie_beside_its_questions(tmp_path):
+    picture(tmp_path / "images" / "s.png")
+    question = {"image_filename": "s.png", "question": "Is it red?", "answer": True}
+    path = write(tmp_path / "superCLEVR_questions_5.json", {"questions": [question]})
+    [sample] = super_clevr.read(path)
+    assert (sample.task, sample.answer, sample.source) == ("general", "yes", "super_clevr")
+    with pytest.raises(InputError, match="neither scenes nor questions"):
+        list(super_clevr.read(write(tmp_path / "other.json", {"info": {}})))
