@@ -57,6 +57,8 @@ CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
          {"question": "What is angle B?", "options": ["50°", "65°"], "answer": "B",
           "thinking": "As AB = AC it is 65°."},
          "Geo170K"),
+        ("<image>6 * 7?", "The answer is 41. No, 6 * 7 is more.\n### The final answer is:\n42", {"answer": "42"},
+         "the last one counts"),
         (f"<image>{HINT}\nQuestion: How much?{CHOICES}", "8/11", {"answer": "B"}, "the option's text"),
         ("<image>How many?\nAnswer the question with a short answer.", "4", {"question": "How many?"}, "MathV360K"),
         ("<image>6 * 7?", "<think>six sevens</think><answer>42</answer>", {"answer": "42", "thinking": "six sevens"},

@@ -15,8 +15,10 @@ from currreft_nb.samples import LETTERS
 from currreft_nb.tasks import detection
 from currreft_nb.tasks.math import read_option
 
-LEAD = r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer"
-FINAL = re.compile(rf"{LEAD}(?: is)? ?: ?(.+)$|{LEAD} is (.+)$", re.IGNORECASE)
+ANSWER_IS = re.compile(
+    r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)",
+    re.IGNORECASE,
+)
 ENDING = 500  # characters at the end of a text in which its answer is looked for
 OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
 PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
@@ -74,8 +76,10 @@ def split_prose(text: str) -> tuple[str | None, str]:
         return split_solution(text)
     if (conclusion := _block(text, "CONCLUSION")) is not None:  # LLaVA-CoT
         return text.partition("<CONCLUSION>")[0].strip() or None, conclusion.strip()
-    if found := FINAL.search(text, max(0, len(text) - ENDING)):
-        return text[: found.start()].strip() or None, (found[1] or found[2]).strip().removesuffix(".").strip()
+    for found in [*ANSWER_IS.finditer(text, max(0, len(text) - ENDING))][-1:]:
+        answer = text[found.end() :].strip().removesuffix(".").strip()
+        if answer and "\n" not in answer:
+            return text[: found.start()].strip() or None, answer
     return None, text
 
 
