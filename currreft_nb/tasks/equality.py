@@ -61,6 +61,12 @@ for _line in _UNIT_WORDS.strip().splitlines():
 _WORDS = "|".join(re.escape(word) for word in sorted(_UNITS, key=len, reverse=True))
 _UNIT = re.compile(rf"(?<![A-Za-z\\])(square |sq\.? |cubic |平方|立方)?({_WORDS})(?: ?\^ ?\{{?([23])\}}?)? ?$")
 _NOUN = re.compile(r"(?<=[\d ]) ?([a-z]{3,20})$")
+_NO_NOUN_WORDS = """
+and any are not the yes but true false right wrong correct incorrect maybe never none nothing about over under than
+more less plus minus times squared cubed factorial modulo divided half halves third quarter fourth fifth sixth seventh
+eighth ninth tenth hundredth thousandth dozen hundred thousand million billion trillion inf infinity
+"""  # what a noun may not be, with or without an s: 2 thirds are not 2, nor are 2 thousand
+_NO_NOUNS = frozenset(_NO_NOUN_WORDS.split())
 _CURRENCY = re.compile(r"([$€£¥]) ?(?=[-\d.])")
 _DEGREE = "^{\\circ}"
 
@@ -234,8 +240,10 @@ def split_unit(text: str) -> tuple[str, str]:
             power = {"s": "2", "平": "2", "c": "3", "立": "3"}.get((match[1] or " ")[0], match[3] or "")
             unit = _UNITS[match[2]]
             return body, "" if unit == "unit" else unit + power
-    if (match := _NOUN.search(text)) and number(body := text[: match.start()].rstrip()) is not None:
-        return body, match[1].removesuffix("s")
+    if match := _NOUN.search(text):
+        body, noun = text[: match.start()].rstrip(), match[1].removesuffix("s")
+        if number(body) is not None and not {noun, match[1]} & _NO_NOUNS:
+            return body, noun
     return text, ""
 
 
