@@ -77,6 +77,13 @@ class Frame:
             raise InputError(f"frame kind is {self.kind!r}, but must be 'resized' or 'thousand'")
 
 
+FRAMES = {  # by the model type of config.json, at the paper's pixel budget
+    "qwen2_vl": Frame(kind="thousand"),
+    "qwen2_5_vl": Frame(kind="resized"),
+    "qwen3_vl": Frame(kind="thousand", factor=32),
+}
+
+
 def resized_size(size: Size, frame: Frame) -> Size:
     """Return the (width, height) that a Qwen-VL processor resizes an image of `size` to.
 

@@ -98,7 +98,7 @@ def curate(
     try:
         manifest = _build(folder, groups, settings, rules, Path(root))
     except (OSError, sqlite3.OperationalError) as error:
-        if getattr(error, "errno", None) not in NO_ROOM and "full" not in str(error):
+        if getattr(error, "errno", None) not in NO_ROOM and "disk" not in str(error):
             raise
         raise InputError(
             f"{folder} cannot be written ({error}); make room and run again: what is there does not count as finished"
@@ -158,7 +158,8 @@ def _gather(
     quotas = quotas_of(mixture, wanted)
     has = {*index.run("SELECT DISTINCT source, task FROM rows WHERE reason IS NULL")}
     shares = shares_of(mixture, wanted, has)
-    splits = {text: source.splits for text, source in read.items()}
+    asked = {split for split, _ in wanted}
+    splits = {text: tuple(split for split in source.splits if split in asked) for text, source in read.items()}
     room = Room(wanted, quotas)
     if shares:  # what a source cannot give of its share the others fill up afterwards
         room.limits = {key: min(shares.get(key, number), number) for key, number in (shares | quotas).items()}
@@ -204,7 +205,7 @@ def _put_chosen(index: Index, rules: Rules) -> None:
         sample = to_sample(text)
         if sample.image is not None:
             sample = resized(sample, shrunk_size(sample.size, rules.max_pixels))
-            sample = replace(sample, image=str(rules.images / stored))
+            sample = replace(sample, image=f"images/{stored}")
         index.put(replace(sample, id=_unused(index, id), split=split), source)
 
 

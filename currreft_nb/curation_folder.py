@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from currreft_nb.curation_index import Index
 from currreft_nb.curation_leaks import KINDS, find_leaks
 from currreft_nb.curation_splits import HELD_OUT, LEARNT, Cell
 from currreft_nb.formats.images import file_hash
-from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples, write_samples
+from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples
 
 MANIFEST = "manifest.json"
 BUILDING = ".curating"
@@ -43,18 +43,19 @@ def make_building(folder: Path) -> Path:
 
 def write_folder(building: Path, index: Index, manifest: dict, wanted: Mapping[Cell, int], left: Counter) -> dict:
     """Write samples, rejections and manifest beside the images that lie in `building` already; return the manifest."""
-    for split in SPLITS:
-        for stage in STAGES:
-            if index.run("SELECT 1 FROM samples WHERE split = ? AND stage = ? LIMIT 1", split, stage).fetchone():
-                found = index.samples("split = ? AND stage = ? ORDER BY lot", split, stage)
-                write_samples(building / f"{split}-{stage}.jsonl", found)
-    with (building / "rejected.jsonl").open("w", encoding="utf-8") as stream:
-        for (entry,) in index.run("SELECT entry FROM rejected ORDER BY number"):
-            stream.write(entry + "\n")
+    for split, stage in index.run("SELECT DISTINCT split, stage FROM samples").fetchall():
+        query = "SELECT sample FROM samples WHERE split = ? AND stage = ? ORDER BY lot"
+        _write_lines(building / f"{split}-{stage}.jsonl", index.run(query, split, stage))
+    _write_lines(building / "rejected.jsonl", index.run("SELECT entry FROM rejected ORDER BY number"))
     manifest = manifest | {"asked": nested(Counter(wanted)), **_counts(index, left)}
     manifest |= {"leaks": find_leaks(index), **_fingerprints(index, building)}
     (building / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
+
+
+def _write_lines(path: Path, rows: Iterable[tuple[str]]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(line + "\n" for (line,) in rows)
 
 
 def _counts(index: Index, left: Counter) -> dict:
@@ -107,7 +108,7 @@ def _fingerprints(index: Index, building: Path) -> dict:
     """Return which images each split shows, and the SHA-256 of every file; images that no split shows are deleted."""
     images: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split, name in index.run("SELECT DISTINCT split, image FROM samples WHERE image IS NOT NULL ORDER BY 1, 2"):
-        images[split].append(name)
+        images[split].append(name.removeprefix("images/"))
     shown = {name for names in images.values() for name in names}
     for path in (building / "images").iterdir():
         if path.name not in shown:

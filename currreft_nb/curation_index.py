@@ -82,9 +82,9 @@ class Index:
         self.run("INSERT INTO rejected VALUES (?, ?, ?, ?)", number or self._number, source, found.reason, entry)
 
     def put(self, sample: Sample, source: str) -> None:
-        """Add a question that will be written."""
-        name = Path(sample.image).name if sample.image else None
-        row = (sample.id, sample.split, sample.task, sample.stage, source, name, sample.id, json.dumps(to_row(sample)))
+        """Add a question that will be written, its image being named as in a samples file."""
+        line = json.dumps(to_row(sample), ensure_ascii=False, allow_nan=False)
+        row = (sample.id, sample.split, sample.task, sample.stage, source, sample.image, sample.id, line)
         self.run("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, lot(?), ?)", *row)
 
     def samples(self, condition: str, *values: object) -> Iterator[Sample]:

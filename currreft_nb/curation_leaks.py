@@ -37,8 +37,10 @@ def share_out(index: Index, room: Room, splits: Mapping[str, tuple[str, ...]], o
         Row(number=number, task=task, stage=stage, group=group, splits=splits[source], source=source, owner=owner)
         for number, task, stage, group, source, owner, *_ in index.run(query)
     )
+    beside = {split: {other for where in splits.values() if split in where for other in where} for split in SPLITS}
     for row, owner, reason in allocate(rows, room):
-        if reason == ELSEWHERE and on_leak == "stop" and _crosses(owner, *row.splits):
+        # Where it happens to end up depends on the seed; that both are possible does not.
+        if reason == ELSEWHERE and on_leak == "stop" and _crosses(*beside[owner], *row.splits):
             _refuse(index, row)
         split = None if reason else owner
         index.run("UPDATE rows SET split = ?, reason = ? WHERE number = ?", split, reason or None, row.number)

@@ -21,7 +21,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from currreft_nb import InputError, __version__, pocket
-from currreft_nb.boxes import Frame
+from currreft_nb.boxes import FRAMES, Frame
 from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, new_adapter
 from currreft_nb.prompts import Style
 
@@ -33,14 +33,13 @@ LANGUAGE_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.
 class Family:
     """What differs between model families; a new family is one entry in `FAMILIES`.
 
-    `frame`: how it writes boxes, "resized" or "thousand". `lora_targets`: regular expression over module names, matched
+    How it writes boxes stands in `boxes.FRAMES`. `lora_targets`: regular expression over module names, matched
     in full. `kept_16_bit`: module names that 4-bit loading leaves alone, matched from the start of the name (`visual`
     alone would match nothing; naming any replaces the default, hence `lm_head`).
     """
 
     model_type: str
     class_name: str
-    frame: str
     lora_targets: str = LANGUAGE_LAYERS
     kept_16_bit: tuple[str, ...] = ("model.visual", "lm_head")
 
@@ -48,9 +47,9 @@ class Family:
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family("qwen2_vl", "Qwen2VLForConditionalGeneration", "thousand"),
-        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", "resized"),
-        Family("qwen3_vl", "Qwen3VLForConditionalGeneration", "thousand"),
+        Family("qwen2_vl", "Qwen2VLForConditionalGeneration"),
+        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"),
+        Family("qwen3_vl", "Qwen3VLForConditionalGeneration"),
     )
 }
 
@@ -197,7 +196,7 @@ def style_of(config: Any, processor: Any) -> Style:
     """Return how the model is spoken to: its wording, and the frame of its boxes at the processor's pixel budget."""
     images = processor.image_processor
     frame = Frame(
-        kind=FAMILIES[config.model_type].frame,
+        kind=FRAMES[config.model_type].kind,
         factor=images.patch_size * images.merge_size,
         min_pixels=images.size["shortest_edge"],
         max_pixels=images.size["longest_edge"],

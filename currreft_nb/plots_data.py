@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.boxes import area
+from currreft_nb.boxes import Frame, area, from_frame, to_frame
+from currreft_nb.formats.images import read_image
 from currreft_nb.metrics import bootstrap_interval
-from currreft_nb.plots_parts import BLACK, BLUE, GREEN, GREY, SERIES, TASK_COLOURS, caption, dress, nothing, panels
+from currreft_nb.plots_parts import BLACK, BLUE, GREEN, GREY, RED, SERIES, TASK_COLOURS, caption, dress, nothing, panels
 from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample
 
 
@@ -63,6 +65,30 @@ def box_sizes(samples: Sequence[Sample]) -> Figure:
         axis, "how large the boxes are", "side of the box, share of the image's side", "xy", xlim=(0, 1), ylim=(0, None)
     )
     axis.set_ylabel("share of the boxes")
+    return figure
+
+
+def round_trips(samples: Sequence[Sample], frames: Mapping[str, Frame], count: int = 3) -> Figure:
+    """Draw gold boxes after a trip through each family's frame, dashed, over the gold itself: a row a sample.
+
+    Above each picture stands what the model reads and writes; the caption tells the largest shift in pixels.
+    """
+    chosen = [s for s in samples if s.task == "detection" and s.stage == "open" and s.image is not None][:count]
+    if not chosen:
+        return nothing("no boxes: there is no open detection sample with a picture")
+    figure, axes = panels(len(chosen), len(frames), width=3.2, height=2.9)
+    shifts = []
+    for axis, (sample, (family, frame)) in zip(axes, product(chosen, frames.items())):
+        axis.imshow(read_image(sample.image))
+        written = [to_frame(box, sample.size, frame) for box in sample.answer]
+        back = [from_frame(box, sample.size, frame) for box in written]
+        shifts += [abs(a - b) for box, again in zip(sample.answer, back) for a, b in zip(box, again)]
+        for boxes, look in ((sample.answer, {"color": GREEN, "lw": 3}), (back, {"color": RED, "lw": 1.2, "ls": "--"})):
+            for x1, y1, x2, y2 in boxes:  # pixel centres are whole numbers in `imshow`, box edges lie between them
+                axis.plot(np.array([x1, x2, x2, x1, x1]) - 0.5, np.array([y1, y1, y2, y2, y1]) - 0.5, **look)
+        dress(axis, f"{family}\n{', '.join(map(str, written[:2]))}", percent="")
+        axis.set_axis_off()
+    caption(figure, f"green: gold, red: after the trip; it shifts an edge by at most {max(shifts):.1f} pixels")
     return figure
 
 

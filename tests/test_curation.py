@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
 from currreft_nb import InputError, curation
@@ -13,35 +14,10 @@ from currreft_nb.formats import coco, math_vision, voc
 from currreft_nb.samples import SPLITS, STAGES
 
 DRAWN = {"train_questions": 8, "val_questions": 3, "test_questions": 4, "pool_questions": 6}
-NO_DRAWN = {"ood_sources": [], "pool_sources": []}
-SPOT = (20, 10, 60, 40)  # where the pictures below show their dog
 
 
 def draw(folder, **changes):
     return curation.curate(folder, **(DRAWN | changes))
-
-
-def voc_set(root, count, *, size=(100, 80), shade=0, name="p", bad=(), labels=("dog", "cat")):
-    """Write a VOC folder: each picture has a red dog at `SPOT` and a cat; those in `bad` have a reversed box."""
-    for part in ("Annotations", "JPEGImages"):
-        (root / part).mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        image = Image.new("RGB", size, (shade, number, 90))
-        image.paste((255, 0, 0), SPOT)
-        image.save(root / "JPEGImages" / f"{name}{number}.png")
-        boxes = [(SPOT[0] + 1, SPOT[1] + 1, SPOT[2], SPOT[3]), (70, 50, 60 if number in bad else 95, 75)]
-        objects = "".join(
-            f"<object><name>{label}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
-            "</bndbox></object>"
-            for label, (a, b, c, d) in zip(labels, boxes)
-        )
-        head = f"<filename>{name}{number}.png</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>"
-        (root / "Annotations" / f"{name}{number}.xml").write_text(f"<annotation>{head}{objects}</annotation>")
-    return f"voc:{root}"
-
-
-def contents(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def read(folder, split, stage):

@@ -1,0 +1,83 @@
+"""Write a data folder in other forms: the official Curr-ReFT rows, or Parquet files that hold their images.
+
+Both write one file for each split and stage, beside each other in a folder of their own, and the same bytes each time.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from currreft_nb.curation_folder import read_manifest, refuse_leaks
+from currreft_nb.formats import curr_reft
+from currreft_nb.samples import TRAINED_TASKS, Sample, read_samples, to_row
+
+STRUCTURED = ("claim", "options", "answer", "extra")  # of other types in every row: kept as JSON text
+ROWS_A_GROUP = 100  # images included, some ten megabytes
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+TYPES = {"size": pa.list_(pa.int32()), "image": IMAGE}
+NAMES = ("id", "task", "stage", "split", "source", "image", "size", "question", *STRUCTURED, "thinking", "parent")
+
+
+def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
+    """Write official rows, whose images lie in `folder`; return how many samples were written, and left out, by reason.
+
+    General questions, which the format does not have, are left out.
+    """
+    folder, target, counts = Path(folder), Path(target), Counter()
+    for name, samples in _files(folder, target):
+        known = [sample for sample in samples if sample.task in TRAINED_TASKS]
+        counts.update({"written": len(known), "the format has no general questions": len(samples) - len(known)})
+        if known:
+            curr_reft.write(target / f"{name}.jsonl", known, images=folder)
+    return +counts
+
+
+def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
+    """Write Parquet files that `datasets.load_dataset` opens with their images; return how many samples were written.
+
+    Columns are the fields of a sample; `answer`, `claim`, `options` and `extra` are JSON text.
+    """
+    target, counts = Path(target), Counter()
+    for name, samples in _files(Path(folder), target):
+        counts["written"] += len(samples)
+        partial, rows = target / f"{name}.partial", iter(samples)
+        with pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
+            while group := list(islice(rows, ROWS_A_GROUP)):
+                writer.write_table(pa.Table.from_pylist([_parquet_row(sample) for sample in group], _schema()))
+        os.replace(partial, target / f"{name}.parquet")
+    return counts
+
+
+def _files(folder: Path, target: Path) -> Iterator[tuple[str, list[Sample]]]:
+    """Yield the name and the samples of each samples file of a data folder that is whole."""
+    refuse_leaks(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in read_manifest(folder)["files"]:
+        if name.endswith(".jsonl") and name != "rejected.jsonl":
+            yield name.removesuffix(".jsonl"), read_samples(folder / name)
+
+
+def _schema() -> pa.Schema:
+    """Return the columns, with the note by which `datasets` knows which of them are images."""
+    fields = [(name, TYPES.get(name, pa.string())) for name in NAMES]
+    features = {name: {"dtype": "string", "_type": "Value"} for name in NAMES}
+    features |= {
+        "image": {"_type": "Image"},
+        "size": {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"},
+    }
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _parquet_row(sample: Sample) -> dict:
+    row = to_row(sample)
+    row |= {name: json.dumps(row[name], ensure_ascii=False) for name in STRUCTURED}
+    if sample.image is not None:
+        path = Path(sample.image)
+        row["image"] = {"bytes": path.read_bytes(), "path": path.name}
+    return row

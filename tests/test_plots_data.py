@@ -1,0 +1,37 @@
+"""Figures of the data: what is drawn is where it should be."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from currreft_nb import plots
+from currreft_nb.boxes import FRAMES, Frame
+from currreft_nb.samples import Sample
+
+
+def boxed(folder, box, size=(100, 60)):
+    path = folder / "a.png"
+    Image.new("RGB", size, "white").save(path)
+    common = {"id": "a", "task": "detection", "split": "train", "source": "s", "question": "the dog"}
+    return Sample(**common, image=str(path), size=size, answer=[box])
+
+
+@pytest.mark.parametrize("frame", [*FRAMES.values(), Frame(factor=32, max_pixels=65_536)])
+def test_a_round_trip_ends_where_it_began(tmp_path, frame):
+    figure = plots.round_trips([boxed(tmp_path, [10, 20, 55, 40])], {"family": frame})
+    gold, back = figure.axes[0].lines
+    assert np.array_equal(gold.get_xdata(), [9.5, 54.5, 54.5, 9.5, 9.5])  # an edge lies between two pixels' centres
+    assert np.array_equal(gold.get_ydata(), [19.5, 19.5, 39.5, 39.5, 19.5])
+    assert np.abs(np.array(gold.get_data()) - np.array(back.get_data())).max() <= 1
+
+
+def test_a_coarse_frame_shows_its_rounding(tmp_path):
+    figure = plots.round_trips(
+        [boxed(tmp_path, [101, 203, 555, 404], (4000, 3000))], {"coarse": Frame(max_pixels=3136)}
+    )
+    assert float(figure.get_supxlabel().split(" at most ")[1].split()[0]) > 5
+
+
+def test_there_is_a_column_for_each_family_and_words_where_there_is_no_box(tmp_path):
+    assert len(plots.round_trips([boxed(tmp_path, [1, 1, 9, 9])] * 5, FRAMES, count=2).axes) == 6
+    assert "no boxes" in plots.round_trips([], FRAMES).axes[0].texts[0].get_text()
