@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals
+from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals, round_trips
 from currreft_nb.plots_parts import (
     ARM_COLOURS,
     BLACK,
@@ -39,7 +39,8 @@ from currreft_nb.plots_parts import (
 from currreft_nb.samples import STAGES, TASKS
 
 __all__ = ["answer_balance", "answer_distribution", "box_sizes", "domains", "group_picture", "judge_totals"]
-__all__ += ["learning_curves", "loss_curve", "pass_at_k", "reward_reasons", "scores", "task_curves", "zero_variance"]
+__all__ += ["learning_curves", "loss_curve", "pass_at_k", "reward_reasons", "round_trips"]
+__all__ += ["scores", "task_curves", "zero_variance"]
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
