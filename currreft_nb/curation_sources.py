@@ -24,6 +24,7 @@ A source is one line of text, `format:path`, and where the format has options, `
 |       |                                                                | question, answer, image, options, thinking |
 | voc | PASCAL VOC: detection and classification | |
 
+Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
 Options are written as in a web address: a blank as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder,
 relative to the data root as the path is. How much is taken of a source may follow after ` | ` (`curation_mixture`).
 What each option means is told by the `read` function of the format's module.

@@ -124,6 +124,53 @@ def test_voc_names_what_is_wrong_with_a_file_or_a_folder(tmp_path):
         list(voc.read(tmp_path / "nowhere"))
 
 
+LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "file is empty"),
+        ("<a/>", "file is not an XML annotation"),
+        (f'<!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><annotation><filename>&a9;</filename></annotation>',
+         "file is not an XML annotation"),
+        ('<!DOCTYPE x [<!ENTITY s SYSTEM "file:///etc/passwd">]><annotation><filename>&s;</filename></annotation>',
+         "file is not an XML annotation"),
+        ("<annotation>" + "<object>" * 50_000, "file is not an XML annotation"),
+        ("<annotation>" + "<object>" * 50_000 + "</object>" * 50_000 + "</annotation>", "object has no name"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "file is not an XML annotation"),
+        ("<annotation><filename>../../secret.jpg</filename></annotation>", "image does not exist or cannot be read"),
+        ("<annotation><filename>/etc/passwd</filename></annotation>", "image does not exist or cannot be read"),
+        ("<annotation><filename>link.jpg</filename></annotation>", "image does not exist or cannot be read"),
+    ],
+)  # fmt: skip
+def test_voc_annotations_made_to_harm_are_rejected(tmp_path, text, reason):
+    secret = picture(tmp_path / "secret.jpg")
+    picture(tmp_path / "set" / "JPEGImages" / "a.jpg")
+    (tmp_path / "set" / "JPEGImages" / "link.jpg").symlink_to(secret)
+    (tmp_path / "set" / "Annotations").mkdir()
+    (tmp_path / "set" / "Annotations" / "a.xml").write_text(text)
+    samples, rejected = divide(voc.read(tmp_path / "set"))
+    assert not samples and any(found.startswith(reason) for found, _ in rejected)
+
+
+def test_voc_lists_lead_nowhere_else(tmp_path):
+    voc_file(tmp_path / "set", "a", voc_object("dog", 1, 1, 9, 9))
+    (tmp_path / "b.xml").write_text("<annotation/>")
+    (tmp_path / "set" / "Annotations" / "c.xml").symlink_to(tmp_path / "b.xml")
+    listed = tmp_path / "set" / "ImageSets" / "Main" / "val.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("../../b\n/etc/passwd\nc\na\n")
+    items = list(voc.read(listed, tasks=["detection"]))
+    assert [item.line for item in items if isinstance(item, Rejected)] == [1, 2, 3]
+    assert [item.id for item in items if isinstance(item, Sample)] == ["voc-a-dog"]
+    listed.write_text("")
+    assert reasons(voc.read(listed)) == {"file is empty": 1}
+    listed.write_bytes(b"\xff")
+    with pytest.raises(InputError, match="byte 0 is not UTF-8"):
+        list(voc.read(listed))
+
+
 # ---- COCO
 
 
@@ -146,6 +193,31 @@ def test_coco_boxes_are_corner_and_size(tmp_path):
     assert not rejected
 
 
+def test_coco_images_may_lie_anywhere_that_is_named(tmp_path):
+    root = coco_file(tmp_path, [{"category_id": 2, "bbox": [1, 1, 9, 9]}])
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"none of its images is in .*name their folder by images="):
+        list(coco.read(root))
+    samples, _ = divide(coco.read(root, images=str(tmp_path / "elsewhere" / "val")))
+    assert set(samples) == {"coco-0-dog", "coco-0-labels"}
+
+
+def test_coco_coordinates_that_json_makes_infinite(tmp_path):
+    root = coco_file(tmp_path, [{"category_id": 2, "bbox": [1, 1, 77777, 9]}, {"category_id": 1, "bbox": [1, 1, 9, 9]}])
+    path = root / "annotations" / "instances_val.json"
+    path.write_text(path.read_text().replace("77777", "1e999"))
+    assert reasons(coco.read(root))["box has a coordinate that is not finite"] == 1
+
+
+def test_coco_images_of_one_id_are_refused(tmp_path):
+    root = coco_file(tmp_path, [])
+    path = root / "annotations" / "instances_val.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"images": document["images"] * 2}))
+    with pytest.raises(InputError, match="two images with id 0"):
+        list(coco.read(root))
+
+
 def test_coco_crowds_and_empty_images_are_counted_and_are_no_faults(tmp_path):
     crowd = {"category_id": 1, "iscrowd": 1, "bbox": [0, 0, 50, 50], "segmentation": {"counts": [1], "size": [80, 100]}}
     root = coco_file(tmp_path, [crowd, {"category_id": 2, "bbox": [1, 1, 9, 9]}], images=2)
@@ -164,6 +236,10 @@ def test_coco_crowds_and_empty_images_are_counted_and_are_no_faults(tmp_path):
         ({"category_id": 1, "bbox": [1, 1, 5]}, "box has a coordinate that is missing or no number"),
         ({"category_id": 1}, "box has a coordinate that is missing or no number"),
         ({"category_id": 1, "bbox": [90, 1, 20, 5]}, "box lies outside the image"),
+        ({"category_id": 1, "bbox": [1, 1, 10**400, 5]}, "box has a coordinate that is not finite"),
+        ({"category_id": 1, "bbox": [1, 1, True, 5]}, "box has a coordinate that is missing or no number"),
+        ({"category_id": 1, "bbox": [1, 1, "5", 5]}, "box has a coordinate that is missing or no number"),
+        ({"category_id": 1, "bbox": [1, 1, 5, 5], "image_id": [0]}, "annotation of an unknown image or category"),
         ({"category_id": 9, "bbox": [1, 1, 5, 5]}, "annotation of an unknown image or category"),
         ({"category_id": 1, "bbox": [1, 1, 5, 5], "image_id": 7}, "annotation of an unknown image or category"),
     ],

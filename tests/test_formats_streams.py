@@ -4,11 +4,12 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, coco, curr_reft, files_in, math_vision, streams, table, voc
+from currreft_nb.formats import Rejected, coco, curr_reft, files_in, geometry3k, llava, math_vision, streams, table, voc
 from currreft_nb.samples import Sample
 
 GOOD = b'{"a": 1}'
@@ -234,6 +235,38 @@ def test_a_file_of_nonsense_gives_a_named_rejection_or_error_and_nothing_else(tm
         assert found and all(isinstance(item, Rejected) and path.name in item.file for item in found)
 
 
+VALUES = JSON | st.sampled_from(
+    ["a.png", "3", ["3", "4"], "A", [1, 2, 30, 40], "yes", 0, 10**400, 1e308, "\0", "<image>"]
+)
+NAMES = """id image images problem solution normalized_solution resize_solution task messages role content question
+options answer conversations from value problem_text choices bbox width height file_name"""
+FIELDS = NAMES.split()
+TURNS = st.lists(st.fixed_dictionaries({name: VALUES for name in ("from", "value", "role", "content")}), max_size=3)
+READERS = [
+    (curr_reft.read, "open.jsonl", {}),
+    (curr_reft.read, "judge.jsonl", {}),
+    (curr_reft.read, "choice.jsonl", {}),
+    (math_vision.read, "rows.jsonl", {}),
+    (llava.read, "rows.jsonl", {"task": "math"}),
+    (llava.read, "rows.jsonl", {"task": "detection"}),
+    (geometry3k.read, "1/data.json", {}),
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(row=st.dictionaries(st.sampled_from(FIELDS), VALUES | TURNS, max_size=len(FIELDS)))
+@pytest.mark.parametrize(("read", "name", "options"), READERS, ids=[f"{n}-{o.get('task')}" for _, n, o in READERS])
+def test_whatever_a_row_holds_it_becomes_samples_or_rejections(tmp_path_factory, read, name, options, row):
+    folder = tmp_path_factory.getbasetemp() / "any"
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64)).save(path.parent / "a.png")
+    Image.new("RGB", (64, 64)).save(path.parent / "img_diagram.png")
+    path.write_text(json.dumps(row))
+    found = list(read(folder if name.endswith("data.json") else path, **options))
+    assert found and all(isinstance(item, Sample | Rejected) for item in found)
+
+
 @pytest.mark.parametrize(
     "name", ["../secret.png", "/etc/passwd", "link.png", "a/../../secret.png", "", "x" * 5000, "a\0b", 7, {"a": 1}, []]
 )
@@ -263,4 +296,4 @@ def test_files_that_are_links_out_of_the_folder_are_named(tmp_path):
     (data / "c.xml").symlink_to(data / "a.xml")
     first, second, third = files_in(data, "*.xml")
     assert (first, third) == (data / "a.xml", data / "c.xml")
-    assert second == Rejected(file=str(data / "b.xml"), reason="file is a link out of its folder")
+    assert second == Rejected(file=str(data / "b.xml"), reason="file is outside of its folder, or a link out of it")

@@ -87,6 +87,25 @@ def test_a_dataset_that_was_saved_to_disk(tmp_path):
     assert [s.answer for s in read(tmp_path / "both" / "test", images=str(tmp_path))[0]] == ["6", "2"]
 
 
+@pytest.mark.parametrize("state", ["", "[]", "{}", '{"_data_files": [3]}', '{"_data_files": [{"filename": "/etc/*"}]}'])
+def test_a_damaged_list_of_a_saved_dataset_is_named(tmp_path, state):
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(InputError, match="its tables cannot be found"):
+        read(tmp_path)
+
+
+def test_no_table_outside_the_folder_is_read(tmp_path):
+    write(tmp_path / "secret.csv", ROWS)
+    (tmp_path / "data").mkdir()
+    for files in ("../*.csv", "../secret.csv"):
+        samples, [bad] = read(tmp_path / "data", files=files)
+        assert not samples and bad.reason == "file is outside of its folder, or a link out of it"
+    (tmp_path / "data" / "state.json").write_text('{"_data_files": [{"filename": "../secret.csv"}]}')
+    assert [bad.reason for bad in read(tmp_path / "data")[1]] == ["file is outside of its folder, or a link out of it"]
+    with pytest.raises(InputError, match="correct files=, a pattern such as"):
+        read(tmp_path, files=str(tmp_path / "*.csv"))
+
+
 def test_a_dataset_with_images_inside(tmp_path):
     red, blue = picture(tmp_path / "a.png"), picture(tmp_path / "b.png", (60, 40), (0, 0, 200))
     features = datasets.Features({name: datasets.Value("string") for name in ("question", "answer")})

@@ -111,10 +111,10 @@ def first_image(folders: Iterable[Path], name: str) -> Path:
 
 
 def files_in(folder: Path, *patterns: str) -> list[Path | Rejected]:
-    """Return the files that fit one of the patterns, in order of their names; links out of the folder are rejected."""
+    """Return the files that fit one of the patterns, sorted by name; what is outside of the folder is rejected."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     ground = folder.resolve()
-    out = "file is a link out of its folder"
+    out = "file is outside of its folder, or a link out of it"
     return [p if p.resolve().is_relative_to(ground) else Rejected(file=str(p), reason=out) for p in found]
 
 

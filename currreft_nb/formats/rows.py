@@ -79,10 +79,16 @@ def _table_files(folder: Path, files: str) -> list[Path | Rejected]:
     if (folder / "dataset_dict.json").is_file() and not files:
         splits = sorted(part.name for part in folder.iterdir() if (part / "state.json").is_file())
         raise InputError(f"{folder} holds the splits {', '.join(splits)}; give the folder of one of them")
-    if (folder / "state.json").is_file():
-        state = parse_json((folder / "state.json").read_bytes())
-        return files_in(folder, *(part["filename"] for part in state["_data_files"]))
-    found = files_in(folder, *([files] if files else PATTERNS))
+    try:
+        if (folder / "state.json").is_file():
+            state = parse_json((folder / "state.json").read_bytes())
+            return files_in(folder, *(part["filename"] for part in state["_data_files"]))
+        found = files_in(folder, *([files] if files else PATTERNS))
+    except (ValueError, LookupError, TypeError, NotImplementedError) as error:  # the last: a pattern that begins with /
+        raise InputError(
+            f"{folder}: its tables cannot be found ({error!r}); correct files=, a pattern such as data/*.parquet, or "
+            "state.json, which Dataset.save_to_disk wrote"
+        ) from None
     if not found:
         raise InputError(f"{folder} holds no file that fits {files or ', '.join(PATTERNS)}; name them by files=")
     return found

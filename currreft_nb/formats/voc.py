@@ -71,7 +71,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
         try:
             file = inside(root, f"Annotations/{name}.xml")
         except InputError:
-            yield Rejected(reason="file is a path or a link out of its folder", **place)
+            yield Rejected(reason="file is outside of its folder, or a link out of it", **place)
             continue
         yield file if file.is_file() else Rejected(reason="annotation does not exist", **place)
 
