@@ -237,14 +237,18 @@ def evaluate_arms(
 
 
 def questions(
-    folder: str | os.PathLike, splits: Sequence[str], count: int, stages: Sequence[str] = STAGES
+    folder: str | os.PathLike,
+    splits: Sequence[str],
+    count: int,
+    stages: Sequence[str] = STAGES,
+    tasks: Sequence[str] = TASKS,
 ) -> list[Sample]:
     """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
     chosen = []
-    for split in splits:
+    for split in splits if count else ():
         for stage in stages:
             found = curation.load(folder, split, stage)
-            for task in TASKS:
+            for task in tasks:
                 chosen += [s for s in found if s.task == task and s.answer is not None][:count]
     return chosen
 

@@ -19,10 +19,14 @@ import pandas as pd
 
 from currreft_nb import InputError, evaluation, models
 from currreft_nb.boxes import Frame
+from currreft_nb.curriculum_difficulty import PassRate, rate_rows
+from currreft_nb.journal import append_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.metrics import bootstrap_interval, measure, pass_at_k
 from currreft_nb.models import Loaded
 from currreft_nb.samples import STAGES, TASKS, Sample
+from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training_validation import stored_answers
 
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
@@ -175,6 +179,28 @@ def probe_arms(
         frame = evaluation.style(model, max_pixels).frame
         tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def pass_rates(
+    loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings
+) -> dict[str, PassRate]:
+    """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
+
+    Right is what evaluation counts as correct. Answers are stored in the folder's passes-train.jsonl and not sampled
+    again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
+    """
+    folder, count = Path(folder), settings.rate_completions
+    if not count:
+        return {}
+    answers = stored_answers(loaded, samples, folder / "passes-train.jsonl", settings, count)
+    rates = {}
+    for sample, texts in zip(samples, answers):
+        right = sum(measure(sample, text, loaded.style.frame)["correct"] for text in texts)
+        rates[sample.id] = PassRate(int(right), len(texts))
+    table = folder / "passes-rates.jsonl"
+    table.unlink(missing_ok=True)
+    append_journal(table, rate_rows(samples, rates))
+    return rates
 
 
 def _sampler_when_asked(load: Callable[[], Loaded], **options: Any) -> Callable:

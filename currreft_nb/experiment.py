@@ -27,7 +27,7 @@ from currreft_nb import InputError
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
 from currreft_nb.records import shown
 from currreft_nb.runs import project_root
-from currreft_nb.samples import check_tasks
+from currreft_nb.samples import STAGES, check_tasks
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -282,6 +282,8 @@ def _check_training(settings: Mapping[str, Any], place: str) -> None:
     try:
         if "tasks" in settings and "lora_rank" in settings:
             check_tasks(settings["tasks"])
+        if "stages" in settings and "lora_rank" in settings:
+            check_tasks(settings["stages"], STAGES, "stages")
         if "group_size" in settings:
             GrpoSettings.from_parameters(settings)
         elif "batch_size" in settings and "learning_rate" in settings:

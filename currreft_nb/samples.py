@@ -137,8 +137,8 @@ def _is_box(box: Any) -> bool:
     return box[0] < box[2] and box[1] < box[3]
 
 
-def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS) -> None:
-    """Raise `InputError` for a task that is not among the known ones, or when none is given.
+def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS, name: str = "tasks") -> None:
+    """Raise `InputError` for a task that is not among the known ones, or when none is given; so for stages by name.
 
     >>> check_tasks(["detecton"])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -146,12 +146,12 @@ def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS) -> None:
     """
     tasks = list(tasks)
     if not tasks:
-        raise InputError(f"tasks is empty; name at least one of {', '.join(known)}")
+        raise InputError(f"{name} is empty; name at least one of {', '.join(known)}")
     for task in tasks:
         if task not in known:
             close = difflib.get_close_matches(task, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise InputError(f"tasks contains {task!r}, but may only contain {', '.join(known)}{hint}")
+            raise InputError(f"{name} contains {task!r}, but may only contain {', '.join(known)}{hint}")
 
 
 def read_samples(path: str | os.PathLike) -> list[Sample]:

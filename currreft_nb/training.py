@@ -5,8 +5,8 @@ leave `adapter/` in the run folder, and when interrupted go on from the last che
 the CPU the adapter is the same bit for bit.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import torch
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from currreft_nb import InputError, memory, models, prompts, rewards
+from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import picture
-from currreft_nb.journal import append_journal, read_journal
-from currreft_nb.metrics import advantages
+from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
 from currreft_nb.training_grpo import GroupTrainer
@@ -33,40 +33,55 @@ from currreft_nb.training_loop import (
     run_trainer,
     stage_of,
 )
+from currreft_nb.training_rows import PART_MEASURES, reward_functions, step_row, write_completions
 from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training_validation import Promotion, baseline
 
-__all__ = ["GrpoSettings", "SftSettings", "targets", "train_grpo", "train_sft"]
+__all__ = ["GrpoSettings", "SftSettings", "baseline", "targets", "train_grpo", "train_sft"]
 
 Target = tuple[Sample, str]
-TASK_MEASURES = tuple(f"{measure}/{task}" for measure in ("accuracy", "format") for task in prompts.TASK_MODULES)
 
 
-def train_grpo(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings) -> dict:
+def train_grpo(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    folder: str | Path,
+    settings: GrpoSettings,
+    *,
+    validation: Sequence[Sample] = (),
+    rates: Mapping[str, PassRate] | None = None,
+) -> dict:
     """Train the adapter by GRPO; return the run's measures, rewards and the like over the last tenth of the steps.
 
-    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. Resumes from
-    `folder/checkpoints`. Raises `InputError` without samples or adapter, and when memory runs out or the loss is not
-    finite.
+    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
+    questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, where they are left out,
+    ordered or drawn by them. Resumes from `folder/checkpoints`. Raises `InputError` without samples or adapter, for
+    settings that need validation samples or rates without any, and when memory runs out or the loss is not finite.
     """
     folder = _check(loaded, samples, folder)
-    stage = stage_of(samples)
-    checkpoint = resume_point(folder, fingerprint(loaded, samples, settings))
-    scored: list[dict] = []
-    watch = Watch(
-        folder,
-        settings.steps,
-        partial(_grpo_row, stage=stage, settings=settings),
-        ("reward", "accuracy", "format", "zero_variance", "length", "kl"),
-        lambda step: _write_completions(folder, step, scored, settings),
-    )
-    order = draw_order(len(samples), settings.budget, settings.seed)
+    rates = rates or {}
+    samples, order, left_out = draws(samples, rates, settings)
+    stage, scored = stage_of(samples), []
+    rated = rate_rows(samples, rates) if settings.by_difficulty else []
+    asked = list(validation) if settings.validate_every else []
+    checkpoint = resume_point(folder, fingerprint(loaded, samples, settings, validation=asked, rates=rated))
+    promotion = Promotion(loaded, validation, folder, settings)
+    taken = replace(settings, steps=promotion.steps())
+
+    def on_row(row: dict) -> bool:
+        write_completions(folder, row["step"], scored, settings)
+        return promotion.is_over(row)
+
+    row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
+    shown = ("reward", "accuracy", "format", "zero_variance", "length", "kl")
+    watch = Watch(folder, settings.steps, row_of, shown, on_row)
     build = partial(
         GroupTrainer,
         model=loaded.model,
         processing_class=loaded.processor,
         reward_funcs=reward_functions(loaded, settings, scored),
-        args=grpo_config(loaded, folder, settings),
-        train_dataset=lazy_dataset(order, lambda index: grpo_row(samples[index], loaded)),
+        args=grpo_config(loaded, folder, taken),
+        train_dataset=lazy_dataset(order[: taken.budget], lambda index: grpo_row(samples[index], loaded)),
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
@@ -75,8 +90,32 @@ def train_grpo(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, se
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
     models.save_adapter(loaded, folder / "adapter", stage)
-    names = ("reward", "accuracy", "format", *TASK_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
-    return _result(folder, names)
+    names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
+    measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
+    return _result(folder, names) | {"promotion": promotion.record()} | measured
+
+
+def draws(
+    samples: Sequence[Sample], rates: Mapping[str, PassRate], settings: GrpoSettings
+) -> tuple[list[Sample], list[int], dict[str, int]]:
+    """Return the samples that a run uses, which of them is drawn at each place, and how many are left out, by reason.
+
+    Without options that go by difficulty: all of them, in the order of `draw_order`. Raises `InputError` for such
+    options without pass rates.
+    """
+    if not settings.by_difficulty:
+        return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
+    if lacking := [sample.id for sample in samples if sample.id not in rates]:
+        raise InputError(f"sample {lacking[0]!r} has no pass rate; measure it with evaluation_probe.pass_rates first")
+    kept, left_out = keep(samples, rates, settings.drop)
+    if left_out:
+        print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
+    known = [rates[sample.id] for sample in kept]
+    if settings.target_rate:
+        order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
+    else:
+        order = draw_order(len(kept), settings.budget, settings.seed)
+    return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
 
 
 def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settings: SftSettings) -> dict:
@@ -88,7 +127,7 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
     stage = stage_of([sample for sample, _ in rows])
     checkpoint = resume_point(folder, fingerprint(loaded, rows, settings))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
-    watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"), lambda step: None)
+    watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"))
     order = draw_order(len(rows), settings.budget, settings.seed)
     build = partial(
         SFTTrainer,
@@ -130,67 +169,6 @@ def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
     completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
     pictures = [picture(sample)] if sample.image else []
     return {"prompt": prompts.messages(sample, loaded.style), "completion": completion, "images": pictures}
-
-
-def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict]) -> list[Callable]:
-    """Return the accuracy and the format reward, which also note each completion with its scores in `scored`."""
-    options = {"frame": loaded.style.frame, "rules": rewards.Rules(detection=settings.detection_reward)}
-
-    def accuracy(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
-        extra: dict[str, list] = {}
-        values = rewards.accuracy_reward(
-            completions, **columns, **options, log_extra=extra.__setitem__, log_metric=log_metric
-        )
-        noted = zip(columns["id"], columns["task"], columns["stage"], completions, values, extra["reason"])
-        for sample_id, task, stage, completion, value, reason in noted:
-            text = rewards.text_of(completion)
-            scored.append(
-                {"id": sample_id, "task": task, "stage": stage, "completion": text, "accuracy": value, "reason": reason}
-            )
-        return values
-
-    def format(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
-        values = rewards.format_reward(completions, **columns)
-        by_task = defaultdict(list)
-        for row, task, value in zip(scored[-len(values) :], columns["task"], values):
-            row["format"] = value
-            by_task[task].append(value)
-        for task, found in by_task.items():
-            log_metric(f"format/{task}", sum(found) / len(found))
-        return values
-
-    return [accuracy, format]
-
-
-def _write_completions(folder: Path, step: int, scored: list[dict], settings: GrpoSettings) -> None:
-    totals = [row["accuracy"] + settings.format_weight * row["format"] for row in scored]
-    for row, total, advantage in zip(scored, totals, advantages(totals, settings.group_size)):
-        row |= {"reward": round(total, 4), "advantage": round(advantage, 4)}
-    path = folder / "completions" / f"step-{step:05d}.jsonl"
-    path.unlink(missing_ok=True)
-    append_journal(path, ({"step": step, **row} for row in scored))
-    scored.clear()
-
-
-def _grpo_row(logs: dict, stage: str, settings: GrpoSettings) -> dict:
-    completions = settings.completions_per_step
-    return {
-        "stage": stage,
-        "reward": logs["reward"],
-        "accuracy": logs["rewards/accuracy/mean"],
-        "format": logs["rewards/format/mean"],
-        **{name: logs[name] for name in TASK_MEASURES if name in logs},
-        "zero_variance": logs["frac_reward_zero_std"],
-        "length": logs["completions/mean_length"],
-        "truncated": logs["completions/clipped_ratio"],
-        "entropy": logs.get("entropy"),
-        "kl": logs.get("kl"),
-        "loss": logs["loss"],
-        "gradient_norm": logs["grad_norm"],
-        "prompts": settings.prompts_per_step,
-        "completions": completions,
-        "tokens": round(logs["completions/mean_length"] * completions),
-    }
 
 
 def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dict:

@@ -1,7 +1,6 @@
 """What both trainers share: the order of the data, a printed line and a row of `metrics.jsonl` per step, resuming.
 
-    {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/detection": 0.61,
-     "zero_variance": 0.25, "length": 14.2, "truncated": 0.0, "entropy": 0.31, "loss": 0.01, "seconds": 0.9}
+    {"step": 12, "stage": "open", "loss": 0.01, "token_accuracy": 0.93, "gradient_norm": 0.8, "seconds": 0.9}
 
 A run folder holds `metrics.jsonl`, `checkpoints/checkpoint-<step>/` with optimiser and random state, and for
 reinforcement learning `completions/step-<step>.jsonl`. After an interruption all of them are cut back to the last whole
@@ -74,21 +73,35 @@ def stage_of(samples: Sequence[Sample]) -> str:
     return stages.pop() if len(stages) == 1 else "mixed"
 
 
-def fingerprint(loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings) -> dict:
-    """Return what a checkpoint depends on, to be compared when it is resumed; `rows`: samples, or with their texts."""
-    digest = hashlib.sha256()
-    for row in rows:
-        sample, text = row if isinstance(row, tuple) else (row, "")
-        plain = to_row(sample) | {"image": sample.image and Path(sample.image).name}
-        digest.update(json.dumps([plain, text], sort_keys=True).encode())
+def fingerprint(
+    loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings, **others: Sequence[Any]
+) -> dict:
+    """Return what a checkpoint depends on, to be compared when it is resumed.
+
+    `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
+    validation samples.
+    """
     return {
         **dataclasses.asdict(settings),
-        "data": digest.hexdigest()[:16],
+        **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
         "four_bit": loaded.four_bit,
         "max_pixels": loaded.style.frame.max_pixels,
     }
+
+
+def _digest(rows: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(_plain(row), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain(row: Any) -> Any:
+    if isinstance(row, Sample):  # by its image's name: the data folder may have been moved
+        return to_row(row) | {"image": row.image and Path(row.image).name}
+    return [_plain(part) for part in row] if isinstance(row, tuple) else row
 
 
 def resume_point(folder: Path, asked: dict) -> Path | None:
@@ -98,6 +111,7 @@ def resume_point(folder: Path, asked: dict) -> Path | None:
     """
     checkpoints = folder / "checkpoints"
     note = checkpoints / "made_from.json"
+    asked = json.loads(json.dumps(asked))  # as it is read back, lists and all
     if note.is_file():
         made = json.loads(note.read_text(encoding="utf-8"))
         if changed := sorted(name for name in {*made, *asked} if made.get(name) != asked.get(name)):
@@ -143,20 +157,20 @@ def _cut_back(folder: Path, step: int) -> None:
 class Watch(TrainerCallback):
     """Write a row and print a line per step, and stop a run that goes wrong silently.
 
-    `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(step)`
-    is called after each row.
+    `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(row)`
+    is called with each row before it is written, may add to it, and returns True where training is to end.
     """
 
     def __init__(
-        self, folder: Path, steps: int, row_of: Callable[[dict], dict], shown: tuple[str, ...], on_row: Callable
+        self,
+        folder: Path,
+        steps: int,
+        row_of: Callable[[dict], dict],
+        shown: tuple[str, ...],
+        on_row: Callable[[dict], bool] = lambda row: False,
     ):
-        self.path, self.steps, self.row_of, self.shown, self.on_row = (
-            folder / "metrics.jsonl",
-            steps,
-            row_of,
-            shown,
-            on_row,
-        )
+        self.path = folder / "metrics.jsonl"
+        self.steps, self.row_of, self.shown, self.on_row = steps, row_of, shown, on_row
         self.gradient_seen = False
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
@@ -185,10 +199,11 @@ class Watch(TrainerCallback):
             )
         now_s = time.perf_counter()
         row = {"step": state.global_step, **self.row_of(logs), "seconds": round(now_s - self.last_s, 3)}
-        self.last_s = now_s
-        append_journal(self.path, [row])
-        self.on_row(state.global_step)
         self._print(row, now_s)
+        if self.on_row(row):
+            control.should_training_stop = control.should_save = True
+        append_journal(self.path, [row])
+        self.last_s = time.perf_counter()
 
     def _print(self, row: dict, now_s: float) -> None:
         step, done = row["step"], row["step"] - self.first_step

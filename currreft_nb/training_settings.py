@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 from currreft_nb import InputError
+from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
 
 
@@ -45,12 +46,26 @@ class GrpoSettings:
     """Steps between checkpoints; 0 saves at the end only."""
     seed: int = 0
     """For data order and sampling."""
+    rate_completions: int = 0
+    """Answers sampled to each training question before training, which give its pass rate; 0 measures none. The three
+    that follow need it."""
+    drop: Sequence[str] = ()
+    """Questions to leave out by their pass rate: never (none of the answers was right), always (all were)."""
+    order: str = "shuffled"
+    """shuffled, or easy_to_hard: the same draws, sorted by pass rate."""
+    target_rate: float = 0.0
+    """Draw questions near this pass rate more often (`curriculum_difficulty.weight`); 0 draws all alike."""
+    validate_every: int = 0
+    """Steps between validations; 0 never validates."""
+    patience: int = 0
+    """End the stage after this many validations without a better reward; 0 takes all steps."""
 
     def __post_init__(self):
+        object.__setattr__(self, "drop", tuple(self.drop))  # hashable, and equal whether a list or a tuple was given
         for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens"):
             _at_least(self, name, 1)
         _at_least(self, "group_size", 2)
-        for name in ("beta", "format_weight", "save_every", "seed"):
+        for name in ("beta", "format_weight", "save_every", "seed", "rate_completions", "validate_every", "patience"):
             _at_least(self, name, 0)
         for name in ("temperature", "learning_rate"):
             _above_zero(self, name)
@@ -59,6 +74,21 @@ class GrpoSettings:
             Rules(detection=self.detection_reward)
         except InputError as error:
             raise InputError(f"detection_reward: {error}") from None
+        self._check_difficulty()
+        if self.patience and not self.validate_every:
+            raise InputError(f"patience is {self.patience}, but validate_every is 0; say how often to validate")
+
+    def _check_difficulty(self) -> None:
+        for name, values, allowed in (("drop", self.drop, DROPS), ("order", [self.order], ORDERS)):
+            if unknown := [value for value in values if value not in allowed]:
+                raise InputError(f"{name} is {unknown[0]!r}, but must be one of {', '.join(allowed)}")
+        if not 0 <= self.target_rate < 1:
+            raise InputError(f"target_rate is {self.target_rate!r}, but must lie between 0 and 1; 0 draws all alike")
+        if self.by_difficulty and not self.rate_completions:
+            raise InputError(
+                "drop, order and target_rate need pass rates; set rate_completions to the number of answers that"
+                " measure them, such as 4"
+            )
 
     @property
     def budget(self) -> int:
@@ -67,6 +97,10 @@ class GrpoSettings:
     @property
     def completions_per_step(self) -> int:
         return self.prompts_per_step * self.group_size
+
+    @property
+    def by_difficulty(self) -> bool:
+        return bool(self.drop or self.target_rate) or self.order != "shuffled"
 
     @classmethod
     def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "GrpoSettings":

@@ -1,0 +1,124 @@
+"""What a step of reinforcement learning leaves behind: its completions with their scores, and its row of measures.
+
+    {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/math": 0.5, …,
+     "zero_variance": 0.25, "zero_variance/math": 0.5, "reason/math/ok": 0.5, "reason/math/wrong": 0.375, …}
+
+`zero_variance` is the share of groups whose rewards are all equal, `reason/<task>/<code>` the share of the task's
+completions whose reward had that reason. Where a run mixes forms, its stage is "mixed": each measure then comes per
+form as well (`accuracy/binary`), and reasons per task and form (`reason/math/binary/wrong`).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import rewards
+from currreft_nb.journal import append_journal
+from currreft_nb.metrics import advantages
+from currreft_nb.models import Loaded
+from currreft_nb.samples import STAGES, TRAINED_TASKS
+from currreft_nb.training_settings import GrpoSettings
+
+PARTS = ("accuracy", "format", "zero_variance")  # measures that each task, and in a mixture each form, has
+PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRAINED_TASKS, *STAGES))
+
+
+def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict]) -> list[Callable]:
+    """Return the accuracy and the format reward, which also note each completion with its scores in `scored`."""
+    options = {"frame": loaded.style.frame, "rules": rules_of(settings)}
+
+    def accuracy(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
+        extra: dict[str, list] = {}
+        values = rewards.accuracy_reward(
+            completions, **columns, **options, log_extra=extra.__setitem__, log_metric=log_metric
+        )
+        noted = zip(columns["id"], columns["task"], columns["stage"], completions, values, extra["reason"])
+        for sample_id, task, stage, completion, value, reason in noted:
+            text = rewards.text_of(completion)
+            scored.append(
+                {"id": sample_id, "task": task, "stage": stage, "completion": text, "accuracy": value, "reason": reason}
+            )
+        return values
+
+    def format(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
+        values = rewards.format_reward(completions, **columns)
+        for row, value in zip(scored[-len(values) :], values):
+            row["format"] = value
+        return values
+
+    return [accuracy, format]
+
+
+def rules_of(settings: GrpoSettings) -> rewards.Rules:
+    """Return the rules by which a run pays."""
+    return rewards.Rules(detection=settings.detection_reward)
+
+
+def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict:
+    """Return a step's row from what the trainer logged and from the step's completions."""
+    completions = settings.completions_per_step
+    return {
+        "stage": stage,
+        "reward": logs["reward"],
+        "accuracy": logs["rewards/accuracy/mean"],
+        "format": logs["rewards/format/mean"],
+        "zero_variance": logs["frac_reward_zero_std"],
+        **part_measures(scored, stage, settings),
+        "length": logs["completions/mean_length"],
+        "truncated": logs["completions/clipped_ratio"],
+        "entropy": logs.get("entropy"),
+        "kl": logs.get("kl"),
+        "loss": logs["loss"],
+        "gradient_norm": logs["grad_norm"],
+        "prompts": settings.prompts_per_step,
+        "completions": completions,
+        "tokens": round(logs["completions/mean_length"] * completions),
+    }
+
+
+def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict[str, float]:
+    """Return the measures and the shares of reasons by task, and in a mixture by form, of one step's completions."""
+    silent = _silent(scored, settings)
+    rows = [row | {"zero_variance": float(equal)} for row, equal in zip(scored, silent)]
+    mixed = stage not in STAGES
+    parts = _grouped(rows, lambda row: row["task"]) | (_grouped(rows, lambda row: row["stage"]) if mixed else {})
+    found = {}
+    for measure in PARTS:
+        for part, members in parts.items():
+            found[f"{measure}/{part}"] = round(sum(row[measure] for row in members) / len(members), 6)
+    cells = _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"])
+    for cell, members in cells.items():
+        for reason, number in sorted(Counter(row["reason"] for row in members).items()):
+            found[f"reason/{cell}/{reason}"] = round(number / len(members), 4)
+    return found
+
+
+def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+    groups = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return dict(sorted(groups.items()))
+
+
+def _silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
+    """Say of each completion whether all of its group earned the same."""
+    totals = _totals(scored, settings)
+    size = settings.group_size
+    groups = [totals[start : start + size] for start in range(0, len(totals), size)]
+    return [max(group) - min(group) < 1e-6 for group in groups for _ in group]
+
+
+def _totals(scored: Sequence[dict], settings: GrpoSettings) -> list[float]:
+    return [row["accuracy"] + settings.format_weight * row["format"] for row in scored]
+
+
+def write_completions(folder: Path, step: int, scored: list[dict], settings: GrpoSettings) -> None:
+    """Write a step's completions with their rewards and advantages to completions/, and empty the list."""
+    totals = _totals(scored, settings)
+    for row, total, advantage in zip(scored, totals, advantages(totals, settings.group_size)):
+        row |= {"reward": round(total, 4), "advantage": round(advantage, 4)}
+    path = folder / "completions" / f"step-{step:05d}.jsonl"
+    path.unlink(missing_ok=True)
+    append_journal(path, ({"step": step, **row} for row in scored))
+    scored.clear()

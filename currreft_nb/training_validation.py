@@ -1,0 +1,137 @@
+"""Questions that are not trained on, asked before and during training: the baseline, and when a stage may end.
+
+Asked are questions of split `val` at the forms of the stage. Answers are sampled as in training (its temperature, its
+rewards), so that validation and training curves show the same quantity; each question's random numbers are the same
+every time, so that two validations differ by what was learnt between them. A stage ends by its fixed budget of steps
+(the paper), or earlier, when `patience` validations in a row were no better than the best before them.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from currreft_nb import InputError, evaluation
+from currreft_nb.journal import read_journal
+from currreft_nb.journal_answers import collect_answers
+from currreft_nb.models import Loaded
+from currreft_nb.rewards import score
+from currreft_nb.samples import Sample
+from currreft_nb.training_loop import stage_of
+from currreft_nb.training_rows import rules_of
+from currreft_nb.training_settings import GrpoSettings
+
+ANSWERS = 4  # to each validation question
+STORED_AT_ONCE = 64  # questions between two writings of a file of answers
+LEAST_GAIN = 0.01  # of the validation reward; smaller rises are luck and do not count
+
+
+def baseline(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings) -> dict[str, float]:
+    """Return the accuracy before training, in [0, 1], by stage, with the format forced; nothing for no samples.
+
+    What a learning curve gains above it is more than keeping to the format. Answers are stored in the folder's
+    passes-forced.jsonl and not sampled again.
+    """
+    if not samples:
+        return {}
+    answers = stored_answers(loaded, samples, Path(folder) / "passes-forced.jsonl", settings, ANSWERS, forced=True)
+    return {stage_of(samples): measure(samples, answers, loaded, settings)["accuracy"]}
+
+
+def stored_answers(
+    loaded: Loaded, samples: Sequence[Sample], path: Path, settings: GrpoSettings, count: int, forced: bool = False
+) -> list[list[str]]:
+    """Return `count` answers to each sample, sampled as in training; those that the file holds are not asked again."""
+    draw = evaluation.sampler(loaded, **_sampling(settings, count), forced=forced)
+    author = evaluation.author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit)
+    author += f" T={settings.temperature} seed {settings.seed}{' forced' if forced else ''}"
+    texts: dict[str, list[str]] = {sample.id: [] for sample in samples}
+    for row in collect_answers(draw, samples, path, author=author, batch_size=STORED_AT_ONCE):
+        texts[row["id"]].append(row["completion"])
+    return [texts[sample.id] for sample in samples]
+
+
+def _sampling(settings: GrpoSettings, count: int) -> dict:
+    common = {name: getattr(settings, name) for name in ("temperature", "max_new_tokens", "seed")}
+    return common | {"completions": count, "batch_size": settings.completions_per_step}
+
+
+def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | None:
+    """Return the step after which a stage is over, from its validations (step, reward) in order, or None so far.
+
+    >>> stopping_step([(0, 0.2), (10, 0.5), (20, 0.5), (30, 0.505)], patience=2)
+    30
+    """
+    best, waited = -1.0, 0
+    for step, reward in rewards:
+        best, waited = (reward, 0) if reward >= best + LEAST_GAIN else (best, waited + 1)
+        if patience and waited >= patience:
+            return step
+    return None
+
+
+class Promotion:
+    """Validates a stage while it runs, and says when the model is to move on.
+
+    `samples` are asked before the first step and then every `validate_every` steps; none are needed if that is 0. All
+    is decided by what metrics.jsonl and passes-natural.jsonl hold, so a resumed run decides as if never interrupted.
+    """
+
+    def __init__(self, loaded: Loaded, samples: Sequence[Sample], folder: Path, settings: GrpoSettings):
+        self.loaded, self.samples, self.folder, self.settings = loaded, samples, folder, settings
+        self.start = []
+        if settings.validate_every:
+            if not samples:
+                raise InputError(
+                    "validate_every is set, but there are no validation questions; set validation_questions"
+                )
+            answers = stored_answers(loaded, samples, folder / "passes-natural.jsonl", settings, ANSWERS)
+            self.start = [(0, self._measure(answers)["reward"])]
+
+    def is_over(self, row: dict) -> bool:
+        """Validate if it is time, add the columns validation_* to the step's row, and say whether the stage is over."""
+        every = self.settings.validate_every
+        if not every or row["step"] % every:
+            return False
+        started_s = time.perf_counter()
+        drawn = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))(list(self.samples))
+        found = self._measure([[answer.text for answer in answers] for answers in drawn])
+        row |= {f"validation_{name}": value for name, value in found.items()}
+        row["validation_seconds"] = round(time.perf_counter() - started_s, 3)
+        print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
+        over = stopping_step([*self._history(), (row["step"], found["reward"])], self.settings.patience) is not None
+        if over:
+            print(f"no better for {self.settings.patience} validations: the stage ends after step {row['step']}")
+        return over
+
+    def steps(self) -> int:
+        """Return how many steps to take: those asked for, or fewer where an earlier attempt has seen the stage end."""
+        return stopping_step(self._history(), self.settings.patience) or self.settings.steps
+
+    def record(self) -> dict:
+        """Return after which step the stage ended and why, for run.json; prompts that were not drawn stay unspent."""
+        history, planned = self._history(), self.settings.steps
+        step = self.steps()
+        ended = {"why": "budget" if step == planned else "patience", "step": step, "of": planned}
+        ended["unspent_prompts"] = (planned - step) * self.settings.prompts_per_step
+        if history:
+            best_step, best = max(history, key=lambda pair: pair[1])
+            ended |= {"best_step": best_step, "best_reward": best, "last_reward": history[-1][1]}
+        return ended
+
+    def _history(self) -> list[tuple[int, float]]:
+        rows = read_journal(self.folder / "metrics.jsonl")
+        return self.start + [(row["step"], row["validation_reward"]) for row in rows if "validation_reward" in row]
+
+    def _measure(self, answers: Sequence[Sequence[str]]) -> dict[str, float]:
+        return measure(self.samples, answers, self.loaded, self.settings)
+
+
+def measure(
+    samples: Sequence[Sample], answers: Sequence[Sequence[str]], loaded: Loaded, settings: GrpoSettings
+) -> dict[str, float]:
+    """Return the mean reward, accuracy and format of the answers to the samples, paid as in training."""
+    rules, frame = rules_of(settings), loaded.style.frame
+    scores = [score(sample, text, frame, rules) for sample, texts in zip(samples, answers) for text in texts]
+    accuracy, format = (sum(values) / len(scores) for values in zip(*((s.value, s.format) for s in scores)))
+    reward = accuracy + settings.format_weight * format
+    return {"reward": round(reward, 6), "accuracy": round(accuracy, 6), "format": round(format, 6)}
