@@ -36,11 +36,21 @@ from currreft_nb.plots_parts import (
     panels,
     present,
 )
-from currreft_nb.samples import STAGES, TASKS
+from currreft_nb.plots_probe import pass_at_k, pass_rates
+from currreft_nb.samples import TASKS
 
 __all__ = ["answer_balance", "answer_distribution", "box_sizes", "domains", "group_picture", "judge_totals"]
-__all__ += ["learning_curves", "loss_curve", "pass_at_k", "reward_reasons", "round_trips"]
-__all__ += ["scores", "task_curves", "zero_variance"]
+__all__ += [
+    "learning_curves",
+    "loss_curve",
+    "pass_at_k",
+    "pass_rates",
+    "reward_reasons",
+    "round_trips",
+    "scores",
+    "task_curves",
+    "zero_variance",
+]
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
@@ -52,8 +62,9 @@ Rows = Sequence[Mapping] | pd.DataFrame
 def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
     """Draw accuracy and format over the training steps, in separate panels; stages follow one another.
 
-    `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage`. `baseline`: by
-    stage, the accuracy before training when the format is forced: what rises above that was learnt, not formatted.
+    `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage` and
+    `validation_accuracy`, `validation_format`. `baseline`: by stage, the accuracy before training when the format is
+    forced: what rises above that was learnt, not formatted. Without one the caption says that it is missing.
     """
     frame = frame_of(metrics, ["step", "accuracy", "format"])
     if "stage" not in frame:
@@ -65,10 +76,15 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
             _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
             if column == "accuracy" and baseline and stage in baseline:
                 axis.hlines(baseline[stage], start, start + rows["step"].max(), BLACK, linestyle="--", linewidth=1)
+            if f"validation_{column}" in rows:
+                points = rows.dropna(subset=[f"validation_{column}"])
+                axis.plot(start + points["step"], points[f"validation_{column}"], "o", color=BLACK, markersize=3)
             start += rows["step"].max()
         dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
-    dashed = "; dashed: the model before training, format forced" if baseline else ""
-    caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows{dashed}")
+    dots = "; dots: validation" if "validation_accuracy" in frame else ""
+    known = set(baseline or ()) & set(frame["stage"])
+    dashed = "dashed: the model before training, format forced" if known else "no baseline was measured"
+    caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows{dots}; {dashed}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
@@ -107,14 +123,22 @@ def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
 def zero_variance(histories: Mapping[str, Rows]) -> Figure:
     """Draw the share of groups whose rewards are all equal, which teach nothing, a line for each named history.
 
-    Each history: rows of metrics.jsonl with `step` and `zero_variance` in [0, 1].
+    Each history: rows of metrics.jsonl with `step` and `zero_variance` in [0, 1]. A single history that has them by
+    task (`zero_variance/<task>`) gets a thin line for each.
     """
     figure, (axis,) = panels(1, 1, width=6)
     ends, colours = {}, {}
+    for task in TASKS if len(histories) == 1 else ():
+        frame = pd.DataFrame(*histories.values())
+        if (column := f"zero_variance/{task}") in frame:
+            values = frame[["step", column]].dropna()
+            smooth = _smooth(values[column])
+            axis.plot(values["step"], smooth, color=TASK_COLOURS[task], linewidth=0.9)
+            ends[task], colours[task] = smooth[-1], TASK_COLOURS[task]
     for index, (name, rows) in enumerate(histories.items()):
         frame = frame_of(rows, ["step", "zero_variance"])
         label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
-        colours[label] = STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
+        colours[label] = BLACK if ends and index == 0 else STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
         smooth = _smooth(frame["zero_variance"])
         axis.plot(frame["step"], smooth, color=colours[label], linewidth=2)
         ends[label] = smooth[-1]
@@ -196,40 +220,6 @@ def _draw_cross(axis: Axes, arm: str, inside: pd.Series, outside: pd.Series) -> 
     axis.vlines(x, outside["low"], outside["high"], color=colour, linewidth=1, alpha=0.6)
     axis.plot(x, y, "o", color=colour, markersize=5)
     return x, y
-
-
-def pass_at_k(rows: Rows) -> Figure:
-    """Draw pass@k per stage, and what guessing would reach dashed; panels are tasks, rows of panels arms.
-
-    `rows`: what `evaluation.probe` returns: task, stage, k, pass_at_k, low, high, chance and arm, if several.
-    Every point was measured.
-    """
-    names = ["task", "stage", "k", "pass_at_k", "low", "high", "chance"]
-    frame = frame_of(rows, names) if len(rows) else pd.DataFrame()
-    if frame.empty:
-        return nothing("nothing was sampled for pass@k")
-    frame["arm"] = frame.get("arm", "")
-    tasks, arms = present(frame["task"], TASKS), list(dict.fromkeys(frame["arm"]))
-    figure, axes = panels(len(arms), len(tasks), width=3.6, height=2.6, sharex=True, sharey=True)
-    for axis, (arm, task) in zip(axes, [(arm, task) for arm in arms for task in tasks]):
-        _draw_passes(axis, frame[(frame["arm"] == arm) & (frame["task"] == task)])
-        ticks = sorted(frame["k"].unique())
-        dress(axis, f"{arm}, {task}" if arm else task, xticks=ticks, xticklabels=ticks)
-    caption(figure, "at least one right among k answers (across); dashed: guessing; band: 95 % interval")
-    return figure
-
-
-def _draw_passes(axis: Axes, rows: pd.DataFrame) -> None:
-    ends = {}
-    for stage in present(rows["stage"], STAGES):
-        cell, colour = rows[rows["stage"] == stage].sort_values("k"), STAGE_COLOURS[stage]
-        axis.fill_between(cell["k"], cell["low"], cell["high"], color=colour, alpha=0.15, linewidth=0)
-        axis.plot(cell["k"], cell["pass_at_k"], "o-", color=colour, markersize=4)
-        axis.plot(cell["k"], cell["chance"], "--", color=colour, linewidth=1)
-        ends[stage] = cell["pass_at_k"].iloc[-1]
-    axis.set_xscale("log", base=2)
-    axis.minorticks_off()
-    label_ends(axis, ends, STAGE_COLOURS)
 
 
 def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) -> Figure:

@@ -14,7 +14,7 @@ BLACK, GREY, PALE = "#222222", "#8a8a8a", "#e8e8e8"
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 RED, PINK, YELLOW = "#D55E00", "#CC79A7", "#B8A800"
 SERIES = (BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW, BLACK)
-STAGE_COLOURS = {"binary": BLUE, "choice": ORANGE, "open": GREEN}
+STAGE_COLOURS = {"binary": BLUE, "choice": ORANGE, "open": GREEN, "mixed": PINK}
 TASK_COLOURS = {"detection": BLUE, "classification": RED, "math": GREEN, "general": PINK}
 ARM_COLOURS = {
     "base": GREY,

@@ -27,8 +27,24 @@ from matplotlib.figure import Figure
 
 from currreft_nb import plots
 from currreft_nb import plots_parts as parts
+from currreft_nb.curriculum_difficulty import PassRate
 from currreft_nb.samples import Sample
 
+
+def task_silence():
+    """Return a stage's rows with the share of silent groups by task, as training logs them."""
+    rows = training_rows(("open",))
+    return [row | {f"zero_variance/{task}": row["zero_variance"] * scale for task, scale in SCALES} for row in rows]
+
+
+def rated(counts=(3, 0, 9, 4, 12)):
+    """Return questions, and pass rates of them: `counts[right]` of four answers were right."""
+    samples = [sample for sample in data_samples() if sample.task == "math"][: sum(counts)]
+    right = [number for number, count in enumerate(counts) for _ in range(count)]
+    return samples, {sample.id: PassRate(number, 4) for sample, number in zip(samples, right)}
+
+
+SCALES = (("detection", 0.5), ("math", 1.5))
 FIGURES = {
     "learning_curves": lambda: plots.learning_curves(
         training_rows(), baseline={"binary": 0.45, "choice": 0.5, "open": 0.4}
@@ -40,6 +56,8 @@ FIGURES = {
     "zero_variance": lambda: plots.zero_variance(
         {stage: training_rows([stage], seed=number) for number, stage in enumerate(("binary", "choice", "open"))}
     ),
+    "zero_variance_by_task": lambda: plots.zero_variance({"open": task_silence()}),
+    "pass_rates": lambda: plots.pass_rates(*rated()),
     "loss_curve": lambda: plots.loss_curve(
         [{"step": s, "loss": 2 * np.exp(-s / 15) + 0.1 * (s % 3)} for s in range(1, 90)]
     ),
@@ -103,6 +121,36 @@ def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_pane
     assert heights == [0.62]
     assert not right.collections
     assert not plots.learning_curves(training_rows()).axes[0].collections  # none given, none drawn
+
+
+def test_the_caption_says_whether_there_was_a_baseline():
+    measured, missing = "dashed: the model before training", "no baseline was measured"
+    for baseline, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
+        figure = plots.learning_curves(training_rows(("open",)), baseline)
+        assert words in figure.get_supxlabel()
+
+
+def test_validations_are_dots_at_their_steps():
+    rows = training_rows(("open",), steps=20)
+    for row in rows[9::10]:
+        row |= {"validation_accuracy": 0.5, "validation_format": 0.75}
+    left, right = plots.learning_curves(rows).axes
+    for axis, height in ((left, 0.5), (right, 0.75)):
+        (dots,) = [line for line in axis.lines if line.get_marker() == "o"]
+        assert list(dots.get_xdata()) == [10, 20] and set(dots.get_ydata()) == {height}
+
+
+def test_one_stage_shows_the_silence_of_each_task_and_several_do_not():
+    assert texts(axes_of("zero_variance_by_task")[0])[:2] == ["detection", "math"]
+    several = plots.zero_variance({"binary": task_silence(), "open": task_silence()}).axes[0]
+    assert [text.split(",")[0] for text in texts(several)] == ["binary", "open"]
+
+
+def test_pass_rates_are_counted_by_task():
+    (axis,) = axes_of("pass_rates")
+    heights = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in axis.patches}
+    assert heights == {0.0: 3, 0.5: 9, 0.75: 4, 1.0: 12}
+    assert "rate_completions is 0" in texts(plots.pass_rates(data_samples(), {}).axes[0])[0]
 
 
 def test_a_task_that_was_not_trained_has_no_line():
