@@ -9,7 +9,6 @@ from currreft_nb import InputError
 from currreft_nb.experiment import read_experiment
 
 FILES = sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))
-CURRICULUM = ("rl_binary", "rl_choice", "rl_open")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
@@ -17,14 +16,38 @@ def test_file_is_valid(file):
     assert read_experiment(file).steps
 
 
+def budget(folder, steps):
+    """Return how many questions were drawn for an adapter, in its own step and in those that it continues."""
+    if folder == "base":
+        return 0
+    settings = steps[Path(folder).name].settings
+    if "group_size" in settings:
+        drawn = settings["steps"] * settings["prompts_per_step"]
+    else:
+        drawn = 0 if "completions" in settings else settings["prompts"]  # rejection sampling is counted apart
+    return drawn + budget(settings.get("start_from", "base"), steps)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_arms_draw_the_same_number_of_questions(file):
     """What design and README call equal budget: prompts drawn, with repetition, summed over stages."""
-    steps = {step.name: step.settings for step in read_experiment(file).steps}
-    budget = sum(steps[name]["steps"] * steps[name]["prompts_per_step"] for name in CURRICULUM)
-    assert steps["sft"]["prompts"] == budget
-    if "rl" in steps:
-        assert steps["rl"]["steps"] * steps["rl"]["prompts_per_step"] == budget
+    steps = {step.name: step for step in read_experiment(file).steps}
+    compared = [step.settings for step in steps.values() if "arms" in step.settings]
+    for settings in compared:
+        budgets = {arm: budget(given, steps) for arm, given in zip(settings["arms"], settings["start_from"])}
+        assert budgets.pop("base") == 0
+        assert len(set(budgets.values())) == 1 and 0 not in budgets.values(), budgets
+    assert compared
+
+
+@pytest.mark.parametrize(
+    ("file", "axis"),
+    [("curriculum_form", "stages"), ("curriculum_difficulty", "order"), ("curriculum_capability", "tasks")],
+)
+def test_there_is_an_example_of_each_axis(file, axis):
+    steps = read_experiment(FILES[0].parent / f"{file}.yaml").steps
+    values = {str(step.settings[axis]) for step in steps if "group_size" in step.settings}
+    assert len(values) > 1
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
@@ -39,6 +62,22 @@ def test_shared_values_of_the_large_file_are_each_explained():
     shared = text.split("\nshared:\n")[1].split("\nsteps:")[0]
     bare = [line for line in shared.splitlines() if not re.search(r"  # \S", line)]
     assert bare == ['  data: "@curate"', "  seed: 0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("mixed.stages=[binary, chioce]", r"stages contains 'chioce'.*did you mean choice\?"),
+        ("single.stages=[]", "stages is empty"),
+        ("single.order=hard_to_easy", "order is 'hard_to_easy', but must be one of shuffled, easy_to_hard"),
+        ("single.drop=[sometimes]", "drop is 'sometimes', but must be one of never, always"),
+        ("single.target_rate=0.5", "need pass rates; set rate_completions"),
+        ("patience=2", "patience is 2, but validate_every is 0"),
+    ],
+)
+def test_a_curriculum_that_makes_no_sense_stops_before_the_first_step(change, message):
+    with pytest.raises(InputError, match=message):
+        read_experiment(FILES[0].parent / "curriculum_form.yaml", [change])
 
 
 @pytest.mark.parametrize("step", ["sft", "rl_binary", "rl_open"])
