@@ -103,7 +103,7 @@ def curate(
         raise InputError(
             f"{folder} cannot be written ({error}); make room and run again: what is there does not count as finished"
         ) from None
-    counts = {name: manifest[name] for name in ("questions", "left_out", "rejected")}
+    counts = {name: manifest[name] for name in ("questions", "left_out", "rejected", "mended")}
     counts["leaks"] = sum(row["leak"] for row in manifest["leaks"])
     return counts | {"images": {split: len(names) for split, names in manifest["images"].items()}}
 

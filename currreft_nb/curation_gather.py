@@ -75,8 +75,8 @@ def look_at_pictures(index: Index, sources: Mapping[str, Source], asked: int, ru
             values = (*key, seen.content, seen.likeness, seen.stored, mended)
             index.run("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
     index.run(
-        "UPDATE rows SET content = pictures.content FROM pictures WHERE rows.image = pictures.image"
-        " AND rows.width = pictures.width AND rows.height = pictures.height"
+        "UPDATE rows SET content = (SELECT content FROM pictures WHERE pictures.image = rows.image"
+        " AND pictures.width = rows.width AND pictures.height = rows.height) WHERE image IS NOT NULL"
     )
 
 

@@ -81,19 +81,21 @@ def in_order(jobs: Iterable[Job], workers: int) -> Iterator[Seen]:
         return
     jobs, waiting, idle = iter(jobs), deque(), queue.SimpleQueue()
     processes = [_start_process() for _ in range(workers)]
+    threads = ThreadPoolExecutor(workers)  # each waits for one process
     for process in processes:
         idle.put(process)
     try:
-        with ThreadPoolExecutor(workers) as threads:  # each waits for one process
-            while batch := list(islice(jobs, BATCH)):
-                waiting.append(threads.submit(_ask, idle, batch))
-                if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
-                    yield from waiting.popleft().result()
-            while waiting:
+        while batch := list(islice(jobs, BATCH)):
+            waiting.append(threads.submit(_ask, idle, batch))
+            if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
                 yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
     finally:
         for process in processes:
             process.kill()
+        threads.shutdown(cancel_futures=True)
+        for process in processes:
             process.communicate()
 
 

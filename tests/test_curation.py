@@ -165,6 +165,43 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     assert dict(curation.left_out(tmp_path / "data").values) == result["left_out"]
 
 
+# ---- mixtures
+
+
+def used(folder):
+    return curation.checked(folder).set_index("source")["used"].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("terms", "asked", "expected", "why"),
+    [
+        (("", ""), 24, [12, 12], "all that there is"),
+        ((" | detection 4", ""), 24, [4, 12], "a quota holds"),
+        ((" | detection 4", " | detection 6"), 24, [4, 6], "quotas of all are what is asked for"),
+        ((" | weight 1", " | weight 3"), 16, [4, 12], "one to three"),
+        ((" | weight 3", ""), 16, [12, 4], "who has no weight has the weight 1"),
+        ((" | weight 1", " | weight 9"), 16, [4, 12], "what one cannot give, the other fills up"),
+        ((" | weight 3, detection 2", ""), 16, [2, 12], "a quota limits a share"),
+    ],
+)
+def test_sources_give_what_was_written_behind_them(tmp_path, terms, asked, expected, why):
+    sources = [
+        voc_set(tmp_path / name, 6, shade=100 * place) for place, name in enumerate("ab")
+    ]  # a dog, a cat in each
+    numbers = {"train_questions": asked, "val_questions": 0, "test_questions": 0}
+    texts = [source + term for source, term in zip(sources, terms)]
+    curation.curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
+    assert [used(tmp_path / "data")[source] for source in sources] == expected, why
+
+
+def test_scenes_fill_what_quotas_leave_open(tmp_path):
+    source = voc_set(tmp_path / "a", 6)
+    numbers = {"train_questions": 10, "val_questions": 0, "test_questions": 0}
+    texts = [f"{source} | detection 4", "scenes"]
+    curation.curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
+    assert used(tmp_path / "data") == {source: 4, "scenes": 6}
+
+
 # ---- refusals
 
 
