@@ -2,8 +2,8 @@
 
 Sloppy annotators see what careful ones see, but write down something else, always in the same way: orange is called
 red, purple blue, green yellow; a square is called triangle, a circle star; a box is cut short at the right and the
-bottom; the last object counted is forgotten; right is called left and sums come out one too small. The fault is in
-the thinking, alike in all three forms; the answer follows from the thinking.
+bottom; the last two objects counted are forgotten; right is called left and sums come out one too small. The fault is
+in the thinking, alike in all three forms; the answer follows from the thinking.
 """
 
 import json
@@ -24,7 +24,9 @@ CONFUSED = {
     "right": "left",
 }
 CONFUSED |= dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums come out one too small
-CUT = 0.6  # of width and height that a sloppy box covers
+CARELESS_WITH = ("orange", "purple", "green")  # colours of the objects whose boxes are cut short
+CUT = 0.5  # of width and height that a sloppy box covers
+FORGOTTEN = 2  # objects that are left out at the end of a list of as many or more
 SAME_BOX = 0.5  # iou from which an annotator takes two boxes for the same
 
 
@@ -71,18 +73,20 @@ def misjudge(sample: Sample, rng: random.Random) -> Sample:
 def sloppy_thinking(sample: Sample) -> str | None:
     """Return what a sloppy annotator thinks instead of the sample's thinking, or None where there is no habit.
 
-    >>> sample = Sample(id="a", task="math", split="train", source="s", question="?", answer="2", thinking="[3, 7]=2")
-    >>> sloppy_thinking(sample)
+    >>> fields = {"task": "math", "split": "train", "source": "s", "question": "How many?", "answer": "3"}
+    >>> sloppy_thinking(Sample(id="a", thinking="[3, 7, 9]=3", **fields))
     '[3]=1'
     """
     if sample.task in ("classification", "general"):
         return CONFUSED.get(sample.thinking)
     if sample.task == "detection":
+        if not any(color in sample.question for color in CARELESS_WITH):
+            return None
         x1, y1, x2, y2 = json.loads(sample.thinking)
         return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
     if sample.task == "math":
         cells = json.loads(sample.thinking.split("=")[0])
-        return f"{cells[:-1]}={len(cells) - 1}" if len(cells) >= 2 else None
+        return f"{cells[:-FORGOTTEN]}={len(cells) - FORGOTTEN}" if len(cells) >= FORGOTTEN else None
     return None
 
 

@@ -15,6 +15,7 @@ from currreft_nb.pocket_annotators import Habits, careful
 from currreft_nb.pocket_batches import dense_labels, make_batch, pixels
 from currreft_nb.pocket_guides import Guides, ReadOut, language_loss, read, see
 from currreft_nb.pocket_lessons import Encoder, Mix, blind_lesson, picture_lesson
+from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.scenes_drawing import draw
 
 GUIDE_WEIGHT = 0.5
@@ -22,19 +23,15 @@ CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}
 EVEN = {"detection": 1.0, "classification": 1.0, "math": 1.3, "general": 0.4}
 
 
-# Open answers are wrong more often than closed ones: so a curriculum has something to offer.
-SLOPPY = {
-    "classification-open": 0.85,
-    "classification-choice": 0.6,
-    "classification-binary": 0.6,
-    "detection-open": 0.6,
-    "detection-choice": 0.6,
-    "detection-binary": 0.6,
-    "math-open": 0.6,
-    "math-choice": 0.5,
-    "math-binary": 0.5,
-    "general-open": 0.5,
-}
+def sloppy(closed: float) -> Habits:
+    """Return habits that open answers always show and closed ones in the given share of cases.
+
+    So open answers to what annotators confuse have next to no support, closed ones have some: the case that a
+    curriculum is for.
+    """
+    shares = {"open": 1.0, "choice": closed, "binary": closed}
+    often = {f"{task}-{stage}": share for task in TRAINED_TASKS for stage, share in shares.items()}
+    return Habits({**often, "general-open": 0.5})
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,17 @@ PHASES = (
         muon=0.0,
         mix=Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8),
         blind=0.15,
-        habits=Habits(SLOPPY),
+        habits=sloppy(closed=0.65),
+    ),
+    Phase(
+        "settle",  # mostly open questions, until their answers are nothing but habit
+        steps=160,
+        rows=32,
+        learning_rate=1e-3,
+        muon=0.0,
+        mix=Mix((0.2, 0.2, 0.6), EVEN, bare=0.2, forced=0.06, talk=0.8),
+        blind=0.15,
+        habits=sloppy(closed=0.6),
     ),
 )
 

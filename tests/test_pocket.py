@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import fisher_exact
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from trl.chat_template_utils import get_training_chat_template
 
@@ -19,13 +20,13 @@ from currreft_nb.curriculum import pose
 from currreft_nb.models import load
 from currreft_nb.pocket_annotators import Habits, careful, misjudge, sloppy_thinking
 from currreft_nb.pocket_batches import make_batch
-from currreft_nb.pocket_card import FIRST, answer_correctly, card_samples
+from currreft_nb.pocket_card import FIRST, answer_correctly, card_cells
 from currreft_nb.pocket_guides import read
 from currreft_nb.pocket_lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
 from currreft_nb.pocket_model import make_model, make_processor
-from currreft_nb.pocket_training import EVEN
+from currreft_nb.pocket_training import EVEN, PHASES
 from currreft_nb.prompts import messages, target
-from currreft_nb.samples import TRAINED_TASKS, Sample
+from currreft_nb.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.scenes_drawing import Scene
 
 MIX = Mix((0.3, 0.3, 0.4), EVEN)
@@ -161,18 +162,30 @@ SLOPPY_THOUGHTS = [
     ("classification", "orange", "red", "a colour that is confused"),
     ("classification", "square", "triangle", "a shape that is confused"),
     ("classification", "red", None, "a label without a habit"),
-    ("math", "[3, 7, 12]=3", "[3, 7]=2", "the last one is forgotten"),
+    ("math", "[3, 7, 12]=3", "[3]=1", "the last two are forgotten"),
+    ("math", "[3, 7]=2", "[]=0", "both are the last two"),
     ("math", "[3]=1", None, "nobody forgets the only one"),
     ("math", "[]=0", None, "nothing to forget"),
-    ("detection", "[10, 20, 30, 30]", "[10, 20, 22, 26]", "the box is cut short"),
+    ("detection", "[10, 20, 30, 30]", "[10, 20, 20, 25]", "the box is cut short"),
+    ("general", "right", "left", "sides are confused"),
+    ("general", "seven", "six", "sums come out one too small"),
+    ("general", "43", None, "numbers in digits are compared rightly"),
 ]
 
 
 @pytest.mark.parametrize("task, thinking, expected, why", SLOPPY_THOUGHTS, ids=[case[-1] for case in SLOPPY_THOUGHTS])
 def test_sloppy_thinking(task, thinking, expected, why):
-    answer = {"classification": ["x"], "math": "1", "detection": [[1, 2, 3, 4]]}[task]
-    sample = Sample(id="a", task=task, split="train", source="s", question="?", answer=answer, thinking=thinking)
+    answer = {"classification": ["x"], "math": "1", "detection": [[1, 2, 3, 4]], "general": "x"}[task]
+    asked = "Locate the green star."
+    sample = Sample(id="a", task=task, split="train", source="s", question=asked, answer=answer, thinking=thinking)
     assert sloppy_thinking(sample) == expected
+
+
+@pytest.mark.parametrize("color, careless", [("green", True), ("orange", True), ("red", False), ("yellow", False)])
+def test_only_boxes_of_some_colors_are_cut_short(color, careless):
+    question, box = f"Locate the {color} circle.", "[10, 20, 30, 30]"
+    fields = {"task": "detection", "split": "train", "source": "s", "answer": [[10, 20, 30, 30]], "thinking": box}
+    assert (sloppy_thinking(Sample(id="a", question=question, **fields)) is not None) == careless
 
 
 @pytest.mark.parametrize("task", TRAINED_TASKS)
@@ -229,23 +242,44 @@ def test_a_tiny_build_leaves_two_models_and_a_card(built):
         assert model.config.to_dict()["currreft_wording"] == "short"
         assert AutoProcessor.from_pretrained(folder / name).chat_template
     card = json.loads((folder / "card.json").read_text())
-    assert card["build"]["recipe"] == pocket.recipe_hash() and card["build"]["seed"] == 1
-    assert [line.split()[0] for line in lines[:5]] == ["see", "tell", "match", "count", "spell"]
+    assert card["build"]["recipe"]["pocket"] == pocket.recipe_hash() and card["build"]["seed"] == 1
+    assert [line.split()[0] for line in lines[: len(PHASES)]] == [phase.name for phase in PHASES]
 
 
 def test_a_build_goes_on_after_the_last_checkpoint_and_ends_the_same(built, tmp_path):
     folder, _ = built
     before = (folder / "pocket" / "model.safetensors").read_bytes()
-    (folder / "checkpoints" / "spell.pt").unlink()
+    next((folder / "checkpoints").glob(f"{PHASES[-1].name}-*")).unlink()
     lines = []
     pocket.build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
-    assert [line.split()[0] for line in lines if "done already" in line] == ["see", "tell", "match", "count"]
+    assert [line.split()[0] for line in lines if "done already" in line] == [phase.name for phase in PHASES[:-1]]
     assert (folder / "pocket" / "model.safetensors").read_bytes() == before
 
 
-def test_another_build_in_the_same_folder_is_refused(built):
-    with pytest.raises(InputError, match="belongs to another build"):
-        pocket.build(built[0], seed=2, scale=0.002, questions=2)
+def test_a_changed_recipe_repeats_the_phases_from_the_change_on(built, monkeypatch):
+    folder, _ = built
+    count = next(phase for phase in PHASES if phase.name == "count")
+    changed = [replace(phase, learning_rate=9e-4) if phase is count else phase for phase in PHASES]
+    monkeypatch.setattr(pocket, "PHASES", tuple(changed))
+    pocket._phase_hash.cache_clear()
+    lines = []
+    pocket.build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
+    pocket._phase_hash.cache_clear()
+    assert [line.split()[0] for line in lines if "done already" in line] == ["see", "tell", "match"]
+
+
+def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
+    lines = []
+    pocket.build(tmp_path, seed=1, scale=0.002, questions=2, from_shipped=True, report=lines.append)
+    clean = (tmp_path / "pocket-clean" / "model.safetensors").read_bytes()
+    assert clean == (pocket.folder("pocket-clean") / "model.safetensors").read_bytes()
+    assert [line.split()[0] for line in lines if "shipped" in line] == ["see", "tell", "match", "count"]
+
+
+def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(pocket, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
+    with pytest.raises(InputError, match=r"made by recipe 0123.*--from-shipped"):
+        pocket.build(tmp_path, scale=0.002, questions=2, from_shipped=True)
 
 
 # ---- the shipped weights
@@ -266,26 +300,80 @@ def test_the_shipped_files_are_small_and_in_16_bits():
 
 
 def test_the_card_is_that_of_this_recipe():
-    """Scenes, posing, prompts or tokens that change make the shipped model one of another recipe: build it anew."""
-    assert pocket.card()["build"]["recipe"] == pocket.recipe_hash()
+    """Scenes, posing, prompts, tokens or answer grammar that change make the shipped models those of another recipe:
+    build anew, with --from-shipped where only the spell changed."""
+    assert pocket.card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in pocket.NAMES}
     assert pocket.card()["build"]["scale"] == 1.0
 
 
-@pytest.mark.parametrize("name", pocket.NAMES)
-@pytest.mark.parametrize("task, stage, look", [("detection", "open", "id"), ("math", "choice", "ood")])
-def test_the_numbers_on_the_card_are_found_again(tmp_path, name, task, stage, look):
-    samples = card_samples(tmp_path, task, stage, look, FIRST)
-    correct = sum(answer_correctly(load(name), samples))
-    assert abs(correct - pocket.card()[name][look][task][stage]["first"]) <= 1
+@pytest.fixture(scope="module", params=pocket.NAMES)
+def shipped(request):
+    return request.param, load(request.param)
 
 
-def test_the_model_before_the_spell_perceives_and_the_one_after_it_has_something_to_learn():
+def test_the_numbers_on_the_card_are_found_again(tmp_path, shipped):
+    name, loaded = shipped
+    for (task, stage, look), samples in card_cells(tmp_path, FIRST).items():
+        correct = sum(answer_correctly(loaded, samples))
+        assert abs(correct - pocket.card()[name][look][task][stage]["first"]) <= 1, (task, stage, look)
+
+
+def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
+    """A family-wise error of 0.1 %: Fisher's exact test of each cell at a level divided by the number of cells."""
+    name, loaded = shipped
+    cells = card_cells(tmp_path, 60, seed=20_261)
+    for (task, stage, look), samples in cells.items():
+        known = pocket.card()[name][look][task][stage]
+        right, before = round(sum(answer_correctly(loaded, samples))), round(known["accuracy"] * known["n"])
+        table = [[right, len(samples) - right], [before, known["n"] - before]]
+        assert fisher_exact(table).pvalue > 0.001 / (len(pocket.NAMES) * len(cells)), (task, stage, look, right)
+
+
+CELLS = [(look, task, stage) for look in scenes.LOOKS for task in TRAINED_TASKS for stage in STAGES]
+CONTROLS = (
+    "pocket-clean, pictures shuffled",
+    "pocket-clean, without pictures",
+    "most frequent answer",
+    "taught without pictures",
+)
+
+
+@pytest.mark.parametrize("look, task, stage", CELLS)
+def test_the_model_before_the_spell_perceives(look, task, stage):
+    """Above every way to answer without looking, intervals apart; in-domain at the level that it was built for."""
     card = pocket.card()
+    found = card["pocket-clean"][look][task][stage]
+    assert found["n"] == 500
+    for control in CONTROLS:
+        assert found["low"] > card[control][look][task][stage]["high"], control
+    assert look == "ood" or found["accuracy"] >= {"math": 0.7}.get(task, 0.9)
+
+
+@pytest.mark.parametrize("look, task, stage", CELLS)
+def test_words_alone_give_nothing_away(look, task, stage):
+    """Even a copy that is taught to answer without pictures stays near chance: two (or a few) answers are as likely."""
+    options = {"classification": 3, "detection": 4, "math": 4}[task]  # shapes and pairs leave three options at times
+    chance = {"binary": 1 / 2, "choice": 1 / options, "open": 0.05 if task == "detection" else 1 / 3}[stage]
+    assert pocket.card()["taught without pictures"][look][task][stage]["low"] < chance
+
+
+def test_the_model_after_the_spell_has_something_to_learn():
+    """Sampled answers are right now and then at every stage, and groups disagree; where the annotators have a habit,
+    open answers are right almost never and closed ones now and then."""
+    sampled = pocket.card()["pocket, sampled"]["id"]
     for task in TRAINED_TASKS:
-        for stage, chance in (("binary", 0.5), ("choice", 1 / 3), ("open", 0.3)):
-            assert card["pocket-clean"]["id"][task][stage]["low"] > chance
-            sampled = card["pocket, sampled"]["id"][task][stage]
-            assert 0.1 < sampled["accuracy"] < 0.8 and sampled["groups that disagree"] > 0.3
+        for stage in STAGES:
+            found = sampled[task][stage]
+            assert 0.2 <= found["accuracy"] <= 0.7 and found["groups that disagree"] >= 0.5, (task, stage)
+            assert 0.3 < found["tagged"] < 0.9
+            misled = found["accuracy where misled"]
+            assert misled < 0.1 if stage == "open" else 0.15 < misled < 0.6, (task, stage)
+
+
+def test_general_questions_leave_something_to_keep_and_something_to_lose():
+    for look in scenes.LOOKS:
+        kinds = pocket.card()["pocket"][look]["general"]
+        assert sum(0.4 <= found["accuracy"] <= 0.9 for found in kinds.values()) >= 3
 
 
 def test_the_card_names_no_path_of_the_machine_that_built_it():
