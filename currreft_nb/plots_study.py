@@ -1,0 +1,40 @@
+"""Figures over several seeds: what training gained, seed by seed."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from currreft_nb.plots_parts import ARM_COLOURS, BLACK, PALE, caption, dress, panels, present
+from currreft_nb.samples import TASKS
+
+SPLIT_NAMES = {"test_id": "in-domain", "test_ood": "out-of-domain"}
+
+
+def gains(rows: pd.DataFrame) -> Figure:
+    """Draw differences with their intervals and each seed's as a dot: tasks as panel rows, splits as columns.
+
+    `rows`: arm, task, split, mean, low, high in [-1, 1], and `seeds`, the list of differences behind the mean.
+    """
+    tasks, splits = present(rows["task"], TASKS), present(rows["split"], SPLIT_NAMES)
+    arms = list(dict.fromkeys(rows["arm"]))
+    figure, axes = panels(len(tasks), len(splits), width=3.4, height=0.75 + 0.3 * len(arms), sharex=True, sharey=True)
+    for axis, (task, split) in zip(axes, [(task, split) for task in tasks for split in splits]):
+        cell = rows[(rows["task"] == task) & (rows["split"] == split)]
+        for row in cell.itertuples():
+            _draw_gain(axis, row, len(arms) - 1 - arms.index(row.arm))
+        axis.axvline(0, color=BLACK, linewidth=0.8, linestyle="--")
+        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x", ylim=(-0.6, len(arms) - 0.4))
+        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1])
+        axis.grid(axis="x", color=PALE, linewidth=0.7)
+    count = len(rows["seeds"].iloc[0])
+    caption(
+        figure, f"gain over the base with the format forced; bar: 95 % interval over {count} seeds; ○ one seed each"
+    )
+    return figure
+
+
+def _draw_gain(axis: Axes, row, height: float) -> None:
+    colour = ARM_COLOURS.get(row.arm, BLACK)
+    axis.hlines(height, row.low, row.high, color=colour, linewidth=2)
+    axis.plot(row.mean, height, "o", color=colour, markersize=6)
+    axis.plot(row.seeds, [height - 0.28] * len(row.seeds), "o", color=colour, markersize=4, markerfacecolor="white")
