@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.samples import TASKS
+from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS
 
 LOOKS = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 COSTS = ("prompts", "completions", "tokens", "seconds")
@@ -69,6 +69,26 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
         texts = ["/".join(means.get((*column, mode), " –  ") for mode in ("natural", "forced")) for column in columns]
         lines.append(f"{arm:12}" + "".join(f"{text:>15}" for text in texts))
     return "\n".join(lines)
+
+
+def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
+    """Return what the pocket models' card says of one look (id, ood): a row per task and form, shares of right answers.
+
+    `misled` are the questions on which the sloppy annotators have a habit.
+    """
+    columns = {
+        "pocket-clean": ("pocket-clean", "accuracy"),
+        "pocket": ("pocket", "accuracy"),
+        "pocket, format forced": ("pocket, format forced", "accuracy"),
+        "pocket, sampled": ("pocket, sampled", "accuracy"),
+        "sampled, where misled": ("pocket, sampled", "accuracy where misled"),
+    }
+    rows = []
+    for task in TRAINED_TASKS:
+        for stage in STAGES:
+            shares = {name: f"{card[part][look][task][stage][key]:.2f}" for name, (part, key) in columns.items()}
+            rows.append({"task": task, "form": stage, **shares})
+    return pd.DataFrame(rows)
 
 
 def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

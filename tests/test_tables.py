@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from currreft_nb import tables
+from currreft_nb.samples import STAGES, TRAINED_TASKS
 
 
 def row(arm, mode, task, split, mean, stage="open", measure="correct", n=10):
@@ -82,3 +83,18 @@ def test_provenance_names_what_is_needed_to_make_it_again():
 
 def test_the_forced_baseline_is_a_mean_over_trained_tasks_in_domain():
     assert tables.forced_baseline(SUMMARY, "base") == {"open": 0.4}  # not counting general questions
+
+
+def test_the_card_as_a_table_keeps_models_and_forms_apart():
+    def part(value, **more):
+        return {"id": {task: {stage: {"accuracy": value, **more} for stage in STAGES} for task in TRAINED_TASKS}}
+
+    card = {
+        "pocket-clean": part(0.9),
+        "pocket": part(0.4),
+        "pocket, format forced": part(0.5),
+        "pocket, sampled": part(0.3, **{"accuracy where misled": 0.01}),
+    }
+    table = tables.card_table(card)
+    assert len(table) == 9 and set(table["form"]) == set(STAGES)
+    assert table.iloc[0].tolist()[2:] == ["0.90", "0.40", "0.50", "0.30", "0.01"]
