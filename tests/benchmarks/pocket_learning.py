@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 from currreft_nb import plots_study
 from currreft_nb.samples import TRAINED_TASKS
@@ -67,10 +67,9 @@ def differences(results: pd.DataFrame, one: tuple[str, str], other: tuple[str, s
     for task in TRAINED_TASKS:
         for split in SPLITS:
             found = means.loc[(*one, task, split)] - means.loc[(*other, task, split)]
-            half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
-            middle = found.mean()
-            row = {"arm": one[0], "task": task, "split": split, "mean": middle, "low": middle - half}
-            rows.append(row | {"high": middle + half, "seeds": found.tolist()})
+            low, high = ttest_1samp(found, 0).confidence_interval(0.95)
+            row = {"arm": one[0], "task": task, "split": split, "mean": found.mean(), "low": low, "high": high}
+            rows.append(row | {"seeds": found.tolist()})
     return pd.DataFrame(rows)
 
 
