@@ -372,7 +372,7 @@ def test_the_model_after_the_spell_has_something_to_learn():
 
 def test_general_questions_leave_something_to_keep_and_something_to_lose():
     for look in scenes.LOOKS:
-        kinds = pocket.card()["pocket"][look]["general"]
+        kinds = pocket.card()["pocket"]["general"][look]
         assert sum(0.4 <= found["accuracy"] <= 0.9 for found in kinds.values()) >= 3
 
 
