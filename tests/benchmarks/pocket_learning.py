@@ -1,9 +1,10 @@
 """Does reinforcement learning teach the pocket model anything? The demo, repeated over seeds, judged by a fixed rule.
 
-    python tests/benchmarks/pocket_learning.py [--seeds 11 12 13 14 15] [--model pocket] [--jobs 1]
+    python tests/benchmarks/pocket_learning.py [--seeds 11 12 13 14 15] [--model pocket] [--steps 60] [--jobs 1]
 
 Each seed is one run of params/pocket.yaml, as `make demo` runs it, with other drawn data, sampling and adapters; about
-six minutes each on two cores. What is there already is not run again.
+six minutes each on two cores. What is there already is not run again. `--steps` are those of a curriculum stage; `rl`
+takes three times as many and `sft` as many questions as all three stages, so that budgets stay equal.
 
 The rule, laid down before the seeds were run:
 
@@ -16,6 +17,8 @@ The rule, laid down before the seeds were run:
 - The claim "RL teaches it" holds for an arm if its gain is real in both splits in at least two of the three tasks.
 - Two arms differ in a cell if the interval of their difference, seed by seed, does not contain zero. Of 12 such cells
   (two pairs of arms, three tasks, two splits) one may do so by chance every other time: the table is to be read whole.
+- Whether the curriculum gets there sooner than open questions alone is asked at a third of the budget (`--steps 20`),
+  on the same seeds, by the same rule.
 
 Written are the scores of all seeds (`--output`, tidy CSV) and a figure beside it; the table is printed.
 """
@@ -32,23 +35,28 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from currreft_nb import plots_study
-from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.samples import STAGES, TRAINED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))
 SEEDS = (11, 12, 13, 14, 15)
+STEPS, PROMPTS_PER_STEP = 60, 8  # those of params/pocket.yaml
 SPLITS = ("test_id", "test_ood")
 BASELINE = ("base", "forced")
 PAIRS = (("curr_rl", "rl"), ("curr_rl", "sft"))
 
 
-def run_demo(model: str, seed: int) -> pd.DataFrame:
+def run_demo(model: str, steps: int, seed: int) -> pd.DataFrame:
     """Run the demo with one seed, or finish it; return its results with the seed in a column of its own."""
-    name = f"{model}_seed_{seed}"
+    name = f"{model}_seed_{seed}" + ("" if steps == STEPS else f"_steps_{steps}")
+    budget = {"rl.steps": 3 * steps, "sft.prompts": 3 * steps * PROMPTS_PER_STEP}
+    budget |= {f"rl_{stage}.steps": steps for stage in STAGES}
+    changes = {"seed": seed, "model": model, **budget}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"  # an experiment's folder is named after its file
         file.write_bytes((ROOT / "params" / "pocket.yaml").read_bytes())
-        command = [CURRREFT, "run", str(file), "--set", f"seed={seed}", "--set", f"model={model}"]
+        command = [CURRREFT, "run", str(file)]
+        command += [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"seed {seed}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -93,11 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--model", default="pocket", choices=["pocket", "pocket-clean"])
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each stage of the curriculum")
     parser.add_argument("--jobs", type=int, default=1, help="seeds that run at the same time")
     parser.add_argument("--output", type=Path, help="CSV file; a figure of the same name is drawn beside it")
     given = parser.parse_args()
     with ThreadPoolExecutor(given.jobs) as pool:
-        results = pd.concat(pool.map(partial(run_demo, given.model), given.seeds), ignore_index=True)
+        results = pd.concat(pool.map(partial(run_demo, given.model, given.steps), given.seeds), ignore_index=True)
     gains = []
     for arm in ("sft", "rl", "curr_rl", "curr_reft"):
         gains.append(differences(results, (arm, "natural"), BASELINE))
