@@ -100,7 +100,8 @@ class Promotion:
         print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
         over = stopping_step([*self._history(), (row["step"], found["reward"])], self.settings.patience) is not None
         if over:
-            print(f"no better for {self.settings.patience} validations: the stage ends after step {row['step']}")
+            waited = f"no rise of {LEAST_GAIN} in {self.settings.patience} validations"
+            print(f"{waited}: the stage ends after step {row['step']}")
         return over
 
     def steps(self) -> int:
