@@ -64,10 +64,7 @@ def _scored(sample: Sample, completion: str, frame: Frame | None, rules: Rules) 
 def _samples(path: Path) -> list[Sample]:
     if not path.exists():
         raise InputError(f"{path} does not exist; give a samples file, such as test_id-open.jsonl in a data folder")
-    try:
-        samples = read_samples(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} cannot be read ({error}); give a file of JSON lines in UTF-8") from None
+    samples = read_samples(path)
     if not samples:
         raise InputError(f"{path} holds no samples; give the samples that were answered")
     return samples

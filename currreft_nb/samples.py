@@ -162,7 +162,7 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
     if not path.is_file():
         raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
     samples, lines = [], {}
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
@@ -176,10 +176,10 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
     return samples
 
 
-def _parse_line(line: str, path: Path, number: int) -> Sample:
+def _parse_line(line: bytes, path: Path, number: int) -> Sample:
     names = {f.name for f in dataclasses.fields(Sample)}
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8"))
         if not isinstance(row, dict):
             raise InputError(f"expected a JSON object, found {type(row).__name__}")
         if unknown := sorted(set(row) - names):
@@ -189,7 +189,7 @@ def _parse_line(line: str, path: Path, number: int) -> Sample:
         if row.get("size") is not None:
             row["size"] = tuple(row["size"])
         return Sample(**row)
-    except (InputError, TypeError, json.JSONDecodeError) as error:
+    except (InputError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}:{number}: {error}") from None
 
 

@@ -138,7 +138,7 @@ def test_a_bad_completion_is_told_with_its_line(files, line, message):
         ("answers.jsonl", "answers.jsonl", "error: answers.jsonl:1: unknown field 'completion'"),
         ("empty.jsonl", "answers.jsonl", "error: empty.jsonl holds no samples; give"),
         ("samples.jsonl", "empty.jsonl", "error: empty.jsonl is empty; give"),
-        ("latin.jsonl", "answers.jsonl", "error: latin.jsonl cannot be read ('utf-8' codec"),
+        ("latin.jsonl", "answers.jsonl", "error: latin.jsonl:1: 'utf-8' codec"),
         ("samples.jsonl", "latin.jsonl", "error: latin.jsonl cannot be read ('utf-8' codec"),
         ("twice.jsonl", "answers.jsonl", "error: twice.jsonl:4: id 'sum' stands already on line 1"),
     ],

@@ -100,6 +100,13 @@ def test_a_bad_line_is_named(tmp_path, line, message):
         read_samples(path)
 
 
+def test_a_line_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(json.dumps(PLAIN).encode() + b"\n" + '{"id": "ü"}'.encode("latin-1") + b"\n")
+    with pytest.raises(InputError, match=r"samples.jsonl:2: 'utf-8' codec can't decode byte 0xfc"):
+        read_samples(path)
+
+
 def test_a_missing_file_says_what_to_run(tmp_path):
     with pytest.raises(InputError, match="01_data_curation"):
         read_samples(tmp_path / "none.jsonl")
