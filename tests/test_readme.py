@@ -75,17 +75,26 @@ def test_the_file_tree_is_the_real_one():
 
 
 def test_the_numbers_are_those_of_the_committed_table():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_scores.csv")
-    table = table[(table["stage"] == "open") & (table["measure"] == "correct")]
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds.csv")
+    assert set(table["n"]) == {100} and sorted(set(table["seed"])) == [11, 12, 13, 14, 15]
+    means = table.groupby(["arm", "mode", "task", "split"])["mean"].mean()
     rows = re.findall(r"^\| `(\w+)`(, format forced)?[^|]*\|((?: \d\.\d\d \|){8})$", README, flags=re.M)
     assert [arm for arm, _, _ in rows] == ["base", "base", "sft", "rl", "curr_rl", "curr_reft"]
     for arm, forced, numbers in rows:
-        part = table[(table["arm"] == arm) & (table["mode"] == ("forced" if forced else "natural"))]
-        cells = part.set_index(["task", "split"])["mean"]
+        cells = means[arm, "forced" if forced else "natural"]
         tasks = ("detection", "classification", "math", "general")
         expected = [f"{cells[task, split]:.2f}" for task in tasks for split in ("test_id", "test_ood")]
         assert re.findall(r"\d\.\d\d", numbers) == expected, arm
-    assert set(table["n"]) == {100}
+
+
+def test_the_gains_at_a_third_of_the_budget_are_those_of_their_table():
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds_20.csv")
+    means = table[table["split"] == "test_id"].groupby(["arm", "mode", "task"])["mean"].mean()
+    told = re.search(r"gains (.{4}), open questions alone (.{4}) and imitation (.{4}) ", README).groups()
+    told_too = re.search(r"in vain: (.{4}) against (.{4}) for `rl` and (.{4}) for `sft`", README).groups()
+    for task, numbers in (("classification", told), ("detection", told_too)):
+        gains = [means[arm, "natural", task] - means["base", "forced", task] for arm in ("curr_rl", "rl", "sft")]
+        assert [f"{gain:.2f}" for gain in gains] == list(numbers)
 
 
 def test_links_lead_to_files():
