@@ -69,6 +69,9 @@ def pass_rates(samples: Sequence[Sample], rates: Mapping[str, PassRate]) -> Figu
         width = 0.8 / max(rate.of for rate in rates.values())
         bars = axis.bar(list(found), list(found.values()), width, color=TASK_COLOURS[task])
         axis.bar_label(bars, padding=2, fontsize=8)
-        dress(axis, f"{task}: {found.total()} questions", percent="x", xlim=(-0.15, 1.15))
+        dress(
+            axis, f"{task}: {found.total()} questions", percent="x", xlim=(-0.15, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1]
+        )
+        axis.margins(y=0.12)  # room for the numbers above the bars
     caption(figure, "training questions by the share of sampled answers that were right")
     return figure
