@@ -5,6 +5,9 @@ never from the batch. So a question gets the same answers alone and among others
 rounding: a batch of another shape may add numbers in another order, which in rare cases tips a token.
 """
 
+import currreft_nb.models_messages  # noqa: F401
+
+# isort: split
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

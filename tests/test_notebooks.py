@@ -72,6 +72,13 @@ def test_all_notebooks_run_headless_as_one_experiment(project, smoke):
 
 
 @pytest.mark.slow
+def test_no_notebook_shows_what_libraries_warn_of(project, smoke):
+    for path in (project / "outputs" / "smoke").glob("*/notebook.ipynb"):
+        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+        assert [output["text"] for output in outputs if output.get("name") == "stderr"] == [], path
+
+
+@pytest.mark.slow
 def test_running_it_again_does_nothing_and_succeeds(project, smoke):
     before = {path: path.stat().st_mtime_ns for path in (project / "outputs" / "smoke").glob("*/run.json")}
     code, text = run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
