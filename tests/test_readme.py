@@ -97,6 +97,15 @@ def test_the_gains_at_a_third_of_the_budget_are_those_of_their_table():
         assert [f"{gain:.2f}" for gain in gains] == list(numbers)
 
 
+def test_nothing_is_gained_where_there_is_no_habit_to_unlearn():
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_clean_seeds.csv")
+    table = table[table["task"] != "general"]
+    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
+    for arm in ("sft", "rl", "curr_rl", "curr_reft"):
+        assert (means[arm, "natural"] - means["base", "forced"]).abs().max() < 0.051
+    assert "moves by more than 0.05 in any task, split and seed" in README
+
+
 def test_links_lead_to_files():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
         assert (ROOT / target).exists(), target
