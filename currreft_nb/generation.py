@@ -10,16 +10,19 @@ import currreft_nb.models_messages  # noqa: F401
 # isort: split
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from PIL import Image
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from currreft_nb import InputError, prompts
 from currreft_nb.formats.images import ImageProblem, read_image
+from currreft_nb.generation_decoding import Choose, decode
 from currreft_nb.models import Loaded
+from currreft_nb.models_dense import dense_layers
 from currreft_nb.models_vision import shared_images
 from currreft_nb.samples import Sample
 
@@ -47,8 +50,8 @@ def generate(
 ) -> list[list[Completion]]:
     """Return `completions` answers to each sample, in the order of the samples.
 
-    `temperature` 0 is greedy. `batch_size`: answers decoded at once. Raises `InputError` for an image that cannot be
-    read.
+    `temperature` 0 is greedy. `batch_size`: answers decoded at once; those of one question share its prompt. Raises
+    `InputError` for an image that cannot be read.
     """
     if max_new_tokens < 1 or completions < 1 or batch_size < 1 or temperature < 0:
         raise InputError(
@@ -59,14 +62,16 @@ def generate(
         raise InputError(f"{completions} greedy completions of one question would be equal; give a temperature above 0")
     texts = [prompt_text(loaded, sample) for sample in samples]
     answers: list[list[Completion]] = [[] for _ in samples]
-    requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
-    with shared_images(loaded.model):
-        for batch in _batches(requests, [len(texts[row]) for row, _ in requests], batch_size):
-            draws = [_draws(samples[row], number, seed, max_new_tokens) for row, number in batch]
-            processors = [_Inverse(torch.tensor(draws), temperature)] if temperature > 0 else []
-            inputs = encode(loaded, [samples[row] for row, _ in batch], [texts[row] for row, _ in batch])
-            for (row, _), completion in zip(batch, _decode(loaded, inputs, max_new_tokens, processors)):
-                answers[row].append(completion)
+    with shared_images(loaded.model, loaded.processor), _dense_where_exact(loaded.model):
+        for first in range(0, completions, batch_size):
+            numbers = range(first, min(first + batch_size, completions))
+            for batch in _batches(list(range(len(samples))), list(map(len, texts)), max(1, batch_size // len(numbers))):
+                draws = [_draws(samples[row], number, seed, max_new_tokens) for row in batch for number in numbers]
+                choose = by_draws(torch.tensor(draws), temperature) if temperature else _greedily
+                inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
+                found = _decode(loaded, inputs, max_new_tokens, choose, copies=len(numbers))
+                for place, completion in enumerate(found):
+                    answers[batch[place // len(numbers)]].append(completion)
     return answers
 
 
@@ -89,13 +94,18 @@ def force_format(
     texts = {row: prompt_text(loaded, samples[row]) + starts[row] for row in rows}
     for batch in _batches(rows, [len(texts[row]) for row in rows], batch_size):
         inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
-        answers = _decode(loaded, inputs, max_new_tokens, [], stop=True)
+        answers = _decode(loaded, inputs, max_new_tokens, _greedily, stop=True)
         for row, answer in zip(batch, answers):
             start, body = starts[row], answer.text.partition(CLOSE)[0]
             extra = len(loaded.processor.tokenizer(opening(completions[row].text))["input_ids"])
             tokens = completions[row].tokens + extra + answer.tokens
             forced[row] = Completion(start + body + CLOSE, tokens, answer.truncated)
     return forced
+
+
+def _dense_where_exact(model: Any) -> AbstractContextManager:
+    """Decode from dense layers in float32; in 16 bit they would be other weights than those that are to answer."""
+    return dense_layers(model) if model.dtype == torch.float32 else nullcontext()
 
 
 def opening(text: str) -> str:
@@ -145,68 +155,41 @@ def _draws(sample: Sample, number: int, seed: int, count: int) -> list[float]:
     return [rng.random() for _ in range(count)]
 
 
-class _Inverse(LogitsProcessor):
-    """Choose each row's next token by its own number in [0, 1): the one where the cumulated probability passes it."""
-
-    def __init__(self, draws: torch.Tensor, temperature: float):
-        self.draws, self.temperature, self.step = draws, temperature, 0  # draws: (rows, tokens)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        cumulated = torch.softmax(scores.double() / self.temperature, dim=-1).cumsum(dim=-1)  # (rows, vocabulary)
-        draw = self.draws[:, self.step : self.step + 1].to(cumulated) * cumulated[:, -1:]
-        self.step += 1
-        chosen = torch.searchsorted(cumulated, draw, right=True).clamp(max=scores.shape[-1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+def _greedily(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+    return logits.argmax(dim=-1)
 
 
-class _AnswerClosed(StoppingCriteria):
-    """Stop the rows whose new text holds `</answer>`."""
+def by_draws(draws: torch.Tensor, temperature: float) -> Choose:
+    """Choose each row's token by its own number in [0, 1): the one where the cumulated probability passes it.
 
-    def __init__(self, tokenizer, prompt_length: int):
-        self.tokenizer, self.prompt_length = tokenizer, prompt_length
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
-        return torch.tensor([CLOSE in text for text in texts], device=input_ids.device)
-
-
-@torch.no_grad()
-def _decode(
-    loaded: Loaded, inputs: dict, max_new_tokens: int, processors: list, stop: bool = False
-) -> list[Completion]:
-    model, tokenizer = loaded.model, loaded.processor.tokenizer
-    length = inputs["input_ids"].shape[1]
-    training = model.training
-    model.eval()
-    output = model.generate(
-        **inputs,
-        generation_config=generation_config(loaded, max_new_tokens),
-        logits_processor=LogitsProcessorList(processors),
-        stopping_criteria=StoppingCriteriaList([_AnswerClosed(tokenizer, length)] if stop else []),
-    )
-    model.train(training)
-    ends = set(end_tokens(loaded))
-    return [_completion(tokenizer, row, ends, stop) for row in output[:, length:].tolist()]
-
-
-def generation_config(loaded: Loaded, max_new_tokens: int) -> GenerationConfig:
-    """Return greedy decoding with every value set.
-
-    What is left open is filled from the model's own defaults, which for Qwen2.5-VL hold a repetition penalty. An image
-    token in an answer would ask for an image that is not there.
+    `draws`: (rows, steps).
     """
-    return GenerationConfig(
+
+    def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+        cumulated = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)  # (rows, vocabulary)
+        draw = draws[rows, step, None].to(cumulated) * cumulated[:, -1:]
+        return torch.searchsorted(cumulated, draw, right=True).clamp(max=logits.shape[-1] - 1)[:, 0]
+
+    return choose
+
+
+def _decode(
+    loaded: Loaded, inputs: dict, max_new_tokens: int, choose: Choose, copies: int = 1, stop: bool = False
+) -> list[Completion]:
+    tokenizer, training = loaded.processor.tokenizer, loaded.model.training
+    loaded.model.eval()
+    found = decode(
+        loaded.model,
+        inputs,
+        copies=copies,
         max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        min_new_tokens=0,
-        eos_token_id=end_tokens(loaded),
-        pad_token_id=loaded.processor.tokenizer.pad_token_id,
-        suppress_tokens=[loaded.model.config.image_token_id],
-        disable_compile=True,
+        choose=choose,
+        ends=(ends := end_tokens(loaded)),
+        banned=[loaded.model.config.image_token_id],  # in an answer it would ask for an image that is not there
+        is_over=lambda tokens: stop and CLOSE in tokenizer.decode(tokens[-len(CLOSE) :]),
     )
+    loaded.model.train(training)
+    return [_completion(tokenizer, tokens, ends, stop) for tokens in found]
 
 
 def end_tokens(loaded: Loaded) -> list[int]:
@@ -216,10 +199,6 @@ def end_tokens(loaded: Loaded) -> list[int]:
     return sorted({loaded.processor.tokenizer.eos_token_id, *declared} - {None})
 
 
-def _completion(tokenizer, ids: list[int], ends: set[int], stop: bool) -> Completion:
-    count = next((place + 1 for place, token in enumerate(ids) if token in ends), None)
-    text = tokenizer.decode(ids[:count], skip_special_tokens=True)
-    # A row that closed its answer is padded afterwards, like one that has ended.
-    closed = stop and CLOSE in text
-    tokens = count if count is not None else sum(token != tokenizer.pad_token_id for token in ids)
-    return Completion(text, tokens, truncated=count is None and not closed)
+def _completion(tokenizer, tokens: list[int], ends: list[int], stop: bool) -> Completion:
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return Completion(text, len(tokens), truncated=tokens[-1] not in ends and not (stop and CLOSE in text))

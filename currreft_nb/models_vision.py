@@ -1,41 +1,57 @@
-"""Encode each image once: the copies of a group, and the same image again in the next pass, share their features.
+"""Prepare and encode each image once: the copies of a group, and the same image in the next pass, share their features.
 
-A group of eight completions asks about one image eight times in generation and eight times in training, and the vision
-tower, which is frozen, would do the same work sixteen times. Each image is encoded by itself, so that its features do
-not depend on its neighbours in a batch: a run that was interrupted gets the same ones again, bit for bit.
+A group of eight completions asks about one image eight times in generation and eight times in training; the processor
+would cut it into patches, and the vision tower, which is frozen, would encode it, sixteen times. Each image is encoded
+by itself, so that its features do not depend on its neighbours in a batch: a run that was interrupted gets the same
+ones again, bit for bit.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from peft import PeftModel
+from transformers import BatchFeature
 
 KEPT = 64  # images whose features are kept; for a 401k-pixel image and a 3B model about 2 MiB each
 
 
 @contextmanager
-def shared_images(model: Any) -> Iterator[None]:
-    """Let the model's vision tower encode every different image once, as long as the context lasts and it is frozen.
+def shared_images(model: Any, processor: Any) -> Iterator[None]:
+    """Let processor and vision tower work on every different image once, as long as the context lasts.
 
-    Batches in which no row has an image are handled, too; transformers fails on those where pixels are passed but
-    empty.
+    A tower that is trained works on all of them. Batches in which no row has an image are handled, too; transformers
+    fails on those where pixels are passed but empty.
     """
     inner = (model.get_base_model() if isinstance(model, PeftModel) else model).model
     tower = inner.visual
     if "forward" in vars(tower):  # shared already
         yield
         return
-    hook = inner.register_forward_pre_hook(_without_empty_pixels, with_kwargs=True)
     if not any(weight.requires_grad for weight in tower.parameters()):
-        tower.forward = _sharing(tower.forward)
+        tower.forward = _encoding_once(tower.forward)
+    images = processor.image_processor
+    prepare = _preparing_once(images)
+    try:
+        # The class is patched, and not the object: whatever hangs on the object would be saved with every checkpoint.
+        with mock.patch.object(type(images), "preprocess", prepare), image_free_batches(model):
+            yield
+    finally:
+        vars(tower).pop("forward", None)  # the method of the class shows again
+
+
+@contextmanager
+def image_free_batches(model: Any) -> Iterator[None]:
+    """Let the model accept batches in which no row has an image although pixels are passed, none of them."""
+    inner = (model.get_base_model() if isinstance(model, PeftModel) else model).model
+    hook = inner.register_forward_pre_hook(_without_empty_pixels, with_kwargs=True)
     try:
         yield
     finally:
         hook.remove()
-        vars(tower).pop("forward", None)  # the method of the class shows again
 
 
 def _without_empty_pixels(module: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -45,7 +61,28 @@ def _without_empty_pixels(module: Any, args: tuple, kwargs: dict) -> tuple[tuple
     return args, kwargs
 
 
-def _sharing(encode: Callable) -> Callable:
+def _preparing_once(processor: Any) -> Callable:
+    """Return the image processor's method that works on each image object once; other processors' works as before."""
+    prepare = type(processor).preprocess
+    known: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # holding the object keeps its id from being used again
+
+    def preprocess(self: Any, images: list, **kwargs: Any) -> BatchFeature:
+        if self is not processor:
+            return prepare(self, images, **kwargs)
+        flat = [image for entry in images for image in (entry if isinstance(entry, list) else [entry])]
+        for image in flat:
+            if id(image) not in known:
+                known[id(image)] = image, prepare(self, [image], **kwargs | {"return_tensors": "pt"})
+            known.move_to_end(id(image))
+        found = [known[id(image)][1] for image in flat]
+        while len(known) > max(KEPT, len(flat)):
+            known.popitem(last=False)
+        return BatchFeature({name: torch.cat([made[name] for made in found]) for name in found[0]})
+
+    return preprocess
+
+
+def _encoding_once(encode: Callable) -> Callable:
     features: OrderedDict[tuple, Any] = OrderedDict()
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:

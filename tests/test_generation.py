@@ -92,8 +92,8 @@ def test_sampling_follows_the_probabilities():
     scores = torch.tensor([2.0, 1.0, -torch.inf, 0.0, 1.0])
     probabilities = torch.softmax(scores / 0.7, dim=-1).tolist()
     generator = torch.Generator().manual_seed(0)
-    rule = generation._Inverse(torch.rand(4000, 1, generator=generator), temperature=0.7)
-    chosen = Counter(rule(torch.zeros(4000, 1), scores.expand(4000, 5)).argmax(dim=-1).tolist())
+    choose = generation.by_draws(torch.rand(4000, 1, generator=generator), temperature=0.7)
+    chosen = Counter(choose(scores.expand(4000, 5), list(range(4000)), 0).tolist())
     for token, probability in enumerate(probabilities):
         spread = (probability * (1 - probability) / 4000) ** 0.5
         assert abs(chosen[token] / 4000 - probability) <= 4 * spread
@@ -103,8 +103,8 @@ def test_sampling_follows_the_probabilities():
 def test_extreme_draws_stay_within_the_vocabulary_and_off_impossible_tokens():
     scores = torch.tensor([[-torch.inf, 1.0, 1.0]])
     for draw, token in ((0.0, 1), (1.0 - 1e-9, 2)):
-        rule = generation._Inverse(torch.tensor([[draw]], dtype=torch.float64), temperature=1.0)
-        assert rule(torch.zeros(1, 1), scores).argmax().item() == token
+        choose = generation.by_draws(torch.tensor([[draw]], dtype=torch.float64), temperature=1.0)
+        assert choose(scores, [0], 0).item() == token
 
 
 class TestForceFormat:

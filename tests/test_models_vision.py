@@ -30,6 +30,10 @@ def logits(loaded, inputs):
         return loaded.model(**inputs).logits
 
 
+def sharing(loaded):
+    return shared_images(loaded.model, loaded.processor)
+
+
 def count_runs(loaded, monkeypatch):
     runs = []
     first = loaded.model.model.visual.patch_embed
@@ -50,7 +54,7 @@ def test_same_logits_with_one_run_for_each_different_image(loaded, monkeypatch, 
     inputs = inputs_of(loaded, seeds)
     plain = logits(loaded, inputs)
     runs = count_runs(loaded, monkeypatch)
-    with shared_images(loaded.model):
+    with sharing(loaded):
         shared, again = logits(loaded, inputs), logits(loaded, inputs)
     assert len(runs) == different
     assert torch.equal(shared, again)
@@ -59,9 +63,9 @@ def test_same_logits_with_one_run_for_each_different_image(loaded, monkeypatch, 
 
 def test_features_do_not_depend_on_neighbours(loaded):
     """What makes a resumed run equal bit for bit: the batches in which an image was first seen may differ."""
-    with shared_images(loaded.model):
+    with sharing(loaded):
         alone = logits(loaded, inputs_of(loaded, [3]))
-    with shared_images(loaded.model):
+    with sharing(loaded):
         logits(loaded, inputs_of(loaded, [1, 2]))
         logits(loaded, inputs_of(loaded, [2, 3]))
         later = logits(loaded, inputs_of(loaded, [3]))
@@ -71,7 +75,7 @@ def test_features_do_not_depend_on_neighbours(loaded):
 def test_batch_whose_pixels_are_empty_is_a_text_batch(loaded):
     inputs = inputs_of(loaded, [None, None])
     empty = {"pixel_values": torch.zeros(0, 384), "image_grid_thw": torch.zeros(0, 3, dtype=torch.long)}
-    with shared_images(loaded.model):
+    with sharing(loaded):
         assert torch.equal(logits(loaded, {**inputs, **empty}), logits(loaded, inputs))
 
 
@@ -79,16 +83,33 @@ def test_tower_that_is_trained_is_not_shared(loaded, monkeypatch):
     tower = loaded.model.model.visual
     tower.requires_grad_(True)
     runs = count_runs(loaded, monkeypatch)
-    with shared_images(loaded.model):
+    with sharing(loaded):
         logits(loaded, inputs_of(loaded, [1, 1]))
     tower.requires_grad_(False)
     assert runs == [2 * 64]  # all patches of both copies at once
 
 
+@pytest.mark.parametrize("nested", [False, True])  # as TRL hands them: a list for each row
+def test_image_object_is_prepared_once_and_equal_to_what_the_processor_makes(loaded, monkeypatch, nested):
+    images = loaded.processor.image_processor
+    first, second = picture(1), picture(2)
+    given = [[first], [second, first], []] if nested else [first, second, first]
+    plain = images(given, return_tensors="pt")
+    runs = []
+    resize = images.resize
+    monkeypatch.setattr(images, "resize", lambda *args, **kwargs: runs.append(1) or resize(*args, **kwargs))
+    with sharing(loaded):
+        for made in (images(given, return_tensors="pt"), images(given)):
+            assert all(torch.equal(made[name], plain[name]) for name in ("pixel_values", "image_grid_thw"))
+    assert len(runs) == 2
+
+
 def test_context_ends_cleanly(loaded):
-    with pytest.raises(KeyError), shared_images(loaded.model), shared_images(loaded.model):
+    with pytest.raises(KeyError), sharing(loaded), sharing(loaded):
         raise KeyError
     assert "forward" not in vars(loaded.model.model.visual)
+    assert type(loaded.processor.image_processor).preprocess.__name__ == "preprocess"
+    assert type(loaded.processor.image_processor).preprocess.__module__.startswith("transformers")
     assert not loaded.model.model._forward_pre_hooks
 
 
