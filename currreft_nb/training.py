@@ -77,6 +77,7 @@ def train_grpo(
     watch = Watch(folder, settings.steps, row_of, shown, on_row)
     build = partial(
         GroupTrainer,
+        shortcuts=settings.shortcuts,
         model=loaded.model,
         processing_class=loaded.processor,
         reward_funcs=reward_functions(loaded, settings, scored),
@@ -86,7 +87,7 @@ def train_grpo(
         callbacks=[watch],
     )
     trainer = keep_float32(build, loaded.model)
-    run_trainer(trainer, watch, checkpoint, loaded)
+    run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
     models.save_adapter(loaded, folder / "adapter", stage)

@@ -1,35 +1,174 @@
-"""TRL's GRPO trainer with two changes: no work for silent groups, and batches of which only a part has images.
+"""TRL's GRPO trainer, which makes the same updates with less work. Each saving can be switched off.
 
-Where all completions of a question earned the same, there is nothing to learn: their advantage is zero, and so is their
-gradient as long as there is no KL penalty. The plain trainer sends them through the model forward and backward all the
-same; in a run that goes well that is most of the work. Here they are left out, and the others keep their weight: the
-loss stays the mean over all completions, those of silent groups counted as zero.
+- images: an image is prepared and encoded once for all completions of its group (`models_vision`).
+- prompts: a prompt is read once for all of them, in decoding (`generation_decoding`) and training (`training_packing`).
+- silent: where all completions of a question earned the same, there is nothing to learn: their advantage is zero, and
+  so is their gradient as long as there is no KL penalty. They are not sent through the model; the loss stays the mean
+  over all completions, theirs counted as zero.
+- weights: completions are decoded with dense copies of the adapted layers (`models_dense`).
 """
 
+from collections.abc import Collection
+from contextlib import nullcontext
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
+
+from currreft_nb.generation_decoding import decode, prompt_positions
+from currreft_nb.models_dense import dense_layers
+from currreft_nb.training_packing import pack
+
+IMAGES = ("pixel_values", "image_grid_thw")
+BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 
 
 class GroupTrainer(GRPOTrainer):
-    """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on."""
+    """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on.
+
+    `shortcuts`: which of the savings above are made; "images" and "weights" need their contexts around. `end_tokens`:
+    tokens that end a completion.
+    """
+
+    def __init__(self, *args: Any, shortcuts: Collection[str], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.shortcuts = shortcuts
+        self.end_tokens = list(self.eos_token_ids)
+        self.groups: list[int] | None = None  # while a loss is computed: which of its rows share a prompt
 
     def _tokenize_prompts(self, prompts: list) -> tuple:
-        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
+        repeats = self.num_generations if "prompts" in self.shortcuts else 1
+        prompt_ids, images, fields = super()._tokenize_prompts(prompts[::repeats])
         if images is not None:  # TRL says None for a question without an image, which processors refuse among others
-            images = [pictures or [] for pictures in images]
-        return prompt_ids, images, fields
+            images = [pictures or [] for pictures in images for _ in range(repeats)]
+        return [ids for ids in prompt_ids for _ in range(repeats)], images, fields
+
+    def _generate_single_turn(self, prompt_ids: list, images: Any, fields: dict, *args: Any, **kwargs: Any) -> tuple:
+        with dense_layers(self.model) if "weights" in self.shortcuts else nullcontext():
+            if "prompts" not in self.shortcuts:
+                return super()._generate_single_turn(prompt_ids, images, fields, *args, **kwargs)
+            return self._decode(prompt_ids[:: self.num_generations], fields), None
+
+    def _decode(self, prompts: list[list[int]], fields: dict[str, Any]) -> list[list[int]]:
+        """Return the completions of each prompt, `num_generations` of each side by side."""
+        by_token = {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
+        by_token |= {name: value for name, value in fields.items() if not isinstance(value, torch.Tensor)}
+        inputs = fields | {
+            name: pad([torch.tensor(row) for row in rows], self._padding_of(name), padding_side="left")
+            for name, rows in by_token.items()
+        }
+        with unwrap_model_for_generation(
+            self.model_wrapped, self.accelerator, gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs
+        ) as model:
+            return decode(
+                model,
+                {name: tensor.to(self.accelerator.device) for name, tensor in inputs.items()},
+                copies=self.num_generations,
+                max_new_tokens=self.max_completion_length,
+                choose=self._choose,
+                ends=self.end_tokens,
+                banned=[model.config.image_token_id],
+            )
+
+    def _padding_of(self, name: str) -> int:
+        return self._tokenizer.pad_token_id if name == "input_ids" else 0
+
+    def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+        return torch.multinomial(torch.softmax(logits / self.temperature, dim=-1), 1)[:, 0]
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return the next rows to train on; unlike TRL's they are not shuffled, so that groups stay together.
+
+        One optimiser step takes all completions of a generation, so that their order makes no difference to it.
+        """
+        if "prompts" not in self.shortcuts:
+            return super()._prepare_inputs(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % parts == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            batch["group"] = torch.arange(len(batch["advantages"])) // self.num_generations
+            batches = split_tensor_dict(split_pixel_values_by_grid(batch), parts)
+            self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in batches]
+        return self._buffered_inputs[self._step % parts]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         heard = inputs["advantages"] != 0
-        if self.beta != 0 or heard.all():
+        if self.beta != 0 or "silent" not in self.shortcuts or heard.all():
+            return self._loss(model, inputs)
+        if heard.any():
+            loss = self._loss(model, select_rows(inputs, heard.nonzero().flatten().tolist()))
+            return loss * heard.float().mean()
+        if self.accelerator.num_processes > 1:  # all processes must go through the model, or gradients wait for ever
+            return self._loss(model, select_rows(inputs, [0])) * 0.0
+        # a zero that every adapter weight has a gradient of, as after any other step
+        return sum(weight.sum() for weight in model.parameters() if weight.requires_grad) * 0.0
+
+    def _loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self.groups = inputs["group"].tolist() if "group" in inputs else None
+        try:
             return super()._compute_loss(model, inputs)
-        if not heard.any():  # a zero that every adapter weight has a gradient of, as after any other step
-            return sum(weight.sum() for weight in model.parameters() if weight.requires_grad) * 0.0
-        loss = super()._compute_loss(model, select_rows(inputs, heard.nonzero().flatten().tolist()))
-        return loss * heard.float().mean()
+        finally:
+            self.groups = None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **fields: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """Return log-probabilities and entropies, (rows, logits_to_keep), like TRL's, each prompt read once."""
+        arguments = (model, input_ids, attention_mask, logits_to_keep)
+        if "prompts" not in self.shortcuts:
+            options = {"batch_size": batch_size, "compute_entropy": compute_entropy}
+            return super()._get_per_token_logps_and_entropies(*arguments, **options, **fields)
+        count = len(input_ids)
+        groups = self.groups or [row // self.num_generations for row in range(count)]
+        rows = {"ids": input_ids, "mask": attention_mask, "advantages": input_ids[:, 0]}
+        rows |= {name: value for name, value in fields.items() if value is not None and name in BY_ROW}
+        found = []
+        for start in range(0, count, batch_size or count):
+            chunk = range(start, min(start + (batch_size or count), count))
+            sizes = [len(list(members)) for _, members in groupby(groups[row] for row in chunk)]
+            firsts = select_rows(rows, [start + place for place in accumulate([0, *sizes[:-1]])])
+            part = slice(chunk.start, chunk.stop), slice(-logits_to_keep, None)
+            found.append(self._packed(model, firsts, input_ids[part], attention_mask[part], sizes))
+        log_probs, entropies = (torch.cat(parts) for parts in zip(*found))
+        return log_probs, entropies if compute_entropy else None, None
+
+    def _packed(
+        self,
+        model: Any,
+        firsts: dict[str, Any],
+        completions: torch.Tensor,
+        completion_mask: torch.Tensor,
+        sizes: list[int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities and entropies of completions, both (n, C); `firsts`: a row of each group."""
+        images = {name: firsts[name] for name in IMAGES if len(firsts.get(name, ()))}
+        kinds = firsts.get("mm_token_type_ids", torch.zeros_like(firsts["ids"]))
+        by_token = {"input_ids": firsts["ids"], "attention_mask": firsts["mask"], "mm_token_type_ids": kinds}
+        prompts = {name: tensor[:, : -completions.shape[1]] for name, tensor in by_token.items()}
+        positions = prompt_positions(self.accelerator.unwrap_model(model), prompts | images)
+        packed = pack(prompts, positions, completions, completion_mask, sizes)
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=packed.tokens,
+                attention_mask=packed.allowed,
+                position_ids=packed.positions,
+                mm_token_type_ids=packed.kinds,
+                shift_labels=packed.labels,
+                fused_lm_head=True,
+                **images,
+            )
+        said = completion_mask.bool()
+        return tuple(part.flatten()[packed.places] * said for part in (output.log_probs, output.entropy))
 
 
 def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from currreft_nb import InputError, memory
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
-from currreft_nb.models_vision import shared_images
+from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
@@ -228,7 +228,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def run_trainer(trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded: Loaded) -> None:
+def run_trainer(
+    trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded: Loaded, share_images: bool = True
+) -> None:
     """Train to the end, from the checkpoint if there is one; say so if the adapter did not change."""
     for callback in (ProgressCallback, PrinterCallback):  # our line replaces theirs
         trainer.remove_callback(callback)
@@ -238,7 +240,8 @@ def run_trainer(trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded:
         print(f"resuming after step {_whole_step(checkpoint)} of {trainer.args.max_steps}")
     memory.reset_peak()
     try:
-        with shared_images(loaded.model):
+        sharing = shared_images(loaded.model, loaded.processor) if share_images else image_free_batches(loaded.model)
+        with sharing:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise InputError(

@@ -10,6 +10,8 @@ from currreft_nb import InputError
 from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
 
+SHORTCUTS = ("images", "prompts", "silent", "weights")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GrpoSettings:
@@ -42,6 +44,10 @@ class GrpoSettings:
     """Weight of the format reward; accuracy has weight 1."""
     detection_reward: str = "soft"
     """How open detection is paid: soft, hard or soft_above_threshold (see `rewards.Rules`)."""
+    shortcuts: Sequence[str] = SHORTCUTS
+    """Savings of work that leave the updates what they are, up to rounding (`training_grpo`): images, prompts, silent,
+    weights. The last needs memory for a dense copy of the adapted layers, and where these are in 16 bit it samples from
+    weights that are rounded to it."""
     save_every: int = 20
     """Steps between checkpoints; 0 saves at the end only."""
     seed: int = 0
@@ -61,7 +67,8 @@ class GrpoSettings:
     """End the stage after this many validations without a better reward; 0 takes all steps."""
 
     def __post_init__(self):
-        object.__setattr__(self, "drop", tuple(self.drop))  # hashable, and equal whether a list or a tuple was given
+        for name in ("drop", "shortcuts"):  # hashable, and equal whether a list or a tuple was given
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens"):
             _at_least(self, name, 1)
         _at_least(self, "group_size", 2)
@@ -74,14 +81,14 @@ class GrpoSettings:
             Rules(detection=self.detection_reward)
         except InputError as error:
             raise InputError(f"detection_reward: {error}") from None
+        _check_words("shortcuts", self.shortcuts, SHORTCUTS)
         self._check_difficulty()
         if self.patience and not self.validate_every:
             raise InputError(f"patience is {self.patience}, but validate_every is 0; say how often to validate")
 
     def _check_difficulty(self) -> None:
-        for name, values, allowed in (("drop", self.drop, DROPS), ("order", [self.order], ORDERS)):
-            if unknown := [value for value in values if value not in allowed]:
-                raise InputError(f"{name} is {unknown[0]!r}, but must be one of {', '.join(allowed)}")
+        _check_words("drop", self.drop, DROPS)
+        _check_words("order", [self.order], ORDERS)
         if not 0 <= self.target_rate < 1:
             raise InputError(f"target_rate is {self.target_rate!r}, but must lie between 0 and 1; 0 draws all alike")
         if self.by_difficulty and not self.rate_completions:
@@ -156,6 +163,11 @@ class SftSettings:
 def _chosen(kind: type, parameters: SimpleNamespace | Mapping) -> dict:
     values = parameters if isinstance(parameters, Mapping) else vars(parameters)
     return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
+
+
+def _check_words(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
+    if unknown := [value for value in values if value not in allowed]:
+        raise InputError(f"{name} is {unknown[0]!r}, but must be one of {', '.join(allowed)}")
 
 
 def _at_least(settings: GrpoSettings | SftSettings, name: str, least: int) -> None:

@@ -2,21 +2,22 @@
 
 import json
 import shutil
-from contextlib import nullcontext
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, metrics, models, rewards, scenes, training, training_loop
+from currreft_nb import InputError, metrics, models, rewards, scenes, training
 from currreft_nb.curriculum import pose_all
 from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import hash_file, read_provenance
 from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.training import GrpoSettings, train_grpo
 from currreft_nb.training_loop import draw_order
+from currreft_nb.training_settings import SHORTCUTS
 
 # A high temperature makes completions differ, so that every group has something to learn from.
 SMALL = GrpoSettings(
@@ -199,23 +200,33 @@ class TestGrpo:
         assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
         assert read_provenance(tmp_path / "adapter")["four_bit"]
 
-    @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold completions of silent groups only
-    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch):
-        """Sharing images and skipping silent groups save work; with the same completions the updates are the same."""
-        settings = replace(SMALL, steps=3, micro_batch=micro_batch, temperature=0.8)
-        pictured = [sample for sample in samples if sample.image]
-        grpo(pictured, tmp_path / "ours", settings)
+    @pytest.mark.parametrize("micro_batch, beta", [(8, 0.0), (2, 0.0), (2, 0.1)])  # 2: passes of silent groups only
+    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta):
+        """With the same completions each saving alone, and all together, leave the updates what they are."""
+        settings = replace(SMALL, steps=3, micro_batch=micro_batch, beta=beta, temperature=0.8)
+        said, decode = [], GRPOTrainer._generate_single_turn
+
+        def note(*args, **kwargs):
+            said.append(decode(*args, **kwargs))
+            return said[-1]
+
         with monkeypatch.context() as patch:
-            patch.setattr(training, "GroupTrainer", GRPOTrainer)
-            patch.setattr(training_loop, "shared_images", lambda model: nullcontext())
-            grpo(pictured, tmp_path / "plain", settings)
-        rows = [read_journal(tmp_path / name / "metrics.jsonl") for name in ("ours", "plain")]
-        assert any(row["zero_variance"] > 0 for row in rows[0])  # something was skipped
-        assert any(row["zero_variance"] < 1 for row in rows[0])  # and something was not
-        assert [row["reward"] for row in rows[0]] == [row["reward"] for row in rows[1]]
-        ours, plain = adapter_weights(tmp_path / "ours"), adapter_weights(tmp_path / "plain")
-        for name in ours:
-            torch.testing.assert_close(ours[name], plain[name], rtol=0, atol=2e-4)
+            patch.setattr(training, "GroupTrainer", lambda shortcuts, **options: GRPOTrainer(**options))
+            patch.setattr(GRPOTrainer, "_generate_single_turn", note)
+            pictured = [sample for sample in samples if sample.image]
+            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()))
+        rows = read_journal(tmp_path / "plain" / "metrics.jsonl")
+        assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
+        assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
+        plain = adapter_weights(tmp_path / "plain")
+        for shortcuts in (("images",), ("prompts",), ("silent",), SHORTCUTS):
+            replay = mock.Mock(side_effect=said)
+            monkeypatch.setattr(training.GroupTrainer, "_generate_single_turn", replay)
+            folder = tmp_path / "-".join(shortcuts)
+            grpo(pictured, folder, replace(settings, shortcuts=shortcuts))
+            assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]
+            for name, weight in adapter_weights(folder).items():
+                torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
 
     @pytest.mark.parametrize("pictured_first", [True, False])
     @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold no image at all
