@@ -24,7 +24,7 @@ PROVENANCE = "currreft.json"
 
 
 def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
-    """Return the model with a new LoRA adapter on its language model, alpha twice the rank; it changes nothing yet."""
+    """Return the model with a new LoRA adapter on the layers named, alpha twice the rank; it changes nothing yet."""
     if lora_rank < 1:
         raise InputError(f"lora_rank is {lora_rank}, but must be at least 1")
     with torch.random.fork_rng():
