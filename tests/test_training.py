@@ -193,6 +193,16 @@ class TestGrpo:
         run(tmp_path / "cut")
         assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
 
+    def test_four_bit_run_resumes_bit_for_bit_too(self, samples, tmp_path, monkeypatch):
+        few, settings = samples[1:4], replace(SMALL, steps=3, save_every=2)  # the third step is in the second pass
+        grpo(few, tmp_path / "whole", settings, four_bit=True)
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 2)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(few, tmp_path / "cut", settings, four_bit=True)
+        grpo(few, tmp_path / "cut", settings, four_bit=True)
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+
     def test_four_bit_model_trains_with_a_float32_adapter(self, samples, tmp_path):
         grpo(samples, tmp_path, replace(SMALL, steps=2, save_every=0), four_bit=True)
         weights = adapter_weights(tmp_path)
