@@ -19,7 +19,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 
 from currreft_nb import InputError, __version__
 from currreft_nb.boxes import Frame
-from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, new_adapter
+from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, merged_adapter, new_adapter
 from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
 from currreft_nb.models_files import POCKETS, hash_weights, read_config, source_of
 from currreft_nb.prompts import Style
@@ -32,7 +32,8 @@ class Loaded:
     """A model that is ready to use, with what goes with it.
 
     `name`: as given to `load`. `base_hash`: of the base's weight files. `adapter_hash`: of the adapter that was loaded,
-    or None. `model` is a `PeftModel` whenever there is an adapter to train or to keep apart.
+    or None. `merged_hash`: of the adapter that an export has merged into the base, or None. `model` is a `PeftModel`
+    whenever there is an adapter to train or to keep apart.
     """
 
     model: Any
@@ -43,6 +44,7 @@ class Loaded:
     base_hash: str
     adapter_hash: str | None = None
     four_bit: bool = False
+    merged_hash: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +92,8 @@ def load(
     elif trainable:
         model = new_adapter(model, family.lora_targets(lora_on), lora_rank, seed)
     model.train(trainable)
-    return Loaded(model, processor, style_of(config, processor), name, family, found, adapter_hash, four_bit)
+    style, merged = style_of(config, processor), merged_adapter(source)
+    return Loaded(model, processor, style, name, family, found, adapter_hash, four_bit, merged)
 
 
 def _limit_threads(config: Any, device: torch.device) -> None:

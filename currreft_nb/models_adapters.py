@@ -86,6 +86,13 @@ def read_provenance(folder: str | os.PathLike) -> dict:
     return {**provenance, "base": base, "base_hash": base_hash}
 
 
+def merged_adapter(source: str | os.PathLike) -> str | None:
+    """Return the hash of the adapter that is merged into a model, where it is a folder that `export` has written."""
+    if not (Path(source) / PROVENANCE).is_file():
+        return None
+    return read_provenance(source).get("adapter_hash")
+
+
 def _weights_file(adapter: str | os.PathLike) -> Path:
     path = Path(adapter) / "adapter_model.safetensors"
     if not path.is_file():

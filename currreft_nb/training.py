@@ -96,7 +96,7 @@ def train_grpo(
     check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), samples)
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(folder, names) | {"promotion": promotion.record()} | measured
+    return _result(loaded, folder, names) | {"promotion": promotion.record()} | measured
 
 
 def draws(
@@ -146,7 +146,7 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
     run_trainer(trainer, watch, checkpoint, loaded)
     loaded.processor.tokenizer.padding_side = "left"
     check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), [sample for sample, _ in rows])
-    return _result(folder, ("loss", "token_accuracy"))
+    return _result(loaded, folder, ("loss", "token_accuracy"))
 
 
 def targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
@@ -159,6 +159,8 @@ def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
         raise InputError("there is nothing to train on: no samples were given; check tasks, stage and split")
     if not any(weight.requires_grad for weight in loaded.model.parameters()):
         raise InputError(f"model {loaded.name!r} was loaded without an adapter to train; load it with trainable=True")
+    if loaded.adapter_hash:
+        print(f"starting from adapter {loaded.adapter_hash} on {loaded.name}, whose weights are {loaded.base_hash}")
     return Path(folder)
 
 
@@ -187,13 +189,21 @@ def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dic
     }
 
 
-def _result(folder: Path, names: Sequence[str]) -> dict:
+def _result(loaded: Loaded, folder: Path, names: Sequence[str]) -> dict:
     rows = read_journal(folder / "metrics.jsonl")
     sums = {name: sum(row[name] for row in rows) for name in ("prompts", "completions", "tokens") if name in rows[0]}
     final = {name: value for name in names if (value := closing_mean(rows, name)) is not None}
     peak_gib = memory.measured_peak()
     used = {} if peak_gib is None else {"peak_gpu_gib": peak_gib}
-    return {"steps": len(rows), **sums, "seconds": round(sum(row["seconds"] for row in rows), 1), **used, **final}
+    origin = {"base_hash": loaded.base_hash, "parent_adapter": loaded.adapter_hash}
+    return {
+        "steps": len(rows),
+        **sums,
+        **origin,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        **used,
+        **final,
+    }
 
 
 def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:

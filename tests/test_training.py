@@ -164,11 +164,11 @@ class TestGrpo:
         with pytest.raises(InputError, match="made with another data"):
             grpo([replace(samples[0], answer=[[0, 0, 9, 9]]), *samples[1:]], grpo_run[0])
 
-    def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path):
+    def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path, capsys):
         posed, _ = pose_all([sample for sample in samples if sample.image], "binary", seed=0)
         loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
         before = {name: weight.clone() for name, weight in loaded.model.named_parameters() if weight.requires_grad}
-        train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
+        result = train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
         rows = read_journal(tmp_path / "metrics.jsonl")
         assert rows[0]["kl"] == pytest.approx(0, abs=1e-6) and rows[0]["stage"] == "binary"
         assert rows[1]["kl"] > 0
@@ -176,7 +176,8 @@ class TestGrpo:
         moved = max((weight - before[n]).abs().max() for n, weight in loaded.model.named_parameters() if n in before)
         assert 0 < moved < 0.1  # it went on from where it was
         parent = hash_file(grpo_run[0] / "adapter" / "adapter_model.safetensors")
-        assert read_provenance(tmp_path / "adapter")["parent"] == parent
+        assert read_provenance(tmp_path / "adapter")["parent"] == parent == result["parent_adapter"]
+        assert f"starting from adapter {parent} on pocket" in capsys.readouterr().out
 
     def test_penalised_run_resumes_bit_for_bit_too(self, samples, grpo_run, tmp_path, monkeypatch):
         settings = replace(SMALL, steps=3, beta=0.1, save_every=1)
