@@ -26,6 +26,8 @@ from currreft_nb.prompts import Style
 
 __all__ = ["FAMILIES", "POCKETS", "Family", "Loaded", "family_of", "hash_weights", "load", "read_config", "source_of"]
 
+LARGE = 1024  # width of a language model that nobody trains without a GPU; Qwen2-VL-2B has 1,536
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -73,12 +75,14 @@ def load(
     vision tower and output head stay in 16 bit. `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket
     model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU.
     Raises `InputError` for an unknown family, a folder without a processor or with one of another model, an unreachable
-    hub, and an adapter that was made for another base.
+    hub, an adapter that was made for another base, and a large model to train without a GPU unless `device` is given.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = source_of(name)
     config = read_config(source)
     family = family_of(config, name)
+    if trainable and device is None:
+        _check_card(config, name)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _limit_threads(config, device)
     processor = load_processor(source, max_pixels or default_pixels(config))
     found = hash_weights(source)
@@ -94,6 +98,14 @@ def load(
     model.train(trainable)
     style, merged = style_of(config, processor), merged_adapter(source)
     return Loaded(model, processor, style, name, family, found, adapter_hash, four_bit, merged)
+
+
+def _check_card(config: Any, name: str) -> None:
+    if config.get_text_config().hidden_size >= LARGE and not torch.cuda.is_available():
+        raise InputError(
+            f"training {name!r} needs a CUDA GPU, and torch finds none here; run currreft doctor to see why, use a"
+            " machine with one, or set model to pocket (device='cpu' insists)"
+        )
 
 
 def _limit_threads(config: Any, device: torch.device) -> None:

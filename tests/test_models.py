@@ -284,6 +284,15 @@ class TestRefusals:
         with pytest.raises(InputError, match="has no weights"):
             models.load(str(tmp_path / "copy"))
 
+    def test_large_model_to_train_without_a_gpu(self, tmp_path, monkeypatch):
+        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"]["hidden_size"] = 1536
+        (folder / "config.json").write_text(json.dumps(config))
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(InputError, match="needs a CUDA GPU, and torch finds none here"):
+            models.load(str(folder), trainable=True)
+
     def test_hub_that_may_not_be_asked(self, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(InputError, match="neither a local folder nor"):
