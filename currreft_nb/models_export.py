@@ -198,6 +198,7 @@ def _shift(adapter: Path, provenance: dict, output: Path, questions: Sequence[Sa
     with tempfile.TemporaryDirectory() as folder:
         asked = "validation questions" if questions else "drawn scenes"
         samples = questions or drawn_questions(folder, provenance["stage"])
+        print(f"asking the policy in 4 bit and the merged model {len(samples)} {asked}", flush=True)
         return measure_shift(policy, merged, samples, max_new_tokens) | {"asked": asked}
 
 

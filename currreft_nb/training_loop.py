@@ -87,6 +87,8 @@ def fingerprint(
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
+        "lora_rank": loaded.model.peft_config["default"].r,
+        "lora_on": str(loaded.model.peft_config["default"].target_modules),
         "four_bit": loaded.four_bit,
         "max_pixels": loaded.style.frame.max_pixels,
     }

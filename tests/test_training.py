@@ -160,6 +160,11 @@ class TestGrpo:
         with pytest.raises(InputError, match=f"made with another {name}"):
             grpo(samples, grpo_run[0], replace(SMALL, **change))
 
+    @pytest.mark.parametrize("change, name", [({"lora_rank": 8}, "lora_rank"), ({"lora_on": "merger"}, "lora_on")])
+    def test_checkpoints_of_another_adapter_are_refused(self, samples, grpo_run, change, name):
+        with pytest.raises(InputError, match=f"made with another {name}"):
+            grpo(samples, grpo_run[0], **change)
+
     def test_checkpoints_of_other_data_are_refused(self, samples, grpo_run):
         with pytest.raises(InputError, match="made with another data"):
             grpo([replace(samples[0], answer=[[0, 0, 9, 9]]), *samples[1:]], grpo_run[0])
@@ -194,14 +199,16 @@ class TestGrpo:
         run(tmp_path / "cut")
         assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
 
-    def test_four_bit_run_resumes_bit_for_bit_too(self, samples, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("lora_on", ["language", "vision"])
+    def test_four_bit_run_resumes_bit_for_bit_too(self, samples, tmp_path, monkeypatch, lora_on):
         few, settings = samples[1:4], replace(SMALL, steps=3, save_every=2)  # the third step is in the second pass
-        grpo(few, tmp_path / "whole", settings, four_bit=True)
+        options = {"four_bit": True, "lora_on": lora_on}
+        grpo(few, tmp_path / "whole", settings, **options)
         with monkeypatch.context() as patch:
             interrupt_after(patch, rewards, "accuracy_reward", 2)
             with pytest.raises(KeyboardInterrupt):
-                grpo(few, tmp_path / "cut", settings, four_bit=True)
-        grpo(few, tmp_path / "cut", settings, four_bit=True)
+                grpo(few, tmp_path / "cut", settings, **options)
+        grpo(few, tmp_path / "cut", settings, **options)
         assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
 
     def test_four_bit_model_trains_with_a_float32_adapter(self, samples, tmp_path):

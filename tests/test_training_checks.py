@@ -44,6 +44,15 @@ class TestLoraOn:
             assert weight.dtype == torch.float32 and weight.any()
             assert not torch.equal(weight, start[name.replace(".weight", ".default.weight")])
 
+    @pytest.mark.parametrize("four_bit", [False, True])
+    def test_gradients_pass_through_checkpointed_activations(self, pictured, tmp_path, monkeypatch, four_bit):
+        """As on a GPU, where activations are computed again: the pixels themselves have no gradient to hand on."""
+        plain = training._common
+        monkeypatch.setattr(training, "_common", lambda *given: plain(*given) | {"gradient_checkpointing": True})
+        settings = replace(SMALL, steps=3, save_every=0)
+        grpo(pictured, tmp_path, settings, four_bit=four_bit, lora_on="vision")
+        assert all(weight.any() for weight in adapter_weights(tmp_path).values())
+
     def test_fine_tuning_reaches_them_too(self, pictured, tmp_path):
         loaded = models.load("pocket", trainable=True, lora_on="vision")
         rows = training.targets(pictured, loaded.style)
