@@ -63,7 +63,7 @@ class TestLoraOn:
         """Features kept from before a step would hide what the step changed, and stop the gradient."""
         loaded = models.load("pocket", trainable=True, lora_on="merger")
         inputs = encode_answer(loaded, pictured[0])
-        with shared_images(loaded.model):
+        with shared_images(loaded.model, loaded.processor):
             before = loaded.model(**inputs).logits
             before.sum().backward()
             weight = next(w for n, w in loaded.model.named_parameters() if "merger" in n and "lora_B" in n)
