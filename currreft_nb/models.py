@@ -70,7 +70,7 @@ def load(
     `name`: "pocket", "pocket-clean", a local folder or a name on the Hugging Face hub. `adapter`: an adapter folder,
     whose own rank and layers hold; None with `trainable` starts a new one of `lora_rank`, initialised from `seed`.
     `lora_on`: the layers of a new adapter: "language" (the language model's; the vision tower then sees as before, and
-    its work is shared between copies of an image), "merger" (also those that hand images to the language model) or
+    what it made of an image is kept), "merger" (also those that hand images to the language model) or
     "vision" (also the tower's; the paper trains all weights). `four_bit`: the language model in NF4, double quantised;
     vision tower and output head stay in 16 bit. `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket
     model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU.

@@ -218,8 +218,16 @@ class TestGrpo:
         assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
         assert read_provenance(tmp_path / "adapter")["four_bit"]
 
-    @pytest.mark.parametrize("micro_batch, beta", [(8, 0.0), (2, 0.0), (2, 0.1)])  # 2: passes of silent groups only
-    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta):
+    @pytest.mark.parametrize(
+        "micro_batch, beta, lora_on",
+        [
+            (8, 0.0, "language"),
+            (2, 0.0, "language"),  # 2: passes of silent groups only
+            (2, 0.1, "language"),
+            (8, 0.0, "vision"),  # features that change with every step, and hand gradients on
+        ],
+    )
+    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta, lora_on):
         """With the same completions each saving alone, and all together, leave the updates what they are."""
         settings = replace(SMALL, steps=3, micro_batch=micro_batch, beta=beta, temperature=0.8)
         said, decode = [], GRPOTrainer._generate_single_turn
@@ -232,7 +240,7 @@ class TestGrpo:
             patch.setattr(training, "GroupTrainer", lambda shortcuts, **options: GRPOTrainer(**options))
             patch.setattr(GRPOTrainer, "_generate_single_turn", note)
             pictured = [sample for sample in samples if sample.image]
-            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()))
+            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
         rows = read_journal(tmp_path / "plain" / "metrics.jsonl")
         assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
         assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
@@ -241,7 +249,7 @@ class TestGrpo:
             replay = mock.Mock(side_effect=said)
             monkeypatch.setattr(training.GroupTrainer, "_generate_single_turn", replay)
             folder = tmp_path / "-".join(shortcuts)
-            grpo(pictured, folder, replace(settings, shortcuts=shortcuts))
+            grpo(pictured, folder, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
             assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]
             for name, weight in adapter_weights(folder).items():
                 torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
