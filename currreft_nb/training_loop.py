@@ -81,8 +81,9 @@ def fingerprint(
     `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
     validation samples.
     """
+    decisive = {name: value for name, value in dataclasses.asdict(settings).items() if name != "report_to"}
     return {
-        **dataclasses.asdict(settings),
+        **decisive,
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
@@ -158,7 +159,8 @@ class Watch(TrainerCallback):
     """Write a row and print a line per step, and stop a run that goes wrong silently.
 
     `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(row)`
-    is called with each row before it is written, may add to it, and returns True where training is to end.
+    is called with each row before it is written, may add to it, and returns True where training is to end; `live()` is
+    called when it is written. Callbacks that come later, such as trackers, get the row's numbers for the trainer's.
     """
 
     def __init__(
@@ -168,9 +170,10 @@ class Watch(TrainerCallback):
         row_of: Callable[[dict], dict],
         shown: tuple[str, ...],
         on_row: Callable[[dict], bool] = lambda row: False,
+        live: Callable[[], None] = lambda: None,
     ):
         self.path = folder / "metrics.jsonl"
-        self.steps, self.row_of, self.shown, self.on_row = steps, row_of, shown, on_row
+        self.steps, self.row_of, self.shown, self.on_row, self.live = steps, row_of, shown, on_row, live
         self.gradient_seen = False
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
@@ -203,7 +206,12 @@ class Watch(TrainerCallback):
         if self.on_row(row):
             control.should_training_stop = control.should_save = True
         append_journal(self.path, [row])
+        logs.clear()
+        logs.update({name: value for name, value in row.items() if isinstance(value, (int, float))})
+        self.live()
         self.last_s = time.perf_counter()
+        if row["step"] == self.first_step + 1:  # a first step, which warms everything up, tells nothing of the others
+            self.started_s, self.first_step = self.last_s, row["step"]
 
     def _print(self, row: dict, now_s: float) -> None:
         step, done = row["step"], row["step"] - self.first_step
@@ -214,7 +222,9 @@ class Watch(TrainerCallback):
             f"  {SHORT.get(name, name)} {row[name]:6.3g}" for name in self.shown if row.get(name) is not None
         )
         place = f"step {step:>{len(str(self.steps))}}/{self.steps}"
-        print(f"{place}{values}  {row['seconds']:5.1f} s  left {duration(left_s)}")
+        unit = "completions" if "completions" in row else "prompts"
+        rate = row[unit] / max(row["seconds"], 1e-3)
+        print(f"{place}{values}  {row['seconds']:5.1f} s  {rate:5.3g} {unit}/s  left {duration(left_s)}")
 
 
 def duration(seconds: float) -> str:
@@ -232,6 +242,7 @@ def run_trainer(trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded:
     """Train to the end, from the checkpoint if there is one; say so if the adapter did not change."""
     for callback in (ProgressCallback, PrinterCallback):  # our line replaces theirs
         trainer.remove_callback(callback)
+    trainer.callback_handler.callbacks.sort(key=lambda callback: callback is not watch)  # first, before the trackers
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
