@@ -48,7 +48,7 @@ class LiveFigure:
     def _show(self) -> None:
         from IPython.display import Image
 
-        started_s = time.perf_counter()
+        started_s = time.thread_time()
         try:
             if (figure := self.draw()) is not None:
                 stream = io.BytesIO()
@@ -57,8 +57,7 @@ class LiveFigure:
         except Exception as error:  # whatever it is, it must not cost a training that goes well
             print(f"the live figure is drawn no more: {type(error).__name__}: {error}")
             self.display = None
-        now_s = time.perf_counter()
-        self.due_s = now_s + max(LEAST_S, (now_s - started_s) / SHARE)
+        self.due_s = time.perf_counter() + max(LEAST_S, (time.thread_time() - started_s) / SHARE)
 
 
 def in_notebook() -> bool:

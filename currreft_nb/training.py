@@ -76,7 +76,7 @@ def train_grpo(
         return promotion.is_over(row)
 
     row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
-    shown = ("reward", "accuracy", "format", "zero_variance", "length", "kl")
+    shown = ("accuracy", "format", "zero_variance", "length", "kl")
     watch = Watch(folder, settings.steps, row_of, shown, on_row, live)
     build = partial(
         GroupTrainer,

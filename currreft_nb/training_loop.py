@@ -177,6 +177,7 @@ class Watch(TrainerCallback):
         self.gradient_seen = False
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
+        self.warm = False
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.last_s = self.started_s = time.perf_counter()
@@ -210,21 +211,29 @@ class Watch(TrainerCallback):
         logs.update({name: value for name, value in row.items() if isinstance(value, (int, float))})
         self.live()
         self.last_s = time.perf_counter()
-        if row["step"] == self.first_step + 1:  # a first step, which warms everything up, tells nothing of the others
-            self.started_s, self.first_step = self.last_s, row["step"]
+        if not self.warm:  # the first step, which loads and compiles, tells nothing of the others
+            self.started_s, self.first_step, self.warm = self.last_s, row["step"], True
 
     def _print(self, row: dict, now_s: float) -> None:
         step, done = row["step"], row["step"] - self.first_step
         if step not in (1, self.steps) and step % math.ceil(self.steps / LINES):
             return
         left_s = (now_s - self.started_s) / done * (self.steps - step)
-        values = "".join(
-            f"  {SHORT.get(name, name)} {row[name]:6.3g}" for name in self.shown if row.get(name) is not None
-        )
-        place = f"step {step:>{len(str(self.steps))}}/{self.steps}"
-        unit = "completions" if "completions" in row else "prompts"
+        known = [name for name in self.shown if row.get(name) is not None]
+        values = "".join(f"  {SHORT.get(name, name)} {brief(row[name])}" for name in known)
+        unit = "tokens" if "tokens" in row else "prompts"
         rate = row[unit] / max(row["seconds"], 1e-3)
-        print(f"{place}{values}  {row['seconds']:5.1f} s  {rate:5.3g} {unit}/s  left {duration(left_s)}")
+        place = f"step {step:>{len(str(self.steps))}}/{self.steps}"
+        print(f"{place}{values}  {row['seconds']:5.1f} s  {brief(rate)} {unit}/s  left {duration(left_s)}")
+
+
+def brief(value: float) -> str:
+    """Return a number in five places, so that lines stay aligned and fit a notebook's width.
+
+    >>> brief(0.0625), brief(12), brief(142.37), brief(1234.5)
+    ('0.062', '12.00', '142.4', ' 1234')
+    """
+    return f"{value:5.{max(0, 4 - len(str(int(abs(value)))))}f}"
 
 
 def duration(seconds: float) -> str:
