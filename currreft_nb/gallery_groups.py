@@ -69,7 +69,8 @@ def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
     if sample.image:
         parts.append(picture(sample.image, group_marks(sample, group, style)))
     parts.append(preformatted(render_question(sample, style), "prompt"))
-    parts.append(lines([("gold", render_answer(sample, style))]))
+    gold = "no reference" if sample.answer is None else render_answer(sample, style)
+    parts.append(lines([("gold", gold)]))
     cells = "".join(f'<td style="{SIDE}">{part}</td>' for part in (framed(parts), _table(group)))
     return f"<table><tr>{cells}</tr></table>"
 
