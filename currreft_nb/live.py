@@ -3,10 +3,10 @@
     with run.live(plots.progress) as live:
         training.train_grpo(loaded, samples, run.folder, settings, live=live)
 
-Calling it draws anew if it is time: not before `LEAST_S` seconds have passed, nor before drawing would take more than
-`SHARE` of the time. Leaving the block draws once more, after an interruption, too. What an executed notebook keeps is
-that last picture, as a plain image: no widget, no script. Outside a notebook nothing is drawn, and a figure that
-cannot be drawn stops no training.
+Calling it draws anew if it is time: not before `LEAST_S` seconds have passed, and after the first picture not before
+all drawing together would take at most `SHARE` of the time. Leaving the block draws once more, after an interruption,
+too. What an executed notebook keeps is that last picture, as a plain image: no widget, no script. Outside a notebook
+nothing is drawn, and a figure that cannot be drawn stops no training.
 """
 
 import io
@@ -27,13 +27,15 @@ class LiveFigure:
     def __init__(self, draw: Callable[[], Any]):
         self.draw = draw
         self.display = None
-        self.due_s = 0.0
+        self.began_s = self.due_s = self.spent_s = 0.0
 
     def __enter__(self) -> "LiveFigure":
         if in_notebook():
             from IPython.display import HTML, display  # loaded already where there is a notebook, and slow elsewhere
 
             self.display = display(HTML(WAITING), display_id=True)
+        self.began_s = time.perf_counter()
+        self.due_s = self.began_s + LEAST_S
         return self
 
     def __call__(self) -> None:
@@ -48,7 +50,7 @@ class LiveFigure:
     def _show(self) -> None:
         from IPython.display import Image
 
-        started_s = time.thread_time()
+        started_s = time.perf_counter()
         try:
             if (figure := self.draw()) is not None:
                 stream = io.BytesIO()
@@ -57,7 +59,9 @@ class LiveFigure:
         except Exception as error:  # whatever it is, it must not cost a training that goes well
             print(f"the live figure is drawn no more: {type(error).__name__}: {error}")
             self.display = None
-        self.due_s = time.perf_counter() + max(LEAST_S, (time.thread_time() - started_s) / SHARE)
+        now_s = time.perf_counter()
+        self.spent_s += now_s - started_s
+        self.due_s = max(now_s + LEAST_S, self.began_s + (self.spent_s + now_s - started_s) / SHARE)
 
 
 def in_notebook() -> bool:

@@ -16,12 +16,21 @@ import time
 from matplotlib.figure import Figure
 from currreft_nb import live
 from currreft_nb.live import LiveFigure
+live.LEAST_S = 0
 drawn = []
 def draw(inches=3):
     drawn.append(time.perf_counter())
     return Figure(figsize=(len(drawn), inches))  # as many inches wide as this picture is the how-manieth
 """
 CELLS = {
+    "early": """
+live.LEAST_S = 3
+with LiveFigure(draw) as live_figure:
+    live_figure()
+    print(len(drawn))
+live.LEAST_S = 0
+drawn.clear()
+""",
     "calls": """
 with LiveFigure(draw) as live_figure:
     for step in range(1000):
@@ -29,16 +38,14 @@ with LiveFigure(draw) as live_figure:
 print(len(drawn))
 """,
     "cost": """
-live.LEAST_S, began_s = 0, time.perf_counter()
+began_s = time.perf_counter()
 def slow():
-    ends_s = time.thread_time() + 0.03
-    while time.thread_time() < ends_s: pass
+    time.sleep(0.03)
     return draw()
 before = len(drawn)
 with LiveFigure(slow) as live_figure:
     while time.perf_counter() < began_s + 1:
         live_figure()
-live.LEAST_S = 3
 print(len(drawn) - before)
 """,
     "interrupted": """
@@ -79,6 +86,11 @@ def printed(outputs):
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
+def test_a_step_that_comes_at_once_draws_nothing_yet(outputs):
+    assert printed(outputs["early"]) == "0\n"
+    assert len(pictures(outputs["early"])) == 1  # from the end
+
+
 def test_it_draws_first_and_last_and_not_at_each_step_between(outputs):
     assert printed(outputs["calls"]) == "2\n"
 
@@ -92,7 +104,7 @@ def test_an_executed_notebook_keeps_one_picture_the_last_and_no_widget(outputs):
 
 
 def test_drawing_takes_a_hundredth_of_the_time_at_most(outputs):
-    assert printed(outputs["cost"]) == "2\n"  # 30 ms at the start pay for three seconds
+    assert printed(outputs["cost"]) == "2\n"  # a first of 30 ms, a last, and between them no second one in six seconds
 
 
 def test_an_interrupted_cell_keeps_the_last_state_above_its_lines(outputs):
