@@ -31,9 +31,9 @@ class LiveFigure:
 
     def __enter__(self) -> "LiveFigure":
         if in_notebook():
-            from IPython.display import HTML, display  # loaded already where there is a notebook, and slow elsewhere
+            from IPython import display  # loaded already where there is a notebook, and slow elsewhere
 
-            self.display = display(HTML(WAITING), display_id=True)
+            self.display = display.display(display.HTML(WAITING), display_id=True)
         self.began_s = time.perf_counter()
         self.due_s = self.began_s + LEAST_S
         return self
