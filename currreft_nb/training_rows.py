@@ -8,7 +8,7 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 
 - `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format.
 - `zero_variance` *: the share of groups whose rewards are all equal. The trainer's own share is not used: it compares
-  in single precision, in which a group of eight equal rewards such as 0.71 often has a deviation above zero.
+  in single precision, in which a group of eight equal rewards, such as 0.7, can have a deviation above zero.
 - `length` *: mean tokens of a completion, its end token included. `tokens`: their sum.
 - `truncated` *: the share of completions that `max_new_tokens` cut off.
 - `reason/<task>/<code>`: the share of the task's completions whose reward had that reason.
@@ -16,8 +16,9 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
   estimate by which the penalty is reckoned, per token; none without penalty. Both are means over the forward passes of
   a step, and belong to no task.
 - `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
-- `gradient_norm`: before clipping to 1. `seconds`: of the step, without validation and figures.
-- `validation_*`, on steps with a validation: reward, accuracy, format and, by task and form, accuracy.
+- `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
+  validation and figures.
+- `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 
 from collections import Counter, defaultdict

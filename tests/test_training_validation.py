@@ -212,7 +212,7 @@ class TestMixture:
 
 
 class TestRows:
-    @pytest.mark.parametrize("value", [1.0, 0.71, 1 / 3 + 0.5])
+    @pytest.mark.parametrize("value", [1.0, 0.7, 1 / 3 + 0.5])
     @pytest.mark.parametrize("size", [4, 7, 8])
     def test_groups_of_equal_rewards_are_silent_whatever_the_reward(self, value, size):
         settings = replace(SMALL, group_size=size, micro_batch=2 * size)
