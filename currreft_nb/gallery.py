@@ -15,13 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.answers import Unreadable, parse_completion, parse_letters
+from currreft_nb.answers import parse_completion
+from currreft_nb.gallery_groups import groups
+from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import (
-    GOLD,
     MUTED,
-    OPTION,
-    PREDICTED,
-    Mark,
     clean,
     details,
     heading,
@@ -37,8 +35,8 @@ from currreft_nb.rewards import Rules, answered_boxes, score
 from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.tasks import TASK_MODULES
 
-__all__ = ["answers", "changed", "changes", "completions", "heading", "judged", "kept_and_rejected", "questions"]
-__all__ += ["scored", "side_by_side", "some_of_each", "table"]
+__all__ = ["answers", "changed", "changes", "completions", "groups", "heading", "judged", "kept_and_rejected"]
+__all__ += ["questions", "scored", "side_by_side", "some_of_each", "table"]
 
 
 def some_of_each(samples: Iterable[Sample], count: int) -> list[Sample]:
@@ -223,29 +221,3 @@ def _answer_lines(answer: Mapping) -> list[tuple[str, str]]:
     if "advantage" in answer:
         pairs.append(("advantage", f"{answer['advantage']:+.2f} within its group, at step {answer['step']}"))
     return pairs
-
-
-def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
-    """Return the boxes of a detection sample: claim or options in blue, gold in green, what was answered in red."""
-    if sample.task != "detection":
-        return []
-    if sample.stage == "binary":
-        return [(box, OPTION, "claim") for box in sample.claim]
-    if sample.stage == "open":
-        return [(box, GOLD, "") for box in sample.answer] + [
-            (box, PREDICTED, "") for box in (answer or {}).get("boxes") or []
-        ]
-    chosen = _letters(sample, answer["completion"]) if answer else []
-    marks = []
-    for letter, boxes in zip(LETTERS, sample.options):
-        colours = [colour for colour, letters in ((GOLD, sample.answer), (PREDICTED, chosen)) if letter in letters]
-        marks += [(box, colour, letter) for box in boxes for colour in colours or [OPTION]]
-    return marks
-
-
-def _letters(sample: Sample, completion: str) -> list[str]:
-    answer = parse_completion(completion).answer
-    try:
-        return parse_letters(answer, len(sample.options)) if answer else []
-    except Unreadable:
-        return []

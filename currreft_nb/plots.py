@@ -20,11 +20,11 @@ from currreft_nb.plots_parts import (
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     PALE,
     RED,
     SERIES,
     SKY,
+    SMOOTHING_STEPS,
     STAGE_COLOURS,
     TASK_COLOURS,
     caption,
@@ -35,26 +35,30 @@ from currreft_nb.plots_parts import (
     nothing,
     panels,
     present,
+    reason_colours,
+    smooth,
 )
 from currreft_nb.plots_probe import pass_at_k, pass_rates
+from currreft_nb.plots_training import lengths, progress, task_reasons
 from currreft_nb.samples import TASKS
 
 __all__ = ["answer_balance", "answer_distribution", "box_sizes", "domains", "group_picture", "judge_totals"]
 __all__ += [
     "learning_curves",
+    "lengths",
     "loss_curve",
     "pass_at_k",
     "pass_rates",
+    "progress",
     "reward_reasons",
     "round_trips",
     "scores",
     "task_curves",
+    "task_reasons",
     "zero_variance",
 ]
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
-REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
-SMOOTHING_STEPS = 5
 
 Rows = Sequence[Mapping] | pd.DataFrame
 
@@ -93,14 +97,10 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
 def _draw_stage(axis: Axes, steps: np.ndarray, values: pd.Series, stage: str) -> None:
     colour = STAGE_COLOURS.get(stage, BLUE)
     axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-    axis.plot(steps, _smooth(values), color=colour, linewidth=2)
+    axis.plot(steps, smooth(values), color=colour, linewidth=2)
     if stage:
         axis.axvline(steps[-1], color=GREY, linewidth=0.5, linestyle=":")
         axis.text((steps[0] + steps[-1]) / 2, 1.12, stage, color=colour, ha="center", va="top", fontweight="bold")
-
-
-def _smooth(values: pd.Series) -> np.ndarray:
-    return values.rolling(SMOOTHING_STEPS, min_periods=1, center=True).mean().to_numpy()
 
 
 def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
@@ -111,10 +111,10 @@ def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
     for task in TASKS:
         if f"{measure}/{task}" in frame:
             rows = frame[["step", f"{measure}/{task}"]].dropna()
-            smooth = _smooth(rows.iloc[:, 1])
+            values = smooth(rows.iloc[:, 1])
             axis.plot(rows["step"], rows.iloc[:, 1], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
-            axis.plot(rows["step"], smooth, color=TASK_COLOURS[task], linewidth=2)
-            ends[task] = smooth[-1]
+            axis.plot(rows["step"], values, color=TASK_COLOURS[task], linewidth=2)
+            ends[task] = values[-1]
     dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
     label_ends(axis, ends, TASK_COLOURS)
     return figure
@@ -132,16 +132,16 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
         frame = pd.DataFrame(*histories.values())
         if (column := f"zero_variance/{task}") in frame:
             values = frame[["step", column]].dropna()
-            smooth = _smooth(values[column])
-            axis.plot(values["step"], smooth, color=TASK_COLOURS[task], linewidth=0.9)
-            ends[task], colours[task] = smooth[-1], TASK_COLOURS[task]
+            heights = smooth(values[column])
+            axis.plot(values["step"], heights, color=TASK_COLOURS[task], linewidth=0.9)
+            ends[task], colours[task] = heights[-1], TASK_COLOURS[task]
     for index, (name, rows) in enumerate(histories.items()):
         frame = frame_of(rows, ["step", "zero_variance"])
         label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
         colours[label] = BLACK if ends and index == 0 else STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
-        smooth = _smooth(frame["zero_variance"])
-        axis.plot(frame["step"], smooth, color=colours[label], linewidth=2)
-        ends[label] = smooth[-1]
+        heights = smooth(frame["zero_variance"])
+        axis.plot(frame["step"], heights, color=colours[label], linewidth=2)
+        ends[label] = heights[-1]
     dress(axis, "groups whose rewards are all equal: nothing to learn from", "optimiser step of the stage")
     label_ends(axis, ends, colours)
     return figure
@@ -152,7 +152,7 @@ def loss_curve(metrics: Rows) -> Figure:
     frame = frame_of(metrics, ["step", "loss"])
     figure, (axis,) = panels(1, 1, width=6)
     axis.plot(frame["step"], frame["loss"], color=BLUE, alpha=0.3, linewidth=0.8)
-    axis.plot(frame["step"], _smooth(frame["loss"]), color=BLUE, linewidth=2)
+    axis.plot(frame["step"], smooth(frame["loss"]), color=BLUE, linewidth=2)
     dress(axis, "loss on the answers", "optimiser step", percent="", ylim=(0, None))
     caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows")
     return figure
@@ -235,7 +235,7 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     shares = pd.crosstab(middle[np.digitize(frame["step"], edges) - 1], frame["reason"], normalize="index")
     shares = shares[[name for name in [*names, "other"] if name in shares]]
     figure, (axis,) = panels(1, 1, width=6.5)
-    colours = _reason_colours(shares.columns)
+    colours = reason_colours(shares.columns)
     axis.stackplot(shares.index, shares.to_numpy().T, colors=list(colours.values()), alpha=0.85, linewidth=0)
     tops = shares.iloc[-1].cumsum()
     label_ends(axis, (tops - shares.iloc[-1] / 2).to_dict(), colours)
@@ -243,13 +243,6 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     dress(axis, heading, "optimiser step", ylim=(0, 1))
     axis.margins(x=0)
     return figure
-
-
-def _reason_colours(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each reason; frequent ones have the same colour in every figure."""
-    known = {name: REASON_COLOURS[name] for name in names if name in REASON_COLOURS}
-    free = iter([colour for colour in (*SERIES, PALE) if colour not in known.values()])
-    return {name: known[name] if name in known else next(free) for name in names}
 
 
 def group_picture(labels: Sequence[str], rewards: Sequence[float], advantages: Sequence[float]) -> Figure:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ ARM_COLOURS = {
     "reft": PINK,
     "rl_reft": RED,
 }
+REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
+SMOOTHING_STEPS = 5
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
 
 
@@ -76,11 +79,11 @@ def present(values: pd.Series, order: Iterable[str]) -> list[str]:
     return [name for name in order if name in set(values)]
 
 
-def label_ends(axis: Axes, ends: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Write each line's name right of its last point, moved apart where they would overlap."""
+def label_ends(axis: Axes, ends: Mapping[str, float], colours: Mapping[str, str], top: float = 1.0) -> None:
+    """Write each line's name right of its last point, moved apart where they would overlap; the axis ends at `top`."""
     where = {"xycoords": axis.get_yaxis_transform(), "xytext": (5, 0), "textcoords": "offset points"}
-    for name, place in zip(ends, spread(list(ends.values()), 0.075)):
-        axis.annotate(name, (1, place), color=colours[name], va="center", **where)
+    for name, place in zip(ends, spread([value / top for value in ends.values()], 0.075)):
+        axis.annotate(name, (1, place * top), color=colours[name], va="center", **where)
 
 
 def label_points(axis: Axes, points: Mapping[str, tuple[float, float]]) -> None:
@@ -105,3 +108,15 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
         places[index] = min(places[index], ceiling)
         ceiling = places[index] - gap
     return places
+
+
+def smooth(values: pd.Series) -> np.ndarray:
+    """Return the mean of `SMOOTHING_STEPS` values around each, fewer at both ends."""
+    return values.rolling(SMOOTHING_STEPS, min_periods=1, center=True).mean().to_numpy()
+
+
+def reason_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each reason; frequent ones have the same colour in every figure."""
+    known = {name: REASON_COLOURS[name] for name in names if name in REASON_COLOURS}
+    free = iter([colour for colour in (*SERIES, PALE) if colour not in known.values()])
+    return {name: known[name] if name in known else next(free) for name in names}

@@ -24,7 +24,9 @@ from typing import Any
 from currreft_nb import InputError, parameters
 
 RECORD = "run.json"
-WORK = ("checkpoints", "completions", "figures", "metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl")
+JOURNALS = ("metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl")
+WORK = ("checkpoints", "completions", "figures", "trackers", *JOURNALS)
+ASIDE = ("output", "report_to")  # settings that do not decide the result
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 
 
@@ -154,7 +156,7 @@ def portable_path(folder: Path, start: Path, root: Path) -> str:
 
 
 def portable(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings without `output` and with the texts of `names` replaced, so that moved folders compare equal.
+    """Return the settings without `ASIDE` and with the texts of `names` replaced, so that moved folders compare equal.
 
     >>> portable({"output": "o", "data": "runs/a", "steps": 6}, {"runs/a": "input 0"})
     {'data': 'input 0', 'steps': 6}
@@ -165,7 +167,7 @@ def portable(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
             return [replaced(item) for item in value]
         return names.get(value, value) if isinstance(value, str) and value else value
 
-    return {name: replaced(value) for name, value in settings.items() if name != "output"}
+    return {name: replaced(value) for name, value in settings.items() if name not in ASIDE}
 
 
 def fingerprint(record: Mapping) -> str:

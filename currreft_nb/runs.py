@@ -13,14 +13,15 @@ import fcntl
 import os
 import time
 import uuid
-from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
 
 from currreft_nb import InputError, __version__, machine, parameters
 from currreft_nb.journal import read_journal
+from currreft_nb.journal_completions import choose_groups, read_completions
+from currreft_nb.live import LiveFigure
 from currreft_nb.records import (
     RECORD,
     adapter_hash,
@@ -182,16 +183,16 @@ class Run:
         """Return the rows of the training that was run, one a logging step."""
         return read_journal(self.folder / "metrics.jsonl")
 
-    def last_completions(self, count: int) -> list[dict]:
-        """Return `count` completions of the last step, worst-paid first, one of each question before a second."""
-        files = sorted((self.folder / "completions").glob("*.jsonl"))
-        rows = sorted(read_journal(files[-1]) if files else [], key=lambda row: row["reward"])
-        seen: Counter = Counter()
-        turns = []
-        for row in rows:
-            seen[row["id"]] += 1
-            turns.append((seen[row["id"]], row))
-        return [row for _, row in sorted(turns, key=lambda turn: turn[0])][:count]
+    def live(self, draw: Callable[[list[dict]], Any]) -> LiveFigure:
+        """Return a figure that follows the training in `with run.live(draw) as live`; `draw` takes `history()`."""
+        return LiveFigure(lambda: draw(rows) if (rows := self.history()) else None)
+
+    def completions(self, step: int | str = "last", **wanted: Any) -> list[dict]:
+        """Return the completions of a step of the training, or of the first, middle or last, group by group.
+
+        `wanted`: task, stage, reason or disagree, as in `choose_groups`.
+        """
+        return choose_groups(read_completions(self.folder, step), **wanted)
 
     def records(self, folders: Mapping[str, Path]) -> dict[str, dict]:
         """Return what the run.json of each folder says, by the names given."""

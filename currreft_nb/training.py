@@ -5,7 +5,7 @@ leave `adapter/` in the run folder, and when interrupted go on from the last che
 the CPU the adapter is the same bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from currreft_nb.training_loop import (
 )
 from currreft_nb.training_rows import PART_MEASURES, reward_functions, step_row, write_completions
 from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training_trackers import PROJECT, trackers_in
 from currreft_nb.training_validation import Promotion, baseline
 
 __all__ = ["GrpoSettings", "SftSettings", "baseline", "targets", "train_grpo", "train_sft"]
@@ -51,14 +52,15 @@ def train_grpo(
     *,
     validation: Sequence[Sample] = (),
     rates: Mapping[str, PassRate] | None = None,
+    live: Callable[[], None] = lambda: None,
 ) -> dict:
     """Train the adapter by GRPO; return the run's measures, rewards and the like over the last tenth of the steps.
 
     `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
     questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, where they are left out,
-    ordered or drawn by them. Resumes from `folder/checkpoints`. Raises `InputError` without samples or adapter, for
-    settings that need validation samples or rates without any, when memory runs out or the loss is not finite, and
-    when the first steps show that nothing can be learnt.
+    ordered or drawn by them. `live`: called when a step's row is in metrics.jsonl. Resumes from `folder/checkpoints`.
+    Raises `InputError` without samples or adapter, for settings that need validation samples or rates without any, when
+    memory runs out or the loss is not finite, and when the first steps show that nothing can be learnt.
     """
     folder = _check(loaded, samples, folder)
     rates = rates or {}
@@ -76,8 +78,8 @@ def train_grpo(
         return promotion.is_over(row)
 
     row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
-    shown = ("reward", "accuracy", "format", "zero_variance", "length", "kl")
-    watch = Watch(folder, settings.steps, row_of, shown, on_row)
+    shown = ("accuracy", "format", "zero_variance", "length", "kl")
+    watch = Watch(folder, settings.steps, row_of, shown, on_row, live)
     build = partial(
         GroupTrainer,
         shortcuts=settings.shortcuts,
@@ -89,8 +91,9 @@ def train_grpo(
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
-    trainer = keep_float32(build, loaded.model)
-    run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
+    with trackers_in(folder, settings.report_to):
+        trainer = keep_float32(build, loaded.model)
+        run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
     check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), samples)
@@ -122,16 +125,23 @@ def draws(
     return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
 
 
-def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settings: SftSettings) -> dict:
+def train_sft(
+    loaded: Loaded,
+    rows: Sequence[Target],
+    folder: str | Path,
+    settings: SftSettings,
+    *,
+    live: Callable[[], None] = lambda: None,
+) -> dict:
     """Fine-tune the adapter on (sample, text) pairs, such as `targets`; return the run's measures.
 
-    The loss is taken over the text only. Resumes from `folder/checkpoints`. Raises `InputError` like `train_grpo`.
+    The loss is taken over the text only. `live`, resuming and `InputError` are as in `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
     stage = stage_of([sample for sample, _ in rows])
     checkpoint = resume_point(folder, fingerprint(loaded, rows, settings))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
-    watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"))
+    watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"), live=live)
     order = draw_order(len(rows), settings.budget, settings.seed)
     build = partial(
         SFTTrainer,
@@ -142,8 +152,8 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
-    trainer = keep_float32(build, loaded.model)
-    run_trainer(trainer, watch, checkpoint, loaded)
+    with trackers_in(folder, settings.report_to):
+        run_trainer(keep_float32(build, loaded.model), watch, checkpoint, loaded)
     loaded.processor.tokenizer.padding_side = "left"
     check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), [sample for sample, _ in rows])
     return _result(loaded, folder, ("loss", "token_accuracy"))
@@ -226,7 +236,9 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
         "save_steps": settings.save_every or settings.steps,
         "save_total_limit": 2,
         "save_only_model": False,
-        "report_to": "none",
+        "report_to": list(settings.report_to) or "none",
+        "run_name": f"{folder.parent.name}/{folder.name}",
+        "project": PROJECT,
         "disable_tqdm": True,
     }
 

@@ -82,8 +82,9 @@ def fingerprint(
     `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
     validation samples.
     """
+    decisive = {name: value for name, value in dataclasses.asdict(settings).items() if name != "report_to"}
     return {
-        **dataclasses.asdict(settings),
+        **decisive,
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
@@ -161,7 +162,8 @@ class Watch(TrainerCallback):
     """Write a row and print a line per step, and stop a run that goes wrong silently.
 
     `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(row)`
-    is called with each row before it is written, may add to it, and returns True where training is to end.
+    is called with each row before it is written, may add to it, and returns True where training is to end; `live()` is
+    called when it is written. Callbacks that come later, such as trackers, get the row's numbers for the trainer's.
     """
 
     def __init__(
@@ -171,12 +173,14 @@ class Watch(TrainerCallback):
         row_of: Callable[[dict], dict],
         shown: tuple[str, ...],
         on_row: Callable[[dict], bool] = lambda row: False,
+        live: Callable[[], None] = lambda: None,
     ):
         self.path = folder / "metrics.jsonl"
-        self.steps, self.row_of, self.shown, self.on_row = steps, row_of, shown, on_row
+        self.steps, self.row_of, self.shown, self.on_row, self.live = steps, row_of, shown, on_row, live
         self.gradients = GradientCheck()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
+        self.warm = False
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.last_s = self.started_s = time.perf_counter()
@@ -204,18 +208,33 @@ class Watch(TrainerCallback):
         if self.on_row(row):
             control.should_training_stop = control.should_save = True
         append_journal(self.path, [row])
+        logs.clear()
+        logs.update({name: value for name, value in row.items() if isinstance(value, (int, float))})
+        self.live()
         self.last_s = time.perf_counter()
+        if not self.warm:  # the first step, which loads and compiles, tells nothing of the others
+            self.started_s, self.first_step, self.warm = self.last_s, row["step"], True
 
     def _print(self, row: dict, now_s: float) -> None:
         step, done = row["step"], row["step"] - self.first_step
         if step not in (1, self.steps) and step % math.ceil(self.steps / LINES):
             return
         left_s = (now_s - self.started_s) / done * (self.steps - step)
-        values = "".join(
-            f"  {SHORT.get(name, name)} {row[name]:6.3g}" for name in self.shown if row.get(name) is not None
-        )
+        known = [name for name in self.shown if row.get(name) is not None]
+        values = "".join(f"  {SHORT.get(name, name)} {brief(row[name])}" for name in known)
+        unit = "tokens" if "tokens" in row else "prompts"
+        rate = row[unit] / max(row["seconds"], 1e-3)
         place = f"step {step:>{len(str(self.steps))}}/{self.steps}"
-        print(f"{place}{values}  {row['seconds']:5.1f} s  left {duration(left_s)}")
+        print(f"{place}{values}  {row['seconds']:5.1f} s  {brief(rate)} {unit}/s  left {duration(left_s)}")
+
+
+def brief(value: float) -> str:
+    """Return a number in five places, so that lines stay aligned and fit a notebook's width.
+
+    >>> brief(0.0625), brief(12), brief(142.37), brief(1234.5)
+    ('0.062', '12.00', '142.4', ' 1234')
+    """
+    return f"{value:5.{max(0, 4 - len(str(int(abs(value)))))}f}"
 
 
 def duration(seconds: float) -> str:
@@ -235,6 +254,7 @@ def run_trainer(
     """Train to the end, from the checkpoint if there is one; say so if the adapter did not change."""
     for callback in (ProgressCallback, PrinterCallback):  # our line replaces theirs
         trainer.remove_callback(callback)
+    trainer.callback_handler.callbacks.sort(key=lambda callback: callback is not watch)  # first, before the trackers
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:

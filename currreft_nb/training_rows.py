@@ -3,29 +3,44 @@
     {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/math": 0.5, …,
      "zero_variance": 0.25, "zero_variance/math": 0.5, "reason/math/ok": 0.5, "reason/math/wrong": 0.375, …}
 
-`zero_variance` is the share of groups whose rewards are all equal, `reason/<task>/<code>` the share of the task's
-completions whose reward had that reason. Where a run mixes forms, its stage is "mixed": each measure then comes per
-form as well (`accuracy/binary`), and reasons per task and form (`reason/math/binary/wrong`).
+What the numbers of a row mean; those marked * come by task, too (`length/math`), where a run mixes forms (its stage
+is then "mixed") also by form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
+
+- `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format.
+- `zero_variance` *: the share of groups whose rewards are all equal. The trainer's own share is not used: it compares
+  in single precision, in which a group of eight equal rewards, such as 0.7, can have a deviation above zero.
+- `length` *: mean tokens of a completion, its end token included. `tokens`: their sum.
+- `truncated` *: the share of completions that `max_new_tokens` cut off.
+- `reason/<task>/<code>`: the share of the task's completions whose reward had that reason.
+- `entropy`: nats per token, over the completions that were trained on; none where all groups were silent. `kl`: the
+  estimate by which the penalty is reckoned, per token; none without penalty. Both are means over the forward passes of
+  a step, and belong to no task.
+- `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
+- `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
+  validation and figures.
+- `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import rewards
+from currreft_nb.generation import end_tokens
 from currreft_nb.journal import append_journal
 from currreft_nb.metrics import advantages
 from currreft_nb.models import Loaded
 from currreft_nb.samples import STAGES, TRAINED_TASKS
 from currreft_nb.training_settings import GrpoSettings
 
-PARTS = ("accuracy", "format", "zero_variance")  # measures that each task, and in a mixture each form, has
+PARTS = ("accuracy", "format", "zero_variance", "length", "truncated")  # of each task, and in a mixture of each form
 PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRAINED_TASKS, *STAGES))
 
 
 def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict]) -> list[Callable]:
     """Return the accuracy and the format reward, which also note each completion with its scores in `scored`."""
+    ends = {*end_tokens(loaded), loaded.processor.tokenizer.pad_token_id}
     options = {"frame": loaded.style.frame, "rules": rules_of(settings)}
 
     def accuracy(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
@@ -33,12 +48,11 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
         values = rewards.accuracy_reward(
             completions, **columns, **options, log_extra=extra.__setitem__, log_metric=log_metric
         )
-        noted = zip(columns["id"], columns["task"], columns["stage"], completions, values, extra["reason"])
-        for sample_id, task, stage, completion, value, reason in noted:
-            text = rewards.text_of(completion)
-            scored.append(
-                {"id": sample_id, "task": task, "stage": stage, "completion": text, "accuracy": value, "reason": reason}
-            )
+        for place, tokens in enumerate(columns["completion_ids"]):
+            row = {name: columns[name][place] for name in ("id", "task", "stage")}
+            row |= {"completion": rewards.text_of(completions[place]), "accuracy": values[place]}
+            row |= {"reason": extra["reason"][place], "length": len(tokens)}
+            scored.append(row | {"truncated": len(tokens) >= settings.max_new_tokens and tokens[-1] not in ends})
         return values
 
     def format(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
@@ -63,7 +77,7 @@ def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSetti
         "reward": logs["reward"],
         "accuracy": logs["rewards/accuracy/mean"],
         "format": logs["rewards/format/mean"],
-        "zero_variance": logs["frac_reward_zero_std"],
+        "zero_variance": sum(silent(scored, settings)) / len(scored),
         **part_measures(scored, stage, settings),
         "length": logs["completions/mean_length"],
         "truncated": logs["completions/clipped_ratio"],
@@ -79,19 +93,24 @@ def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSetti
 
 def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict[str, float]:
     """Return the measures and the shares of reasons by task, and in a mixture by form, of one step's completions."""
-    silent = _silent(scored, settings)
-    rows = [row | {"zero_variance": float(equal)} for row, equal in zip(scored, silent)]
+    rows = [row | {"zero_variance": equal} for row, equal in zip(scored, silent(scored, settings))]
     mixed = stage not in STAGES
-    parts = _grouped(rows, lambda row: row["task"]) | (_grouped(rows, lambda row: row["stage"]) if mixed else {})
-    found = {}
-    for measure in PARTS:
-        for part, members in parts.items():
-            found[f"{measure}/{part}"] = round(sum(row[measure] for row in members) / len(members), 6)
+    found = by_part(rows, PARTS, mixed)
     cells = _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"])
     for cell, members in cells.items():
         for reason, number in sorted(Counter(row["reason"] for row in members).items()):
             found[f"reason/{cell}/{reason}"] = round(number / len(members), 4)
     return found
+
+
+def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> dict[str, float]:
+    """Return the mean of each measure by task, and where forms are mixed by form, as `<measure>/<part>`."""
+    parts = _grouped(rows, lambda row: row["task"]) | (_grouped(rows, lambda row: row["stage"]) if mixed else {})
+    return {
+        f"{measure}/{part}": round(sum(row[measure] for row in members) / len(members), 6)
+        for measure in measures
+        for part, members in parts.items()
+    }
 
 
 def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
@@ -101,7 +120,7 @@ def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hash
     return dict(sorted(groups.items()))
 
 
-def _silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
+def silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
     """Say of each completion whether all of its group earned the same."""
     totals = _totals(scored, settings)
     size = settings.group_size
@@ -116,8 +135,8 @@ def _totals(scored: Sequence[dict], settings: GrpoSettings) -> list[float]:
 def write_completions(folder: Path, step: int, scored: list[dict], settings: GrpoSettings) -> None:
     """Write a step's completions with their rewards and advantages to completions/, and empty the list."""
     totals = _totals(scored, settings)
-    for row, total, advantage in zip(scored, totals, advantages(totals, settings.group_size)):
-        row |= {"reward": round(total, 4), "advantage": round(advantage, 4)}
+    for place, (row, total, advantage) in enumerate(zip(scored, totals, advantages(totals, settings.group_size))):
+        row |= {"group": place // settings.group_size, "reward": round(total, 4), "advantage": round(advantage, 4)}
     path = folder / "completions" / f"step-{step:05d}.jsonl"
     path.unlink(missing_ok=True)
     append_journal(path, ({"step": step, **row} for row in scored))

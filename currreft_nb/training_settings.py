@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from currreft_nb import InputError
 from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
+from currreft_nb.training_trackers import check_trackers
 
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
@@ -50,6 +51,8 @@ class GrpoSettings:
     weights that are rounded to it."""
     save_every: int = 20
     """Steps between checkpoints; 0 saves at the end only."""
+    report_to: Sequence[str] = ()
+    """Trackers that also get the numbers (`training_trackers`); they decide nothing."""
     seed: int = 0
     """For data order and sampling."""
     rate_completions: int = 0
@@ -67,7 +70,7 @@ class GrpoSettings:
     """End the stage after this many validations without a better reward; 0 takes all steps."""
 
     def __post_init__(self):
-        for name in ("drop", "shortcuts"):  # hashable, and equal whether a list or a tuple was given
+        for name in ("drop", "report_to", "shortcuts"):  # hashable, and equal whether a list or a tuple was given
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens"):
             _at_least(self, name, 1)
@@ -77,6 +80,7 @@ class GrpoSettings:
         for name in ("temperature", "learning_rate"):
             _above_zero(self, name)
         _divides(self.micro_batch, self.completions_per_step, "prompts_per_step * group_size")
+        check_trackers(self.report_to)
         try:
             Rules(detection=self.detection_reward)
         except InputError as error:
@@ -135,16 +139,20 @@ class SftSettings:
     """Of AdamW for the adapter; constant after two smaller steps."""
     save_every: int = 20
     """Steps between checkpoints; 0 saves at the end only."""
+    report_to: Sequence[str] = ()
+    """Trackers that also get the numbers (`training_trackers`); they decide nothing."""
     seed: int = 0
     """For the data order."""
 
     def __post_init__(self):
+        object.__setattr__(self, "report_to", tuple(self.report_to))
         for name in ("prompts", "batch_size", "micro_batch"):
             _at_least(self, name, 1)
         for name in ("save_every", "seed"):
             _at_least(self, name, 0)
         _above_zero(self, "learning_rate")
         _divides(self.micro_batch, self.batch_size, "batch_size")
+        check_trackers(self.report_to)
 
     @property
     def budget(self) -> int:

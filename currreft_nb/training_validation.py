@@ -17,7 +17,7 @@ from currreft_nb.models import Loaded
 from currreft_nb.rewards import score
 from currreft_nb.samples import Sample
 from currreft_nb.training_loop import stage_of
-from currreft_nb.training_rows import rules_of
+from currreft_nb.training_rows import by_part, rules_of
 from currreft_nb.training_settings import GrpoSettings
 
 ANSWERS = 4  # to each validation question
@@ -130,9 +130,16 @@ class Promotion:
 def measure(
     samples: Sequence[Sample], answers: Sequence[Sequence[str]], loaded: Loaded, settings: GrpoSettings
 ) -> dict[str, float]:
-    """Return the mean reward, accuracy and format of the answers to the samples, paid as in training."""
+    """Return the mean reward, accuracy and format of the answers to the samples, paid as in training.
+
+    Accuracy comes by task, too (`accuracy/math`), and where forms are mixed by form.
+    """
     rules, frame = rules_of(settings), loaded.style.frame
-    scores = [score(sample, text, frame, rules) for sample, texts in zip(samples, answers) for text in texts]
-    accuracy, format = (sum(values) / len(scores) for values in zip(*((s.value, s.format) for s in scores)))
-    reward = accuracy + settings.format_weight * format
-    return {"reward": round(reward, 6), "accuracy": round(accuracy, 6), "format": round(format, 6)}
+    rows = []
+    for sample, texts in zip(samples, answers):
+        scores = [score(sample, text, frame, rules) for text in texts]
+        rows += [{"task": sample.task, "stage": sample.stage, "accuracy": s.value, "format": s.format} for s in scores]
+    accuracy, format = (sum(row[name] for row in rows) / len(rows) for name in ("accuracy", "format"))
+    means = {"reward": accuracy + settings.format_weight * format, "accuracy": accuracy, "format": format}
+    parts = by_part(rows, ["accuracy"], stage_of(samples) == "mixed")
+    return {name: round(value, 6) for name, value in means.items()} | parts

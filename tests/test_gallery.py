@@ -32,6 +32,10 @@ HOSTILE = [
 ]
 
 
+EARNED = {"reward": 1.5, "accuracy": 1.0, "format": 1.0, "length": 7, "truncated": False}
+EARNED |= {"task": "math", "stage": "open", "reason": "<b>ok</b>"}
+
+
 @pytest.fixture
 def scene(tmp_path):
     return draw_scene(tmp_path)
@@ -70,6 +74,7 @@ def every_view(samples, completion):
         gallery.questions(samples, style),
         gallery.questions(samples, Style()),
         gallery.completions(rows, samples, style),
+        gallery.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
         gallery.answers(before, samples, 4),
         gallery.changes([*before, *after], samples, "base", "rl", 2),
         gallery.scored(known, texts, [score(known, text) for text in texts]),

@@ -73,6 +73,7 @@ def test_shared_values_of_the_large_file_are_each_explained():
         ("single.drop=[sometimes]", "drop is 'sometimes', but must be one of never, always"),
         ("single.target_rate=0.5", "need pass rates; set rate_completions"),
         ("patience=2", "patience is 2, but validate_every is 0"),
+        ("report_to=[tensorbord]", "report_to contains 'tensorbord'; did you mean tensorboard?"),
     ],
 )
 def test_a_curriculum_that_makes_no_sense_stops_before_the_first_step(change, message):

@@ -219,15 +219,16 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
 
 def test_a_run_shows_what_it_wrote(project):
     run = start()
-    assert (run.history(), run.last_completions(3)) == ([], [])
+    assert (run.history(), run.completions()) == ([], [])
     (run.folder / "metrics.jsonl").write_text('{"step": 1}\n')
     (run.folder / "completions").mkdir()
-    rewards = {"a0": 1.5, "a1": 0.5, "b0": 0.0, "b1": 1.0}
-    rows = [{"id": name[0], "completion": name[1], "reward": reward} for name, reward in rewards.items()]
+    rows = [{"group": group, "task": "math", "reward": reward} for group, reward in ((0, 1), (0, 1), (1, 0), (1, 1))]
     (run.folder / "completions" / "step-00002.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (run.folder / "completions" / "step-00001.jsonl").write_text('{"id": "old"}\n')
+    (run.folder / "completions" / "step-00001.jsonl").write_text('{"group": 0, "task": "detection"}\n')
     assert run.history() == [{"step": 1}]
-    assert [(row["id"], row["completion"]) for row in run.last_completions(3)] == [("b", "0"), ("a", "1"), ("b", "1")]
+    assert run.completions() == rows and run.completions(task="math", disagree=True) == rows[2:]
+    assert run.completions("first") == run.completions(1, task="detection") == [{"group": 0, "task": "detection"}]
+    assert run.live(lambda rows: rows).draw() == [{"step": 1}]
     figure = Figure()
     assert run.figure(figure, "empty") is figure
     assert (run.folder / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG")

@@ -99,6 +99,10 @@ class TestGrpo:
             assert sum(row["accuracy"] for row in rows) / 8 == pytest.approx(measured["accuracy"], abs=1e-6)
             totals = [row["reward"] for row in rows]
             assert [row["advantage"] for row in rows] == pytest.approx(metrics.advantages(totals, 4), abs=1e-2)
+            assert [row["group"] for row in rows] == [0] * 4 + [1] * 4
+            assert sum(row["length"] for row in rows) == measured["tokens"]
+            assert sum(row["truncated"] for row in rows) / 8 == pytest.approx(measured["truncated"])
+            assert all(row["length"] == SMALL.max_new_tokens for row in rows if row["truncated"])
             for row in rows:
                 score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules(detection="soft"))
                 assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
@@ -115,6 +119,14 @@ class TestGrpo:
         lines = capsys.readouterr().out.splitlines()
         assert [line[:9] for line in lines] == ["step 1/2 ", "step 2/2 "]
         assert len({line.index("accuracy") for line in lines}) == 1 and all("format" in line for line in lines)
+        assert len({line.index(" tokens/s  left ") for line in lines}) == 1 and max(map(len, lines)) <= 105
+
+    def test_what_watches_is_called_when_a_step_is_written(self, samples, tmp_path):
+        seen = []
+        loaded = models.load("pocket", trainable=True)
+        watch = lambda: seen.append(len(read_journal(tmp_path / "metrics.jsonl")))  # noqa: E731
+        train_grpo(loaded, samples, tmp_path, replace(SMALL, steps=2), live=watch)
+        assert seen == [1, 2]
 
     def test_every_prompt_is_drawn_once_before_any_is_drawn_again(self, samples, grpo_run):
         files = sorted((grpo_run[0] / "completions").iterdir())

@@ -15,6 +15,7 @@ from currreft_nb.journal import read_journal
 from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.training import draws, train_grpo
 from currreft_nb.training_loop import draw_order
+from currreft_nb.training_rows import silent
 from currreft_nb.training_validation import baseline, stopping_step
 
 # A learning rate this small never earns a hundredth more reward, so that patience ends the run.
@@ -90,6 +91,9 @@ class TestPromotion:
         assert row["validation_reward"] == pytest.approx(
             row["validation_accuracy"] + 0.5 * row["validation_format"], abs=1e-5
         )
+        parts = [row[f"validation_accuracy/{task}"] for task in TRAINED_TASKS]  # of three questions each
+        assert sum(parts) / 3 == pytest.approx(row["validation_accuracy"], abs=1e-5)
+        assert "validation_accuracy/open" not in row  # one form: its row says which
 
     @pytest.mark.parametrize(
         ("module", "name", "calls"),
@@ -208,6 +212,26 @@ class TestMixture:
 
 
 class TestRows:
+    @pytest.mark.parametrize("value", [1.0, 0.7, 1 / 3 + 0.5])
+    @pytest.mark.parametrize("size", [4, 7, 8])
+    def test_groups_of_equal_rewards_are_silent_whatever_the_reward(self, value, size):
+        settings = replace(SMALL, group_size=size, micro_batch=2 * size)
+        scored = [{"accuracy": value, "format": 0.0}] * size + [{"accuracy": v, "format": 1.0} for v in range(size)]
+        assert silent(scored, settings) == [True] * size + [False] * size
+
+    def test_lengths_and_cut_off_answers_come_by_task(self, drawn, tmp_path):
+        grpo(drawn[0], tmp_path, replace(SMALL, steps=2))
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        for row in rows:
+            completions = read_journal(tmp_path / "completions" / f"step-{row['step']:05d}.jsonl")
+            for task in {c["task"] for c in completions}:
+                found = [c for c in completions if c["task"] == task]
+                for measure in ("length", "truncated"):
+                    mean = sum(c[measure] for c in found) / len(found)
+                    assert row[f"{measure}/{task}"] == pytest.approx(mean, abs=1e-5)
+            assert row["length"] == pytest.approx(sum(c["length"] for c in completions) / 8)
+        assert 0 < sum(row["truncated"] for row in rows) < 2  # ten tokens are too few for a box
+
     def test_silent_groups_and_reasons_come_by_task(self, drawn, tmp_path):
         grpo(drawn[0], tmp_path, replace(SMALL, temperature=0.8))
         for row in read_journal(tmp_path / "metrics.jsonl"):

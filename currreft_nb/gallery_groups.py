@@ -1,0 +1,106 @@
+"""The completions of a training to look at, group by group: what was sampled to one question, and what each earned.
+
+A group's picture is shown once. In it, gold is green, and what completions answered is red, with the numbers of the
+rows in the table beside it. Static HTML like the rest of `gallery`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from currreft_nb.answers import parse_completion
+from currreft_nb.gallery_marks import question_marks
+from currreft_nb.gallery_parts import (
+    CELL,
+    MUTED,
+    PREDICTED,
+    Mark,
+    clean,
+    details,
+    heading,
+    lines,
+    picture,
+    preformatted,
+)
+from currreft_nb.gallery_parts import card as framed
+from currreft_nb.journal_completions import grouped
+from currreft_nb.prompts import Style, render_answer, render_question
+from currreft_nb.rewards import answered_boxes
+from currreft_nb.rewards_reasons import REASONS
+from currreft_nb.samples import Sample
+
+SIDE = "vertical-align:top;text-align:left;padding:0"
+SHORT = 120  # characters of a completion that is shown without a click
+COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
+
+
+def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, count: int = 4) -> str:
+    """Return up to `count` groups of a step's completions, one task after the other by lot, not by hand.
+
+    `rows`: what `Run.completions` returns, filtered there; `samples`: the questions that were trained on.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    found = [group for group in grouped(rows).values() if group[0]["id"] in by_id]
+    if not found:
+        return heading("no such groups")
+    chosen = _fair(found)[:count]
+    steps = sorted({group[0]["step"] for group in found})
+    title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
+    shown = [_group(by_id[group[0]["id"]], group, style) for group in chosen]
+    reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
+    meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
+    return heading(title) + "".join(shown) + f'<div style="{MUTED}">{clean(meanings, "prompt")}</div>'
+
+
+def _fair(found: Sequence[list[Mapping]]) -> list[list[Mapping]]:
+    """Return the groups in the order of a lot, the first of each task and stage before the second of any."""
+    turns: dict[tuple[str, str], int] = {}
+    drawn = []
+    for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
+        kind = group[0]["task"], group[0]["stage"]
+        turns[kind] = turns.get(kind, 0) + 1
+        drawn.append((turns[kind], group))
+    return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]
+
+
+def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
+    origin = " · ".join((sample.task, sample.stage, sample.source))
+    parts = [f'<div><b>{clean(sample.id)}</b></div><div style="{MUTED}">{clean(origin)}</div>']
+    if sample.image:
+        parts.append(picture(sample.image, group_marks(sample, group, style)))
+    parts.append(preformatted(render_question(sample, style), "prompt"))
+    gold = "no reference" if sample.answer is None else render_answer(sample, style)
+    parts.append(lines([("gold", gold)]))
+    cells = "".join(f'<td style="{SIDE}">{part}</td>' for part in (framed(parts), _table(group)))
+    return f"<table><tr>{cells}</tr></table>"
+
+
+def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[Mark]:
+    """Return the boxes of a detection group: claim, options and gold, and each answered box once, with its rows."""
+    answered: dict[tuple, list[int]] = {}
+    for number, answer in enumerate(group, 1):
+        for box in answered_boxes(sample, answer["completion"], style.frame) or []:
+            answered.setdefault(tuple(box), []).append(number)
+    numbers = {box: ",".join(map(str, rows)) for box, rows in answered.items()}
+    return question_marks(sample) + [(box, PREDICTED, text) for box, text in numbers.items()]
+
+
+def _table(group: Sequence[Mapping]) -> str:
+    cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
+    body = ["".join(cell.format("left", f"<b>{escape(name)}</b>") for name in COLUMNS)]
+    for number, answer in enumerate(group, 1):
+        numbers = (answer["accuracy"], answer["format"])
+        values = [number, f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}", *(f"{v:.2f}" for v in numbers)]
+        texts = [clean(answer["reason"]), f"{answer['length']}{', cut off' if answer['truncated'] else ''}"]
+        cells = [cell.format("right", value) for value in values] + [cell.format("left", text) for text in texts]
+        body.append("".join([*cells, cell.format("left", _completion(answer["completion"]))]))
+    rows = "".join(f"<tr>{line}</tr>" for line in body)
+    return f'<div style="overflow:auto"><table style="border-collapse:collapse">{rows}</table></div>'
+
+
+def _completion(text: str) -> str:
+    """Return a short completion as it is, of a long one its answer and the whole behind a click."""
+    if len(text) <= SHORT:
+        return preformatted(text, "completion")
+    answer = parse_completion(text).answer
+    return ("" if answer is None else preformatted(answer, "answer")) + details(text)

@@ -1,0 +1,69 @@
+"""A figure that follows a training in a notebook: one display, whose picture is replaced while the cell runs.
+
+    with run.live(plots.progress) as live:
+        training.train_grpo(loaded, samples, run.folder, settings, live=live)
+
+Calling it draws anew if it is time: not before `LEAST_S` seconds have passed, and after the first picture not before
+all drawing together would take at most `SHARE` of the time. Leaving the block draws once more, after an interruption,
+too. What an executed notebook keeps is that last picture, as a plain image: no widget, no script. Outside a notebook
+nothing is drawn, and a figure that cannot be drawn stops no training.
+"""
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+LEAST_S = 3.0
+SHARE = 0.01
+DPI = 96
+WAITING = '<div style="font-size:12px;opacity:0.7">no step is done yet</div>'
+
+
+class LiveFigure:
+    """Shows what `draw()` returns: a matplotlib Figure, or None as long as there is nothing to draw."""
+
+    def __init__(self, draw: Callable[[], Any]):
+        self.draw = draw
+        self.display = None
+        self.began_s = self.due_s = self.spent_s = 0.0
+
+    def __enter__(self) -> "LiveFigure":
+        if in_notebook():
+            from IPython import display  # loaded already where there is a notebook, and slow elsewhere
+
+            self.display = display.display(display.HTML(WAITING), display_id=True)
+        self.began_s = time.perf_counter()
+        self.due_s = self.began_s + LEAST_S
+        return self
+
+    def __call__(self) -> None:
+        """Draw anew, if it is time."""
+        if self.display is not None and time.perf_counter() >= self.due_s:
+            self._show()
+
+    def __exit__(self, *error) -> None:
+        if self.display is not None:
+            self._show()
+
+    def _show(self) -> None:
+        from IPython.display import Image
+
+        started_s = time.perf_counter()
+        try:
+            if (figure := self.draw()) is not None:
+                stream = io.BytesIO()
+                figure.savefig(stream, format="png", dpi=DPI)
+                self.display.update(Image(stream.getvalue()))
+        except Exception as error:  # whatever it is, it must not cost a training that goes well
+            print(f"the live figure is drawn no more: {type(error).__name__}: {error}")
+            self.display = None
+        now_s = time.perf_counter()
+        self.spent_s += now_s - started_s
+        self.due_s = max(now_s + LEAST_S, self.began_s + (self.spent_s + now_s - started_s) / SHARE)
+
+
+def in_notebook() -> bool:
+    """Say whether this code runs in a Jupyter kernel, an executing Papermill's or nbconvert's included."""
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")

@@ -1,0 +1,53 @@
+"""Trackers, such as TensorBoard or Weights & Biases: they get the numbers of metrics.jsonl, under the same names.
+
+A tracker is off unless `report_to` names it. TensorBoard and Weights & Biases write to `trackers/<name>/` of the run
+folder, unless their own environment variable names another place; Trackio keeps one store for all runs, at the place
+that TRACKIO_DIR named when it was imported. Keys come from the environment and are written nowhere. After a resumed
+run, a tracker that adds to its files (TensorBoard) holds the steps twice that were taken twice.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from currreft_nb import InputError
+
+# The packages of which one must be installed, the usual one first, and the variable that says where to write.
+TRACKERS = {
+    "tensorboard": (("tensorboard", "tensorboardX"), "TENSORBOARD_LOGGING_DIR"),
+    "trackio": (("trackio",), None),
+    "wandb": (("wandb",), "WANDB_DIR"),
+}
+PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that is not known or not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            close = difflib.get_close_matches(name, TRACKERS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(TRACKERS)}"
+            raise InputError(f"report_to contains {name!r}; {hint}")
+        packages, _ = TRACKERS[name]
+        if not any(find_spec(package) for package in packages):
+            raise InputError(
+                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or take it out"
+            )
+
+
+@contextmanager
+def trackers_in(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Let trackers write to trackers/<name>/ of a run folder while a training is built and run."""
+    wanted = {TRACKERS[name][1]: folder / "trackers" / name for name in names}
+    places = {variable: place for variable, place in wanted.items() if variable and variable not in os.environ}
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
+    os.environ.update({variable: str(place.resolve()) for variable, place in places.items()})
+    try:
+        yield
+    finally:
+        for variable in places:
+            os.environ.pop(variable, None)
