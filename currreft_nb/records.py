@@ -24,7 +24,10 @@ from typing import Any
 from currreft_nb import InputError, parameters
 
 RECORD = "run.json"
-WORK = ("checkpoints", "completions", "figures", "metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl")
+WORK = (
+    *("checkpoints", "completions", "figures", "processes"),
+    *("metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl"),
+)
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 
 

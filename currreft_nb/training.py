@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from currreft_nb import InputError, memory, models, prompts, rewards
+from currreft_nb import InputError, memory, models, prompts, rewards, training_processes
+from currreft_nb import training_ranks as ranks
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import picture
 from currreft_nb.journal import read_journal
@@ -60,19 +61,29 @@ def train_grpo(
     """
     folder = _check(loaded, samples, folder)
     rates = rates or {}
+    if training_processes.needed(settings):
+        Promotion(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
+        rows = [(sample, None) for sample in samples]
+        return training_processes.train("train_grpo", loaded, folder, settings, rows, validation, rates)
     samples, order, left_out = draws(samples, rates, settings)
     stage, scored = stage_of(samples), []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
     asked = list(validation) if settings.validate_every else []
-    checkpoint = resume_point(folder, fingerprint(loaded, samples, settings, validation=asked, rates=rated))
+    made_from = fingerprint(loaded, samples, settings, validation=asked, rates=rated)
+    checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     promotion = Promotion(loaded, validation, folder, settings)
-    taken = replace(settings, steps=promotion.steps())
+    taken = replace(settings, steps=ranks.from_first(promotion.steps))
+
+    def row_of(logs: dict) -> dict:
+        scored[:] = ranks.from_all(scored)
+        return step_row(logs, scored, stage, settings)
 
     def on_row(row: dict) -> bool:
-        write_completions(folder, row["step"], scored, settings)
+        if ranks.is_first():
+            write_completions(folder, row["step"], scored, settings)
+        scored.clear()
         return promotion.is_over(row)
 
-    row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
     shown = ("reward", "accuracy", "format", "zero_variance", "length", "kl")
     watch = Watch(folder, settings.steps, row_of, shown, on_row)
     build = partial(
@@ -90,10 +101,10 @@ def train_grpo(
     run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
-    models.save_adapter(loaded, folder / "adapter", stage)
+    ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(folder, names) | {"promotion": promotion.record()} | measured
+    return _result(folder, names) | ranks.from_first(lambda: {"promotion": promotion.record()}) | measured
 
 
 def draws(
@@ -125,8 +136,10 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
     The loss is taken over the text only. Resumes from `folder/checkpoints`. Raises `InputError` like `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
+    if training_processes.needed(settings):
+        return training_processes.train("train_sft", loaded, folder, settings, rows)
     stage = stage_of([sample for sample, _ in rows])
-    checkpoint = resume_point(folder, fingerprint(loaded, rows, settings))
+    checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
     watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"))
     order = draw_order(len(rows), settings.budget, settings.seed)
@@ -142,7 +155,7 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
     trainer = keep_float32(build, loaded.model)
     run_trainer(trainer, watch, checkpoint, loaded)
     loaded.processor.tokenizer.padding_side = "left"
-    models.save_adapter(loaded, folder / "adapter", stage)
+    ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
     return _result(folder, ("loss", "token_accuracy"))
 
 
@@ -173,7 +186,7 @@ def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
 
 
 def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dict:
-    done = sum(row["prompts"] for row in read_journal(folder / "metrics.jsonl"))
+    done = ranks.from_first(lambda: sum(row["prompts"] for row in read_journal(folder / "metrics.jsonl")))
     return {
         "stage": stage,
         "loss": logs["loss"],
@@ -185,11 +198,11 @@ def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dic
 
 
 def _result(folder: Path, names: Sequence[str]) -> dict:
-    rows = read_journal(folder / "metrics.jsonl")
+    rows = ranks.from_first(lambda: read_journal(folder / "metrics.jsonl"))
     sums = {name: sum(row[name] for row in rows) for name in ("prompts", "completions", "tokens") if name in rows[0]}
     final = {name: value for name in names if (value := closing_mean(rows, name)) is not None}
-    peak_gib = memory.measured_peak()
-    used = {} if peak_gib is None else {"peak_gpu_gib": peak_gib}
+    peaks = [peak for peak in ranks.from_all([memory.measured_peak()]) if peak is not None]
+    used = {"peak_gpu_gib": max(peaks)} if peaks else {}
     return {"steps": len(rows), **sums, "seconds": round(sum(row["seconds"] for row in rows), 1), **used, **final}
 
 
@@ -207,6 +220,7 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
         "fp16": loaded.model.dtype == torch.float16,
         "gradient_checkpointing": on_gpu,  # trades time for memory, of which a CPU has enough
         "dataloader_pin_memory": on_gpu,
+        "ddp_find_unused_parameters": False,  # every adapter weight takes part in every pass
         "remove_unused_columns": False,
         "logging_steps": 1,
         "save_strategy": "steps",
@@ -220,13 +234,13 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration; defaults that moved between versions or differ from the paper are spelled out."""
-    micro_batch = min(settings.micro_batch, settings.completions_per_step)
+    micro_batch = min(settings.micro_batch, settings.completions_per_process)
     config = GRPOConfig(
         **_common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
         # One generation per optimiser step, so that a checkpoint never falls inside a block of completions.
-        gradient_accumulation_steps=settings.completions_per_step // micro_batch,
-        steps_per_generation=settings.completions_per_step // micro_batch,
+        gradient_accumulation_steps=settings.completions_per_process // micro_batch,
+        steps_per_generation=settings.completions_per_process // micro_batch,
         num_iterations=1,
         num_generations=settings.group_size,
         max_completion_length=settings.max_new_tokens,
@@ -254,11 +268,11 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
 
 def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
     """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off."""
-    micro_batch = min(settings.micro_batch, settings.batch_size)
+    micro_batch = min(settings.micro_batch, settings.questions_per_process)
     config = SFTConfig(
         **_common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=settings.batch_size // micro_batch,
+        gradient_accumulation_steps=settings.questions_per_process // micro_batch,
         max_length=None,
         packing=False,
         completion_only_loss=True,

@@ -24,6 +24,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from currreft_nb import InputError, memory
+from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
@@ -202,7 +203,8 @@ class Watch(TrainerCallback):
         self._print(row, now_s)
         if self.on_row(row):
             control.should_training_stop = control.should_save = True
-        append_journal(self.path, [row])
+        if ranks.is_first():
+            append_journal(self.path, [row])
         self.last_s = time.perf_counter()
 
     def _print(self, row: dict, now_s: float) -> None:
