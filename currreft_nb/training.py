@@ -21,6 +21,7 @@ from currreft_nb.generation import picture
 from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
+from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import (
     Watch,
@@ -98,10 +99,11 @@ def train_grpo(
         callbacks=[watch],
     )
     trainer = keep_float32(build, loaded.model)
-    run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
-    if "ref" in loaded.model.peft_config:
-        loaded.model.delete_adapter("ref")
-    ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
+    with full_disk_named(folder):
+        run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
+        if "ref" in loaded.model.peft_config:
+            loaded.model.delete_adapter("ref")
+        ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
     return _result(folder, names) | ranks.from_first(lambda: {"promotion": promotion.record()}) | measured
@@ -153,9 +155,10 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
         callbacks=[watch],
     )
     trainer = keep_float32(build, loaded.model)
-    run_trainer(trainer, watch, checkpoint, loaded)
-    loaded.processor.tokenizer.padding_side = "left"
-    ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
+    with full_disk_named(folder):
+        run_trainer(trainer, watch, checkpoint, loaded)
+        loaded.processor.tokenizer.padding_side = "left"
+        ranks.from_first(lambda: models.save_adapter(loaded, folder / "adapter", stage))
     return _result(folder, ("loss", "token_accuracy"))
 
 

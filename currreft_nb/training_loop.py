@@ -29,6 +29,7 @@ from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
+from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
@@ -120,25 +121,16 @@ def resume_point(folder: Path, asked: dict) -> Path | None:
                 f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
                 " start anew, or give another output folder"
             )
-    whole = {step: path for path in checkpoints.glob("checkpoint-*") if (step := _whole_step(path)) is not None}
-    step = max(whole, default=0)
-    _cut_back(folder, step)
+    found = last_whole(checkpoints, asked.get("num_processes", 1))
+    _cut_back(folder, step_of(found) if found else 0)
     checkpoints.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-    return whole.get(step)
-
-
-def _whole_step(checkpoint: Path) -> int | None:
-    """Return a checkpoint's step, or None if it was cut off: the trainer writes trainer_state.json last."""
-    try:
-        return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return found
 
 
 def _cut_back(folder: Path, step: int) -> None:
     for path in (folder / "checkpoints").glob("checkpoint-*"):
-        if (_whole_step(path) or math.inf) > step:
+        if step_of(path) > step:
             shutil.rmtree(path)
     for path in (folder / "completions").glob("step-*.jsonl"):
         if int(path.stem.removeprefix("step-")) > step:
@@ -239,7 +231,7 @@ def run_trainer(
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
-        print(f"resuming after step {_whole_step(checkpoint)} of {trainer.args.max_steps}")
+        print(f"resuming after step {step_of(checkpoint)} of {trainer.args.max_steps}")
     memory.reset_peak()
     try:
         sharing = shared_images(loaded.model, loaded.processor) if share_images else image_free_batches(loaded.model)

@@ -4,7 +4,7 @@
     processes/adapter/           the adapter to go on from
     processes/rows.jsonl         {"sample": {"id": "scene-7", "image": "/data/images/7.png", …}, "text": null}
     processes/validation.jsonl   the same for validation questions
-    processes/rank-1.json        why a rank ended, if by an error; else there is a result.json
+    processes/stderr.txt         what the processes and the launcher had to say beside their progress
 
 Every rank loads the model on its own GPU (without one, on the CPU) and calls the very function that the notebook calls.
 The folder is deleted after success. On several machines it must lie on a file system that all of them share.
@@ -36,11 +36,11 @@ from currreft_nb.curriculum_difficulty import PassRate
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training_worker import ALIVE, MESSAGE, WATCHED
 
 Settings = GrpoSettings | SftSettings
 WORKER = "currreft_nb.training_worker"
-ALIVE = "alive"  # a file that the starting process locks as long as it wants the others to live
-WATCHED = "CURRREFT_WATCHED"  # set for processes that are to end when ALIVE is unlocked
+KINDS = ("NO", "MULTI_GPU", "MULTI_CPU")
 DEATHS = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -(\d+)")  # in the summary of torch's launcher
 
 
@@ -68,14 +68,13 @@ def train(
     command = launch_command(settings, place, loaded.style.wording == "short")
     _write_job(place, function, loaded, settings, rows, validation, rates or {})
     with _in_main_memory(loaded.model):
-        status = _run(command, place)
+        status, messages = _run(command, place)
     if status:
-        raise _failure(place, settings.num_processes, status)
+        raise _failure(place, settings.num_processes, status, messages)
     set_peft_model_state_dict(loaded.model, load_file(folder / "adapter" / "adapter_model.safetensors"))
     loaded.model.eval()
-    result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     shutil.rmtree(place)
-    return result
+    return next(message["result"] for message in messages if "result" in message)
 
 
 def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> list[str]:
@@ -110,6 +109,10 @@ def _read_config(settings: Settings) -> dict:
         ) from None
     if not isinstance(config, dict):
         raise InputError(f"accelerate_config {path} holds no settings; make one with: accelerate config")
+    if (kind := config.get("distributed_type", "NO")) not in KINDS:
+        raise InputError(
+            f"accelerate_config {path} asks for {kind}, but training here is data-parallel; give MULTI_GPU"
+        )
     said = config.get("num_processes", number)
     if said != number:
         raise InputError(f"num_processes is {number}, but {path} says {said}; set num_processes to {said}")
@@ -181,8 +184,9 @@ def _in_main_memory(model: Any) -> Iterator[None]:
             model.to(device)
 
 
-def _run(command: list[str], place: Path) -> int:
-    """Run the command, print its lines as they come, and return its exit status, leaving no process behind."""
+def _run(command: list[str], place: Path) -> tuple[int, list[dict]]:
+    """Run the command and print its lines as they come, leaving no process behind; return its status and messages."""
+    messages = []
     with (place / ALIVE).open("w") as alive, (place / "stderr.txt").open("w") as errors:
         fcntl.flock(alive, fcntl.LOCK_EX)
         launcher = subprocess.Popen(
@@ -190,14 +194,17 @@ def _run(command: list[str], place: Path) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=os.environ | {WATCHED: "1", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends them all
         )
         try:
             for line in launcher.stdout:
-                print(line, end="", flush=True)
-            return launcher.wait()
+                shown, _, message = line.partition(MESSAGE)
+                print(shown, end="", flush=True)
+                messages += [json.loads(message)] if message else []
+            return launcher.wait(), messages
         finally:
             fcntl.flock(alive, fcntl.LOCK_UN)
             if launcher.poll() is None:
@@ -208,13 +215,13 @@ def _run(command: list[str], place: Path) -> int:
             launcher.wait()
 
 
-def _failure(place: Path, number: int, status: int) -> Exception:
+def _failure(place: Path, number: int, status: int, messages: list[dict]) -> Exception:
     """Return the error of the process that failed first, not of those that only lost touch with it."""
-    notes = [json.loads(path.read_text(encoding="utf-8")) for path in place.glob("rank-*.json")]
-    if causes := sorted((note for note in notes if not note["lost_touch"]), key=lambda note: note["time"]):
-        first = causes[0]
+    causes = [message for message in messages if "error" in message and not message["lost_touch"]]
+    if causes:
+        first = min(causes, key=lambda message: message["time"])
         if first["kind"] == "InputError":
-            return InputError(first["message"])
+            return InputError(first["error"])
         return RuntimeError(f"process {first['rank']} of {number} failed:\n{first['traceback']}")
     said = (place / "stderr.txt").read_text(encoding="utf-8", errors="replace")
     killed = [rank for rank, code in DEATHS.findall(said) if int(code) == signal.SIGKILL]

@@ -35,7 +35,7 @@ class GrpoSettings:
     num_processes: int = 1
     """Processes that train together, each with its share of a step's questions; divides `prompts_per_step`."""
     accelerate_config: str = ""
-    """An Accelerate configuration file, for several machines or other than plain data-parallel training."""
+    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
     max_new_tokens: int = 24
     """Longest completion in tokens."""
     temperature: float = 1.0
@@ -144,7 +144,7 @@ class SftSettings:
     num_processes: int = 1
     """Processes that train together, each with its share of a step's questions; divides `batch_size`."""
     accelerate_config: str = ""
-    """An Accelerate configuration file, for several machines or other than plain data-parallel training."""
+    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
     learning_rate: float = 1e-3
     """Of AdamW for the adapter; constant after two smaller steps."""
     save_every: int = 20

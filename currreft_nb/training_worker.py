@@ -16,19 +16,22 @@ from pathlib import Path
 
 # Libraries that take seconds to import come in later: a process must notice from the start that it is to end.
 
+ALIVE = "alive"  # a file in the job's folder that its starter locks for as long as it lives
+WATCHED = "CURRREFT_WATCHED"  # set where the starter is on this machine: end with it, and tell it what happened
+MESSAGE = "\x1e"  # begins a result or an error in JSON among the lines of progress; no disk can be too full for it
 PATIENCE = timedelta(hours=1)  # for the slowest process, which may have to load a model from a slow disk
 
 
 def main() -> None:
-    """Do the job in the folder that the command line names; note an error there for the process that started this."""
+    """Do the job in the folder that the command line names; tell the process that started this about an error."""
     place = Path(sys.argv[1])
     threading.Thread(target=_end_with_others, args=(place,), daemon=True).start()
     try:
         work(place)
     except BaseException as error:
         traceback.print_exc()
-        _note(place, error)
         sys.stderr.flush()
+        _tell_error(error)
         os._exit(1)  # at once: leaving in order would wait for the other processes
 
 
@@ -48,7 +51,7 @@ def work(place: Path) -> None:
         torch.cuda.set_device(device)
     PartialState(cpu=device == "cpu", timeout=PATIENCE)
     if not ranks.is_first():
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     if ranks.count() != job["settings"]["num_processes"]:
         raise InputError(
             f"{ranks.count()} processes were started, but num_processes is {job['settings']['num_processes']}; correct"
@@ -75,29 +78,35 @@ def work(place: Path) -> None:
             rates={name: PassRate(*counts) for name, counts in job["rates"].items()},
         )
     if ranks.is_first():
-        (place / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        _tell({"result": result})
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _note(place: Path, error: BaseException) -> None:
-    rank = int(os.environ.get("RANK", 0))
-    text = str(error)
-    note = {
-        "rank": rank,
-        "kind": type(error).__name__,
-        "message": text,
-        "lost_touch": type(error).__name__.startswith("Dist") or "gloo" in text.lower() or "NCCL" in text,
+def _tell_error(error: BaseException) -> None:
+    kind, text = type(error).__name__, str(error)
+    message = {
+        "error": text[-1000:],
+        "kind": kind,
+        "rank": int(os.environ.get("RANK", 0)),
         "time": time.time(),
-        "traceback": "".join(traceback.format_exception(error))[-4000:],
+        "lost_touch": kind.startswith("Dist") or "gloo" in text.lower() or "NCCL" in text,
+        "traceback": "".join(traceback.format_exception(error))[-2000:],
     }
-    (place / f"rank-{rank}.json").write_text(json.dumps(note), encoding="utf-8")
+    _tell(message)
+
+
+def _tell(message: dict) -> None:
+    """Write a message to the process that started this, in one piece, where it listens."""
+    if WATCHED in os.environ:
+        sys.stdout.flush()
+        os.write(sys.__stdout__.fileno(), f"{MESSAGE}{json.dumps(message)}\n".encode())
 
 
 def _end_with_others(place: Path) -> None:
     """End this process when its launcher has ended, or when the process that started it all has."""
-    launcher, watched = os.getppid(), "CURRREFT_WATCHED" in os.environ
-    with (place / "alive").open("a") as alive:
+    launcher, watched = os.getppid(), WATCHED in os.environ
+    with (place / ALIVE).open("a") as alive:
         while os.getppid() == launcher:
             if watched:
                 try:
