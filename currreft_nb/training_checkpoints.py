@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from currreft_nb import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FULL_WORDS = ("PytorchStreamWriter", "file write failed", *(f"os error {number}" for number in FULL))
+# What the writers of torch and safetensors say, which pass on no number.
+FULL_WORDS = ("PytorchStreamWriter", "unexpected pos", "iostream error", *(f"os error {number}" for number in FULL))
 
 
 def step_of(checkpoint: Path) -> int:

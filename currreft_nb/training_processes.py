@@ -202,8 +202,9 @@ def _run(command: list[str], place: Path) -> tuple[int, list[dict]]:
         try:
             for line in launcher.stdout:
                 shown, _, message = line.partition(MESSAGE)
+                if message:
+                    messages.append(json.loads(message))
                 print(shown, end="", flush=True)
-                messages += [json.loads(message)] if message else []
             return launcher.wait(), messages
         finally:
             fcntl.flock(alive, fcntl.LOCK_UN)

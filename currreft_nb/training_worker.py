@@ -33,6 +33,8 @@ def main() -> None:
         sys.stderr.flush()
         _tell_error(error)
         os._exit(1)  # at once: leaving in order would wait for the other processes
+    sys.stdout.flush()
+    os._exit(0)  # all is written; libraries would take seconds to take themselves apart
 
 
 def work(place: Path) -> None:

@@ -1,11 +1,10 @@
 """The process that `training_processes` starts, with faults that a test asks for by the environment variable FAULT.
 
-FAULT="kill 1 3" lets rank 1 do so at step 3; others are raise, and interrupt, which a person would do in the notebook.
-With FIXED set, the random numbers of a completion depend on its place among all of a step, not on the process.
+FAULT="kill 1 3" lets rank 1 be killed at step 3; others are raise, wait, and interrupt, which people do in a notebook.
+With FIXED set, a completion depends on its place among all of a step, and not on how many processes share them.
 """
 
 import os
-import random
 import signal
 import time
 
@@ -16,11 +15,15 @@ from currreft_nb import training_ranks as ranks
 
 
 def choose_by_place(self, logits, rows, step):
-    """Sample like `GroupTrainer._choose`, each token by a number that its step, row and place decide."""
-    start = self.accelerator.process_index * (self.args.generation_batch_size // self.accelerator.num_processes)
-    numbers = [random.Random(f"{self.state.global_step} {start + row} {step}").random() for row in rows]
+    """Sample like `GroupTrainer._choose`, from random numbers for all processes, of which each takes its own."""
+    if step == 0:
+        if self.state.global_step == 0:
+            torch.manual_seed(0)
+        count, number = self.args.generation_batch_size, self.accelerator.num_processes
+        drawn = torch.rand(count, self.max_completion_length, dtype=torch.float64)
+        self.drawn = drawn.chunk(number)[self.accelerator.process_index]
     cumulated = torch.softmax(logits.double() / self.temperature, dim=-1).cumsum(dim=-1)
-    return torch.searchsorted(cumulated, torch.tensor(numbers, dtype=torch.float64)[:, None])[:, 0]
+    return torch.searchsorted(cumulated, self.drawn[rows, step, None].contiguous())[:, 0]
 
 
 def with_fault(on_log, what, rank, step):
@@ -33,6 +36,7 @@ def with_fault(on_log, what, rank, step):
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "interrupt":
                 os.kill(int(os.environ["NOTEBOOK"]), signal.SIGINT)
+            if what != "raise":
                 time.sleep(600)
             raise ArithmeticError("a fault of our own")
         return on_log(self, args, state, control, logs=logs, **others)
