@@ -57,7 +57,8 @@ def train_grpo(
 
     `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
     questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, where they are left out,
-    ordered or drawn by them. Resumes from `folder/checkpoints`. Raises `InputError` without samples or adapter, for
+    ordered or drawn by them. Several processes, where `settings` ask for them, are started and waited for
+    (`training_processes`). Resumes from `folder/checkpoints`. Raises `InputError` without samples or adapter, for
     settings that need validation samples or rates without any, and when memory runs out or the loss is not finite.
     """
     folder = _check(loaded, samples, folder)

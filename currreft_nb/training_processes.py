@@ -93,7 +93,7 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
         start += ["--main_process_port", "0"]  # any that is free
     command = [*start, "--module", WORKER, str(place.resolve())]
     if machines > 1:
-        print("on each other machine, with its own machine_rank in the file:", "accelerate launch", *command[3:])
+        print("on the other machines, which are numbered from 1:", "accelerate launch --machine_rank 1", *command[3:])
     return command
 
 

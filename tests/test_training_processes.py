@@ -228,7 +228,8 @@ class TestCommand:
         path = tmp_path / "accelerate.yaml"
         path.write_text(CONFIG.replace("num_machines: 1", "num_machines: 2"))
         training_processes.launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
-        assert f"accelerate launch --num_processes 2 --config_file {path} --module" in capsys.readouterr().out
+        told = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
+        assert told in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         "text, message",
