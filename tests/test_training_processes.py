@@ -22,6 +22,7 @@ from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_checkpoints import damage
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="compares processes on the CPU")
 # Each of two processes has a question a step, whose four completions go through the model in two passes.
 ONE = replace(SMALL, steps=6, micro_batch=2, save_every=2, validate_every=2, patience=2)
 TWO = replace(ONE, num_processes=2)
@@ -118,6 +119,7 @@ def assert_close_adapter(first, second, atol):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 class TestTogether:
     def test_the_updates_are_those_of_one_process(self, alone, together):
         one, two = measures(alone[0]), measures(together[0])
@@ -190,6 +192,7 @@ sft(mixed_samples(Path(sys.argv[1]) / "scenes"), Path(sys.argv[1]) / "run", TWO_
 """
 
 
+@pytest.mark.slow
 def test_killed_interrupted_and_resumed_fine_tuning_ends_like_that_of_one_process(samples, tmp_path, monkeypatch):
     sft(samples, tmp_path / "alone", ONE_FINE)
     folder = tmp_path / "run"
