@@ -94,17 +94,12 @@ def load(
     the language model in NF4, double quantised; vision tower and output head stay in 16 bit. `max_pixels`: the largest
     image after resizing; 0 is 4,096 for a pocket model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are
     bfloat16 on a GPU and float32 on the CPU. Raises `InputError` for an unknown family, a folder without a processor,
-    an unreachable hub, an adapter that was made for another base, and for 4 bit without a GPU unless it is a pocket's.
+    an unreachable hub, and an adapter that was made for another base.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = source_of(name)
     config = read_config(source)
     family = family_of(config, name)
-    if four_bit and device.type != "cuda" and wording_of(config) != "short":
-        raise InputError(
-            f"four_bit is set, but there is no GPU for model {name!r} that torch can use (currreft doctor says more);"
-            " in 4 bit only the pocket models run without one"
-        )
     _limit_threads(config, device)
     processor = load_processor(source, max_pixels or default_pixels(config))
     found = hash_weights(source)

@@ -20,7 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,20 @@ def train(
     rows: Sequence[tuple[Sample, str | None]],
     validation: Sequence[Sample] = (),
     rates: Mapping[str, PassRate] | None = None,
+    live: Callable[[], None] = lambda: None,
 ) -> dict:
     """Let the processes call `training.<function>`; return its result, the trained adapter being that of `loaded`.
 
-    While they run, the model waits in main memory; of this process only the CUDA context stays on the GPU. Raises
-    `InputError` for what a process refuses, for one that was killed, and when there are not enough GPUs, and
-    `RuntimeError` with a process's own traceback for other faults. However it ends, no process is left.
+    `live` is called here after each of their lines. While they run, the model waits in main memory; of this process
+    only the CUDA context stays on the GPU. Raises `InputError` for what a process refuses, for one that was killed, and
+    when there are not enough GPUs, and `RuntimeError` with a process's own traceback for other faults. However it ends,
+    no process is left.
     """
     place = folder / "processes"
     command = launch_command(settings, place, loaded.style.wording == "short")
     _write_job(place, function, loaded, settings, rows, validation, rates or {})
     with _in_main_memory(loaded.model):
-        status, messages = _run(command, place)
+        status, messages = _run(command, place, live)
     if status:
         raise _failure(place, settings.num_processes, status, messages)
     set_peft_model_state_dict(loaded.model, load_file(folder / "adapter" / "adapter_model.safetensors"))
@@ -184,7 +186,7 @@ def _in_main_memory(model: Any) -> Iterator[None]:
             model.to(device)
 
 
-def _run(command: list[str], place: Path) -> tuple[int, list[dict]]:
+def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int, list[dict]]:
     """Run the command and print its lines as they come, leaving no process behind; return its status and messages."""
     messages = []
     with (place / ALIVE).open("w") as alive, (place / "stderr.txt").open("w") as errors:
@@ -205,6 +207,7 @@ def _run(command: list[str], place: Path) -> tuple[int, list[dict]]:
                 if message:
                     messages.append(json.loads(message))
                 print(shown, end="", flush=True)
+                live()
             return launcher.wait(), messages
         finally:
             fcntl.flock(alive, fcntl.LOCK_UN)

@@ -165,10 +165,10 @@ class SftSettings:
     def _check_last_step(self) -> None:
         """Refuse a last step that several processes could not share evenly: some would have to repeat questions."""
         together = min(self.micro_batch, self.questions_per_process) * self.num_processes
-        if self.num_processes > 1 and self.prompts % together:
+        if self.num_processes > 1 and self.budget % together:
             raise InputError(
-                f"prompts is {self.prompts}, but with num_processes {self.num_processes} must be a multiple of"
-                f" {together} (questions that go through the model at once); {-(-self.prompts // together) * together}"
+                f"prompts is {self.budget}, but with num_processes {self.num_processes} must be a multiple of"
+                f" {together} (questions that go through the model at once); {-(-self.budget // together) * together}"
                 " would, or a smaller micro_batch"
             )
 

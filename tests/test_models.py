@@ -214,12 +214,6 @@ class TestRefusals:
         with pytest.raises(InputError, match="has no weights"):
             models.load(str(tmp_path / "copy"))
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU nothing is refused")
-    def test_four_bit_without_a_gpu_is_for_the_pocket_models_only(self, tmp_path):
-        AutoConfig.for_model("qwen2_5_vl", text_config=TEXT, vision_config=VISION).save_pretrained(tmp_path)
-        with pytest.raises(InputError, match="four_bit is set, but there is no GPU"):
-            models.load(str(tmp_path), four_bit=True)
-
     def test_hub_that_does_not_answer(self, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(InputError, match="neither a local folder nor"):
