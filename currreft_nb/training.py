@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from currreft_nb import InputError, memory, models, prompts, rewards
+from currreft_nb import InputError, memory, models, prompts, rewards, training_processes
+from currreft_nb import training_ranks as ranks
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import picture
 from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
+from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import (
@@ -58,26 +60,37 @@ def train_grpo(
 
     `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
     questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, where they are left out,
-    ordered or drawn by them. `live`: called when a step's row is in metrics.jsonl. Resumes from `folder/checkpoints`.
-    Raises `InputError` without samples or adapter, for settings that need validation samples or rates without any, when
-    memory runs out or the loss is not finite, and when the first steps show that nothing can be learnt.
+    ordered or drawn by them. `live`: called when a step's row is in metrics.jsonl. Several processes, where `settings`
+    ask for them, are started and waited for (`training_processes`). Resumes from `folder/checkpoints`. Raises
+    `InputError` without samples or adapter, for settings that need validation samples or rates without any, when memory
+    runs out or the loss is not finite, and when the first steps show that nothing can be learnt.
     """
     folder = _check(loaded, samples, folder)
     rates = rates or {}
+    if training_processes.needed(settings):
+        Promotion(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
+        rows = [(sample, None) for sample in samples]
+        return training_processes.train("train_grpo", loaded, folder, settings, rows, validation, rates, live=live)
     samples, order, left_out = draws(samples, rates, settings)
     stage, scored = stage_of(samples), []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
     asked = list(validation) if settings.validate_every else []
-    checkpoint = resume_point(folder, fingerprint(loaded, samples, settings, validation=asked, rates=rated))
+    made_from = fingerprint(loaded, samples, settings, validation=asked, rates=rated)
+    checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     promotion = Promotion(loaded, validation, folder, settings)
-    taken = replace(settings, steps=promotion.steps())
+    taken = replace(settings, steps=ranks.from_first(promotion.steps))
+
+    def row_of(logs: dict) -> dict:
+        scored[:] = ranks.from_all(scored)
+        return step_row(logs, scored, stage, settings)
 
     def on_row(row: dict) -> bool:
-        write_completions(folder, row["step"], scored, settings)
-        check_first_steps(folder, row, settings)
+        if ranks.is_first():
+            write_completions(folder, row["step"], scored, settings)
+            check_first_steps(folder, row, settings)
+        scored.clear()
         return promotion.is_over(row)
 
-    row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
     shown = ("accuracy", "format", "zero_variance", "length", "kl")
     watch = Watch(folder, settings.steps, row_of, shown, on_row, live)
     build = partial(
@@ -91,15 +104,15 @@ def train_grpo(
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
-    with trackers_in(folder, settings.report_to):
+    with trackers_in(folder, settings.report_to), full_disk_named(folder):
         trainer = keep_float32(build, loaded.model)
         run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
-    if "ref" in loaded.model.peft_config:
-        loaded.model.delete_adapter("ref")
-    check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), samples)
+        if "ref" in loaded.model.peft_config:
+            loaded.model.delete_adapter("ref")
+        ranks.from_first(lambda: _save(loaded, folder, stage, samples))
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(loaded, folder, names) | {"promotion": promotion.record()} | measured
+    return _result(loaded, folder, names) | ranks.from_first(lambda: {"promotion": promotion.record()}) | measured
 
 
 def draws(
@@ -138,8 +151,10 @@ def train_sft(
     The loss is taken over the text only. `live`, resuming and `InputError` are as in `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
+    if training_processes.needed(settings):
+        return training_processes.train("train_sft", loaded, folder, settings, rows, live=live)
     stage = stage_of([sample for sample, _ in rows])
-    checkpoint = resume_point(folder, fingerprint(loaded, rows, settings))
+    checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
     watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"), live=live)
     order = draw_order(len(rows), settings.budget, settings.seed)
@@ -152,11 +167,15 @@ def train_sft(
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
-    with trackers_in(folder, settings.report_to):
+    with trackers_in(folder, settings.report_to), full_disk_named(folder):
         run_trainer(keep_float32(build, loaded.model), watch, checkpoint, loaded)
-    loaded.processor.tokenizer.padding_side = "left"
-    check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), [sample for sample, _ in rows])
+        loaded.processor.tokenizer.padding_side = "left"
+        ranks.from_first(lambda: _save(loaded, folder, stage, [sample for sample, _ in rows]))
     return _result(loaded, folder, ("loss", "token_accuracy"))
+
+
+def _save(loaded: Loaded, folder: Path, stage: str, samples: Sequence[Sample]) -> None:
+    check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), samples)
 
 
 def targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
@@ -188,7 +207,7 @@ def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
 
 
 def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dict:
-    done = sum(row["prompts"] for row in read_journal(folder / "metrics.jsonl"))
+    done = ranks.from_first(lambda: sum(row["prompts"] for row in read_journal(folder / "metrics.jsonl")))
     return {
         "stage": stage,
         "loss": logs["loss"],
@@ -200,11 +219,11 @@ def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dic
 
 
 def _result(loaded: Loaded, folder: Path, names: Sequence[str]) -> dict:
-    rows = read_journal(folder / "metrics.jsonl")
+    rows = ranks.from_first(lambda: read_journal(folder / "metrics.jsonl"))
     sums = {name: sum(row[name] for row in rows) for name in ("prompts", "completions", "tokens") if name in rows[0]}
     final = {name: value for name in names if (value := closing_mean(rows, name)) is not None}
-    peak_gib = memory.measured_peak()
-    used = {} if peak_gib is None else {"peak_gpu_gib": peak_gib}
+    peaks = [peak for peak in ranks.from_all([memory.measured_peak()]) if peak is not None]
+    used = {"peak_gpu_gib": max(peaks)} if peaks else {}
     origin = {"base_hash": loaded.base_hash, "parent_adapter": loaded.adapter_hash}
     return {
         "steps": len(rows),
@@ -230,6 +249,7 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
         "fp16": loaded.model.dtype == torch.float16,
         "gradient_checkpointing": on_gpu,  # trades time for memory, of which a CPU has enough
         "dataloader_pin_memory": on_gpu,
+        "ddp_find_unused_parameters": False,  # every adapter weight takes part in every pass
         "remove_unused_columns": False,
         "logging_steps": 1,
         "save_strategy": "steps",
@@ -245,13 +265,13 @@ def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration; defaults that moved between versions or differ from the paper are spelled out."""
-    micro_batch = min(settings.micro_batch, settings.completions_per_step)
+    micro_batch = min(settings.micro_batch, settings.completions_per_process)
     config = GRPOConfig(
         **_common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
         # One generation per optimiser step, so that a checkpoint never falls inside a block of completions.
-        gradient_accumulation_steps=settings.completions_per_step // micro_batch,
-        steps_per_generation=settings.completions_per_step // micro_batch,
+        gradient_accumulation_steps=settings.completions_per_process // micro_batch,
+        steps_per_generation=settings.completions_per_process // micro_batch,
         num_iterations=1,
         num_generations=settings.group_size,
         max_completion_length=settings.max_new_tokens,
@@ -279,11 +299,11 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
 
 def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
     """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off."""
-    micro_batch = min(settings.micro_batch, settings.batch_size)
+    micro_batch = min(settings.micro_batch, settings.questions_per_process)
     config = SFTConfig(
         **_common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=settings.batch_size // micro_batch,
+        gradient_accumulation_steps=settings.questions_per_process // micro_batch,
         max_length=None,
         packing=False,
         completion_only_loss=True,

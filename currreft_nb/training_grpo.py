@@ -95,16 +95,28 @@ class GroupTrainer(GRPOTrainer):
         return self._buffered_inputs[self._step % parts]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        heard = inputs["advantages"] != 0
-        if self.beta != 0 or "silent" not in self.shortcuts or heard.all():
+        if self.beta != 0 or "silent" not in self.shortcuts:
             return self._loss(model, inputs)
-        if heard.any():
-            loss = self._loss(model, select_rows(inputs, heard.nonzero().flatten().tolist()))
-            return loss * heard.float().mean()
-        if self.accelerator.num_processes > 1:  # all processes must go through the model, or gradients wait for ever
-            return self._loss(model, select_rows(inputs, [0])) * 0.0
+        heard = inputs["advantages"] != 0
+        rows = self._rows_to_train(heard)
+        if len(rows) == len(heard):
+            return self._loss(model, inputs)
+        if rows:
+            return self._loss(model, select_rows(inputs, rows)) * (len(rows) / len(heard))
         # a zero that every adapter weight has a gradient of, as after any other step
         return sum(weight.sum() for weight in model.parameters() if weight.requires_grad) * 0.0
+
+    def _rows_to_train(self, heard: torch.Tensor) -> list[int]:
+        """Return the rows that are not silent, and with several processes as many in each, at least one.
+
+        They gather measures of each row, for which all must have the same number of them, and gradients in each pass:
+        silent rows, whose gradient is zero, fill up.
+        """
+        rows = heard.nonzero().flatten().tolist()
+        if self.accelerator.num_processes > 1:
+            most = max(1, int(self.accelerator.gather(heard.sum()).max()))
+            rows = sorted(rows + (~heard).nonzero().flatten().tolist()[: most - len(rows)])
+        return rows
 
     def _loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self.groups = inputs["group"].tolist() if "group" in inputs else None

@@ -24,10 +24,12 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from currreft_nb import InputError, memory
+from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
+from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
@@ -123,25 +125,16 @@ def resume_point(folder: Path, asked: dict) -> Path | None:
                 f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
                 " start anew, or give another output folder"
             )
-    whole = {step: path for path in checkpoints.glob("checkpoint-*") if (step := _whole_step(path)) is not None}
-    step = max(whole, default=0)
-    _cut_back(folder, step)
+    found = last_whole(checkpoints, asked.get("num_processes", 1))
+    _cut_back(folder, step_of(found) if found else 0)
     checkpoints.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-    return whole.get(step)
-
-
-def _whole_step(checkpoint: Path) -> int | None:
-    """Return a checkpoint's step, or None if it was cut off: the trainer writes trainer_state.json last."""
-    try:
-        return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return found
 
 
 def _cut_back(folder: Path, step: int) -> None:
     for path in (folder / "checkpoints").glob("checkpoint-*"):
-        if (_whole_step(path) or math.inf) > step:
+        if step_of(path) > step:
             shutil.rmtree(path)
     for path in (folder / "completions").glob("step-*.jsonl"):
         if int(path.stem.removeprefix("step-")) > step:
@@ -207,7 +200,8 @@ class Watch(TrainerCallback):
         self._print(row, now_s)
         if self.on_row(row):
             control.should_training_stop = control.should_save = True
-        append_journal(self.path, [row])
+        if ranks.is_first():
+            append_journal(self.path, [row])
         logs.clear()
         logs.update({name: value for name, value in row.items() if isinstance(value, (int, float))})
         self.live()
@@ -258,7 +252,7 @@ def run_trainer(
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
-        print(f"resuming after step {_whole_step(checkpoint)} of {trainer.args.max_steps}")
+        print(f"resuming after step {step_of(checkpoint)} of {trainer.args.max_steps}")
     memory.reset_peak()
     try:
         sharing = shared_images(loaded.model, loaded.processor) if share_images else image_free_batches(loaded.model)

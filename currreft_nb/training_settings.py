@@ -31,8 +31,12 @@ class GrpoSettings:
     group_size: int = 8
     """Completions per question, compared with each other; at least 2."""
     micro_batch: int = 64
-    """Most completions per forward and backward pass; divides `prompts_per_step * group_size` unless it is larger. A
+    """Most completions per forward and backward pass; divides those that a process has in a step unless it is larger. A
     matter of memory: the updates are the same up to rounding."""
+    num_processes: int = 1
+    """Processes that train together, each with its share of a step's questions; divides `prompts_per_step`."""
+    accelerate_config: str = ""
+    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
     max_new_tokens: int = 24
     """Longest completion in tokens."""
     temperature: float = 1.0
@@ -72,14 +76,16 @@ class GrpoSettings:
     def __post_init__(self):
         for name in ("drop", "report_to", "shortcuts"):  # hashable, and equal whether a list or a tuple was given
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens"):
+        for name in ("steps", "prompts_per_step", "micro_batch", "num_processes", "max_new_tokens"):
             _at_least(self, name, 1)
         _at_least(self, "group_size", 2)
         for name in ("beta", "format_weight", "save_every", "seed", "rate_completions", "validate_every", "patience"):
             _at_least(self, name, 0)
         for name in ("temperature", "learning_rate"):
             _above_zero(self, name)
-        _divides(self.micro_batch, self.completions_per_step, "prompts_per_step * group_size")
+        _shares(self.num_processes, self.prompts_per_step, "prompts_per_step")
+        whole = "prompts_per_step * group_size"
+        _divides(self.micro_batch, self.completions_per_process, _per_process(whole, self.num_processes))
         check_trackers(self.report_to)
         try:
             Rules(detection=self.detection_reward)
@@ -110,6 +116,10 @@ class GrpoSettings:
         return self.prompts_per_step * self.group_size
 
     @property
+    def completions_per_process(self) -> int:
+        return self.completions_per_step // self.num_processes
+
+    @property
     def by_difficulty(self) -> bool:
         return bool(self.drop or self.target_rate) or self.order != "shuffled"
 
@@ -134,7 +144,11 @@ class SftSettings:
     batch_size: int = 16
     """Questions per optimiser step."""
     micro_batch: int = 16
-    """Most questions per forward and backward pass; divides `batch_size` unless it is larger."""
+    """Most questions per forward and backward pass; divides those that a process has in a step unless it is larger."""
+    num_processes: int = 1
+    """Processes that train together, each with its share of a step's questions; divides `batch_size`."""
+    accelerate_config: str = ""
+    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
     learning_rate: float = 1e-3
     """Of AdamW for the adapter; constant after two smaller steps."""
     save_every: int = 20
@@ -146,13 +160,25 @@ class SftSettings:
 
     def __post_init__(self):
         object.__setattr__(self, "report_to", tuple(self.report_to))
-        for name in ("prompts", "batch_size", "micro_batch"):
+        for name in ("prompts", "batch_size", "micro_batch", "num_processes"):
             _at_least(self, name, 1)
         for name in ("save_every", "seed"):
             _at_least(self, name, 0)
         _above_zero(self, "learning_rate")
-        _divides(self.micro_batch, self.batch_size, "batch_size")
+        _shares(self.num_processes, self.batch_size, "batch_size")
+        _divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
         check_trackers(self.report_to)
+        self._check_last_step()
+
+    def _check_last_step(self) -> None:
+        """Refuse a last step that several processes could not share evenly: some would have to repeat questions."""
+        together = min(self.micro_batch, self.questions_per_process) * self.num_processes
+        if self.num_processes > 1 and self.budget % together:
+            raise InputError(
+                f"prompts is {self.budget}, but with num_processes {self.num_processes} must be a multiple of"
+                f" {together} (questions that go through the model at once); {-(-self.budget // together) * together}"
+                " would, or a smaller micro_batch"
+            )
 
     @property
     def budget(self) -> int:
@@ -161,6 +187,10 @@ class SftSettings:
     @property
     def steps(self) -> int:
         return math.ceil(self.prompts / self.batch_size)
+
+    @property
+    def questions_per_process(self) -> int:
+        return self.batch_size // self.num_processes
 
     @classmethod
     def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "SftSettings":
@@ -188,6 +218,16 @@ def _above_zero(settings: GrpoSettings | SftSettings, name: str) -> None:
     value = vars(settings)[name]
     if not 0 < value < math.inf:
         raise InputError(f"{name} is {value!r}, but must be above 0")
+
+
+def _per_process(whole: str, num_processes: int) -> str:
+    return whole if num_processes == 1 else f"{whole} / num_processes"
+
+
+def _shares(num_processes: int, whole: int, what: str) -> None:
+    if whole % num_processes:
+        fitting = max(number for number in range(1, num_processes + 1) if whole % number == 0)
+        raise InputError(f"num_processes is {num_processes}, but must divide {what}, which is {whole}; {fitting} would")
 
 
 def _divides(micro_batch: int, whole: int, what: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from currreft_nb import InputError, evaluation
+from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.models import Loaded
@@ -93,12 +94,13 @@ class Promotion:
         if not every or row["step"] % every:
             return False
         started_s = time.perf_counter()
-        drawn = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))(list(self.samples))
-        found = self._measure([[answer.text for answer in answers] for answers in drawn])
+        drawn = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))(ranks.share(self.samples))
+        found = self._measure(ranks.from_all([[answer.text for answer in answers] for answers in drawn]))
         row |= {f"validation_{name}": value for name, value in found.items()}
         row["validation_seconds"] = round(time.perf_counter() - started_s, 3)
         print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
-        over = stopping_step([*self._history(), (row["step"], found["reward"])], self.settings.patience) is not None
+        history = [*ranks.from_first(self._history), (row["step"], found["reward"])]
+        over = stopping_step(history, self.settings.patience) is not None
         if over:
             waited = f"no rise of {LEAST_GAIN} in {self.settings.patience} validations"
             print(f"{waited}: the stage ends after step {row['step']}")

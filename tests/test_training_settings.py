@@ -31,6 +31,13 @@ from currreft_nb.training_settings import GrpoSettings, SftSettings
         ),  # no answer was good enough
         (SftSettings, {"batch_size": 12, "micro_batch": 5}, "must divide batch_size, which is 12; 4 would"),
         (SftSettings, {"learning_rate": 0.0}, "learning_rate is 0.0"),
+        (GrpoSettings, {"num_processes": 0}, "num_processes is 0, but must be at least 1"),
+        (GrpoSettings, {"num_processes": 3}, "must divide prompts_per_step, which is 8; 2 would"),  # whole groups each
+        (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; 4 would"),
+        (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; 4 would"),
+        (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; 2 would"),
+        # 22 = 16 + 6: a second step of 6 questions, in passes of 2 x 2, would repeat two of them
+        (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4 .*; 24 would"),
     ],
 )
 def test_refusals_name_value_and_remedy(kind, values, message):
@@ -41,6 +48,13 @@ def test_refusals_name_value_and_remedy(kind, values, message):
 def test_micro_batch_above_the_whole_is_allowed():
     assert GrpoSettings(prompts_per_step=2, group_size=4, micro_batch=64).completions_per_step == 8
     assert SftSettings(batch_size=4, micro_batch=16).batch_size == 4
+
+
+def test_processes_share_a_step_and_the_budget_stays_what_it_is():
+    one, four = GrpoSettings(), GrpoSettings(num_processes=4)
+    assert (four.budget, four.completions_per_step) == (one.budget, one.completions_per_step) == (480, 64)
+    assert four.completions_per_process == 16 and SftSettings(num_processes=4).questions_per_process == 4
+    assert SftSettings(num_processes=2, prompts=22, micro_batch=1).steps == SftSettings(prompts=22).steps
 
 
 @pytest.mark.parametrize("prompts, batch_size, steps", [(16, 16, 1), (17, 16, 2), (1, 16, 1), (1440, 16, 90)])
