@@ -1,126 +1,66 @@
 """How much GPU memory a training needs: an estimate from shapes, made before anything is downloaded or loaded.
 
     {"part": "language model, 4 bit", "gib": 1.333, "when": "always"}
-    {"part": "key-value cache", "gib": 2.127, "when": "generation"}
-    {"part": "largest moment", "gib": 12.14, "when": "generation"}
+    {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
+    {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-The model is built without weights (on PyTorch's meta device) and counted; what training adds follows from the settings.
-Real peaks differ by what the allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are
-added.
+A step goes through moments: the model is loaded, the vision tower encodes, prompts are read, answers are decoded, the
+loss is computed, gradients flow. `when` names the moment that a part belongs to, or a group of them: "always", "step"
+(all but loading), "generation", "training". The largest sum counts. Bytes per token inside a layer were counted on a
+real layer, operation by operation, which a test repeats. Real peaks differ by what the allocator keeps and by kernels'
+workspaces, for which a tenth and the CUDA context are added.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
 
 from currreft_nb import models
+from currreft_nb.memory_shapes import Shape, adapted_parts, config_of, shape_of
+from currreft_nb.models_vision import KEPT
+from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
+ADAPTER_BYTES = 20  # weight, gradient, AdamW's two moments and the weight at the start, each in 32 bit
 CONTEXT_GIB = 0.6  # what CUDA itself takes
-VOCABULARY_TILE = 32_768  # TRL multiplies by the output head in tiles of this many tokens of the vocabulary
-VISION = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "patch_size": 14}
-SHAPES = {  # of the paper's models, so that planning needs no network
-    "Qwen/Qwen2.5-VL-3B-Instruct": {
-        "text_config": {
-            "hidden_size": 2048,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 2,
-            "vocab_size": 151936,
-            "tie_word_embeddings": True,
-        },
-        "vision_config": {**VISION, "out_hidden_size": 2048},
-        "tie_word_embeddings": True,
-    },
-    "Qwen/Qwen2.5-VL-7B-Instruct": {
-        "text_config": {
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "vocab_size": 152064,
-            "tie_word_embeddings": False,
-        },
-        "vision_config": {**VISION, "out_hidden_size": 3584},
-        "tie_word_embeddings": False,
-    },
+SPARE = 0.1  # what the allocator keeps, as a share of what is asked for
+HEAD_TOKENS, HEAD_TILE = 4096, 32_768  # TRL multiplies by the output head in tiles of tokens times vocabulary
+ANSWERS_AT_ONCE = 64  # of `generation.generate`, in which rejection sampling draws
+MOMENTS = (
+    "loading",
+    "vision",
+    "generation (prompts)",
+    "generation (decoding)",
+    "training (head)",
+    "training (layer)",
+    "training (vision)",
+)
+ADVICE = {
+    "loading": "set four_bit, or take a smaller model",
+    "vision": "lower max_pixels, or set four_bit",
+    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
+    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
 }
 
-
-@dataclass(frozen=True)
-class Shape:
-    """The numbers of a model that memory depends on; `*_weights` count parameters."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    kv_width: int
-    vocabulary: int
-    language_weights: int
-    head_weights: int
-    vision_weights: int
-    largest_layer: int
-    adapter_weights_per_rank: int
-    vision_hidden: int
-    vision_intermediate: int
-    patch: int
-    merge: int
-
-
-def config_of(model: str) -> Any:
-    """Return a model's configuration. Raises `InputError` for an unknown family or a model that cannot be reached."""
-    if model in SHAPES:
-        return AutoConfig.for_model("qwen2_5_vl", **SHAPES[model])
-    config = models.read_config(models.source_of(model))
-    models.family_of(config, model)
-    return config
-
-
-def shape_of(model: str) -> Shape:
-    """Count a model without its weights."""
-    config = config_of(model)
-    with torch.device("meta"):
-        counted = AutoModelForImageTextToText.from_config(config)
-    text, vision = config.text_config, config.vision_config
-    linear = [m for name, m in counted.named_modules() if isinstance(m, torch.nn.Linear) and ".layers." in name]
-    vision_count = sum(weight.numel() for weight in counted.model.visual.parameters())
-    language = sum(layer.weight.numel() for layer in linear)
-    heads = text.num_attention_heads
-    return Shape(
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
-        kv_width=text.hidden_size // heads * text.num_key_value_heads,
-        vocabulary=text.vocab_size,
-        language_weights=language,
-        head_weights=sum(weight.numel() for weight in counted.parameters()) - language - vision_count,
-        vision_weights=vision_count,
-        largest_layer=max(layer.weight.numel() for layer in linear),
-        adapter_weights_per_rank=sum(layer.in_features + layer.out_features for layer in linear),
-        vision_hidden=vision.hidden_size,
-        vision_intermediate=vision.intermediate_size,
-        patch=vision.patch_size,
-        merge=vision.spatial_merge_size,
-    )
+Parts = list[tuple[str, float, str]]  # part, bytes, when
 
 
 def estimate(
-    model: str,
+    model: str | Shape,
     *,
     four_bit: bool = True,
     max_pixels: int = 401_408,
     lora_rank: int = 16,
+    lora_on: str = "language",
     prompts_per_step: int = 8,
     group_size: int = 8,
     micro_batch: int = 4,
     max_new_tokens: int = 256,
     beta: float = 0.0,
+    shortcuts: Collection[str] = GrpoSettings.shortcuts,
     text_tokens: int = 200,
     **others: Any,
 ) -> list[dict]:
@@ -129,77 +69,191 @@ def estimate(
     `text_tokens`: the longest question with its instructions, in tokens. `max_pixels` 0 stands for the model's default;
     other parameters of a notebook are accepted and change nothing.
     """
-    shape = shape_of(model)
-    max_pixels = max_pixels or models.default_pixels(config_of(model))
-    rows, patches = prompts_per_step * group_size, max_pixels // shape.patch**2
-    micro_batch = min(micro_batch, rows)
-    length = patches // shape.merge**2 + text_tokens + max_new_tokens  # tokens of the longest sequence
-    parts = [
-        *_always(shape, four_bit, lora_rank, beta),
-        ("pixels of the generation batch, twice", 2 * rows * patches * 6 * shape.patch**2 * 4, "always"),
-        ("key-value cache", rows * length * shape.layers * 2 * shape.kv_width * 2, "generation"),
-        ("prompts at work in one layer", _prefill_bytes(shape, rows * (length - max_new_tokens)), "generation"),
-        ("next-token probabilities", 3 * rows * shape.vocabulary * 4, "generation"),
-        ("vision tower at work, one image", _vision_bytes(shape, patches), "vision"),
-        *_training(shape, micro_batch, length, max_new_tokens, four_bit),
-    ]
-    return _with_peak(parts)
+    shape, patches = _shape_and_patches(model, max_pixels)
+    rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
+    packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
+    read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
+    dense = _adapted(shape, lora_on) if "weights" in shortcuts else 0
+    return _table(
+        [
+            *_weights(shape, four_bit, lora_rank, lora_on, beta),
+            ("pixels of the last batch", rows * _pixel_bytes(shape, patches), "step"),
+            ("pixels of the prompts", read * _pixel_bytes(shape, patches), "generation"),
+            *_vision(shape, patches, read, frozen),
+            ("dense copies of the layers", 2 * dense, "generation"),
+            *_generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
+            *_training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
+            *_adapter_at_work(shape, lora_rank, lora_on),
+            *([] if frozen else _trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
+        ]
+    )
 
 
-def _with_peak(parts: Sequence[tuple[str, float, str]]) -> list[dict]:
-    """Return the parts as a table in GiB, and at its end what comes on top and the largest moment."""
-    sums = {
-        moment: sum(size for _, size, when in parts if when in ("always", moment)) / GIB
-        for moment in ("generation", "vision", "training")
-    }
-    largest = max(sums, key=sums.__getitem__)
-    extra = CONTEXT_GIB + 0.1 * sums[largest]
-    return [
-        *({"part": part, "gib": round(size / GIB, 3), "when": when} for part, size, when in parts),
-        {"part": "context and allocator", "gib": round(extra, 3), "when": "always"},
-        {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest},
-    ]
+def estimate_sft(
+    model: str | Shape,
+    *,
+    four_bit: bool = True,
+    max_pixels: int = 401_408,
+    lora_rank: int = 16,
+    lora_on: str = "language",
+    batch_size: int = 16,
+    micro_batch: int = 4,
+    completions: int = 0,
+    max_new_tokens: int = 256,
+    text_tokens: int = 200,
+    **others: Any,
+) -> list[dict]:
+    """Return the same for supervised fine-tuning on texts of `max_new_tokens`.
+
+    `completions` above 0: rejection sampling, which first draws that many answers to each question.
+    """
+    shape, patches = _shape_and_patches(model, max_pixels)
+    prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
+    read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
+    return _table(
+        [
+            *_weights(shape, four_bit, lora_rank, lora_on, 0.0),
+            ("pixels of a batch", max(rows, read) * _pixel_bytes(shape, patches), "step"),
+            *_vision(shape, patches, max(rows, read), frozen),
+            *_generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
+            *_training(shape, rows, 1, prompt, max_new_tokens),
+            *_adapter_at_work(shape, lora_rank, lora_on),
+            *([] if frozen else _trained_vision(shape, patches, rows, lora_on)),
+        ]
+    )
 
 
-def _always(shape: Shape, four_bit: bool, lora_rank: int, beta: float) -> list[tuple[str, float, str]]:
-    adapter = lora_rank * shape.adapter_weights_per_rank
+def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:
+    """Return the estimate for a training notebook's parameters, of either kind; `changes` go before them."""
+    values = {**settings, "model": model or settings["model"], **changes}
+    return (estimate if "group_size" in values else estimate_sft)(**values)
+
+
+def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]:
+    shape = model if isinstance(model, Shape) else shape_of(model)
+    if not max_pixels and isinstance(model, Shape):
+        raise TypeError("max_pixels 0 is the default of a named model; give a shape its pixels")
+    pixels = max_pixels or models.default_pixels(config_of(model))
+    return shape, pixels // shape.tile * shape.merge**2
+
+
+def _adapted(shape: Shape, lora_on: str, rank: int = 0) -> int:
+    """Return the weights of the layers that have an adapter, or with a rank those of the adapter."""
+    return sum(shape.adapted[part][1] * rank or shape.adapted[part][0] for part in adapted_parts(lora_on))
+
+
+def _weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) -> Parts:
     kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
+    adapter = _adapted(shape, lora_on, rank)
     parts = [
         (f"language model, {kind}", shape.language_weights * weight_bytes, "always"),
         ("embeddings and output head, 16 bit", 2 * shape.head_weights, "always"),
         ("vision tower, 16 bit", 2 * shape.vision_weights, "always"),
-        ("adapter, its gradient and AdamW", 16 * adapter, "always"),  # four numbers of 4 bytes for each weight
+        ("adapter, its gradient and AdamW", ADAPTER_BYTES * adapter, "step"),
+        ("reference adapter", 4 * adapter * bool(beta), "step"),
+        ("layers on their way to 4 bit", 4 * 2 * shape.largest_layer * four_bit, "loading"),
+        ("one layer unpacked from 4 bit", 2 * shape.largest_layer * four_bit, "step"),
     ]
-    return parts + ([("reference adapter", 4 * adapter, "always")] if beta else [])
+    return parts
 
 
-def _prefill_bytes(shape: Shape, tokens: int) -> float:
-    # Without gradients one layer is alive at a time: its input, a residual and normed copy, and three inner tensors.
-    return 2 * tokens * (4 * shape.hidden + 3 * shape.intermediate)
+def _pixel_bytes(shape: Shape, patches: int) -> int:
+    return patches * shape.patch_values * 4
 
 
-def _vision_bytes(shape: Shape, patches: int) -> float:
-    # Without gradients one block is alive: input, normed input, queries, keys, values, output, inner layer.
-    return 2 * patches * (8 * shape.vision_hidden + 3 * shape.vision_intermediate)
+def _vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
+    """Return what encoding takes without gradients: of one image at a time where features are shared."""
+    count = 1 if frozen else read
+    block = 2 * (9 * shape.vision_hidden + 3 * shape.vision_intermediate)
+    tokens = patches // shape.merge**2
+    features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2 if frozen else 0
+    return [
+        ("features of images", features, "step"),
+        (f"vision tower at work, images at once: {count}", count * patches * block, "vision"),
+    ]
 
 
-def _training(
-    shape: Shape, micro_batch: int, length: int, new_tokens: int, four_bit: bool
-) -> list[tuple[str, float, str]]:
-    tokens = micro_batch * length
-    # While a layer is recomputed: the tensors of attention and inner layer in 16 bit, the adapter's copies in 32 bit.
-    layer = tokens * (16 * shape.hidden + 6 * shape.intermediate) * 2
-    unpacked = 2 * shape.largest_layer if four_bit else 0
+def _generation(shape: Shape, read: int, rows: int, prompt: int, new: int, mode: str) -> Parts:
+    """Return what `read` prompts take while they are read, and `rows` answers to them while they are decoded."""
+    inner, outer = {"dense": (6, 8), "autocast": (8, 12), "plain": (12, 12)}[mode]
+    token = inner * shape.intermediate + outer * shape.hidden + 1024 + prompt
+    kept = shape.layers * 2 * shape.kv_width * 2  # bytes of a token's keys and values
+    cache = rows * (prompt + new) * kept
+    return [
+        ("prompts in one layer", read * prompt * token, "generation (prompts)"),
+        ("keys and values of the prompts", read * prompt * kept, "generation (prompts)"),
+        ("keys and values", cache, "generation (decoding)"),
+        ("those of one layer once more, to append to", cache / shape.layers, "generation (decoding)"),
+        ("next-token probabilities", 3 * rows * shape.vocabulary * 4, "generation (decoding)"),
+    ]
+
+
+def _training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
+    """Return what a forward and backward pass takes over `rows` answers, up to `pack` of them behind each prompt."""
+    packs = math.ceil(rows / pack)
+    tokens, length = packs * prompt + rows * new, prompt + min(pack, rows) * new
+    masks = 3 * packs * length**2  # who sees whom, as truth values and as numbers of 16 bit
+    token = 14 * shape.intermediate + 40 * shape.hidden + 4 * shape.kv_width
+    tile = min(rows * new, HEAD_TOKENS) * min(HEAD_TILE, shape.vocabulary) * 2
     return [
         ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
-        ("one layer recomputed, with gradients", layer, "training"),
-        ("one layer unpacked from 4 bit", unpacked, "training"),
-        (
-            "output probabilities, a tile",
-            3 * micro_batch * new_tokens * min(VOCABULARY_TILE, shape.vocabulary) * 4,
-            "training",
-        ),
+        ("output head, a tile", 8 * (tokens + rows * new) * shape.hidden + tile, "training (head)"),
+        ("one layer worked out again, with gradients", tokens * token + masks, "training (layer)"),
     ]
+
+
+def _adapter_at_work(shape: Shape, rank: int, lora_on: str) -> Parts:
+    return [("adapter in 16 bit", 2 * _adapted(shape, lora_on, rank), "training")]
+
+
+def _trained_vision(shape: Shape, patches: int, images: int, lora_on: str) -> Parts:
+    """Return what the vision tower takes when gradients pass it: for each image of a micro-batch."""
+    block = 10 * shape.vision_intermediate + (50 if lora_on == "vision" else 30) * shape.vision_hidden
+    kept = shape.vision_layers * 2 * shape.vision_hidden
+    return [
+        (f"kept between the vision tower's layers, images: {images}", images * patches * kept, "training"),
+        ("one of its layers worked out again", images * patches * block, "training (vision)"),
+    ]
+
+
+def _table(parts: Parts) -> list[dict]:
+    """Return the parts in GiB, those that take nothing left out, and at the end what comes on top and the peak."""
+    parts = [part for part in parts if part[1]]
+    sums = {moment: _sum(parts, moment) / GIB for moment in MOMENTS}
+    largest = max(sums, key=sums.__getitem__)
+    extra = CONTEXT_GIB + SPARE * sums[largest]
+    return [
+        *({"part": part, "gib": round(size / GIB, 3), "when": when} for part, size, when in parts),
+        {"part": "context and allocator", "gib": round(extra, 3), "when": "always"},
+        {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest.split(" (")[0]},
+    ]
+
+
+def _sum(parts: Parts, moment: str) -> float:
+    return sum(size for _, size, when in parts if belongs(when, moment))
+
+
+def belongs(when: str, moment: str) -> bool:
+    """Say whether a part counts at a moment.
+
+    >>> [belongs(when, "training (head)") for when in ("always", "step", "training", "training (layer)")]
+    [True, True, True, False]
+    """
+    return when == "always" or (when == "step" and moment != "loading") or moment.startswith(when)
+
+
+def phases(rows: Sequence[Mapping]) -> dict[str, float]:
+    """Return what PyTorch will hold at most in each phase, in GiB: loading, vision, generation and training."""
+    found: dict[str, float] = {}
+    for moment in MOMENTS:
+        own = [row["gib"] for row in rows[:-2] if moment.startswith(row["when"]) and "(" not in row["when"]]
+        special = [row["gib"] for row in rows[:-2] if row["when"] == moment]
+        if not (own or special):
+            continue  # supervised training generates nothing
+        total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
+        phase = moment.split(" (")[0]
+        found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 2))
+    return found
 
 
 def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
@@ -212,17 +266,27 @@ def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     start = f"about {peak['gib']:.1f} GiB of {card_gib:g} GiB in {peak['when']}"
     if peak["gib"] <= card_gib:
         return f"{start}: fits, with {card_gib - peak['gib']:.1f} GiB to spare"
-    advice = {
-        "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
-        "generation": "lower prompts_per_step or group_size, then max_pixels and max_new_tokens, or set four_bit",
-        "vision": "lower max_pixels, or set four_bit",
-    }
-    return f"{start}: does not fit; {advice[peak['when']]}"
+    return f"{start}: does not fit; {ADVICE[peak['when']]}"
+
+
+def error_percent(estimated_gib: float, measured_gib: float | None) -> float | None:
+    """Return by how much an estimate is off, in percent of what was measured; None where nothing was.
+
+    >>> error_percent(11.0, 10.0), error_percent(9.0, 10.0), error_percent(9.0, None)
+    (10.0, -10.0, None)
+    """
+    return round(100 * (estimated_gib / measured_gib - 1), 1) if measured_gib else None
+
+
+def card_gib() -> float | None:
+    """Return the memory of the GPU in use in GiB; None without one."""
+    return round(torch.cuda.get_device_properties(0).total_memory / GIB, 1) if torch.cuda.is_available() else None
 
 
 def reset_peak() -> None:
-    """Begin measuring anew, where there is a GPU."""
+    """Begin measuring anew, where there is a GPU: what is no longer used is given back first."""
     if torch.cuda.is_available():
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
