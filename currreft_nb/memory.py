@@ -4,11 +4,11 @@
     {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
     {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-A step goes through moments: the model is loaded, the vision tower encodes, prompts are read, answers are decoded, the
-loss is computed, gradients flow. `when` names the moment that a part belongs to, or a group of them: "always", "step"
-(all but loading), "generation", "training". The largest sum counts. Bytes per token inside a layer were counted on a
-real layer, operation by operation, which a test repeats. Real peaks differ by what the allocator keeps and by kernels'
-workspaces, for which a tenth and the CUDA context are added.
+A run goes through moments: the model is loaded and asked the baseline's questions; then in each step the vision tower
+encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment that a
+part belongs to, or a group of them: "always", "step", "generation", "training". The largest sum counts. Bytes per token
+inside a layer were counted on a real layer, operation by operation, which a test repeats. Real peaks differ by what the
+allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are added.
 """
 
 import math
@@ -24,13 +24,16 @@ from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
-ADAPTER_BYTES = 20  # weight, gradient, AdamW's two moments and the weight at the start, each in 32 bit
+NUMBERS = 4  # kept for each adapter weight: gradient, AdamW's two moments, the weight at the start
 CONTEXT_GIB = 0.6  # what CUDA itself takes
 SPARE = 0.1  # what the allocator keeps, as a share of what is asked for
 HEAD_TOKENS, HEAD_TILE = 4096, 32_768  # TRL multiplies by the output head in tiles of tokens times vocabulary
 ANSWERS_AT_ONCE = 64  # of `generation.generate`, in which rejection sampling draws
 MOMENTS = (
     "loading",
+    "baseline (vision)",
+    "baseline (prompts)",
+    "baseline (decoding)",
     "vision",
     "generation (prompts)",
     "generation (decoding)",
@@ -40,6 +43,7 @@ MOMENTS = (
 )
 ADVICE = {
     "loading": "set four_bit, or take a smaller model",
+    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
     "vision": "lower max_pixels, or set four_bit",
     "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
     "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
@@ -61,6 +65,8 @@ def estimate(
     max_new_tokens: int = 256,
     beta: float = 0.0,
     shortcuts: Collection[str] = GrpoSettings.shortcuts,
+    validation_questions: int = 0,
+    rate_completions: int = 0,
     text_tokens: int = 200,
     **others: Any,
 ) -> list[dict]:
@@ -77,6 +83,7 @@ def estimate(
     return _table(
         [
             *_weights(shape, four_bit, lora_rank, lora_on, beta),
+            *_before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
             ("pixels of the last batch", rows * _pixel_bytes(shape, patches), "step"),
             ("pixels of the prompts", read * _pixel_bytes(shape, patches), "generation"),
             *_vision(shape, patches, read, frozen),
@@ -145,16 +152,28 @@ def _adapted(shape: Shape, lora_on: str, rank: int = 0) -> int:
 def _weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) -> Parts:
     kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
     adapter = _adapted(shape, lora_on, rank)
-    parts = [
+    return [
         (f"language model, {kind}", shape.language_weights * weight_bytes, "always"),
         ("embeddings and output head, 16 bit", 2 * shape.head_weights, "always"),
         ("vision tower, 16 bit", 2 * shape.vision_weights, "always"),
-        ("adapter, its gradient and AdamW", ADAPTER_BYTES * adapter, "step"),
+        ("adapter", 4 * adapter, "always"),
+        ("its gradient, AdamW's moments, its start", NUMBERS * 4 * adapter, "step"),
         ("reference adapter", 4 * adapter * bool(beta), "step"),
         ("layers on their way to 4 bit", 4 * 2 * shape.largest_layer * four_bit, "loading"),
-        ("one layer unpacked from 4 bit", 2 * shape.largest_layer * four_bit, "step"),
+        ("one layer unpacked from 4 bit", 2 * shape.largest_layer * four_bit, "always"),
     ]
-    return parts
+
+
+def _before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced: bool, rate_completions: int) -> Parts:
+    """Return what sampling before the first step takes: the baseline, which completes answers in rows of their own."""
+    if not (forced or rate_completions):
+        return []
+    read = rows if forced else max(1, rows // rate_completions)
+    asked = _generation(shape, read, rows, prompt + new * forced, new, "plain")
+    seen = _vision(shape, patches, read, frozen=not forced)[1:]
+    parts = [("pixels of the questions", read * _pixel_bytes(shape, patches), ""), *asked, *seen]
+    moments = {"": "baseline", "vision": "baseline (vision)"}
+    return [(part, size, moments.get(when, when.replace("generation", "baseline"))) for part, size, when in parts]
 
 
 def _pixel_bytes(shape: Shape, patches: int) -> int:
@@ -238,20 +257,21 @@ def belongs(when: str, moment: str) -> bool:
 
     >>> [belongs(when, "training (head)") for when in ("always", "step", "training", "training (layer)")]
     [True, True, True, False]
+    >>> belongs("step", "loading")
+    False
     """
-    return when == "always" or (when == "step" and moment != "loading") or moment.startswith(when)
+    in_step = not moment.startswith(("loading", "baseline"))
+    return when == "always" or (when == "step" and in_step) or moment.startswith(when)
 
 
 def phases(rows: Sequence[Mapping]) -> dict[str, float]:
-    """Return what PyTorch will hold at most in each phase, in GiB: loading, vision, generation and training."""
+    """Return what PyTorch will hold at most in each phase that there is, in GiB: loading, baseline, vision, …"""
     found: dict[str, float] = {}
     for moment in MOMENTS:
-        own = [row["gib"] for row in rows[:-2] if moment.startswith(row["when"]) and "(" not in row["when"]]
-        special = [row["gib"] for row in rows[:-2] if row["when"] == moment]
-        if not (own or special):
+        phase = moment.split(" (")[0]
+        if not any(row["when"].startswith(phase) for row in rows[:-2]):
             continue  # supervised training generates nothing
         total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
-        phase = moment.split(" (")[0]
         found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 2))
     return found
 

@@ -63,12 +63,14 @@ def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
     pixels = settings["max_pixels"] or models.default_pixels(config_of(settings["model"]))
     now = {**settings, "max_pixels": pixels}
 
-    def peak(name: str, value: int) -> dict:
-        return estimate_step(now, model=shape, **{name: value})[-1]
+    def proposal(name: str, values: Sequence[int]) -> dict:
+        def peak(value: int) -> dict:
+            return estimate_step(now, model=shape, **{name: value})[-1]
 
-    rows = []
-    for name, values in choices(settings).items():
-        found = largest(values, lambda value: peak(name, value)["gib"] <= card_gib)
-        then = f"about {peak(name, found)['gib']:.1f} GiB in {peak(name, found)['when']}" if found else "does not fit"
-        rows.append({"parameter": name, "now": now[name], "largest": found, "then": then})
-    return rows
+        found = largest(values, lambda value: peak(value)["gib"] <= card_gib)
+        then = "even the smallest does not fit"
+        if found:
+            then = f"about {peak(found)['gib']:.1f} GiB in {peak(found)['when']}"
+        return {"parameter": name, "now": now[name], "largest": found, "then": then}
+
+    return [proposal(name, values) for name, values in choices(settings).items()]

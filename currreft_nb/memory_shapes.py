@@ -61,7 +61,10 @@ SHAPES = {
         "text_config": {**_text(2560, 9728, 36, 32, 8), "head_dim": 128},
         "vision_config": {
             **VISION_3,
-            **{"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "out_hidden_size": 2560},
+            "depth": 24,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "out_hidden_size": 2560,
             "deepstack_visual_indexes": [5, 11, 17],
         },
         "tie_word_embeddings": True,
@@ -71,13 +74,16 @@ SHAPES = {
         "text_config": {**_text(4096, 12288, 36, 32, 8), "head_dim": 128},
         "vision_config": {
             **VISION_3,
-            **{"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 4096},
+            "depth": 27,
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "out_hidden_size": 4096,
             "deepstack_visual_indexes": [8, 16, 24],
         },
         "tie_word_embeddings": False,
     },
 }
-ADAPTED = {  # what an adapter may be put on, each part together with those before it: a piece of the names of its layers
+ADAPTED = {  # what an adapter may be put on, together with the parts before it: pieces of its layers' names
     "language": (".layers.",),
     "merger": ("visual.merger.", "visual.deepstack_merger_list."),
     "vision": ("visual.blocks.",),

@@ -1,5 +1,7 @@
 """What is proposed for a card: it fits, the next larger value does not, and a training accepts it."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings, strategies
 
@@ -67,7 +69,7 @@ def test_a_training_accepts_what_is_proposed(asked, card_gib):
 def test_a_larger_card_is_never_offered_less():
     asked = {"model": MODELS[0], "max_pixels": 401_408, "prompts_per_step": 8, "group_size": 8, "micro_batch": 4}
     cards = [[row["largest"] or 0 for row in proposals(asked, gib)] for gib in (8, 12, 16, 24, 48, 80)]
-    assert all(small <= large for one, next_one in zip(cards, cards[1:]) for small, large in zip(one, next_one))
+    assert all(small <= large for one, next_one in pairwise(cards) for small, large in zip(one, next_one))
     assert cards[0] < cards[-1]
 
 
