@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from currreft_nb import InputError, memory, models, prompts, rewards
+from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import picture
 from currreft_nb.journal import read_journal
@@ -87,13 +87,17 @@ def train_grpo(
         callbacks=[watch],
     )
     trainer = keep_float32(build, loaded.model)
+    drawn = [(samples[index], "") for index in sorted(set(order[: taken.budget]))]
+    rehearsal = memory_rehearsal.schedule(
+        settings.rehearse, watch, trainer, loaded, drawn, lambda sample, text: grpo_row(sample, loaded)
+    )
     run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
     models.save_adapter(loaded, folder / "adapter", stage)
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(folder, names) | {"promotion": promotion.record()} | measured
+    return _result(folder, names) | {"promotion": promotion.record()} | measured | rehearsal
 
 
 def draws(
@@ -140,10 +144,14 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
         callbacks=[watch],
     )
     trainer = keep_float32(build, loaded.model)
+    drawn = [rows[index] for index in sorted(set(order))]
+    rehearsal = memory_rehearsal.schedule(
+        settings.rehearse, watch, trainer, loaded, drawn, lambda sample, text: sft_row(sample, text, loaded)
+    )
     run_trainer(trainer, watch, checkpoint, loaded)
     loaded.processor.tokenizer.padding_side = "left"
     models.save_adapter(loaded, folder / "adapter", stage)
-    return _result(folder, ("loss", "token_accuracy"))
+    return _result(folder, ("loss", "token_accuracy")) | rehearsal
 
 
 def targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:

@@ -31,6 +31,7 @@ from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
+UNDECISIVE = ("rehearse",)  # settings that the updates do not depend on
 SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
 
 
@@ -82,7 +83,7 @@ def fingerprint(
     validation samples.
     """
     return {
-        **dataclasses.asdict(settings),
+        **{name: value for name, value in dataclasses.asdict(settings).items() if name not in UNDECISIVE},
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
@@ -171,11 +172,14 @@ class Watch(TrainerCallback):
     ):
         self.path = folder / "metrics.jsonl"
         self.steps, self.row_of, self.shown, self.on_row = steps, row_of, shown, on_row
+        self.before_first_step: Callable[[], None] = lambda: None
         self.gradient_seen = False
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step < state.max_steps:
+            self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = state.global_step
 

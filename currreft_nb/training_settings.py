@@ -10,6 +10,7 @@ from currreft_nb import InputError
 from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
 
+REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
 
@@ -34,6 +35,8 @@ class GrpoSettings:
     matter of memory: the updates are the same up to rounding."""
     max_new_tokens: int = 24
     """Longest completion in tokens."""
+    rehearse: str = "auto"
+    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
     temperature: float = 1.0
     """Sampling temperature, above 0."""
     learning_rate: float = 1e-3
@@ -82,6 +85,7 @@ class GrpoSettings:
         except InputError as error:
             raise InputError(f"detection_reward: {error}") from None
         _check_words("shortcuts", self.shortcuts, SHORTCUTS)
+        _check_words("rehearse", [self.rehearse], REHEARSE)
         self._check_difficulty()
         if self.patience and not self.validate_every:
             raise InputError(f"patience is {self.patience}, but validate_every is 0; say how often to validate")
@@ -131,6 +135,8 @@ class SftSettings:
     """Questions per optimiser step."""
     micro_batch: int = 16
     """Most questions per forward and backward pass; divides `batch_size` unless it is larger."""
+    rehearse: str = "auto"
+    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
     learning_rate: float = 1e-3
     """Of AdamW for the adapter; constant after two smaller steps."""
     save_every: int = 20
@@ -145,6 +151,7 @@ class SftSettings:
             _at_least(self, name, 0)
         _above_zero(self, "learning_rate")
         _divides(self.micro_batch, self.batch_size, "batch_size")
+        _check_words("rehearse", [self.rehearse], REHEARSE)
 
     @property
     def budget(self) -> int:
