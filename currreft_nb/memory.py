@@ -269,7 +269,7 @@ def phases(rows: Sequence[Mapping]) -> dict[str, float]:
     found: dict[str, float] = {}
     for moment in MOMENTS:
         phase = moment.split(" (")[0]
-        if not any(row["when"].startswith(phase) for row in rows[:-2]):
+        if phase != "loading" and not any(row["when"].startswith(phase) for row in rows[:-2]):
             continue  # supervised training generates nothing
         total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
         found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 2))
