@@ -6,9 +6,8 @@
 
 A run goes through moments: the model is loaded and asked the baseline's questions; then in each step the vision tower
 encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment that a
-part belongs to, or a group of them: "always", "step", "generation", "training". The largest sum counts. Bytes per token
-inside a layer were counted on a real layer, operation by operation, which a test repeats. Real peaks differ by what the
-allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are added.
+part belongs to, or a group of them: "always", "step", "generation", "training". The largest sum counts. Real peaks
+differ by what the allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are added.
 """
 
 import math
@@ -18,16 +17,24 @@ from typing import Any
 import torch
 
 from currreft_nb import models
-from currreft_nb.memory_shapes import Shape, adapted_parts, config_of, shape_of
-from currreft_nb.models_vision import KEPT
+from currreft_nb.memory_parts import (
+    Parts,
+    adapted,
+    adapter_at_work,
+    before,
+    generation,
+    pixel_bytes,
+    trained_vision,
+    training,
+    vision,
+    weights,
+)
+from currreft_nb.memory_shapes import Shape, config_of, shape_of
 from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
-NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
-NUMBERS = 4  # kept for each adapter weight: gradient, AdamW's two moments, the weight at the start
 CONTEXT_GIB = 0.6  # what CUDA itself takes
 SPARE = 0.1  # what the allocator keeps, as a share of what is asked for
-HEAD_TOKENS, HEAD_TILE = 4096, 32_768  # TRL multiplies by the output head in tiles of tokens times vocabulary
 ANSWERS_AT_ONCE = 64  # of `generation.generate`, in which rejection sampling draws
 MOMENTS = (
     "loading",
@@ -49,7 +56,13 @@ ADVICE = {
     "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
 }
 
-Parts = list[tuple[str, float, str]]  # part, bytes, when
+KINDS = {  # of parts, by how their names begin; all others are at work for a moment
+    "language model": ("language model",),
+    "vision tower and embeddings": ("vision tower, ", "embeddings"),
+    "adapter and optimiser": ("adapter", "its gradient", "reference adapter"),
+    "dense copies": ("dense copies",),
+    "keys and values": ("keys and values", "those of one layer"),
+}
 
 
 def estimate(
@@ -79,19 +92,19 @@ def estimate(
     rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
     packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
     read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
-    dense = _adapted(shape, lora_on) if "weights" in shortcuts else 0
+    dense = adapted(shape, lora_on) if "weights" in shortcuts else 0
     return _table(
         [
-            *_weights(shape, four_bit, lora_rank, lora_on, beta),
-            *_before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
-            ("pixels of the last batch", rows * _pixel_bytes(shape, patches), "step"),
-            ("pixels of the prompts", read * _pixel_bytes(shape, patches), "generation"),
-            *_vision(shape, patches, read, frozen),
+            *weights(shape, four_bit, lora_rank, lora_on, beta),
+            *before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
+            ("pixels of the last batch", rows * pixel_bytes(shape, patches), "step"),
+            ("pixels of the prompts", read * pixel_bytes(shape, patches), "generation"),
+            *vision(shape, patches, read, frozen),
             ("dense copies of the layers", 2 * dense, "generation"),
-            *_generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
-            *_training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
-            *_adapter_at_work(shape, lora_rank, lora_on),
-            *([] if frozen else _trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
+            *generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
+            *training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
+            *adapter_at_work(shape, lora_rank, lora_on),
+            *([] if frozen else trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
         ]
     )
 
@@ -119,13 +132,13 @@ def estimate_sft(
     read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
     return _table(
         [
-            *_weights(shape, four_bit, lora_rank, lora_on, 0.0),
-            ("pixels of a batch", max(rows, read) * _pixel_bytes(shape, patches), "step"),
-            *_vision(shape, patches, max(rows, read), frozen),
-            *_generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
-            *_training(shape, rows, 1, prompt, max_new_tokens),
-            *_adapter_at_work(shape, lora_rank, lora_on),
-            *([] if frozen else _trained_vision(shape, patches, rows, lora_on)),
+            *weights(shape, four_bit, lora_rank, lora_on, 0.0),
+            ("pixels of a batch", max(rows, read) * pixel_bytes(shape, patches), "step"),
+            *vision(shape, patches, max(rows, read), frozen),
+            *generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
+            *training(shape, rows, 1, prompt, max_new_tokens),
+            *adapter_at_work(shape, lora_rank, lora_on),
+            *([] if frozen else trained_vision(shape, patches, rows, lora_on)),
         ]
     )
 
@@ -142,97 +155,6 @@ def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]
         raise TypeError("max_pixels 0 is the default of a named model; give a shape its pixels")
     pixels = max_pixels or models.default_pixels(config_of(model))
     return shape, pixels // shape.tile * shape.merge**2
-
-
-def _adapted(shape: Shape, lora_on: str, rank: int = 0) -> int:
-    """Return the weights of the layers that have an adapter, or with a rank those of the adapter."""
-    return sum(shape.adapted[part][1] * rank or shape.adapted[part][0] for part in adapted_parts(lora_on))
-
-
-def _weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) -> Parts:
-    kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
-    adapter = _adapted(shape, lora_on, rank)
-    return [
-        (f"language model, {kind}", shape.language_weights * weight_bytes, "always"),
-        ("embeddings and output head, 16 bit", 2 * shape.head_weights, "always"),
-        ("vision tower, 16 bit", 2 * shape.vision_weights, "always"),
-        ("adapter", 4 * adapter, "always"),
-        ("its gradient, AdamW's moments, its start", NUMBERS * 4 * adapter, "step"),
-        ("reference adapter", 4 * adapter * bool(beta), "step"),
-        ("layers on their way to 4 bit", 4 * 2 * shape.largest_layer * four_bit, "loading"),
-        ("one layer unpacked from 4 bit", 2 * shape.largest_layer * four_bit, "always"),
-    ]
-
-
-def _before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced: bool, rate_completions: int) -> Parts:
-    """Return what sampling before the first step takes: the baseline, which completes answers in rows of their own."""
-    if not (forced or rate_completions):
-        return []
-    read = rows if forced else max(1, rows // rate_completions)
-    asked = _generation(shape, read, rows, prompt + new * forced, new, "plain")
-    seen = _vision(shape, patches, read, frozen=not forced)[1:]
-    parts = [("pixels of the questions", read * _pixel_bytes(shape, patches), ""), *asked, *seen]
-    moments = {"": "baseline", "vision": "baseline (vision)"}
-    return [(part, size, moments.get(when, when.replace("generation", "baseline"))) for part, size, when in parts]
-
-
-def _pixel_bytes(shape: Shape, patches: int) -> int:
-    return patches * shape.patch_values * 4
-
-
-def _vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
-    """Return what encoding takes without gradients: of one image at a time where features are shared."""
-    count = 1 if frozen else read
-    block = 2 * (9 * shape.vision_hidden + 3 * shape.vision_intermediate)
-    tokens = patches // shape.merge**2
-    features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2 if frozen else 0
-    return [
-        ("features of images", features, "step"),
-        (f"vision tower at work, images at once: {count}", count * patches * block, "vision"),
-    ]
-
-
-def _generation(shape: Shape, read: int, rows: int, prompt: int, new: int, mode: str) -> Parts:
-    """Return what `read` prompts take while they are read, and `rows` answers to them while they are decoded."""
-    inner, outer = {"dense": (6, 8), "autocast": (8, 12), "plain": (12, 12)}[mode]
-    token = inner * shape.intermediate + outer * shape.hidden + 1024 + prompt
-    kept = shape.layers * 2 * shape.kv_width * 2  # bytes of a token's keys and values
-    cache = rows * (prompt + new) * kept
-    return [
-        ("prompts in one layer", read * prompt * token, "generation (prompts)"),
-        ("keys and values of the prompts", read * prompt * kept, "generation (prompts)"),
-        ("keys and values", cache, "generation (decoding)"),
-        ("those of one layer once more, to append to", cache / shape.layers, "generation (decoding)"),
-        ("next-token probabilities", 3 * rows * shape.vocabulary * 4, "generation (decoding)"),
-    ]
-
-
-def _training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
-    """Return what a forward and backward pass takes over `rows` answers, up to `pack` of them behind each prompt."""
-    packs = math.ceil(rows / pack)
-    tokens, length = packs * prompt + rows * new, prompt + min(pack, rows) * new
-    masks = 3 * packs * length**2  # who sees whom, as truth values and as numbers of 16 bit
-    token = 14 * shape.intermediate + 40 * shape.hidden + 4 * shape.kv_width
-    tile = min(rows * new, HEAD_TOKENS) * min(HEAD_TILE, shape.vocabulary) * 2
-    return [
-        ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
-        ("output head, a tile", 8 * (tokens + rows * new) * shape.hidden + tile, "training (head)"),
-        ("one layer worked out again, with gradients", tokens * token + masks, "training (layer)"),
-    ]
-
-
-def _adapter_at_work(shape: Shape, rank: int, lora_on: str) -> Parts:
-    return [("adapter in 16 bit", 2 * _adapted(shape, lora_on, rank), "training")]
-
-
-def _trained_vision(shape: Shape, patches: int, images: int, lora_on: str) -> Parts:
-    """Return what the vision tower takes when gradients pass it: for each image of a micro-batch."""
-    block = 10 * shape.vision_intermediate + (50 if lora_on == "vision" else 30) * shape.vision_hidden
-    kept = shape.vision_layers * 2 * shape.vision_hidden
-    return [
-        (f"kept between the vision tower's layers, images: {images}", images * patches * kept, "training"),
-        ("one of its layers worked out again", images * patches * block, "training (vision)"),
-    ]
 
 
 def _table(parts: Parts) -> list[dict]:
@@ -276,6 +198,18 @@ def phases(rows: Sequence[Mapping]) -> dict[str, float]:
     return found
 
 
+def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
+    """Return what the largest moment is made of, in GiB, by kind; the values add up to the peak."""
+    sums = {m: sum(row["gib"] for row in rows[:-2] if belongs(row["when"], m)) for m in MOMENTS}
+    largest = max(sums, key=sums.__getitem__)
+    found = dict.fromkeys((*KINDS, "at work", "context and allocator"), 0.0)
+    for row in rows[:-2]:
+        kinds = [kind for kind, starts in KINDS.items() if row["part"].startswith(starts)]
+        found[kinds[0] if kinds else "at work"] += row["gib"] * belongs(row["when"], largest)
+    found["context and allocator"] = rows[-2]["gib"]
+    return {kind: round(size, 3) for kind, size in found.items()}
+
+
 def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     """Say in one sentence whether the estimate fits a card, and if not, what to lower.
 
@@ -296,6 +230,19 @@ def error_percent(estimated_gib: float, measured_gib: float | None) -> float | N
     (10.0, -10.0, None)
     """
     return round(100 * (estimated_gib / measured_gib - 1), 1) if measured_gib else None
+
+
+def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, dict]:
+    """Return for run.json the estimate beside what a training took at most, rehearsal included; nothing without a GPU.
+
+    Both are what PyTorch holds: without the CUDA context.
+    """
+    peaks = [result.get("peak_gpu_gib"), *(row["gib"] for row in result.get("rehearsal", {}).values())]
+    if not (known := [peak for peak in peaks if peak is not None]):
+        return {}
+    estimated = max(gib for phase, gib in phases(parts).items() if phase != "baseline")
+    error = error_percent(estimated, max(known))
+    return {"memory": {"estimated_gib": estimated, "measured_gib": max(known), "error_percent": error}}
 
 
 def card_gib() -> float | None:

@@ -8,7 +8,7 @@ from live_bytes import LiveBytes
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb import InputError, memory, models
+from currreft_nb import InputError, memory, memory_parts, models
 from currreft_nb.memory_shapes import ADAPTED, shape_of
 from currreft_nb.models_dense import dense_layers
 
@@ -127,6 +127,41 @@ def test_all_parameters_of_a_notebook_are_accepted():
     assert memory.estimate("pocket", max_pixels=0, tasks=["math"], seed=0, four_bit=False)[-1]["gib"] < 2
 
 
+def test_kinds_of_the_largest_moment_add_up_to_it():
+    rows = memory.estimate(PAPER, validation_questions=20, beta=0.04)
+    kinds = memory.at_peak(rows)
+    assert sum(kinds.values()) == pytest.approx(rows[-1]["gib"], abs=0.02)
+    assert all(kinds[name] > 0 for name in ("language model", "keys and values", "adapter and optimiser", "at work"))
+    dense, plain = (
+        memory.at_peak(memory.estimate(PAPER, shortcuts=s))["dense copies"] for s in ((*PLAIN, "weights"), PLAIN)
+    )
+    assert dense > plain == 0
+
+
+@pytest.mark.parametrize(
+    "result, measured, why",
+    [
+        ({}, None, "no GPU"),
+        ({"rehearsal": {"training": {"gib": None, "seconds": 1}}}, None, "a rehearsal without one"),
+        ({"peak_gpu_gib": 8.0}, 8.0, "the peak of training"),
+        (
+            {"peak_gpu_gib": 8.0, "rehearsal": {"generation": {"gib": 9.0}, "training": {"gib": 7.0}}},
+            9.0,
+            "the largest",
+        ),
+    ],
+)
+def test_estimate_is_checked_against_what_was_measured(result, measured, why):
+    parts = memory.estimate(PAPER, validation_questions=20)
+    checked = memory.checked(parts, result)
+    if measured is None:
+        assert checked == {}, why
+        return
+    estimated = max(gib for phase, gib in memory.phases(parts).items() if phase != "baseline")
+    assert checked["memory"]["measured_gib"] == measured, why
+    assert checked["memory"]["error_percent"] == pytest.approx(100 * (estimated - measured) / measured, abs=0.1)
+
+
 @pytest.mark.parametrize("gib, message", [(12, "does not fit; lower micro_batch"), (80, "fits, with")])
 def test_verdict_names_the_remedy(gib, message):
     rows = memory.estimate(PAPER, micro_batch=64, max_new_tokens=512, shortcuts=PLAIN)
@@ -215,7 +250,7 @@ def test_reading_a_prompt_takes_the_bytes_that_are_estimated(size, mode):
     reading = Reading(model if mode != "plain" else model.get_base_model(), autocast=mode != "plain")
     with dense_layers(model) if mode == "dense" else torch.no_grad():
         measured = bytes_per_unit(reading, (3, 6)) / LENGTH
-    inner = {part: size for part, size, _ in memory._generation(real_shape(size), 1, 8, LENGTH, 1, mode)}
+    inner = {part: size for part, size, _ in memory_parts.generation(real_shape(size), 1, 8, LENGTH, 1, mode)}
     expected = (inner["prompts in one layer"] + inner["keys and values of the prompts"]) / LENGTH
     assert expected == pytest.approx(measured, rel=0.05)
 
@@ -223,7 +258,7 @@ def test_reading_a_prompt_takes_the_bytes_that_are_estimated(size, mode):
 @pytest.mark.parametrize("size", SIZES)
 def test_training_on_a_token_takes_the_bytes_that_are_estimated(size):
     measured = bytes_per_unit(Reading(adapted(shortened(size)), autocast=True, training=True), (3, 6)) / LENGTH
-    parts = {part: size for part, size, _ in memory._training(real_shape(size), 1, 1, LENGTH - 1, 1)}
+    parts = {part: size for part, size, _ in memory_parts.training(real_shape(size), 1, 1, LENGTH - 1, 1)}
     expected = parts["kept between layers (checkpointing)"] + parts["one layer worked out again, with gradients"]
     assert expected / LENGTH == pytest.approx(measured, rel=0.12)
 
@@ -253,7 +288,9 @@ def test_seeing_a_patch_takes_the_bytes_that_are_estimated(training):
     model = adapted(shortened(SIZES[0]), r".*visual\.blocks\..*(qkv|proj)" if training else models.LANGUAGE_LAYERS)
     measured = bytes_per_unit(Seeing(model, training), (256, 1024)) - 4 * 1176  # pixels are counted by themselves
     shape = real_shape(SIZES[0])
-    parts = memory._trained_vision(shape, 1, 1, "vision") if training else memory._vision(shape, 1, 1, True)[1:]
+    parts = (
+        memory_parts.trained_vision(shape, 1, 1, "vision") if training else memory_parts.vision(shape, 1, 1, True)[1:]
+    )
     assert sum(size for _, size, _ in parts) == pytest.approx(measured, rel=0.12)
 
 
