@@ -164,7 +164,7 @@ def _table(parts: Parts) -> list[dict]:
     largest = max(sums, key=sums.__getitem__)
     extra = CONTEXT_GIB + SPARE * sums[largest]
     return [
-        *({"part": part, "gib": round(size / GIB, 3), "when": when} for part, size, when in parts),
+        *({"part": part, "gib": round(size / GIB, 6), "when": when} for part, size, when in parts),
         {"part": "context and allocator", "gib": round(extra, 3), "when": "always"},
         {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest.split(" (")[0]},
     ]
@@ -194,7 +194,7 @@ def phases(rows: Sequence[Mapping]) -> dict[str, float]:
         if phase != "loading" and not any(row["when"].startswith(phase) for row in rows[:-2]):
             continue  # supervised training generates nothing
         total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
-        found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 2))
+        found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 4))
     return found
 
 
@@ -242,7 +242,7 @@ def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, di
         return {}
     estimated = max(gib for phase, gib in phases(parts).items() if phase != "baseline")
     error = error_percent(estimated, max(known))
-    return {"memory": {"estimated_gib": estimated, "measured_gib": max(known), "error_percent": error}}
+    return {"memory": {"estimated_gib": round(estimated, 2), "measured_gib": max(known), "error_percent": error}}
 
 
 def card_gib() -> float | None:
