@@ -43,7 +43,7 @@ def before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced:
         return []
     read = rows if forced else max(1, rows // rate_completions)
     asked = generation(shape, read, rows, prompt + new * forced, new, "plain")
-    seen = vision(shape, patches, read, frozen=not forced)[1:]
+    seen = [part for part in vision(shape, patches, read, frozen=not forced) if part[2] != "step"]
     parts = [("pixels of the questions", read * pixel_bytes(shape, patches), ""), *asked, *seen]
     moments = {"": "baseline", "vision": "baseline (vision)"}
     return [(part, size, moments.get(when, when.replace("generation", "baseline"))) for part, size, when in parts]
@@ -55,14 +55,14 @@ def pixel_bytes(shape: Shape, patches: int) -> int:
 
 
 def vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
-    """Return what encoding takes without gradients: of one image at a time where features are shared."""
-    count = 1 if frozen else read
+    """Return what encoding takes without gradients: one image at a time where features are shared, else `read`."""
     block = 2 * (9 * shape.vision_hidden + 3 * shape.vision_intermediate)
     tokens = patches // shape.merge**2
-    features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2 if frozen else 0
+    features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2
+    together = (f"vision tower at work, images at once: {read}", read * patches * block, "generation (vision)")
     return [
-        ("features of images", features, "step"),
-        (f"vision tower at work, images at once: {count}", count * patches * block, "vision"),
+        ("vision tower at work, one image", patches * block, "vision"),
+        ("features of images", features, "step") if frozen else together,
     ]
 
 
@@ -87,12 +87,22 @@ def training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts
     tokens, length = packs * prompt + rows * new, prompt + min(pack, rows) * new
     masks = 3 * packs * length**2  # who sees whom, as truth values and as numbers of 16 bit
     token = 14 * shape.intermediate + 40 * shape.hidden + 4 * shape.kv_width
-    tile = min(rows * new, HEAD_TOKENS) * min(HEAD_TILE, shape.vocabulary) * 2
     return [
         ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
-        ("output head, a tile", 8 * (tokens + rows * new) * shape.hidden + tile, "training (head)"),
+        ("output head, a tile", 8 * (tokens + rows * new) * shape.hidden + _tile(rows * new), "training (head)"),
         ("one layer worked out again, with gradients", tokens * token + masks, "training (layer)"),
     ]
+
+
+def reference(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
+    """Return what the reference policy's pass takes, which has no gradients, over the same rows."""
+    tokens = math.ceil(rows / pack) * prompt + rows * new
+    layer = tokens * (8 * shape.intermediate + 12 * shape.hidden)
+    return [("reference policy at work", max(layer, _tile(rows * new)), "generation (reference)")]
+
+
+def _tile(scored: int) -> int:
+    return min(scored, HEAD_TOKENS) * HEAD_TILE * 2
 
 
 def adapter_at_work(shape: Shape, rank: int, lora_on: str) -> Parts:
