@@ -60,6 +60,30 @@ def test_a_penalised_training_and_a_supervised_one_are_the_same_too(samples, tmp
         assert steps_of(tmp_path / kind / "never") == steps_of(tmp_path / kind / "always")
 
 
+def test_the_same_holds_for_what_a_gpu_runs_with(samples, tmp_path, monkeypatch):
+    """A 16-bit model under autocast, with checkpoints between its layers."""
+    common = training._common
+
+    def as_on_a_gpu(loaded, folder, settings):
+        return common(loaded, folder, settings) | {"gradient_checkpointing": True}
+
+    monkeypatch.setattr(training, "_common", as_on_a_gpu)
+    checkpointing = []
+    original = GroupTrainer._compute_loss
+
+    def note(self, model, inputs):
+        checkpointing.append(self.model.is_gradient_checkpointing and self.args.bf16)
+        return original(self, model, inputs)
+
+    monkeypatch.setattr(GroupTrainer, "_compute_loss", note)
+    for name in ("never", "always"):
+        loaded = models.load("pocket", trainable=True)
+        loaded.model.to(torch.bfloat16)
+        train_grpo(loaded, samples, tmp_path / name, replace(SHORT, rehearse=name))
+    assert all(checkpointing) and len(checkpointing) == 2 * 2 * 2 + 1  # steps, micro-batches, runs, and the rehearsal
+    assert_same_adapter(tmp_path / "never", tmp_path / "always")
+
+
 def test_a_resumed_run_may_rehearse_where_the_first_attempt_did_not(samples, tmp_path):
     settings = replace(SMALL, steps=3, save_every=1)
     grpo(samples, tmp_path / "whole", settings)
