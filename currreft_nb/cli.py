@@ -126,11 +126,21 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete training run.")],
     output: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the merged model.")],
 ) -> None:
-    """Merge a run's adapter into its 16-bit base model, check the result and write a folder for other programs."""
+    """Merge a run's adapter into its 16-bit base model, check the result and write a folder for other programs.
+
+    Where the run trained in 4 bit, it also says how far the result is from that policy.
+    """
     from currreft_nb.cli_commands import export_run
 
     checks = export_run(run, output)
+    shift = checks.pop("shift", None)
     print(f"{output}: " + ", ".join(f"{name} {value:.2g}" for name, value in checks.items()))
+    if shift:
+        print(
+            f"from the policy in 4 bit: KL {shift['kl_per_token']:.2g} nats per token; of {shift['questions']}"
+            f" {shift['asked']}, {shift['changed_answers']:.0%} got another greedy answer"
+            f" ({shift['changed_completions']:.0%} another completion)"
+        )
 
 
 def main() -> None:

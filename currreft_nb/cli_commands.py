@@ -11,9 +11,12 @@ import pandas as pd
 
 from currreft_nb import InputError, machine
 from currreft_nb.experiment import Experiment, Step
-from currreft_nb.records import complete_record, read_record
+from currreft_nb.records import complete_record, input_folder, read_record
 from currreft_nb.runs import project_root
+from currreft_nb.samples import TRAINED_TASKS, Sample
 
+QUESTIONS = 8  # of each task, on which an export is compared with the policy that was trained
+MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting
 PROBE_SPLIT = "val"  # a test split would be spent on a decision about training
 
 
@@ -138,9 +141,25 @@ def largest_card_gib() -> float | None:
 
 
 def export_run(run: Path, output: Path) -> dict:
-    """Merge the adapter of a complete run into its base model; return how far merging moved its answers."""
+    """Merge the adapter of a complete run into its base model; return how far that moved its answers."""
+    record, options = None, {}
+    if read_record(run) is not None:
+        record = complete_record(run.resolve(), project_root(run), "02_rl_binary")
     from currreft_nb.models_export import export
 
-    if read_record(run) is not None:
-        complete_record(run.resolve(), project_root(run), "02_rl_binary")
-    return export(run, output)
+    if record is not None:
+        options["max_new_tokens"] = record["settings"].get("max_new_tokens", MAX_NEW_TOKENS)
+        options["questions"] = _validation_questions(run.resolve(), record)
+    return export(run, output, **options)
+
+
+def _validation_questions(run: Path, record: dict) -> list[Sample]:
+    """Return validation questions of the data that a run was trained on, at its stage; none where they are gone."""
+    from currreft_nb.evaluation import questions
+
+    folders = [input_folder(run, note) for note in record["inputs"] if note["notebook"] == "01_data_curation"]
+    settings = record["settings"]
+    try:
+        return questions(folders[0] / "data", [PROBE_SPLIT], QUESTIONS, settings.get("stages", ["open"]), TRAINED_TASKS)
+    except (InputError, IndexError):
+        return []

@@ -23,6 +23,7 @@ from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.journal_answers import REMEDY, completion_fields, pair_up, question_hash, question_hashes
 from currreft_nb.metrics import measure
 from currreft_nb.models import Loaded
+from currreft_nb.models_adapters import merged_adapter
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import answered_boxes
 from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS, Sample
@@ -188,13 +189,20 @@ def evaluate_model(
         folder,
         force_function=forcer(loaded, max_new_tokens, batch_size) if forced else None,
         frame=loaded.style.frame,
-        author=author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit),
+        author=author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit, loaded.merged_hash),
     )
 
 
-def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool) -> str:
-    """Return which weights answer: a text that changes when they do."""
-    return f"{base_hash} {adapter_hash or 'bare'}{' 4-bit' if four_bit else ''}"
+def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_hash: str | None = None) -> str:
+    """Return which weights answer: a text that changes when they do.
+
+    So an adapter attached to its base, in 16 or in 4 bit, and the same adapter merged into it are told apart.
+
+    >>> author_of("1b4f", "7c9a", True), author_of("d2e8", None, False, merged_hash="7c9a")
+    ('1b4f 7c9a 4-bit', 'd2e8 merged 7c9a')
+    """
+    adapter = adapter_hash or (f"merged {merged_hash}" if merged_hash else "bare")
+    return f"{base_hash} {adapter}{' 4-bit' if four_bit else ''}"
 
 
 def evaluate_arms(
@@ -214,12 +222,14 @@ def evaluate_arms(
     All adapters are checked before the first model is loaded, and a model is loaded only if records are missing.
     """
     check_samples(samples)
-    base_hash = models.hash_weights(models.source_of(model))
+    source = models.source_of(model)
+    base_hash, merged = models.hash_weights(source), merged_adapter(source)
     hashes = {arm: models.check_adapter(path, model, base_hash) if path else None for arm, path in arms.items()}
     modes = ("natural", "forced") if forced else ("natural",)
     records = []
     for arm, adapter in arms.items():
-        stored = stored_records(Path(folder) / RECORDS, samples, arm, author_of(base_hash, hashes[arm], four_bit))
+        author = author_of(base_hash, hashes[arm], four_bit, merged)
+        stored = stored_records(Path(folder) / RECORDS, samples, arm, author)
         found = [stored.get((sample.id, mode)) for mode in modes for sample in samples]
         if None in found:
             # The model has no name here, so that it is gone from memory before the next arm's is loaded.

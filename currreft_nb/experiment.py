@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from currreft_nb import InputError
+from currreft_nb.models_families import check_lora_on
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
 from currreft_nb.records import shown
 from currreft_nb.runs import project_root
@@ -282,6 +283,8 @@ def _check_training(settings: Mapping[str, Any], place: str) -> None:
     try:
         if "tasks" in settings and "lora_rank" in settings:
             check_tasks(settings["tasks"])
+        if "lora_on" in settings:
+            check_lora_on(settings["lora_on"])
         if "stages" in settings and "lora_rank" in settings:
             check_tasks(settings["stages"], STAGES, "stages")
         if "group_size" in settings:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+
+from currreft_nb import InputError
 
 GIB = 2**30
 DISTRIBUTION = "currreft-nb"
@@ -93,6 +96,18 @@ def commit(folder: Path) -> str | None:
         return None
     changed = _ask("git", "status", "--porcelain", "--untracked-files=no", cwd=folder)
     return f"{head}+changes" if changed else head
+
+
+def check_card(model: str) -> None:
+    """Raise `InputError` for a model whose name says that it has billions of weights, where there is no card for it.
+
+    >>> check_card("pocket")
+    """
+    if re.search(r"\dB\b", model) and not cards():
+        raise InputError(
+            f"model {model!r} needs a CUDA GPU, and this machine shows none; run currreft doctor to see why, use a"
+            " machine with one, or set model to pocket"
+        )
 
 
 def examine(folder: Path) -> list[tuple[str, str, bool | None]]:

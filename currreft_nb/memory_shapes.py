@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb import InputError, models
+from currreft_nb import models
+from currreft_nb.models_families import LORA_ON, check_lora_on
 
 
 def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 151_936) -> dict[str, int]:
@@ -195,7 +196,5 @@ def adapted_parts(lora_on: str) -> tuple[str, ...]:
     >>> adapted_parts("merger")
     ('language', 'merger')
     """
-    if lora_on not in ADAPTED:
-        raise InputError(f"lora_on is {lora_on!r}, but must be one of {', '.join(ADAPTED)}")
-    parts = tuple(ADAPTED)
-    return parts[: parts.index(lora_on) + 1]
+    check_lora_on(lora_on)
+    return LORA_ON[: LORA_ON.index(lora_on) + 1]

@@ -1,13 +1,11 @@
-"""Models: one table of families, loading in 16 bit or 4 bit, and saving what was trained.
+"""Models: loading in 16 bit or 4 bit, with or without an adapter, and saving what was trained.
 
-What an adapter folder holds is told in `models_adapters`.
+What an adapter folder holds is told in `models_adapters`, what differs between model families in `models_families`.
 """
 
 import currreft_nb.models_messages  # noqa: F401
 
 # isort: split
-import difflib
-import hashlib
 import json
 import os
 import shutil
@@ -17,41 +15,18 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit
-from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-from currreft_nb import InputError, __version__, pocket
-from currreft_nb.boxes import FRAMES, Frame
-from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, new_adapter
+from currreft_nb import InputError, __version__
+from currreft_nb.boxes import Frame
+from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, merged_adapter, new_adapter
+from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
+from currreft_nb.models_files import POCKETS, hash_weights, read_config, source_of
 from currreft_nb.prompts import Style
 
-POCKETS = ("pocket", "pocket-clean")
-LANGUAGE_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+__all__ = ["FAMILIES", "POCKETS", "Family", "Loaded", "family_of", "hash_weights", "load", "read_config", "source_of"]
 
-
-@dataclass(frozen=True)
-class Family:
-    """What differs between model families; a new family is one entry in `FAMILIES`.
-
-    How it writes boxes stands in `boxes.FRAMES`. `lora_targets`: regular expression over module names, matched
-    in full. `kept_16_bit`: module names that 4-bit loading leaves alone, matched from the start of the name (`visual`
-    alone would match nothing; naming any replaces the default, hence `lm_head`).
-    """
-
-    model_type: str
-    class_name: str
-    lora_targets: str = LANGUAGE_LAYERS
-    kept_16_bit: tuple[str, ...] = ("model.visual", "lm_head")
-
-
-FAMILIES = {
-    family.model_type: family
-    for family in (
-        Family("qwen2_vl", "Qwen2VLForConditionalGeneration"),
-        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"),
-        Family("qwen3_vl", "Qwen3VLForConditionalGeneration"),
-    )
-}
+LARGE = 1024  # width of a language model that nobody trains without a GPU; Qwen2-VL-2B has 1,536
 
 
 @dataclass(frozen=True)
@@ -59,7 +34,8 @@ class Loaded:
     """A model that is ready to use, with what goes with it.
 
     `name`: as given to `load`. `base_hash`: of the base's weight files. `adapter_hash`: of the adapter that was loaded,
-    or None. `model` is a `PeftModel` whenever there is an adapter to train or to keep apart.
+    or None. `merged_hash`: of the adapter that an export has merged into the base, or None. `model` is a `PeftModel`
+    whenever there is an adapter to train or to keep apart.
     """
 
     model: Any
@@ -70,6 +46,7 @@ class Loaded:
     base_hash: str
     adapter_hash: str | None = None
     four_bit: bool = False
+    merged_hash: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -84,22 +61,28 @@ def load(
     max_pixels: int = 0,
     trainable: bool = False,
     lora_rank: int = 16,
+    lora_on: str = "language",
     seed: int = 0,
     device: str | None = None,
 ) -> Loaded:
     """Load a model with its processor, and an adapter if one is given or wanted.
 
     `name`: "pocket", "pocket-clean", a local folder or a name on the Hugging Face hub. `adapter`: an adapter folder,
-    whose own rank holds; None with `trainable` starts a new one of `lora_rank`, initialised from `seed`. `four_bit`:
-    the language model in NF4, double quantised; vision tower and output head stay in 16 bit. `max_pixels`: the largest
-    image after resizing; 0 is 4,096 for a pocket model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are
-    bfloat16 on a GPU and float32 on the CPU. Raises `InputError` for an unknown family, a folder without a processor,
-    an unreachable hub, and an adapter that was made for another base.
+    whose own rank and layers hold; None with `trainable` starts a new one of `lora_rank`, initialised from `seed`.
+    `lora_on`: the layers of a new adapter: "language" (the language model's; the vision tower then sees as before, and
+    what it made of an image is kept), "merger" (also those that hand images to the language model) or
+    "vision" (also the tower's; the paper trains all weights). `four_bit`: the language model in NF4, double quantised;
+    vision tower and output head stay in 16 bit. `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket
+    model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU.
+    Raises `InputError` for an unknown family, a folder without a processor or with one of another model, an unreachable
+    hub, an adapter that was made for another base, and a large model to train without a GPU unless `device` is given.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = source_of(name)
     config = read_config(source)
     family = family_of(config, name)
+    if trainable and device is None:
+        _check_card(config, name)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _limit_threads(config, device)
     processor = load_processor(source, max_pixels or default_pixels(config))
     found = hash_weights(source)
@@ -111,53 +94,24 @@ def load(
         if not (trainable or four_bit) and model.dtype == torch.float32:
             model = model.merge_and_unload()  # exact to float32 rounding, and a third faster on the CPU
     elif trainable:
-        model = new_adapter(model, family.lora_targets, lora_rank, seed)
+        model = new_adapter(model, family.lora_targets(lora_on), lora_rank, seed)
     model.train(trainable)
-    return Loaded(model, processor, style_of(config, processor), name, family, found, adapter_hash, four_bit)
+    style, merged = style_of(config, processor), merged_adapter(source)
+    return Loaded(model, processor, style, name, family, found, adapter_hash, four_bit, merged)
+
+
+def _check_card(config: Any, name: str) -> None:
+    if config.get_text_config().hidden_size >= LARGE and not torch.cuda.is_available():
+        raise InputError(
+            f"training {name!r} needs a CUDA GPU, and torch finds none here; run currreft doctor to see why, use a"
+            " machine with one, or set model to pocket (device='cpu' insists)"
+        )
 
 
 def _limit_threads(config: Any, device: torch.device) -> None:
     """Use one thread for a pocket model: a second gains it little, and costs much where it has to wait for a core."""
     if device.type == "cpu" and wording_of(config) == "short" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-
-
-def source_of(name: str) -> str:
-    """Return where a model's files are: the package's folder for a pocket model, else the folder or hub name itself.
-
-    Raises `InputError` for what is neither: names on the hub are of the form owner/name.
-    """
-    if name in POCKETS:
-        return str(pocket.folder(name))
-    if "/" not in name and not Path(name).is_dir():
-        close = difflib.get_close_matches(name, POCKETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"give {', '.join(POCKETS)}, a folder or owner/name"
-        raise InputError(f"model {name!r} is neither a local folder nor a name on the Hugging Face hub; {hint}")
-    return name
-
-
-def read_config(source: str) -> Any:
-    """Return the model's configuration. Raises `InputError` where there is none or the hub does not answer."""
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if Path(source).is_dir():
-            raise InputError(f"the folder {source} holds no model that can be read ({reason})") from None
-        raise InputError(
-            f"model {source!r} is neither a local folder nor could it be had from the Hugging Face hub ({reason});"
-            " check the name and the network, or give a folder, or use 'pocket'"
-        ) from None
-
-
-def family_of(config: Any, name: str) -> Family:
-    """Return the entry of `FAMILIES` for a configuration. Raises `InputError` for a family that is not in the table."""
-    if config.model_type not in FAMILIES:
-        raise InputError(
-            f"model {name!r} is of the family {config.model_type!r}, but only {', '.join(FAMILIES)} are known; add an"
-            " entry to FAMILIES in currreft_nb/models.py"
-        )
-    return FAMILIES[config.model_type]
 
 
 def default_pixels(config: Any) -> int:
@@ -171,7 +125,10 @@ def wording_of(config: Any) -> str:
 
 
 def load_processor(source: str, max_pixels: int) -> Any:
-    """Load the processor with left padding and one pixel budget. Raises `InputError` when there is none."""
+    """Load the processor with left padding and one pixel budget.
+
+    Raises `InputError` when there is none, or when it does not fit the model.
+    """
     try:
         processor = AutoProcessor.from_pretrained(source, padding_side="left")
         size = processor.image_processor.size
@@ -189,6 +146,7 @@ def load_processor(source: str, max_pixels: int) -> Any:
             f"the model {source!r} has no chat template; copy chat_template.jinja of its base model beside it"
         )
     processor.tokenizer.padding_side = "left"  # TRL relies on it without checking
+    check_processor(processor, read_config(source), source)
     return processor
 
 
@@ -196,7 +154,7 @@ def style_of(config: Any, processor: Any) -> Style:
     """Return how the model is spoken to: its wording, and the frame of its boxes at the processor's pixel budget."""
     images = processor.image_processor
     frame = Frame(
-        kind=FRAMES[config.model_type].kind,
+        kind=FAMILIES[config.model_type].frame.kind,
         factor=images.patch_size * images.merge_size,
         min_pixels=images.size["shortest_edge"],
         max_pixels=images.size["longest_edge"],
@@ -285,33 +243,3 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
     os.replace(partial, folder)
     shutil.rmtree(former, ignore_errors=True)
     return folder
-
-
-def _download(name: str) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns="*.safetensors"))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the weights of {name!r} could not be had from the hub ({reason}); check the network"
-        ) from None
-
-
-def hash_weights(source: str) -> str:
-    """Return a hash of a model's weight files: their sizes and 64 evenly spread samples of 4 KiB of each.
-
-    Samples and not every byte, because 7 GB would take half a minute at each start; any training changes them all.
-    """
-    folder = Path(source) if Path(source).is_dir() else _download(source)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"the model {source!r} has no weights (*.safetensors); copy them beside its config.json")
-    digest = hashlib.sha256()
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.suffix} {size} ".encode())
-        with path.open("rb") as stream:
-            for index in range(64):
-                stream.seek(max(0, size - 4096) * index // 63)
-                digest.update(stream.read(4096))
-    return digest.hexdigest()[:16]

@@ -24,7 +24,7 @@ PROVENANCE = "currreft.json"
 
 
 def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
-    """Return the model with a new LoRA adapter on its language model, alpha twice the rank; it changes nothing yet."""
+    """Return the model with a new LoRA adapter on the layers named, alpha twice the rank; it changes nothing yet."""
     if lora_rank < 1:
         raise InputError(f"lora_rank is {lora_rank}, but must be at least 1")
     with torch.random.fork_rng():
@@ -84,6 +84,13 @@ def read_provenance(folder: str | os.PathLike) -> dict:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; run the notebook that made the adapter again") from None
     return {**provenance, "base": base, "base_hash": base_hash}
+
+
+def merged_adapter(source: str | os.PathLike) -> str | None:
+    """Return the hash of the adapter that is merged into a model, where it is a folder that `export` has written."""
+    if not (Path(source) / PROVENANCE).is_file():
+        return None
+    return read_provenance(source).get("adapter_hash")
 
 
 def _weights_file(adapter: str | os.PathLike) -> Path:

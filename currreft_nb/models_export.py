@@ -1,33 +1,57 @@
 """Merge an adapter into its base and write a folder that other programs load: transformers, vLLM, lmms-eval.
 
-The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights, and the result is checked: on a probe
-it must say what the base with the adapter attached says, and not what the base says alone.
+The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights. The folder is the base's own, file by
+file (configuration, tokenizer, chat template, processor, generation settings), with other weights under the same names
+and with the pixel budget of the training; so what loads the base loads it, whatever its version. What was written is
+loaded again and checked: it must say what the base with the adapter attached says, and not what the base alone says.
+
+Its `currreft.json` tells where it came from:
+
+    {"base": "pocket", "base_hash": "1b4f0e9851971998", "adapter_hash": "7c9adca05d414020", "four_bit": true, …,
+     "kl_merged": 1e-05, "kl_base": 0.31,
+     "shift": {"kl_per_token": 0.0021, "changed_completions": 0.04, "changed_answers": 0.0, "questions": 24,
+               "tokens": 310, "asked": "validation questions"}}
 """
 
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
 from currreft_nb import InputError, __version__, models
 from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance
+from currreft_nb.models_files import local_folder, weight_files
+from currreft_nb.models_shift import drawn_questions, measure_shift
+from currreft_nb.samples import Sample
 
 PROBES = ("What is in the picture?", "How many red objects are there?", "Locate the green star.")
 ROUNDING = 1e-3  # nats of KL divergence per token that merging into 16 bit may cost in any case
+TEXT_FILES = ["*.json", "*.jinja", "*.txt", "LICENSE*"]  # of a base, its index of weights aside
+SHARD = "5GB"  # per weight file, as in the released models
 
 
-def export(run: str | os.PathLike, output: str | os.PathLike) -> dict:
+def export(
+    run: str | os.PathLike,
+    output: str | os.PathLike,
+    questions: Sequence[Sample] = (),
+    max_new_tokens: int = 256,
+) -> dict:
     """Merge the adapter of a run folder (or an adapter folder) into its base, write it to `output`, return the checks.
 
-    `kl_merged`: KL divergence per token between the attached and the merged adapter, in nats; `kl_base`: between the
-    attached adapter and none. Raises `InputError` when `output` is not empty, when the adapter belongs to another base
-    or does not fit it, and when merging lost the adapter. An adapter trained on 4-bit weights meets slightly other
-    weights here.
+    `kl_merged`: KL divergence per token between the attached adapter and what was written, in nats; `kl_base`: between
+    the attached adapter and none. Where the adapter was trained on 4-bit weights, `shift` says how far the written
+    model is from that policy (see `models_shift`), on `questions`, or on drawn scenes if there are none; their greedy
+    answers have `max_new_tokens` at most. Raises `InputError` when `output` is not empty, when the adapter belongs to
+    another base or does not fit it, and when merging lost the adapter.
     """
     adapter = Path(run) / "adapter" if (Path(run) / "adapter").is_dir() else Path(run)
     output = Path(output)
@@ -35,33 +59,55 @@ def export(run: str | os.PathLike, output: str | os.PathLike) -> dict:
         raise InputError(f"{output} exists and is not empty; give a new folder")
     provenance = read_provenance(adapter)
     source = models.source_of(provenance["base"])
-    adapter_hash = check_adapter(adapter, provenance["base"], models.hash_weights(source))
-    processor = models.load_processor(source, provenance["max_pixels"])
+    provenance["adapter_hash"] = check_adapter(adapter, provenance["base"], models.hash_weights(source))
+    partial_output = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial_output, ignore_errors=True)
+    checks = _merge(source, adapter, partial_output, provenance["max_pixels"])
+    _note(partial_output, provenance | checks)
+    if provenance["four_bit"]:
+        checks["shift"] = _shift(adapter, provenance, partial_output, questions, max_new_tokens)
+        _note(partial_output, provenance | checks)
+    if output.exists():
+        output.rmdir()
+    os.replace(partial_output, output)
+    return checks
+
+
+def _merge(source: str, adapter: Path, output: Path, max_pixels: int) -> dict:
+    """Write the merged model and return the checks on it; one model is in memory at a time."""
+    processor = models.load_processor(source, max_pixels)
     model = load_16_bit(source)
     inputs = _probe(processor).to(model.device)
     base = _log_probabilities(model, inputs)
     model = attach_adapter(model, adapter)
     attached = _log_probabilities(model, inputs)
     model = model.merge_and_unload(safe_merge=True)
-    checks = {
-        "kl_merged": _divergence(attached, _log_probabilities(model, inputs)),
-        "kl_base": _divergence(attached, base),
-    }
+    _write(model, source, output, dict(processor.image_processor.size))
+    del model
+    written = _log_probabilities(load_16_bit(str(output)), inputs)
+    checks = {"kl_merged": _divergence(attached, written), "kl_base": _divergence(attached, base)}
     if checks["kl_merged"] > max(ROUNDING, checks["kl_base"] / 2):
+        shutil.rmtree(output)
         raise InputError(
             f"merging {adapter} lost the adapter: {checks['kl_merged']:.4f} nats from it attached,"
             f" {checks['kl_base']:.4f} without it; nothing was written; use the adapter folder itself"
         )
-    _write(model, processor, output, {**provenance, "adapter_hash": adapter_hash, **checks, "package": __version__})
     return checks
 
 
 def load_16_bit(source: str) -> Any:
-    """Load a model in the 16-bit type that its files are stored in, or bfloat16 if they hold another one."""
+    """Load a model in the 16-bit type that its files are stored in, or bfloat16 if they hold another one.
+
+    Raises `RuntimeError` unless the files hold exactly the model's weights.
+    """
     stored = models.read_config(source).dtype
     dtype = stored if stored in (torch.bfloat16, torch.float16) else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, device_map={"": device}).eval()
+    options = {"dtype": dtype, "device_map": {"": device}, "output_loading_info": True}
+    model, found = AutoModelForImageTextToText.from_pretrained(source, **options)
+    if wrong := {what: sorted(map(str, names)) for what, names in found.items() if names}:
+        raise RuntimeError(f"the weight files of {source} do not fit the model: {wrong}")
+    return model.eval()
 
 
 def _probe(processor: Any) -> Any:
@@ -85,12 +131,77 @@ def _divergence(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.exp() * (a - b)).sum(dim=-1).mean())
 
 
-def _write(model: Any, processor: Any, output: Path, provenance: dict) -> None:
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(str(partial))
-    processor.save_pretrained(str(partial))
-    (partial / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    if output.exists():
-        output.rmdir()
-    os.replace(partial, output)
+def _write(model: Any, source: str, output: Path, size: dict) -> None:
+    """Write the weights, and all other files as the base has them, but for the type of the weights and the budget."""
+    model.save_pretrained(str(output), max_shard_size=SHARD)
+    folder = local_folder(source, [*TEXT_FILES, "*.safetensors"])
+    for path in {path for pattern in TEXT_FILES for path in folder.glob(pattern)}:
+        if not path.name.endswith(".index.json") and path.name != PROVENANCE:
+            shutil.copyfile(path, output / path.name)
+    _edit(output / "config.json", partial(_set_dtype, str(model.dtype).removeprefix("torch.")))
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (output / name).is_file():
+            _edit(output / name, partial(_set_budget, size))
+    _check_names(source, output, getattr(model.config, "tie_word_embeddings", False))
+
+
+def _edit(path: Path, change: Any) -> None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    change(settings)
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _set_dtype(name: str, config: dict) -> None:
+    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
+        for key in {"dtype", "torch_dtype"} & part.keys():
+            part[key] = name
+
+
+def _set_budget(size: dict, settings: dict) -> None:
+    """Set the pixel budget in the processor's settings, under the names of all versions that stand there."""
+    images = settings.get("image_processor", settings if "image_processor_type" in settings else None)
+    if images is None:
+        return
+    images["size"] = size
+    for old, new in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if old in images:
+            images[old] = size[new]
+
+
+def _check_names(source: str, output: Path, tied: bool) -> None:
+    """Raise `RuntimeError` unless the weights have the names and shapes of the base's: in memory they have others.
+
+    Qwen2-VL and Qwen2.5-VL were released with `model.layers` and `visual`; what some versions of transformers saved has
+    `model.language_model.layers` and `model.visual`. Both are read everywhere, so these count as one.
+    """
+    before, after = (_shapes(weight_files(str(place))) for place in (source, output))
+    optional = {"lm_head.weight"} if tied else set()  # tied to the embedding, it may be stored or not
+    wrong = {name for name in {*before, *after} - optional if before.get(name) != after.get(name)}
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} weights were written under another name or shape, {min(wrong)} first")
+
+
+def _shapes(files: Sequence[Path]) -> dict[str, list[int]]:
+    found = {}
+    for path in files:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                plain = name.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+                found[plain] = file.get_slice(name).get_shape()
+    return found
+
+
+def _shift(adapter: Path, provenance: dict, output: Path, questions: Sequence[Sample], max_new_tokens: int) -> dict:
+    options = {"max_pixels": provenance["max_pixels"]}
+    policy = partial(models.load, provenance["base"], adapter=adapter, four_bit=True, **options)
+    merged = partial(models.load, str(output), **options)
+    with tempfile.TemporaryDirectory() as folder:
+        asked = "validation questions" if questions else "drawn scenes"
+        samples = questions or drawn_questions(folder, provenance["stage"])
+        print(f"asking the policy in 4 bit and the merged model {len(samples)} {asked}", flush=True)
+        return measure_shift(policy, merged, samples, max_new_tokens) | {"asked": asked}
+
+
+def _note(output: Path, provenance: dict) -> None:
+    text = json.dumps({**provenance, "package": __version__}, indent=2)
+    (output / PROVENANCE).write_text(text + "\n", encoding="utf-8")

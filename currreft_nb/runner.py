@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from currreft_nb import InputError, __version__
+from currreft_nb import InputError, __version__, machine
 from currreft_nb.execution import LOG, NOTEBOOK, execute_run, locked, terminated_like_interrupted
 from currreft_nb.experiment import Experiment, Step
 from currreft_nb.records import (
@@ -108,10 +108,13 @@ def _count(number: int, rows: Sequence) -> str:
 def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] = ()) -> bool:
     """Run the experiment's steps that do not stand, and say whether all are complete.
 
-    A step whose input failed is not run; the others are. Raises `InputError` when the experiment is being run already,
-    `KeyboardInterrupt` after Ctrl-C or SIGTERM with the kernel ended and the step resumable.
+    A step whose input failed is not run; the others are. Raises `InputError` when the experiment is being run already
+    and for a large model without a GPU, `KeyboardInterrupt` after Ctrl-C or SIGTERM with the kernel ended and the step
+    resumable.
     """
-    plan(experiment, only, force)  # what is asked for wrongly is refused before anything is written
+    rows = plan(experiment, only, force)  # what is asked for wrongly is refused before anything is written
+    for step in (step for step, found in rows if found.todo != "skip"):
+        machine.check_card(step.settings.get("model", ""))
     with locked(experiment.folder), terminated_like_interrupted():
         rows = plan(experiment, only, force)
         forced = experiment.named(force)

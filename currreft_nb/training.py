@@ -20,6 +20,7 @@ from currreft_nb.generation import picture
 from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
+from currreft_nb.training_checks import check_first_steps, check_saved
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import (
     Watch,
@@ -56,7 +57,8 @@ def train_grpo(
     `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
     questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, where they are left out,
     ordered or drawn by them. Resumes from `folder/checkpoints`. Raises `InputError` without samples or adapter, for
-    settings that need validation samples or rates without any, and when memory runs out or the loss is not finite.
+    settings that need validation samples or rates without any, when memory runs out or the loss is not finite, and
+    when the first steps show that nothing can be learnt.
     """
     folder = _check(loaded, samples, folder)
     rates = rates or {}
@@ -70,6 +72,7 @@ def train_grpo(
 
     def on_row(row: dict) -> bool:
         write_completions(folder, row["step"], scored, settings)
+        check_first_steps(folder, row, settings)
         return promotion.is_over(row)
 
     row_of = partial(step_row, scored=scored, stage=stage, settings=settings)
@@ -94,10 +97,10 @@ def train_grpo(
     run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
     if "ref" in loaded.model.peft_config:
         loaded.model.delete_adapter("ref")
-    models.save_adapter(loaded, folder / "adapter", stage)
+    check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), samples)
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(folder, names) | {"promotion": promotion.record()} | measured | rehearsal
+    return _result(loaded, folder, names) | {"promotion": promotion.record()} | measured | rehearsal
 
 
 def draws(
@@ -150,8 +153,8 @@ def train_sft(loaded: Loaded, rows: Sequence[Target], folder: str | Path, settin
     )
     run_trainer(trainer, watch, checkpoint, loaded)
     loaded.processor.tokenizer.padding_side = "left"
-    models.save_adapter(loaded, folder / "adapter", stage)
-    return _result(folder, ("loss", "token_accuracy")) | rehearsal
+    check_saved(loaded, models.save_adapter(loaded, folder / "adapter", stage), [sample for sample, _ in rows])
+    return _result(loaded, folder, ("loss", "token_accuracy")) | rehearsal
 
 
 def targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
@@ -164,6 +167,8 @@ def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
         raise InputError("there is nothing to train on: no samples were given; check tasks, stage and split")
     if not any(weight.requires_grad for weight in loaded.model.parameters()):
         raise InputError(f"model {loaded.name!r} was loaded without an adapter to train; load it with trainable=True")
+    if loaded.adapter_hash:
+        print(f"starting from adapter {loaded.adapter_hash} on {loaded.name}, whose weights are {loaded.base_hash}")
     return Path(folder)
 
 
@@ -192,13 +197,21 @@ def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dic
     }
 
 
-def _result(folder: Path, names: Sequence[str]) -> dict:
+def _result(loaded: Loaded, folder: Path, names: Sequence[str]) -> dict:
     rows = read_journal(folder / "metrics.jsonl")
     sums = {name: sum(row[name] for row in rows) for name in ("prompts", "completions", "tokens") if name in rows[0]}
     final = {name: value for name in names if (value := closing_mean(rows, name)) is not None}
     peak_gib = memory.measured_peak()
     used = {} if peak_gib is None else {"peak_gpu_gib": peak_gib}
-    return {"steps": len(rows), **sums, "seconds": round(sum(row["seconds"] for row in rows), 1), **used, **final}
+    origin = {"base_hash": loaded.base_hash, "parent_adapter": loaded.adapter_hash}
+    return {
+        "steps": len(rows),
+        **sums,
+        **origin,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        **used,
+        **final,
+    }
 
 
 def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:

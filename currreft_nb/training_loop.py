@@ -28,6 +28,7 @@ from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
+from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
@@ -87,6 +88,8 @@ def fingerprint(
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
+        "lora_rank": loaded.model.peft_config["default"].r,
+        "lora_on": str(loaded.model.peft_config["default"].target_modules),
         "four_bit": loaded.four_bit,
         "max_pixels": loaded.style.frame.max_pixels,
     }
@@ -173,7 +176,7 @@ class Watch(TrainerCallback):
         self.path = folder / "metrics.jsonl"
         self.steps, self.row_of, self.shown, self.on_row = steps, row_of, shown, on_row
         self.before_first_step: Callable[[], None] = lambda: None
-        self.gradient_seen = False
+        self.gradients = GradientCheck()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
 
@@ -184,14 +187,12 @@ class Watch(TrainerCallback):
         self.first_step = state.global_step
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        if self.gradient_seen:
-            return
-        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
-        if unreached := [name for name, gradient in gradients.items() if gradient is None]:
-            raise RuntimeError(
-                f"no gradient reaches {len(unreached)} of {len(gradients)} adapter weights, {unreached[0]} first"
-            )
-        self.gradient_seen = any(bool(gradient.any()) for gradient in gradients.values())
+        self.gradients.look(model)
+
+    @property
+    def gradient_seen(self) -> bool:
+        """Say whether any step had something to learn from."""
+        return self.gradients.signals["language"] > 0
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:  # the trainer's closing summary
@@ -258,7 +259,7 @@ def run_trainer(
         loaded.model.eval()
     if watch.gradient_seen and all(torch.equal(before[name], weight) for name, weight in weights.items()):
         raise RuntimeError("training ended, but the adapter is what it was before; this is a fault, please report it")
-    if not watch.gradient_seen and not checkpoint:
+    if not watch.gradient_seen and (not checkpoint or is_zero(loaded.model)):
         print("the adapter did not change: in no step did the completions of any question differ in reward")
 
 

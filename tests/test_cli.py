@@ -222,3 +222,21 @@ def test_export_merges_the_adapter_of_a_complete_run(grpo, monkeypatch, capsys):
     assert (grpo / "merged" / "model.safetensors").is_file()
     assert call(monkeypatch, "export", "outputs/rl", "merged") == 1
     assert "merged exists and is not empty; give a new folder" in capsys.readouterr().err
+
+
+def test_export_asks_the_runs_own_validation_questions_how_far_four_bits_are(grpo, monkeypatch, capsys):
+    from currreft_nb import models
+
+    curate(grpo)
+    values: dict = {}
+    exec(GRPO, values)
+    values |= {"output": "outputs/rl", "data": "outputs/grpo/data", "four_bit": True}
+    run = runs.Run.start("02_rl_binary", values)
+    run.input(run.settings.data, "01_data_curation")
+    models.save_adapter(
+        models.load("pocket", trainable=True, four_bit=True, device="cpu"), run.folder / "adapter", "open"
+    )
+    run.finish({})
+    assert call(monkeypatch, "export", "outputs/rl", "merged") == 0
+    out = capsys.readouterr().out
+    assert "from the policy in 4 bit: KL " in out and "of 2 validation questions" in out

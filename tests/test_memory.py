@@ -13,6 +13,7 @@ from currreft_nb.memory_shapes import ADAPTED, shape_of
 from currreft_nb.models_dense import dense_layers
 
 PAPER = "Qwen/Qwen2.5-VL-3B-Instruct"
+LANGUAGE = models.FAMILIES["qwen2_5_vl"].lora_targets("language")
 PLAIN = ("images", "prompts", "silent")  # without the dense copies
 
 
@@ -201,7 +202,7 @@ def shortened(shape, layers=2):
     return AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).requires_grad_(False)
 
 
-def adapted(model, targets=models.LANGUAGE_LAYERS):
+def adapted(model, targets=LANGUAGE):
     return get_peft_model(model, LoraConfig(r=32, lora_alpha=64, target_modules=targets))
 
 
@@ -285,7 +286,10 @@ class Seeing:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_seeing_a_patch_takes_the_bytes_that_are_estimated(training):
-    model = adapted(shortened(SIZES[0]), r".*visual\.blocks\..*(qkv|proj)" if training else models.LANGUAGE_LAYERS)
+    model = adapted(
+        shortened(SIZES[0]),
+        r".*visual\.blocks\..*(qkv|proj)" if training else LANGUAGE,
+    )
     measured = bytes_per_unit(Seeing(model, training), (256, 1024)) - 4 * 1176  # pixels are counted by themselves
     shape = real_shape(SIZES[0])
     parts = (

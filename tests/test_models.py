@@ -1,28 +1,21 @@
 """Loading: the right modules in 4 bit, adapters on the language model alone, and clear refusals."""
 
 import json
+import re
 import shutil
+import time
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_models import DEEPSTACK, LANGUAGE_LAYERS, TOWER_BLOCKS, tiny_model, write_tiny
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from currreft_nb import InputError, models, models_adapters, pocket
+from currreft_nb import InputError, models, models_adapters, models_families, models_files, pocket
 from currreft_nb.boxes import resized_size
-
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64}
-VISION = {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
-
-
-def tiny_model(model_type):
-    """Return a model of the family with its real module names and no weights."""
-    config = AutoConfig.for_model(model_type, text_config=TEXT, vision_config=VISION)
-    with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
 
 
 def log_probabilities(loaded):
@@ -52,17 +45,46 @@ class TestFamilies:
     def test_class_is_the_one_of_the_table(self, model_type):
         assert type(tiny_model(model_type)).__name__ == models.FAMILIES[model_type].class_name
 
-    def test_adapter_goes_on_every_language_layer_and_nowhere_else(self, model_type):
-        family = models.FAMILIES[model_type]
-        adapted = models_adapters.new_adapter(tiny_model(model_type), family.lora_targets, 2, seed=0)
+    @pytest.mark.parametrize("lora_on", models_families.LORA_ON)
+    def test_adapter_goes_on_every_layer_named_and_nowhere_else(self, model_type, lora_on):
+        family, model = models.FAMILIES[model_type], tiny_model(model_type)
+        linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)} - {"lm_head"}
+        parts = {
+            "language": {name for name in linear if ".language_model.layers." in name},
+            "merger": {name for name in linear if "merger" in name},
+            "vision": {name for name in linear if ".visual.blocks." in name},
+        }
+        assert linear == set().union(*parts.values())
+        assert len(parts["language"]) == LANGUAGE_LAYERS * 7  # q, k, v, o, gate, up, down
+        assert len(parts["merger"]) == 2 * (1 + DEEPSTACK.get(model_type, 0))
+        assert len(parts["vision"]) == TOWER_BLOCKS * (5 if model_type == "qwen2_5_vl" else 4)
+        adapted = models_adapters.new_adapter(model, family.lora_targets(lora_on), 2, seed=0)
         places = {name.rsplit(".lora_A", 1)[0] for name, _ in adapted.named_modules() if name.endswith(".lora_A")}
-        assert len(places) == 2 * 7  # layers times q, k, v, o, gate, up, down
-        assert all(".language_model.layers." in place for place in places)
+        wanted = models_families.LORA_ON[: models_families.LORA_ON.index(lora_on) + 1]
+        assert {place.removeprefix("base_model.model.") for place in places} == set().union(*map(parts.get, wanted))
+
+    def test_frame_is_that_of_the_released_sizes(self, model_type):
+        vision = AutoConfig.for_model(model_type).vision_config
+        assert models.FAMILIES[model_type].frame.factor == vision.patch_size * vision.spatial_merge_size
+
+    @pytest.mark.parametrize("four_bit", [False, True])
+    def test_folder_loads_answers_and_gets_an_adapter(self, model_type, four_bit, tmp_path):
+        folder = str(write_tiny(model_type, tmp_path / "tiny"))
+        loaded = models.load(folder, four_bit=four_bit, trainable=True, lora_on="vision")
+        assert loaded.family is models.FAMILIES[model_type] and loaded.style.frame.kind == loaded.family.frame.kind
+        assert log_probabilities(loaded).isfinite().all()
+        towers = [
+            module for name, module in loaded.model.named_modules() if name.endswith("base_layer") and "visual" in name
+        ]
+        assert towers and all(type(module) is torch.nn.Linear for module in towers)
 
     def test_four_bit_leaves_vision_and_head_alone(self, model_type):
         names = [n for n, m in tiny_model(model_type).named_modules() if isinstance(m, torch.nn.Linear)]
         converted = [n for n in names if should_convert_module(n, list(models.FAMILIES[model_type].kept_16_bit))]
-        assert converted == [n for n in names if n.startswith("model.language_model.")] and len(converted) == 2 * 7
+        assert (
+            converted == [n for n in names if n.startswith("model.language_model.")]
+            and len(converted) == LANGUAGE_LAYERS * 7
+        )
 
 
 class TestFourBit:
@@ -188,6 +210,21 @@ class TestAdapter:
         with pytest.raises(InputError, match="2 adapter weights do not match"):
             models.load("pocket", adapter=folder)
 
+    @pytest.mark.parametrize("lora_on", models_families.LORA_ON)
+    def test_folder_remembers_its_layers(self, lora_on, tmp_path):
+        loaded = models.load("pocket", trainable=True, lora_on=lora_on)
+        randomise_adapter(loaded)
+        folder = models.save_adapter(loaded, tmp_path / "adapter", "open")
+        again = models.load("pocket", adapter=folder, trainable=True)  # its own layers hold, whatever the default
+        trained = [{n: w for n, w in m.named_parameters() if w.requires_grad} for m in (loaded.model, again.model)]
+        assert trained[0].keys() == trained[1].keys()
+        assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+        assert any(".visual.blocks." in name for name in trained[1]) == (lora_on == "vision")
+
+    def test_unknown_layers_are_refused(self):
+        with pytest.raises(InputError, match="lora_on is 'tower', but must be one of language, merger, vision"):
+            models.load("pocket", trainable=True, lora_on="tower")
+
     def test_rank_zero_is_refused(self):
         with pytest.raises(InputError, match="lora_rank is 0"):
             models.load("pocket", trainable=True, lora_rank=0)
@@ -209,15 +246,76 @@ class TestRefusals:
         with pytest.raises(InputError, match="has no processor"):
             models.load(str(tmp_path))
 
+    @pytest.mark.parametrize("name, value", [("patch_size", 16), ("merge_size", 1), ("temporal_patch_size", 1)])
+    def test_processor_of_another_model(self, tmp_path, name, value):
+        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        settings = json.loads((folder / "processor_config.json").read_text())
+        settings["image_processor"][name] = value
+        (folder / "processor_config.json").write_text(json.dumps(settings))
+        with pytest.raises(InputError, match=rf"has {name} {value}, but the model's config\.json says.*; copy"):
+            models.load(str(folder))
+
+    def test_tokenizer_of_another_model(self, tmp_path):
+        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"image_token_id": 5}))
+        with pytest.raises(InputError, match=r"the image token 6, but the model's config\.json says 5"):
+            models.load(str(folder))
+
+    @pytest.mark.parametrize(
+        "old, new, message",
+        [
+            ("<|image_pad|>", "", "writes <|image_pad|> 0 times for one image"),  # a template for text
+            ("<|image_pad|>", "<|image_pad|><|image_pad|>", "writes <|image_pad|> 2 times"),
+            ("{%- if add_generation_prompt", "{%- if false", "has no generation prompt"),
+            ("{{- part['text'] -}}", "", "leaves the question out"),
+            ("{%- for message in messages -%}", "{%- for message -%}", "cannot be used"),
+        ],
+    )
+    def test_chat_template_that_does_not_ask(self, tmp_path, old, new, message):
+        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        template = (folder / "chat_template.jinja").read_text()
+        (folder / "chat_template.jinja").write_text(template.replace(old, new))
+        with pytest.raises(InputError, match=re.escape(message)):
+            models.load(str(folder))
+
     def test_folder_without_weights(self, tmp_path):
         shutil.copytree(pocket.folder("pocket"), tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
         with pytest.raises(InputError, match="has no weights"):
             models.load(str(tmp_path / "copy"))
 
-    def test_hub_that_does_not_answer(self, monkeypatch):
+    def test_large_model_to_train_without_a_gpu(self, tmp_path, monkeypatch):
+        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"]["hidden_size"] = 1536
+        (folder / "config.json").write_text(json.dumps(config))
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(InputError, match="needs a CUDA GPU, and torch finds none here"):
+            models.load(str(folder), trainable=True)
+
+    def test_hub_that_may_not_be_asked(self, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(InputError, match="neither a local folder nor"):
             models.load("nobody/has-this-model")
+
+    @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+    def test_hub_that_does_not_answer_is_asked_once(self, monkeypatch, endpoint):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        start = time.monotonic()
+        with pytest.raises(InputError, match=r"which does not answer .*check the name and the network"):
+            models.load("nobody/has-that-model")
+        assert time.monotonic() - start < models_files.HUB_TIMEOUT_S + 2
+
+    def test_model_that_is_here_needs_no_hub(self, monkeypatch, tmp_path, capsys):
+        snapshot = tmp_path / "models--somebody--pocket" / "snapshots" / ("0" * 40)
+        shutil.copytree(pocket.folder("pocket"), snapshot)
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+        for name, value in (("HF_HUB_OFFLINE", False), ("ENDPOINT", "http://127.0.0.1:9"), ("HF_HUB_CACHE", tmp_path)):
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        assert models.load("somebody/pocket").name == "somebody/pocket"
+        assert "does not answer: using the files of somebody/pocket" in capsys.readouterr().out
 
 
 def test_weights_hash_notices_a_changed_weight_and_ignores_other_files(tmp_path):

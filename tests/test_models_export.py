@@ -6,10 +6,14 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_models import log_probabilities, randomise_adapter
+from tiny_models import write_tiny
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb import InputError, models, models_export
+from currreft_nb import InputError, evaluation, models, models_export, scenes
+from currreft_nb.models_adapters import hash_file
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +63,117 @@ def test_adapter_of_another_base_is_refused(run, tmp_path):
     (folder / "currreft.json").write_text(json.dumps({**provenance, "base_hash": "0" * 16}))
     with pytest.raises(InputError, match="was made for the base model"):
         models_export.export(folder, tmp_path / "merged")
+
+
+def trained_adapter(base, folder, four_bit=False, lora_on="language"):
+    """Save an adapter on a base that does something, as a training would leave it."""
+    loaded = models.load(base, trainable=True, four_bit=four_bit, lora_on=lora_on)
+    randomise_adapter(loaded)
+    models.save_adapter(loaded, folder / "adapter", "open")
+    return folder
+
+
+def shapes(folder):
+    """Return names and shapes of the weights in a folder, and which files they are in."""
+    found = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+# One weight of each family as it was released; in memory all are called model.language_model and model.visual.
+RELEASED = {
+    "qwen2_vl": ("model.layers.0.mlp.up_proj.weight", "visual.blocks.0.mlp.fc1.weight"),
+    "qwen2_5_vl": ("model.layers.0.mlp.up_proj.weight", "visual.blocks.0.mlp.up_proj.weight"),
+    "qwen3_vl": ("model.language_model.layers.0.mlp.up_proj.weight", "model.visual.blocks.0.mlp.linear_fc1.weight"),
+}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", RELEASED)
+def test_every_family_is_written_as_it_was_released(model_type, tied, tmp_path, monkeypatch):
+    monkeypatch.setattr(models_export, "SHARD", "40KB")
+    base = write_tiny(model_type, tmp_path / "base", tied, max_shard_size="60KB")
+    (base / "LICENSE").write_text("free")
+    checks = models_export.export(trained_adapter(str(base), tmp_path, lora_on="vision"), tmp_path / "merged")
+    assert checks["kl_merged"] < checks["kl_base"] / 10
+    merged = tmp_path / "merged"
+    assert shapes(merged) == shapes(base) and shapes(merged).keys() > set(RELEASED[model_type])
+    assert ("lm_head.weight" in shapes(merged)) == (not tied)
+    others = [{path.name for path in place.iterdir() if "safetensors" not in path.name} for place in (base, merged)]
+    assert others[1] == others[0] | {"currreft.json"}
+    index = json.loads((merged / "model.safetensors.index.json").read_text())["weight_map"]
+    assert index.keys() == shapes(merged).keys() and len(set(index.values())) > 2
+    model, found = AutoModelForImageTextToText.from_pretrained(merged, output_loading_info=True)
+    assert not any(found.values()) and model.dtype == torch.bfloat16
+    attached, again = models.load(str(base), adapter=tmp_path / "adapter"), models.load(str(merged))
+    apart = (log_probabilities(again) - log_probabilities(attached)).abs().max()
+    assert apart < 0.2 < (log_probabilities(models.load(str(base))) - log_probabilities(attached)).abs().max()
+
+
+def test_files_of_an_older_release_stay_what_they_are(tmp_path):
+    """Released folders are older than today's libraries: a flat configuration, a budget under other names."""
+    base = write_tiny("qwen2_5_vl", tmp_path / "base")
+    settings = json.loads((base / "processor_config.json").read_text())["image_processor"]
+    size = settings.pop("size")
+    older = settings | {"min_pixels": size["shortest_edge"], "max_pixels": 12_845_056}
+    (base / "preprocessor_config.json").write_text(json.dumps(older))
+    (base / "processor_config.json").unlink()
+    config = json.loads((base / "config.json").read_text())
+    config["torch_dtype"] = config.pop("dtype")
+    text = config.pop("text_config") | config.pop("rope_parameters", {})
+    flat = {name: value for name, value in text.items() if name != "model_type"} | config
+    (base / "config.json").write_text(json.dumps(flat))
+    models_export.export(trained_adapter(str(base), tmp_path), tmp_path / "merged")
+    assert json.loads((tmp_path / "merged" / "config.json").read_text()) == flat
+    assert not (tmp_path / "merged" / "processor_config.json").exists()
+    images = json.loads((tmp_path / "merged" / "preprocessor_config.json").read_text())
+    assert images["max_pixels"] == images["size"]["longest_edge"] == 401_408  # the budget of the training
+    assert images["min_pixels"] == images["size"]["shortest_edge"] == 1024
+    processor = AutoProcessor.from_pretrained(tmp_path / "merged")
+    assert processor.image_processor.size["longest_edge"] == 401_408
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
+def test_unmatched_adapter_weight_is_refused(run, tmp_path):
+    folder = shutil.copytree(run / "adapter", tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    name = sorted(weights)[0]
+    weights[name.replace("language_model.layers", "layers")] = weights.pop(name)
+    save_file(weights, folder / "adapter_model.safetensors")
+    with pytest.raises(InputError, match="2 adapter weights do not match"):
+        models_export.export(folder, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_shift_from_four_bits_is_measured_and_stored(tmp_path, capsys):
+    run = trained_adapter("pocket", tmp_path, four_bit=True)
+    checks = models_export.export(run, tmp_path / "merged", max_new_tokens=12)
+    shift = checks["shift"]
+    assert shift["asked"] == "drawn scenes" and shift["questions"] == 24 and shift["tokens"] > 24
+    assert 0 < shift["kl_per_token"] < 0.5  # nats: 4-bit weights are other weights, but not very
+    assert 0 <= shift["changed_answers"] <= shift["changed_completions"] < 1
+    assert json.loads((tmp_path / "merged" / "currreft.json").read_text())["shift"] == shift
+
+
+def test_adapter_of_sixteen_bits_has_no_shift(run, tmp_path):
+    assert set(models_export.export(run, tmp_path / "merged")) == {"kl_merged", "kl_base"}
+
+
+def test_records_say_which_of_the_two_was_scored(tmp_path):
+    run = trained_adapter("pocket", tmp_path, four_bit=True)
+    models_export.export(run, tmp_path / "merged", max_new_tokens=2)
+    samples = scenes.samples(tmp_path, "math", 2, "id", 0, "val")
+    options = {"max_new_tokens": 2, "forced": False}
+    adapter = {"open": run / "adapter"}
+    in_four_bit = evaluation.evaluate_arms(adapter, samples, tmp_path / "4", four_bit=True, **options)
+    attached = evaluation.evaluate_arms(adapter, samples, tmp_path / "16", **options)
+    exported = str(tmp_path / "merged")
+    merged = evaluation.evaluate_arms({"open": None}, samples, tmp_path / "m", model=exported, **options)
+    base, own = models.hash_weights(models.source_of("pocket")), models.hash_weights(exported)
+    adapter_hash = hash_file(run / "adapter" / "adapter_model.safetensors")
+    authors = [{record["author"] for record in records} for records in (in_four_bit, attached, merged)]
+    assert authors == [{f"{base} {adapter_hash} 4-bit"}, {f"{base} {adapter_hash}"}, {f"{own} merged {adapter_hash}"}]
+    with pytest.raises(InputError, match="was answered by another model"):  # one file holds one of them only
+        evaluation.evaluate_arms({"open": None}, samples, tmp_path / "4", model=exported, **options)

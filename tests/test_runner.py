@@ -231,3 +231,12 @@ def test_a_stopped_command_leaves_a_resumable_step_and_no_kernel(project, capsys
     assert run(experiment)
     assert "resume 01_data (stopped)" in capsys.readouterr().out
     assert record(project / "outputs/tiny/data")["metrics"] == {"resumed": True}
+
+
+def test_a_large_model_without_a_card_is_refused_before_the_first_step(project, monkeypatch):
+    monkeypatch.setattr("currreft_nb.machine.cards", list)
+    large = read(project, changes=["model=Qwen/Qwen2.5-VL-3B-Instruct"])
+    with pytest.raises(InputError, match="3B-Instruct' needs a CUDA GPU, and this machine shows none"):
+        run(large)
+    assert not (project / "outputs" / "tiny").exists()
+    assert run(large, only=["data"])  # what needs no model can be done here

@@ -160,15 +160,20 @@ class TestGrpo:
         with pytest.raises(InputError, match=f"made with another {name}"):
             grpo(samples, grpo_run[0], replace(SMALL, **change))
 
+    @pytest.mark.parametrize("change, name", [({"lora_rank": 8}, "lora_rank"), ({"lora_on": "merger"}, "lora_on")])
+    def test_checkpoints_of_another_adapter_are_refused(self, samples, grpo_run, change, name):
+        with pytest.raises(InputError, match=f"made with another {name}"):
+            grpo(samples, grpo_run[0], **change)
+
     def test_checkpoints_of_other_data_are_refused(self, samples, grpo_run):
         with pytest.raises(InputError, match="made with another data"):
             grpo([replace(samples[0], answer=[[0, 0, 9, 9]]), *samples[1:]], grpo_run[0])
 
-    def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path):
+    def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path, capsys):
         posed, _ = pose_all([sample for sample in samples if sample.image], "binary", seed=0)
         loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
         before = {name: weight.clone() for name, weight in loaded.model.named_parameters() if weight.requires_grad}
-        train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
+        result = train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
         rows = read_journal(tmp_path / "metrics.jsonl")
         assert rows[0]["kl"] == pytest.approx(0, abs=1e-6) and rows[0]["stage"] == "binary"
         assert rows[1]["kl"] > 0
@@ -176,7 +181,8 @@ class TestGrpo:
         moved = max((weight - before[n]).abs().max() for n, weight in loaded.model.named_parameters() if n in before)
         assert 0 < moved < 0.1  # it went on from where it was
         parent = hash_file(grpo_run[0] / "adapter" / "adapter_model.safetensors")
-        assert read_provenance(tmp_path / "adapter")["parent"] == parent
+        assert read_provenance(tmp_path / "adapter")["parent"] == parent == result["parent_adapter"]
+        assert f"starting from adapter {parent} on pocket" in capsys.readouterr().out
 
     def test_penalised_run_resumes_bit_for_bit_too(self, samples, grpo_run, tmp_path, monkeypatch):
         settings = replace(SMALL, steps=3, beta=0.1, save_every=1)
@@ -193,6 +199,18 @@ class TestGrpo:
         run(tmp_path / "cut")
         assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
 
+    @pytest.mark.parametrize("lora_on", ["language", "vision"])
+    def test_four_bit_run_resumes_bit_for_bit_too(self, samples, tmp_path, monkeypatch, lora_on):
+        few, settings = samples[1:4], replace(SMALL, steps=3, save_every=2)  # the third step is in the second pass
+        options = {"four_bit": True, "lora_on": lora_on}
+        grpo(few, tmp_path / "whole", settings, **options)
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 2)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(few, tmp_path / "cut", settings, **options)
+        grpo(few, tmp_path / "cut", settings, **options)
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+
     def test_four_bit_model_trains_with_a_float32_adapter(self, samples, tmp_path):
         grpo(samples, tmp_path, replace(SMALL, steps=2, save_every=0), four_bit=True)
         weights = adapter_weights(tmp_path)
@@ -200,8 +218,16 @@ class TestGrpo:
         assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
         assert read_provenance(tmp_path / "adapter")["four_bit"]
 
-    @pytest.mark.parametrize("micro_batch, beta", [(8, 0.0), (2, 0.0), (2, 0.1)])  # 2: passes of silent groups only
-    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta):
+    @pytest.mark.parametrize(
+        "micro_batch, beta, lora_on",
+        [
+            (8, 0.0, "language"),
+            (2, 0.0, "language"),  # 2: passes of silent groups only
+            (2, 0.1, "language"),
+            (8, 0.0, "vision"),  # features that change with every step, and hand gradients on
+        ],
+    )
+    def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta, lora_on):
         """With the same completions each saving alone, and all together, leave the updates what they are."""
         settings = replace(SMALL, steps=3, micro_batch=micro_batch, beta=beta, temperature=0.8)
         said, decode = [], GRPOTrainer._generate_single_turn
@@ -214,7 +240,7 @@ class TestGrpo:
             patch.setattr(training, "GroupTrainer", lambda shortcuts, **options: GRPOTrainer(**options))
             patch.setattr(GRPOTrainer, "_generate_single_turn", note)
             pictured = [sample for sample in samples if sample.image]
-            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()))
+            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
         rows = read_journal(tmp_path / "plain" / "metrics.jsonl")
         assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
         assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
@@ -223,7 +249,7 @@ class TestGrpo:
             replay = mock.Mock(side_effect=said)
             monkeypatch.setattr(training.GroupTrainer, "_generate_single_turn", replay)
             folder = tmp_path / "-".join(shortcuts)
-            grpo(pictured, folder, replace(settings, shortcuts=shortcuts))
+            grpo(pictured, folder, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
             assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]
             for name, weight in adapter_weights(folder).items():
                 torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")

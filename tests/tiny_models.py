@@ -1,0 +1,86 @@
+"""Model folders of every family, with real classes, module names and processors, tiny sizes and random weights."""
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from currreft_nb.pocket_model import CHAT_TEMPLATE, SPECIAL_TOKENS, make_tokenizer
+
+PROCESSORS = {
+    "qwen2_vl": (Qwen2VLProcessor, Qwen2VLVideoProcessor),
+    "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor),
+    "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
+}
+LANGUAGE_LAYERS = TOWER_BLOCKS = 2
+DEEPSTACK = {"qwen3_vl": 1}  # mergers besides the main one
+PATCH, MERGE = 8, 2
+
+
+def tiny_config(model_type, vocabulary=640, tied=True):
+    """Return a configuration of the family whose models have some ten thousand weights."""
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": LANGUAGE_LAYERS,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": tied,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 1000.0},
+        **{f"{name}_token_id": SPECIAL_TOKENS.index(token) for name, token in ENDS.items()},
+    }
+    vision = {"depth": TOWER_BLOCKS, "num_heads": 2, "patch_size": PATCH, "spatial_merge_size": MERGE}
+    vision |= {"hidden_size": 32, "intermediate_size": 64}
+    vision |= {"embed_dim": 32, "mlp_ratio": 2} if model_type == "qwen2_vl" else {"out_hidden_size": 32}
+    if model_type == "qwen2_5_vl":
+        vision |= {"window_size": 64, "fullatt_block_indexes": [1]}
+    if model_type == "qwen3_vl":
+        vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+    images = {f"{name}_token_id": SPECIAL_TOKENS.index(token) for name, token in IMAGES.items()}
+    options = {"text_config": text, "vision_config": vision, "tie_word_embeddings": tied}
+    return AutoConfig.for_model(model_type, **options, **images)
+
+
+ENDS = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
+IMAGES = {
+    "image": "<|image_pad|>",
+    "video": "<|video_pad|>",
+    "vision_start": "<|vision_start|>",
+    "vision_end": "<|vision_end|>",
+}
+
+
+def tiny_model(model_type):
+    """Return a model of the family with its real module names and no weights."""
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(tiny_config(model_type))
+
+
+def write_tiny(model_type, folder, tied=True, max_shard_size="5GB"):
+    """Write a model with its processor, weights in bfloat16 as released ones are; return the folder."""
+    tokenizer = make_tokenizer()
+    processor_class, video_class = PROCESSORS[model_type]
+    processor_class(
+        image_processor=Qwen2VLImageProcessor(
+            size={"shortest_edge": 1024, "longest_edge": 4096}, patch_size=PATCH, merge_size=MERGE
+        ),
+        video_processor=video_class(patch_size=PATCH, merge_size=MERGE),
+        tokenizer=tokenizer,
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(tiny_config(model_type, len(tokenizer), tied))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5 if weight.dim() > 1 else 1)  # answers that depend on the question
+    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=max_shard_size)
+    return folder
