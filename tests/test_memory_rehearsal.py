@@ -213,3 +213,9 @@ def test_memory_that_really_runs_out_is_told_before_the_first_step(samples, tmp_
             train_grpo(loaded, samples, tmp_path, replace(SHORT, prompts_per_step=8, group_size=64, micro_batch=512))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_a_trained_vision_tower_is_rehearsed_too(samples, tmp_path):
+    for name in ("never", "always"):
+        grpo(samples, tmp_path / name, replace(SHORT, rehearse=name), lora_on="vision")
+    assert_same_adapter(tmp_path / "never", tmp_path / "always")
