@@ -20,7 +20,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's fol
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
 ]
-Only = Annotated[list[str], typer.Option("--only", metavar="STEP", help="Run this step alone; may be repeated.")]
+Only = Annotated[list[str], typer.Option("--only", metavar="STEP", help="This step alone; may be repeated.")]
 Force = Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step although it is complete.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
@@ -90,23 +90,19 @@ def rewards(
 def preflight(
     file: File,
     changes: Changes = (),
+    only: Only = (),
     card_gib: Annotated[float, typer.Option(help="GPU memory in GiB; 0 is this machine's largest card.")] = 0.0,
+    measure: Annotated[bool, typer.Option("--measure", help="Load the model and take the largest step, too.")] = False,
 ) -> None:
-    """Estimate from shapes the GPU memory of each reinforcement learning step. Exit status 1 if one does not fit."""
+    """Estimate from shapes the GPU memory of each training step, and what fits. Exit status 1 if one does not fit."""
     from currreft_nb import cli_commands, experiment
 
-    estimates = cli_commands.preflight(experiment.read_experiment(file, changes))
-    from currreft_nb.memory import verdict
-
-    card_gib = card_gib or cli_commands.largest_card_gib() or 0.0
-    name, rows = max(estimates.items(), key=lambda item: item[1][-1]["gib"])
-    print(f"step {name}, an estimate from shapes:")
-    for row in rows:
-        print(f"  {row['gib']:8.3f} GiB  {row['part']} ({row['when']})")
-    for step, parts in estimates.items():
-        peak = f"about {parts[-1]['gib']:.1f} GiB in {parts[-1]['when']}; no card here to compare with (--card-gib)"
-        print(f"{step}: {verdict(parts, card_gib) if card_gib else peak}")
-    raise typer.Exit(1 if card_gib and rows[-1]["gib"] > card_gib else 0)
+    read = experiment.read_experiment(file, changes)
+    lines, fits = cli_commands.preflight_lines(read, card_gib or cli_commands.largest_card_gib() or 0.0, only)
+    print("\n".join(lines))
+    for line in cli_commands.measure_lines(read, only) if measure else ():
+        print(line)
+    raise typer.Exit(0 if fits else 1)
 
 
 @app.command()

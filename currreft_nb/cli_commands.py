@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,84 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def preflight(experiment: Experiment) -> dict[str, list[dict]]:
-    """Return the estimated parts of GPU memory of each reinforcement learning step, in GiB; the peak comes last."""
-    steps = training_steps(experiment)
-    from currreft_nb.memory import estimate
+def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[list[Step], list[dict]]]:
+    """Return the steps that train with the estimated parts of their GPU memory, those that need the same together.
 
-    return {step.name: estimate(**step.settings) for step in steps}
+    `only`: names of steps; none stands for all. Raises `InputError` when no step trains.
+    """
+    chosen = experiment.named(only) if only else {step.name for step in experiment.steps}
+    steps = [
+        s for s in experiment.steps if s.name in chosen and {"start_from", "data", "micro_batch"} <= set(s.settings)
+    ]
+    if not steps:
+        raise InputError(
+            f"{experiment.file} has no step that trains with a micro_batch, so there is nothing to estimate"
+        )
+    from currreft_nb.memory import estimate_step
+
+    groups: list[tuple[list[Step], list[dict]]] = []
+    for step in steps:
+        parts = estimate_step(step.settings)
+        same = next((members for members, known in groups if known == parts), None)
+        same.append(step) if same else groups.append(([step], parts))
+    return groups
+
+
+def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str] = ()) -> tuple[list[str], bool]:
+    """Return what the command prints, for each group of steps, and whether all of them fit the card (0: none known)."""
+    lines, fits = [], True
+    for steps, parts in preflight(experiment, only):
+        from currreft_nb.memory import verdict
+        from currreft_nb.memory_fit import proposals
+
+        lines += [f"{', '.join(step.name for step in steps)}: an estimate from shapes"]
+        lines += [f"  {row['gib']:8.3f} GiB  {row['when']:22} {row['part']}" for row in parts]
+        if not card_gib:
+            peak = f"about {parts[-1]['gib']:.1f} GiB in {parts[-1]['when']}"
+            lines += [f"  {peak}; no card here to compare with (--card-gib)"]
+            continue
+        fits = fits and parts[-1]["gib"] <= card_gib
+        lines += [f"  {verdict(parts, card_gib)}", "  largest that fits, the others as they are:"]
+        for row in proposals(steps[0].settings, card_gib):
+            lines += [f"    {row['parameter']:16} {row['now']:>8} -> {row['largest'] or 'none':>8}  {row['then']}"]
+    return lines, fits
+
+
+def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[str]:
+    """Take one step of each group of training steps, and yield what it took beside its estimate."""
+    for steps, _ in preflight(experiment, only):
+        step = steps[0]
+        if "completions" in step.settings:
+            yield f"{step.name}: not measured, because it trains on answers that are not drawn yet"
+            continue
+        from currreft_nb.memory_measure import measure
+
+        samples = _samples(experiment, step)
+        source = "its own questions" if samples else "made-up questions, since its data is not curated yet"
+        yield f"{', '.join(step.name for step in steps)}: the largest step, with {source}"
+        with tempfile.TemporaryDirectory() as folder:
+            rows = measure(step.settings, samples, folder)
+        for row in rows:
+            measured = "no GPU"
+            if row["measured_gib"] is not None:
+                measured = (
+                    f"measured {row['measured_gib']:.2f} GiB, the estimate is off by {row['error_percent']:+.0f} %"
+                )
+            yield f"  {row['phase']:12} {row['seconds']:7.1f} s  estimated {row['estimated_gib']:.2f} GiB  {measured}"
+
+
+def _samples(experiment: Experiment, step: Step) -> list:
+    """Return the questions that a step trains on; none while its data step is not complete."""
+    data = experiment.root / step.settings["data"]
+    try:
+        complete_record(data, experiment.root, "01_data_curation")
+    except InputError:
+        return []
+    from currreft_nb import curation
+
+    settings = step.settings
+    stages = settings.get("stages", ["open"])
+    return [s for stage in stages for s in curation.load(data / "data", "train", stage, settings["tasks"])]
 
 
 def largest_card_gib() -> float | None:

@@ -1,126 +1,89 @@
 """How much GPU memory a training needs: an estimate from shapes, made before anything is downloaded or loaded.
 
     {"part": "language model, 4 bit", "gib": 1.333, "when": "always"}
-    {"part": "key-value cache", "gib": 2.127, "when": "generation"}
-    {"part": "largest moment", "gib": 12.14, "when": "generation"}
+    {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
+    {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-The model is built without weights (on PyTorch's meta device) and counted; what training adds follows from the settings.
-Real peaks differ by what the allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are
-added.
+A run goes through moments: the model is loaded and asked the baseline's questions; then in each step the vision tower
+encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment that a
+part belongs to, or a group of them: "always", "step", "generation", "training". The largest sum counts. Real peaks
+differ by what the allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are added.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
 
 from currreft_nb import models
+from currreft_nb.memory_parts import (
+    Parts,
+    adapted,
+    adapter_at_work,
+    before,
+    generation,
+    pixel_bytes,
+    reference,
+    trained_vision,
+    training,
+    vision,
+    weights,
+)
+from currreft_nb.memory_shapes import Shape, config_of, shape_of
+from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
-NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
 CONTEXT_GIB = 0.6  # what CUDA itself takes
-VOCABULARY_TILE = 32_768  # TRL multiplies by the output head in tiles of this many tokens of the vocabulary
-VISION = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "patch_size": 14}
-SHAPES = {  # of the paper's models, so that planning needs no network
-    "Qwen/Qwen2.5-VL-3B-Instruct": {
-        "text_config": {
-            "hidden_size": 2048,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 2,
-            "vocab_size": 151936,
-            "tie_word_embeddings": True,
-        },
-        "vision_config": {**VISION, "out_hidden_size": 2048},
-        "tie_word_embeddings": True,
-    },
-    "Qwen/Qwen2.5-VL-7B-Instruct": {
-        "text_config": {
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "vocab_size": 152064,
-            "tie_word_embeddings": False,
-        },
-        "vision_config": {**VISION, "out_hidden_size": 3584},
-        "tie_word_embeddings": False,
-    },
+SPARE = 0.1  # what the allocator keeps, as a share of what is asked for
+ANSWERS_AT_ONCE = 64  # of `generation.generate`, in which rejection sampling draws
+MOMENTS = (
+    "loading",
+    "baseline (vision)",
+    "baseline (prompts)",
+    "baseline (decoding)",
+    "vision",
+    "generation (vision)",
+    "generation (prompts)",
+    "generation (decoding)",
+    "generation (batches)",
+    "generation (reference)",
+    "training (head)",
+    "training (layer)",
+    "training (vision)",
+)
+ADVICE = {
+    "loading": "set four_bit, or take a smaller model",
+    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
+    "vision": "lower max_pixels, or set four_bit",
+    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
+    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
+}
+
+KINDS = {  # of parts, by how their names begin; all others are at work for a moment
+    "language model": ("language model",),
+    "vision tower and embeddings": ("vision tower, ", "embeddings"),
+    "adapter and optimiser": ("adapter", "its gradient", "reference adapter"),
+    "dense copies": ("dense copies",),
+    "keys and values": ("keys and values", "those of one layer"),
 }
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The numbers of a model that memory depends on; `*_weights` count parameters."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    kv_width: int
-    vocabulary: int
-    language_weights: int
-    head_weights: int
-    vision_weights: int
-    largest_layer: int
-    adapter_weights_per_rank: int
-    vision_hidden: int
-    vision_intermediate: int
-    patch: int
-    merge: int
-
-
-def config_of(model: str) -> Any:
-    """Return a model's configuration. Raises `InputError` for an unknown family or a model that cannot be reached."""
-    if model in SHAPES:
-        return AutoConfig.for_model("qwen2_5_vl", **SHAPES[model])
-    config = models.read_config(models.source_of(model))
-    models.family_of(config, model)
-    return config
-
-
-def shape_of(model: str) -> Shape:
-    """Count a model without its weights."""
-    config = config_of(model)
-    with torch.device("meta"):
-        counted = AutoModelForImageTextToText.from_config(config)
-    text, vision = config.text_config, config.vision_config
-    linear = [m for name, m in counted.named_modules() if isinstance(m, torch.nn.Linear) and ".layers." in name]
-    vision_count = sum(weight.numel() for weight in counted.model.visual.parameters())
-    language = sum(layer.weight.numel() for layer in linear)
-    heads = text.num_attention_heads
-    return Shape(
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
-        kv_width=text.hidden_size // heads * text.num_key_value_heads,
-        vocabulary=text.vocab_size,
-        language_weights=language,
-        head_weights=sum(weight.numel() for weight in counted.parameters()) - language - vision_count,
-        vision_weights=vision_count,
-        largest_layer=max(layer.weight.numel() for layer in linear),
-        adapter_weights_per_rank=sum(layer.in_features + layer.out_features for layer in linear),
-        vision_hidden=vision.hidden_size,
-        vision_intermediate=vision.intermediate_size,
-        patch=vision.patch_size,
-        merge=vision.spatial_merge_size,
-    )
-
-
 def estimate(
-    model: str,
+    model: str | Shape,
     *,
     four_bit: bool = True,
     max_pixels: int = 401_408,
     lora_rank: int = 16,
+    lora_on: str = "language",
     prompts_per_step: int = 8,
     group_size: int = 8,
     micro_batch: int = 4,
     max_new_tokens: int = 256,
     beta: float = 0.0,
+    shortcuts: Collection[str] = GrpoSettings.shortcuts,
+    validation_questions: int = 0,
+    rate_completions: int = 0,
     text_tokens: int = 200,
     **others: Any,
 ) -> list[dict]:
@@ -129,77 +92,128 @@ def estimate(
     `text_tokens`: the longest question with its instructions, in tokens. `max_pixels` 0 stands for the model's default;
     other parameters of a notebook are accepted and change nothing.
     """
-    shape = shape_of(model)
-    max_pixels = max_pixels or models.default_pixels(config_of(model))
-    rows, patches = prompts_per_step * group_size, max_pixels // shape.patch**2
-    micro_batch = min(micro_batch, rows)
-    length = patches // shape.merge**2 + text_tokens + max_new_tokens  # tokens of the longest sequence
-    parts = [
-        *_always(shape, four_bit, lora_rank, beta),
-        ("pixels of the generation batch, twice", 2 * rows * patches * 6 * shape.patch**2 * 4, "always"),
-        ("key-value cache", rows * length * shape.layers * 2 * shape.kv_width * 2, "generation"),
-        ("prompts at work in one layer", _prefill_bytes(shape, rows * (length - max_new_tokens)), "generation"),
-        ("next-token probabilities", 3 * rows * shape.vocabulary * 4, "generation"),
-        ("vision tower at work, one image", _vision_bytes(shape, patches), "vision"),
-        *_training(shape, micro_batch, length, max_new_tokens, four_bit),
-    ]
-    return _with_peak(parts)
+    shape, patches = _shape_and_patches(model, max_pixels)
+    rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
+    packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
+    read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
+    dense = adapted(shape, lora_on) if "weights" in shortcuts else 0
+    return _table(
+        [
+            *weights(shape, four_bit, lora_rank, lora_on, beta),
+            *before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
+            ("pixels of the last batch", rows * pixel_bytes(shape, patches), "step"),
+            ("pixels of the prompts", read * pixel_bytes(shape, patches), "generation"),
+            ("pixels twice more, to be split", 2 * rows * pixel_bytes(shape, patches), "generation (batches)"),
+            *vision(shape, patches, read, frozen),
+            ("dense copies of the layers", 2 * dense, "generation"),
+            *generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
+            *training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
+            *adapter_at_work(shape, lora_rank, lora_on),
+            *(reference(shape, min(micro_batch, rows), pack, prompt, max_new_tokens) if beta else []),
+            *([] if frozen else trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
+        ]
+    )
 
 
-def _with_peak(parts: Sequence[tuple[str, float, str]]) -> list[dict]:
-    """Return the parts as a table in GiB, and at its end what comes on top and the largest moment."""
-    sums = {
-        moment: sum(size for _, size, when in parts if when in ("always", moment)) / GIB
-        for moment in ("generation", "vision", "training")
-    }
+def estimate_sft(
+    model: str | Shape,
+    *,
+    four_bit: bool = True,
+    max_pixels: int = 401_408,
+    lora_rank: int = 16,
+    lora_on: str = "language",
+    batch_size: int = 16,
+    micro_batch: int = 4,
+    completions: int = 0,
+    max_new_tokens: int = 256,
+    text_tokens: int = 200,
+    **others: Any,
+) -> list[dict]:
+    """Return the same for supervised fine-tuning on texts of `max_new_tokens`.
+
+    `completions` above 0: rejection sampling, which first draws that many answers to each question.
+    """
+    shape, patches = _shape_and_patches(model, max_pixels)
+    prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
+    read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
+    return _table(
+        [
+            *weights(shape, four_bit, lora_rank, lora_on, 0.0),
+            ("pixels of a batch", max(rows, read) * pixel_bytes(shape, patches), "step"),
+            *vision(shape, patches, read, frozen),
+            *generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
+            *training(shape, rows, 1, prompt, max_new_tokens),
+            *adapter_at_work(shape, lora_rank, lora_on),
+            *([] if frozen else trained_vision(shape, patches, rows, lora_on)),
+        ]
+    )
+
+
+def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:
+    """Return the estimate for a training notebook's parameters, of either kind; `changes` go before them."""
+    values = {**settings, "model": model or settings["model"], **changes}
+    return (estimate if "group_size" in values else estimate_sft)(**values)
+
+
+def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]:
+    shape = model if isinstance(model, Shape) else shape_of(model)
+    if not max_pixels and isinstance(model, Shape):
+        raise TypeError("max_pixels 0 is the default of a named model; give a shape its pixels")
+    pixels = max_pixels or models.default_pixels(config_of(model))
+    return shape, pixels // shape.tile * shape.merge**2
+
+
+def _table(parts: Parts) -> list[dict]:
+    """Return the parts in GiB, those that take nothing left out, and at the end what comes on top and the peak."""
+    parts = [part for part in parts if part[1]]
+    sums = {moment: _sum(parts, moment) / GIB for moment in MOMENTS}
     largest = max(sums, key=sums.__getitem__)
-    extra = CONTEXT_GIB + 0.1 * sums[largest]
+    extra = CONTEXT_GIB + SPARE * sums[largest]
     return [
-        *({"part": part, "gib": round(size / GIB, 3), "when": when} for part, size, when in parts),
+        *({"part": part, "gib": round(size / GIB, 6), "when": when} for part, size, when in parts),
         {"part": "context and allocator", "gib": round(extra, 3), "when": "always"},
-        {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest},
+        {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest.split(" (")[0]},
     ]
 
 
-def _always(shape: Shape, four_bit: bool, lora_rank: int, beta: float) -> list[tuple[str, float, str]]:
-    adapter = lora_rank * shape.adapter_weights_per_rank
-    kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
-    parts = [
-        (f"language model, {kind}", shape.language_weights * weight_bytes, "always"),
-        ("embeddings and output head, 16 bit", 2 * shape.head_weights, "always"),
-        ("vision tower, 16 bit", 2 * shape.vision_weights, "always"),
-        ("adapter, its gradient and AdamW", 16 * adapter, "always"),  # four numbers of 4 bytes for each weight
-    ]
-    return parts + ([("reference adapter", 4 * adapter, "always")] if beta else [])
+def _sum(parts: Parts, moment: str) -> float:
+    return sum(size for _, size, when in parts if belongs(when, moment))
 
 
-def _prefill_bytes(shape: Shape, tokens: int) -> float:
-    # Without gradients one layer is alive at a time: its input, a residual and normed copy, and three inner tensors.
-    return 2 * tokens * (4 * shape.hidden + 3 * shape.intermediate)
+def belongs(when: str, moment: str) -> bool:
+    """Say whether a part counts at a moment.
+
+    >>> [belongs(when, "training (head)") for when in ("always", "step", "training", "training (layer)")]
+    [True, True, True, False]
+    >>> belongs("step", "loading")
+    False
+    """
+    in_step = not moment.startswith(("loading", "baseline"))
+    return when == "always" or (when == "step" and in_step) or moment.startswith(when)
 
 
-def _vision_bytes(shape: Shape, patches: int) -> float:
-    # Without gradients one block is alive: input, normed input, queries, keys, values, output, inner layer.
-    return 2 * patches * (8 * shape.vision_hidden + 3 * shape.vision_intermediate)
+def phases(rows: Sequence[Mapping]) -> dict[str, float]:
+    """Return what PyTorch will hold at most in each phase that there is, in GiB: loading, baseline, vision, …"""
+    found: dict[str, float] = {}
+    for moment in MOMENTS:
+        phase = moment.split(" (")[0]
+        if phase != "loading" and not any(row["when"].startswith(phase) for row in rows[:-2]):
+            continue  # supervised training generates nothing
+        total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
+        found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 4))
+    return found
 
 
-def _training(
-    shape: Shape, micro_batch: int, length: int, new_tokens: int, four_bit: bool
-) -> list[tuple[str, float, str]]:
-    tokens = micro_batch * length
-    # While a layer is recomputed: the tensors of attention and inner layer in 16 bit, the adapter's copies in 32 bit.
-    layer = tokens * (16 * shape.hidden + 6 * shape.intermediate) * 2
-    unpacked = 2 * shape.largest_layer if four_bit else 0
-    return [
-        ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
-        ("one layer recomputed, with gradients", layer, "training"),
-        ("one layer unpacked from 4 bit", unpacked, "training"),
-        (
-            "output probabilities, a tile",
-            3 * micro_batch * new_tokens * min(VOCABULARY_TILE, shape.vocabulary) * 4,
-            "training",
-        ),
-    ]
+def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
+    """Return what the largest moment is made of, in GiB, by kind; the values add up to the peak."""
+    sums = {m: sum(row["gib"] for row in rows[:-2] if belongs(row["when"], m)) for m in MOMENTS}
+    largest = max(sums, key=sums.__getitem__)
+    found = dict.fromkeys((*KINDS, "at work", "context and allocator"), 0.0)
+    for row in rows[:-2]:
+        kinds = [kind for kind, starts in KINDS.items() if row["part"].startswith(starts)]
+        found[kinds[0] if kinds else "at work"] += row["gib"] * belongs(row["when"], largest)
+    found["context and allocator"] = rows[-2]["gib"]
+    return {kind: round(size, 3) for kind, size in found.items()}
 
 
 def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
@@ -212,17 +226,40 @@ def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     start = f"about {peak['gib']:.1f} GiB of {card_gib:g} GiB in {peak['when']}"
     if peak["gib"] <= card_gib:
         return f"{start}: fits, with {card_gib - peak['gib']:.1f} GiB to spare"
-    advice = {
-        "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
-        "generation": "lower prompts_per_step or group_size, then max_pixels and max_new_tokens, or set four_bit",
-        "vision": "lower max_pixels, or set four_bit",
-    }
-    return f"{start}: does not fit; {advice[peak['when']]}"
+    return f"{start}: does not fit; {ADVICE[peak['when']]}"
+
+
+def error_percent(estimated_gib: float, measured_gib: float | None) -> float | None:
+    """Return by how much an estimate is off, in percent of what was measured; None where nothing was.
+
+    >>> error_percent(11.0, 10.0), error_percent(9.0, 10.0), error_percent(9.0, None)
+    (10.0, -10.0, None)
+    """
+    return round(100 * (estimated_gib / measured_gib - 1), 1) if measured_gib else None
+
+
+def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, dict]:
+    """Return for run.json the estimate beside what a training took at most, rehearsal included; nothing without a GPU.
+
+    Both are what PyTorch holds: without the CUDA context.
+    """
+    peaks = [result.get("peak_gpu_gib"), *(row["gib"] for row in result.get("rehearsal", {}).values())]
+    if not (known := [peak for peak in peaks if peak is not None]):
+        return {}
+    estimated = max(gib for phase, gib in phases(parts).items() if phase != "baseline")
+    error = error_percent(estimated, max(known))
+    return {"memory": {"estimated_gib": round(estimated, 2), "measured_gib": max(known), "error_percent": error}}
+
+
+def card_gib() -> float | None:
+    """Return the memory of the GPU in use in GiB; None without one."""
+    return round(torch.cuda.get_device_properties(0).total_memory / GIB, 1) if torch.cuda.is_available() else None
 
 
 def reset_peak() -> None:
-    """Begin measuring anew, where there is a GPU."""
+    """Begin measuring anew, where there is a GPU: what is no longer used is given back first."""
     if torch.cuda.is_available():
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals, round_trips
+from currreft_nb.plots_memory import memory_parts
 from currreft_nb.plots_parts import (
     ARM_COLOURS,
     BLACK,
@@ -47,6 +48,7 @@ __all__ += [
     "learning_curves",
     "lengths",
     "loss_curve",
+    "memory_parts",
     "pass_at_k",
     "pass_rates",
     "progress",

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from currreft_nb import InputError, memory, models, prompts, rewards, training_processes
+from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards, training_processes
 from currreft_nb import training_ranks as ranks
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import picture
@@ -104,15 +104,13 @@ def train_grpo(
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
-    with trackers_in(folder, settings.report_to), full_disk_named(folder):
-        trainer = keep_float32(build, loaded.model)
-        run_trainer(trainer, watch, checkpoint, loaded, share_images="images" in settings.shortcuts)
-        if "ref" in loaded.model.peft_config:
-            loaded.model.delete_adapter("ref")
-        ranks.from_first(lambda: _save(loaded, folder, stage, samples))
+    drawn = [(samples[index], "") for index in sorted(set(order[: taken.budget]))]
+    make_row = partial(_generated_row, loaded=loaded)
+    rehearsal = _train(loaded, folder, settings, stage, build, watch, checkpoint, drawn, make_row)
     names = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    return _result(loaded, folder, names) | ranks.from_first(lambda: {"promotion": promotion.record()}) | measured
+    ended = ranks.from_first(lambda: {"promotion": promotion.record()})
+    return _result(loaded, folder, names) | ended | measured | rehearsal
 
 
 def draws(
@@ -167,11 +165,34 @@ def train_sft(
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
     )
+    drawn = [rows[index] for index in sorted(set(order))]
+    make_row = partial(sft_row, loaded=loaded)
+    rehearsal = _train(loaded, folder, settings, stage, build, watch, checkpoint, drawn, make_row)
+    return _result(loaded, folder, ("loss", "token_accuracy")) | rehearsal
+
+
+def _train(
+    loaded: Loaded,
+    folder: Path,
+    settings: GrpoSettings | SftSettings,
+    stage: str,
+    build: partial,
+    watch: Watch,
+    checkpoint: Path | None,
+    drawn: Sequence[Target],
+    make_row: Callable[[Sample, str], dict],
+) -> dict:
+    """Build the trainer and run it, save the adapter and compare what was saved; return what a rehearsal measured."""
+    samples = [sample for sample, _ in drawn]
     with trackers_in(folder, settings.report_to), full_disk_named(folder):
-        run_trainer(keep_float32(build, loaded.model), watch, checkpoint, loaded)
-        loaded.processor.tokenizer.padding_side = "left"
-        ranks.from_first(lambda: _save(loaded, folder, stage, [sample for sample, _ in rows]))
-    return _result(loaded, folder, ("loss", "token_accuracy"))
+        trainer = keep_float32(build, loaded.model)
+        rehearsal = memory_rehearsal.schedule(settings.rehearse, watch, trainer, loaded, drawn, make_row)
+        run_trainer(trainer, watch, checkpoint, loaded, "images" in getattr(settings, "shortcuts", ["images"]))
+        loaded.processor.tokenizer.padding_side = "left"  # SFTTrainer pads on the right
+        if "ref" in loaded.model.peft_config:
+            loaded.model.delete_adapter("ref")
+        ranks.from_first(lambda: _save(loaded, folder, stage, samples))
+    return rehearsal
 
 
 def _save(loaded: Loaded, folder: Path, stage: str, samples: Sequence[Sample]) -> None:
@@ -197,6 +218,10 @@ def grpo_row(sample: Sample, loaded: Loaded) -> dict:
     """Return a row of the training data as GRPOTrainer wants it; `images` is [] for a text-only sample."""
     pictures = [picture(sample)] if sample.image else []
     return {"prompt": prompts.messages(sample, loaded.style), "images": pictures, **rewards.columns(sample)}
+
+
+def _generated_row(sample: Sample, text: str, loaded: Loaded) -> dict:
+    return grpo_row(sample, loaded)  # the text is the model's own to come
 
 
 def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:

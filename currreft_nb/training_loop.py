@@ -34,6 +34,7 @@ from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
+UNDECISIVE = ("rehearse", "report_to")  # settings that the updates do not depend on
 SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
 
 
@@ -84,9 +85,8 @@ def fingerprint(
     `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
     validation samples.
     """
-    decisive = {name: value for name, value in dataclasses.asdict(settings).items() if name != "report_to"}
     return {
-        **decisive,
+        **{name: value for name, value in dataclasses.asdict(settings).items() if name not in UNDECISIVE},
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,
@@ -170,12 +170,15 @@ class Watch(TrainerCallback):
     ):
         self.path = folder / "metrics.jsonl"
         self.steps, self.row_of, self.shown, self.on_row, self.live = steps, row_of, shown, on_row, live
+        self.before_first_step: Callable[[], None] = lambda: None
         self.gradients = GradientCheck()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = 0
         self.warm = False
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step < state.max_steps:
+            self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = state.global_step
 

@@ -11,6 +11,7 @@ from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
 from currreft_nb.training_trackers import check_trackers
 
+REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
 
@@ -39,6 +40,8 @@ class GrpoSettings:
     """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
     max_new_tokens: int = 24
     """Longest completion in tokens."""
+    rehearse: str = "auto"
+    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
     temperature: float = 1.0
     """Sampling temperature, above 0."""
     learning_rate: float = 1e-3
@@ -92,6 +95,7 @@ class GrpoSettings:
         except InputError as error:
             raise InputError(f"detection_reward: {error}") from None
         _check_words("shortcuts", self.shortcuts, SHORTCUTS)
+        _check_words("rehearse", [self.rehearse], REHEARSE)
         self._check_difficulty()
         if self.patience and not self.validate_every:
             raise InputError(f"patience is {self.patience}, but validate_every is 0; say how often to validate")
@@ -149,6 +153,8 @@ class SftSettings:
     """Processes that train together, each with its share of a step's questions; divides `batch_size`."""
     accelerate_config: str = ""
     """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
+    rehearse: str = "auto"
+    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
     learning_rate: float = 1e-3
     """Of AdamW for the adapter; constant after two smaller steps."""
     save_every: int = 20
@@ -167,6 +173,7 @@ class SftSettings:
         _above_zero(self, "learning_rate")
         _shares(self.num_processes, self.batch_size, "batch_size")
         _divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
+        _check_words("rehearse", [self.rehearse], REHEARSE)
         check_trackers(self.report_to)
         self._check_last_step()
 

@@ -1,6 +1,7 @@
 """The command line: mistakes told in one line with exit status 1, nothing heavy imported before it is needed."""
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,18 @@ steps:
   - {name: data, notebook: 01_data}
   - {name: train, notebook: 02_train, params: {data: "@data"}}
 """
-STEP = '  - {name: rl, notebook: 02_rl_binary, params: {data: "@data", start_from: base}}\n'
+STEP = (
+    '  - {name: rl, notebook: 02_rl_binary, params: {data: "@data", start_from: base}}\n'
+    '  - {name: sft, notebook: baseline_sft, params: {data: "@data", start_from: base}}\n'
+)
+SFT = (
+    'output: str = ""\ndata: str = ""\nstart_from: str = "base"\nmodel: str = "pocket"\nfour_bit: bool = False\n'
+    'max_pixels: int = 0\ntasks: list[str] = ["math"]\nprompts: int = 16\nbatch_size: int = 4\nmicro_batch: int = 2\n'
+    "learning_rate: float = 1e-3\nlora_rank: int = 16\nseed: int = 0"
+)
 GRPO = (
     'output: str = ""\ndata: str = ""\nstart_from: str = "base"\nmodel: str = "pocket"\nfour_bit: bool = False\n'
-    "max_pixels: int = 0\n"
+    'max_pixels: int = 0\ntasks: list[str] = ["math"]\nstages: list[str] = ["binary"]\n'
     "prompts_per_step: int = 4\ngroup_size: int = 4\nmicro_batch: int = 4\nmax_new_tokens: int = 8\n"
     "temperature: float = 1.0\nseed: int = 0\nlora_rank: int = 16\nbeta: float = 0.0"
 )
@@ -78,7 +87,7 @@ def test_a_dry_run_checks_and_shows_and_starts_nothing(project, monkeypatch, cap
         (["run", "params/tiny.yaml", "--dry-run", "--only", "x"], "error: params/tiny.yaml: no step 'x'"),
         (["run", "params/tiny.yaml", "--only", "train"], "error: step train needs data, which is not complete"),
         (["report", "outputs/absent"], "outputs/absent holds no complete run"),
-        (["preflight", "params/tiny.yaml"], "error: params/tiny.yaml has no step that trains with a group_size"),
+        (["preflight", "params/tiny.yaml"], "error: params/tiny.yaml has no step that trains with a micro_batch"),
         (["probe", "params/tiny.yaml"], "error: params/tiny.yaml has no step that trains with a group_size"),
         (["rewards", "absent.jsonl", "absent.jsonl"], "error: absent.jsonl does not exist"),
     ],
@@ -127,6 +136,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
 def grpo(project):
     write_notebook(project / "notebooks", "01_data_curation", 'output: str = ""')
     write_notebook(project / "notebooks", "02_rl_binary", GRPO)
+    write_notebook(project / "notebooks", "baseline_sft", SFT)
     write_experiment(project, "steps:\n  - {name: data, notebook: 01_data_curation}\n" + STEP, "grpo")
     return project
 
@@ -134,12 +144,28 @@ def grpo(project):
 def test_preflight_estimates_and_compares(grpo, monkeypatch, capsys):
     assert call(monkeypatch, "preflight", "params/grpo.yaml", "--card-gib", "16") == 0
     out = capsys.readouterr().out
-    assert "step rl, an estimate from shapes:" in out
-    assert "GiB  language model, 16 bit (always)" in out
-    assert "rl: about" in out and "of 16 GiB" in out and "fits" in out
+    assert "rl: an estimate from shapes" in out
+    assert re.search(r"GiB  always +language model, 16 bit", out)
+    assert "of 16 GiB in training: fits, with 15." in out
+    assert all(re.search(rf"{name} +\d+ -> +\d+  about", out) for name in ("prompts_per_step", "micro_batch"))
     large = ("--set", "model=Qwen/Qwen2.5-VL-3B-Instruct", "--set", "max_pixels=401408", "--card-gib", "4")
     assert call(monkeypatch, "preflight", "params/grpo.yaml", *large) == 1
-    assert "does not fit" in capsys.readouterr().out
+    assert "does not fit; lower" in capsys.readouterr().out
+    assert call(monkeypatch, "preflight", "params/grpo.yaml", "--only", "sft") == 0
+    out = capsys.readouterr().out
+    assert "sft: an estimate" in out and "rl:" not in out and "no card here to compare with" in out
+
+
+def test_preflight_measures_the_largest_step_of_each_training(grpo, monkeypatch, capsys):
+    assert call(monkeypatch, "preflight", "params/grpo.yaml", "--measure") == 0
+    out = capsys.readouterr().out
+    assert "rl: the largest step, with made-up questions, since its data is not curated yet" in out
+    measured = re.findall(r"^  (\w+) +[\d.]+ s  estimated [\d.]+ GiB  no GPU$", out, re.MULTILINE)
+    assert measured == ["loading", "vision", "generation", "training", "loading", "vision", "training"]
+    curate(grpo)
+    assert call(monkeypatch, "preflight", "params/grpo.yaml", "--measure", "--only", "rl") == 0
+    assert "rl: the largest step, with its own questions" in capsys.readouterr().out
+    assert not list((grpo / "outputs").glob("**/checkpoints"))  # nothing is left behind
 
 
 def test_probe_needs_the_data_and_then_advises(grpo, monkeypatch, capsys):

@@ -1,11 +1,12 @@
 """The parameter files that come with the kit: valid, fair, and explained."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from currreft_nb import InputError
+from currreft_nb import InputError, memory
 from currreft_nb.experiment import read_experiment
 
 FILES = sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))
@@ -62,6 +63,38 @@ def test_shared_values_of_the_large_file_are_each_explained():
     shared = text.split("\nshared:\n")[1].split("\nsteps:")[0]
     bare = [line for line in shared.splitlines() if not re.search(r"  # \S", line)]
     assert bare == ['  data: "@curate"', "  seed: 0"]
+
+
+LARGE = FILES[0].parent / "qwen2_5_vl_3b.yaml"
+CARDS = re.findall(r"^#   (\d+) GB +(.*?) +([\d.]+) GiB$", LARGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def changes_of(text):
+    return [word for word in shlex.split(text) if word != "--set"]
+
+
+def test_three_cards_are_planned_for():
+    assert [card for card, _, _ in CARDS] == ["16", "24", "80"]
+
+
+@pytest.mark.parametrize(("card", "changes", "gib"), CARDS)
+def test_memory_that_the_large_file_states_is_what_preflight_says(card, changes, gib):
+    steps = [step for step in read_experiment(LARGE, changes_of(changes)).steps if "micro_batch" in step.settings]
+    peaks = {step.name: memory.estimate_step(step.settings)[-1]["gib"] for step in steps}
+    assert len(peaks) == 6 and round(max(peaks.values()), 1) == float(gib) < int(card)
+
+
+def test_the_smoke_run_of_the_large_file_takes_five_steps_of_every_training():
+    (line,) = re.findall(r"currreft run params/qwen2_5_vl_3b.yaml (--set steps=.*)", LARGE.read_text(encoding="utf-8"))
+    long, short = read_experiment(LARGE), read_experiment(LARGE, changes_of(line))
+    for before, step in zip(long.steps, short.steps, strict=True):
+        if step.name in ("curate", "report"):
+            assert step.settings == before.settings  # the data are made once
+        if "steps" in step.settings:
+            assert step.settings["steps"] == 5
+        if "prompts" in step.settings:
+            assert step.settings["prompts"] == 5 * step.settings["batch_size"]
+    assert short.folder == long.folder
 
 
 @pytest.mark.parametrize(

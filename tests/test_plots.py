@@ -44,6 +44,11 @@ def rated(counts=(3, 0, 9, 4, 12)):
     return samples, {sample.id: PassRate(number, 4) for sample, number in zip(samples, right)}
 
 
+MEMORY = {
+    "this run": {"language model": 0.001, "keys and values": 0.01, "context and allocator": 0.61},
+    "3B, 16 bit": {"language model": 5.2, "keys and values": 2.8, "context and allocator": 1.8},
+    "3B, 4 bit": {"language model": 1.3, "keys and values": 2.8, "context and allocator": 1.1},
+}
 SCALES = (("detection", 0.5), ("math", 1.5))
 FIGURES = {
     "learning_curves": lambda: plots.learning_curves(
@@ -58,6 +63,8 @@ FIGURES = {
     ),
     "zero_variance_by_task": lambda: plots.zero_variance({"open": task_silence()}),
     "pass_rates": lambda: plots.pass_rates(*rated()),
+    "memory_parts": lambda: plots.memory_parts(MEMORY, card_gib=16),
+    "memory_parts_without_a_card": lambda: plots.memory_parts(MEMORY),
     "loss_curve": lambda: plots.loss_curve(
         [{"step": s, "loss": 2 * np.exp(-s / 15) + 0.1 * (s % 3)} for s in range(1, 90)]
     ),
@@ -234,6 +241,16 @@ def test_reasons_are_shares_that_add_up_to_one():
     assert len(axis.collections) == 7
     top = axis.collections[-1].get_paths()[0].vertices[:, 1].max()
     assert top == pytest.approx(1)
+
+
+def test_a_bar_of_memory_is_as_long_as_its_parts_and_the_card_is_marked():
+    (axis,) = axes_of("memory_parts")
+    ends = [max(b.get_x() + b.get_width() for b in axis.patches if round(b.get_y()) == place) for place in range(3)]
+    assert ends == pytest.approx([sum(parts.values()) for parts in MEMORY.values()])
+    assert {"0.6", "9.8", "5.2", "2.8"} <= set(texts(axis)) and "0.0" not in texts(axis)
+    assert [line.get_xdata()[0] for line in axis.lines] == [16]
+    (bare,) = axes_of("memory_parts_without_a_card")
+    assert not bare.lines
 
 
 def test_the_group_picture_colours_what_is_encouraged_and_what_is_not():

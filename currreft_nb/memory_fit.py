@@ -1,0 +1,76 @@
+"""What fits a card: the largest value of each parameter that matters for memory, the others as they are.
+
+    {"parameter": "micro_batch", "now": 4, "largest": 64, "then": "about 13.2 GiB in training"}
+
+Each is searched in the values that a training accepts, with the estimate alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from currreft_nb import models
+from currreft_nb.memory import estimate_step
+from currreft_nb.memory_shapes import config_of, shape_of
+
+MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # the last: 16,384 tokens, Qwen's own limit
+
+
+def largest(values: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+    """Return the last of ascending values that fits, found by halving; None if not even the first does.
+
+    The value after it does not fit, or there is none.
+
+    >>> largest([1, 2, 4, 8, 16], lambda value: value < 10)
+    8
+    """
+    if not values or not fits(values[0]):
+        return None
+    low, high = 0, len(values)  # values[low] fits; values[high] does not, or does not exist
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(values[middle]) else (low, middle)
+    return values[low]
+
+
+def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return the values that each parameter may take while the others stay, ascending.
+
+    A micro-batch divides the completions, or questions, of a step, or is not smaller than they are.
+    """
+    shape, micro = shape_of(settings["model"]), settings["micro_batch"]
+    pixels = list(range(shape.tile, MOST_PIXELS + 1, shape.tile))
+
+    def divides(whole: int) -> bool:
+        return micro >= whole or whole % micro == 0
+
+    def divisors(whole: int) -> list[int]:
+        return [number for number in range(1, whole + 1) if whole % number == 0]
+
+    if "group_size" not in settings:
+        return {"micro_batch": divisors(settings["batch_size"]), "max_pixels": pixels}
+    prompts, group = settings["prompts_per_step"], settings["group_size"]
+    return {
+        "prompts_per_step": [number for number in range(1, MOST_PROMPTS + 1) if divides(number * group)],
+        "group_size": [number for number in range(2, MOST_ANSWERS + 1) if divides(number * prompts)],
+        "micro_batch": divisors(prompts * group),
+        "max_pixels": pixels,
+    }
+
+
+def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
+    """Return for each parameter its value now, the largest that fits the card, or None, and what that would take."""
+    shape = shape_of(settings["model"])
+    pixels = settings["max_pixels"] or models.default_pixels(config_of(settings["model"]))
+    now = {**settings, "max_pixels": pixels}
+
+    def proposal(name: str, values: Sequence[int]) -> dict:
+        def peak(value: int) -> dict:
+            return estimate_step(now, model=shape, **{name: value})[-1]
+
+        found = largest(values, lambda value: peak(value)["gib"] <= card_gib)
+        then = "even the smallest does not fit"
+        if found:
+            then = f"about {peak(found)['gib']:.1f} GiB in {peak(found)['when']}"
+        return {"parameter": name, "now": now[name], "largest": found, "then": then}
+
+    return [proposal(name, values) for name, values in choices(settings).items()]

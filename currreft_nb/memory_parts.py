@@ -1,0 +1,120 @@
+"""What takes GPU memory at which moment, in bytes, from shapes alone.
+
+Bytes per token inside a layer are not derived but counted: a real layer with a real adapter, every operation noted, its
+live tensors added up. The numbers in front of widths below are what came out; a test counts again.
+"""
+
+import math
+
+from currreft_nb.memory_shapes import Shape, adapted_parts
+from currreft_nb.models_vision import KEPT
+
+NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
+NUMBERS = 4  # kept for each adapter weight: gradient, AdamW's two moments, the weight at the start
+HEAD_TOKENS, HEAD_TILE = 4096, 32_768  # TRL multiplies by the output head in tiles of tokens times vocabulary
+
+Parts = list[tuple[str, float, str]]  # part, bytes, when
+
+
+def adapted(shape: Shape, lora_on: str, rank: int = 0) -> int:
+    """Return the weights of the layers that have an adapter, or with a rank those of the adapter."""
+    return sum(shape.adapted[part][1] * rank or shape.adapted[part][0] for part in adapted_parts(lora_on))
+
+
+def weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) -> Parts:
+    """Return what stays: the weights, the adapter and what training keeps for it."""
+    kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
+    adapter = adapted(shape, lora_on, rank)
+    return [
+        (f"language model, {kind}", shape.language_weights * weight_bytes, "always"),
+        ("embeddings and output head, 16 bit", 2 * shape.head_weights, "always"),
+        ("vision tower, 16 bit", 2 * shape.vision_weights, "always"),
+        ("adapter", 4 * adapter, "always"),
+        ("its gradient, AdamW's moments, its start", NUMBERS * 4 * adapter, "step"),
+        ("reference adapter", 4 * adapter * bool(beta), "step"),
+        ("layers on their way to 4 bit", 4 * 2 * shape.largest_layer * four_bit, "loading"),
+        ("one layer unpacked from 4 bit", 2 * shape.largest_layer * four_bit, "always"),
+    ]
+
+
+def before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced: bool, rate_completions: int) -> Parts:
+    """Return what sampling before the first step takes: the baseline, which completes answers in rows of their own."""
+    if not (forced or rate_completions):
+        return []
+    read = rows if forced else max(1, rows // rate_completions)
+    asked = generation(shape, read, rows, prompt + new * forced, new, "plain")
+    seen = [part for part in vision(shape, patches, read, frozen=not forced) if part[2] != "step"]
+    parts = [("pixels of the questions", read * pixel_bytes(shape, patches), ""), *asked, *seen]
+    moments = {"": "baseline", "vision": "baseline (vision)"}
+    return [(part, size, moments.get(when, when.replace("generation", "baseline"))) for part, size, when in parts]
+
+
+def pixel_bytes(shape: Shape, patches: int) -> int:
+    """Return the bytes of an image as the processor hands it over, in 32 bit."""
+    return patches * shape.patch_values * 4
+
+
+def vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
+    """Return what encoding takes without gradients: one image at a time where features are shared, else `read`."""
+    block = 2 * (9 * shape.vision_hidden + 3 * shape.vision_intermediate)
+    tokens = patches // shape.merge**2
+    features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2
+    together = (f"vision tower at work, images at once: {read}", read * patches * block, "generation (vision)")
+    return [
+        ("vision tower at work, one image", patches * block, "vision"),
+        ("features of images", features, "step") if frozen else together,
+    ]
+
+
+def generation(shape: Shape, read: int, rows: int, prompt: int, new: int, mode: str) -> Parts:
+    """Return what `read` prompts take while they are read, and `rows` answers to them while they are decoded."""
+    inner, outer = {"dense": (6, 8), "autocast": (8, 12), "plain": (12, 12)}[mode]
+    token = inner * shape.intermediate + outer * shape.hidden + 1024 + prompt
+    kept = shape.layers * 2 * shape.kv_width * 2  # bytes of a token's keys and values
+    cache = rows * (prompt + new) * kept
+    return [
+        ("prompts in one layer", read * prompt * token, "generation (prompts)"),
+        ("keys and values of the prompts", read * prompt * kept, "generation (prompts)"),
+        ("keys and values", cache, "generation (decoding)"),
+        ("those of one layer once more, to append to", cache / shape.layers, "generation (decoding)"),
+        ("next-token probabilities", 3 * rows * shape.vocabulary * 4, "generation (decoding)"),
+    ]
+
+
+def training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
+    """Return what a forward and backward pass takes over `rows` answers, up to `pack` of them behind each prompt."""
+    packs = math.ceil(rows / pack)
+    tokens, length = packs * prompt + rows * new, prompt + min(pack, rows) * new
+    masks = 3 * packs * length**2  # who sees whom, as truth values and as numbers of 16 bit
+    token = 14 * shape.intermediate + 40 * shape.hidden + 4 * shape.kv_width
+    return [
+        ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
+        ("output head, a tile", 8 * (tokens + rows * new) * shape.hidden + _tile(rows * new), "training (head)"),
+        ("one layer worked out again, with gradients", tokens * token + masks, "training (layer)"),
+    ]
+
+
+def reference(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
+    """Return what the reference policy's pass takes, which has no gradients, over the same rows."""
+    tokens = math.ceil(rows / pack) * prompt + rows * new
+    layer = tokens * (8 * shape.intermediate + 12 * shape.hidden)
+    return [("reference policy at work", max(layer, _tile(rows * new)), "generation (reference)")]
+
+
+def _tile(scored: int) -> int:
+    return min(scored, HEAD_TOKENS) * HEAD_TILE * 2
+
+
+def adapter_at_work(shape: Shape, rank: int, lora_on: str) -> Parts:
+    """Return the copy of the adapter that is computed with."""
+    return [("adapter in 16 bit", 2 * adapted(shape, lora_on, rank), "training")]
+
+
+def trained_vision(shape: Shape, patches: int, images: int, lora_on: str) -> Parts:
+    """Return what the vision tower takes when gradients pass it: for each image of a micro-batch."""
+    block = 10 * shape.vision_intermediate + (50 if lora_on == "vision" else 30) * shape.vision_hidden
+    kept = shape.vision_layers * 2 * shape.vision_hidden
+    return [
+        (f"kept between the vision tower's layers, images: {images}", images * patches * kept, "training"),
+        ("one of its layers worked out again", images * patches * block, "training (vision)"),
+    ]

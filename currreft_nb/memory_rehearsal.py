@@ -1,0 +1,213 @@
+"""Rehearse the largest step of a training before its first, so that memory runs out in the first minute or not at all.
+
+The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, every answer
+forced to its full length, AdamW's moments and the pixels of an earlier batch held beside them. Then all is undone:
+gradients, random state, the trainer's notes. The training that follows is the same, bit for bit, as without.
+"""
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Trainer
+
+from currreft_nb import InputError, generation, memory
+from currreft_nb.boxes import resized_size
+from currreft_nb.models import Loaded
+from currreft_nb.samples import Sample
+
+NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # of the trainer, changed in place
+
+
+def schedule(
+    when: str,
+    watch: Any,
+    trainer: Trainer,
+    loaded: Loaded,
+    drawn: Sequence[tuple[Sample, str]],
+    make_row: Callable[[Sample, str], dict],
+) -> dict[str, dict]:
+    """Let the trainer rehearse before its first step; return what will then hold each phase's seconds and GiB.
+
+    `when`: always, never, or auto, which does so on a GPU; a CPU would lose a step and find nothing. `drawn`: the
+    samples that will be drawn, each with the text that it is answered with, "" where answers are generated.
+    """
+    found: dict[str, dict] = {}
+
+    def run() -> None:
+        sizes = lengths(loaded, drawn)
+        copies, rows = getattr(trainer, "num_generations", 1), trainer.args.per_device_train_batch_size
+        rows *= trainer.args.steps_per_generation if copies > 1 else 1
+        chosen = heaviest(sizes, math.ceil(rows / copies))
+        batch = [make_row(*drawn[index]) for index in chosen for _ in range(copies)]
+        found["rehearsal"] = rehearse(trainer, loaded, batch[:rows])
+        if trainer.accelerator.is_main_process:
+            print(told(found["rehearsal"], sizes))
+
+    if when == "always" or (when == "auto" and loaded.device.type == "cuda"):
+        watch.before_first_step = run
+    return found
+
+
+def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
+    """Return the tokens of each sample's words and text, and those of its image, whose size is in the sample."""
+    words = [generation.prompt_text(loaded, sample) + text for sample, text in drawn]
+    counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
+    return [(count - bool(s.image), _image_tokens(loaded, s)) for count, (s, _) in zip(counts, drawn, strict=True)]
+
+
+def _image_tokens(loaded: Loaded, sample: Sample) -> int:
+    if not sample.image:
+        return 0
+    width, height = resized_size(sample.size, loaded.style.frame)
+    return width * height // loaded.style.frame.factor**2
+
+
+def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
+    """Return which `count` samples make the largest batch: the longest, and among them the largest image.
+
+    Where there are fewer samples they are taken again.
+
+    >>> heaviest([(10, 5), (30, 1), (12, 6), (2, 9)], 2)
+    [1, 3]
+    """
+    chosen = sorted(range(len(sizes)), key=lambda index: -sum(sizes[index]))[:count]
+    largest_image = max(range(len(sizes)), key=lambda index: sizes[index][1])
+    if len(chosen) > 1 and sizes[largest_image][1] > max(sizes[index][1] for index in chosen):
+        chosen[-1] = largest_image
+    return [chosen[place % len(chosen)] for place in range(count)]
+
+
+def rehearse(trainer: Trainer, loaded: Loaded, rows: Sequence[dict]) -> dict[str, dict]:
+    """Take the largest step and undo it; return seconds and, on a GPU, GiB of each phase.
+
+    `rows`: a batch as the trainer's data set makes it, for reinforcement learning one row for each completion. To be
+    called when the trainer is prepared, before its first step. Raises `InputError` when memory runs out, which names
+    what to lower.
+    """
+    found: dict[str, dict] = {}
+    with _undone(trainer):
+        with _measured(found, "vision", trainer):
+            pixels = _encode_largest(loaded, rows)
+        _take_step(trainer, rows, pixels, found)
+    return found
+
+
+def _take_step(trainer: Trainer, rows: Sequence[dict], pixels: int, found: dict[str, dict]) -> None:
+    moments = _moments_of_adamw(trainer)
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # set when an epoch begins
+    if hasattr(trainer, "num_generations"):
+        _force(trainer)
+        earlier = torch.empty(pixels * len(rows), dtype=torch.uint8, device=trainer.accelerator.device)
+        with _measured(found, "generation", trainer):
+            inputs = trainer._prepare_inputs(trainer.data_collator(list(rows)))
+        del earlier
+    else:
+        inputs = trainer._prepare_inputs(trainer.data_collator(list(rows)))
+    with _measured(found, "training", trainer):
+        trainer.model_wrapped.train()
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(trainer.model_wrapped, inputs)
+        trainer.accelerator.backward(loss)
+    del moments
+
+
+def _encode_largest(loaded: Loaded, rows: Sequence[dict]) -> int:
+    """Send the largest image through the vision tower, past what shares features; return the bytes of its pixels."""
+    pictures = [picture for row in rows for picture in row["images"]]
+    if not pictures:
+        return 0
+    largest = max(pictures, key=lambda picture: picture.width * picture.height)
+    inputs = loaded.processor.image_processor(images=[largest], return_tensors="pt").to(loaded.device)
+    tower = loaded.model.get_base_model().model.visual
+    with torch.no_grad():
+        type(tower).forward(tower, inputs["pixel_values"].to(tower.dtype), inputs["image_grid_thw"])
+    return inputs["pixel_values"].nbytes
+
+
+def _moments_of_adamw(trainer: Trainer) -> list[torch.Tensor]:
+    """Return memory as large as the optimiser's state will be, where there is none yet."""
+    if trainer.optimizer.state:
+        return []
+    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    return [torch.zeros_like(weight) for weight in weights for _ in range(2)]
+
+
+def _force(trainer: Trainer) -> None:
+    """Let every completion have its full length, and let rewards differ in each group, so that none is silent."""
+    trainer.end_tokens = []  # of the loop in `generation_decoding`
+    trainer.generation_config.min_new_tokens = trainer.generation_config.max_new_tokens  # of transformers' loop
+
+    def rewards(inputs: list, prompts: list, *others: Any) -> torch.Tensor:
+        turns = torch.arange(len(prompts), device=trainer.accelerator.device) % 2
+        return turns[:, None].float().expand(-1, len(trainer.reward_funcs)).contiguous()
+
+    trainer._calculate_rewards = rewards
+
+
+@contextmanager
+def _undone(trainer: Trainer) -> Iterator[None]:
+    """Give back gradients, random state and everything that the trainer notes down about its steps."""
+    notes, state = dict(vars(trainer)), dict(vars(trainer.state))
+    for name in NOTES:
+        if name in notes:
+            vars(trainer)[name] = copy.deepcopy(notes[name])
+    chance = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        for changed, before in ((vars(trainer), notes), (vars(trainer.state), state)):
+            changed.clear()
+            changed.update(before)
+        trainer.model.zero_grad(set_to_none=True)
+        random.setstate(chance[0])
+        np.random.set_state(chance[1])
+        torch.set_rng_state(chance[2])
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[None]:
+    memory.reset_peak()
+    started_s = time.perf_counter()
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"the GPU's memory ran out in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
+            f" {memory.ADVICE[phase]}"
+        ) from None
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    found[phase] = {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}
+
+
+def _sizes(trainer: Trainer, phase: str) -> str:
+    micro_batch = trainer.args.per_device_train_batch_size
+    if phase == "training":
+        return f" with micro_batch {micro_batch}"
+    if phase == "generation":
+        return f" of {micro_batch * trainer.args.steps_per_generation} completions at once"
+    return ""
+
+
+def told(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
+    """Return the line that is printed after a rehearsal.
+
+    >>> told({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
+    'rehearsed the largest step: 712 tokens before the answer; training 1.5 s (no GPU)'
+    """
+    parts = [
+        f"{name} {row['seconds']:.1f} s ({'no GPU' if row['gib'] is None else format(row['gib'], '.1f') + ' GiB'})"
+        for name, row in found.items()
+    ]
+    return f"rehearsed the largest step: {max(map(sum, sizes))} tokens before the answer; {', '.join(parts)}"

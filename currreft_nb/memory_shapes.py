@@ -1,0 +1,200 @@
+"""The shapes of a model: what its memory depends on, counted without loading a weight.
+
+Shapes of some models are written down here, so that planning needs no network. Where they are from:
+Qwen2-VL-7B: the printed modules in github.com/zhenhua32/Qwen2-VL; Qwen2-VL-2B: those of its language model Qwen2-1.5B;
+Qwen3-VL-4B: the published configuration, as in kohya-ss/musubi-tuner; Qwen3-VL-8B: the geometry that tests of Cosmos
+state for it. A test compares each with the published number of weights.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from currreft_nb import models
+from currreft_nb.models_families import LORA_ON, check_lora_on
+
+
+def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 151_936) -> dict[str, int]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary,
+    }
+
+
+VISION_2 = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "patch_size": 14}
+VISION_2_5 = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "patch_size": 14}
+VISION_3 = {"num_heads": 16, "patch_size": 16, "num_position_embeddings": 2304}
+SHAPES = {
+    "Qwen/Qwen2-VL-2B-Instruct": {
+        "model_type": "qwen2_vl",
+        "text_config": _text(1536, 8960, 28, 12, 2),
+        "vision_config": {**VISION_2, "hidden_size": 1536},
+        "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen2-VL-7B-Instruct": {
+        "model_type": "qwen2_vl",
+        "text_config": _text(3584, 18944, 28, 28, 4, 152_064),
+        "vision_config": {**VISION_2, "hidden_size": 3584},
+        "tie_word_embeddings": False,
+    },
+    "Qwen/Qwen2.5-VL-3B-Instruct": {
+        "model_type": "qwen2_5_vl",
+        "text_config": _text(2048, 11008, 36, 16, 2),
+        "vision_config": {**VISION_2_5, "out_hidden_size": 2048},
+        "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen2.5-VL-7B-Instruct": {
+        "model_type": "qwen2_5_vl",
+        "text_config": _text(3584, 18944, 28, 28, 4, 152_064),
+        "vision_config": {**VISION_2_5, "out_hidden_size": 3584},
+        "tie_word_embeddings": False,
+    },
+    "Qwen/Qwen3-VL-4B-Instruct": {
+        "model_type": "qwen3_vl",
+        "text_config": {**_text(2560, 9728, 36, 32, 8), "head_dim": 128},
+        "vision_config": {
+            **VISION_3,
+            "depth": 24,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "out_hidden_size": 2560,
+            "deepstack_visual_indexes": [5, 11, 17],
+        },
+        "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen3-VL-8B-Instruct": {
+        "model_type": "qwen3_vl",
+        "text_config": {**_text(4096, 12288, 36, 32, 8), "head_dim": 128},
+        "vision_config": {
+            **VISION_3,
+            "depth": 27,
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "out_hidden_size": 4096,
+            "deepstack_visual_indexes": [8, 16, 24],
+        },
+        "tie_word_embeddings": False,
+    },
+}
+ADAPTED = {  # what an adapter may be put on, together with the parts before it: pieces of its layers' names
+    "language": (".layers.",),
+    "merger": ("visual.merger.", "visual.deepstack_merger_list."),
+    "vision": ("visual.blocks.",),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a model that memory depends on; `*_weights` count parameters.
+
+    `adapted`: for each part that may get an adapter, the weights of its linear layers, and those of an adapter of rank
+    1. `levels`: vectors that the vision tower hands over for each image token. `patch_values`: numbers in a patch.
+    """
+
+    layers: int
+    hidden: int
+    intermediate: int
+    kv_width: int
+    vocabulary: int
+    language_weights: int
+    head_weights: int
+    vision_weights: int
+    largest_layer: int
+    adapted: dict[str, tuple[int, int]]
+    vision_layers: int
+    vision_hidden: int
+    vision_intermediate: int
+    levels: int
+    patch: int
+    merge: int
+    patch_values: int
+
+    @property
+    def weights(self) -> int:
+        return self.language_weights + self.head_weights + self.vision_weights
+
+    @property
+    def tile(self) -> int:
+        """The pixels that become one token."""
+        return (self.patch * self.merge) ** 2
+
+
+def config_of(model: str) -> Any:
+    """Return a model's configuration. Raises `InputError` for an unknown family or a model that cannot be reached."""
+    if model in SHAPES:
+        return _config(json.dumps(SHAPES[model]))
+    config = models.read_config(models.source_of(model))
+    models.family_of(config, model)
+    return config
+
+
+def _config(text: str) -> Any:
+    values = json.loads(text)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def shape_of(model: str) -> Shape:
+    """Count a model without its weights."""
+    if model in SHAPES:
+        return _counted(json.dumps(SHAPES[model]))
+    return _counted(config_of(model).to_json_string(use_diff=False))
+
+
+@functools.lru_cache(maxsize=16)
+def _counted(text: str) -> Shape:
+    config = _config(text)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    text, vision = config.text_config, config.vision_config
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    adapted = {
+        part: [m for name, m in linear.items() if any(word in name for word in words)]
+        for part, words in ADAPTED.items()
+    }
+    vision_weights = sum(weight.numel() for weight in model.model.visual.parameters())
+    language = sum(layer.weight.numel() for layer in adapted["language"])
+    head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width = getattr(vision, "embed_dim", vision.hidden_size)  # Qwen2-VL's hidden_size is what the merger returns
+    return Shape(
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        kv_width=head_width * text.num_key_value_heads,
+        vocabulary=text.vocab_size,
+        language_weights=language,
+        head_weights=sum(weight.numel() for weight in model.parameters()) - language - vision_weights,
+        vision_weights=vision_weights,
+        largest_layer=max(layer.weight.numel() for layer in adapted["language"]),
+        adapted={
+            part: (
+                sum(layer.weight.numel() for layer in layers),
+                sum(layer.in_features + layer.out_features for layer in layers),
+            )
+            for part, layers in adapted.items()
+        },
+        vision_layers=vision.depth,
+        vision_hidden=width,
+        vision_intermediate=getattr(vision, "intermediate_size", None) or int(width * vision.mlp_ratio),
+        levels=1 + len(getattr(vision, "deepstack_visual_indexes", ())),
+        patch=vision.patch_size,
+        merge=vision.spatial_merge_size,
+        patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+    )
+
+
+def adapted_parts(lora_on: str) -> tuple[str, ...]:
+    """Return the parts that get an adapter: the one named and those before it. Raises `InputError` for others.
+
+    >>> adapted_parts("merger")
+    ('language', 'merger')
+    """
+    check_lora_on(lora_on)
+    return LORA_ON[: LORA_ON.index(lora_on) + 1]
