@@ -85,9 +85,12 @@ class Endpoint:
 
     def clean(self, text: str) -> str:
         """Return the beginning of a text on one line, without the key and without what looks like one."""
+        return " ".join(KEY_LIKE.sub("[key]", self.hide(text)).split())[:200]
+
+    def hide(self, text: str) -> str:
+        """Return a text without the key, in case a server repeats it."""
         secret = os.environ.get(self.key, "").strip()
-        text = text.replace(secret, "[key]") if secret else text
-        return " ".join(KEY_LIKE.sub("[key]", text).split())[:200]
+        return text.replace(secret, "[key]") if secret else text
 
 
 def read_endpoint(text: str) -> Endpoint:

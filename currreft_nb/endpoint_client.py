@@ -242,7 +242,7 @@ class _Session:
         account.tokens_in += sent or 0
         account.tokens_out += said or 0
         account.dollars += ((sent or 0) * endpoint.dollars_in + (said or 0) * endpoint.dollars_out) / 1e6
-        return Reply(text, said, choice.get("finish_reason") == "length")
+        return Reply(endpoint.hide(text), said, choice.get("finish_reason") == "length")
 
     def _judge(self, refused: _Refused) -> _Problem:
         """Return what a refusal means. Raises `InputError` where every other request would be refused, too."""

@@ -113,7 +113,7 @@ def content_hash(sample: Sample, completion: str) -> str:
     """Return a hash of all that a verdict is about: what was asked, what is right, the image's pixels, the answer.
 
     >>> content_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
-    '7a16da5e5a4b2bdb3b5d7f1c'
+    'e9afa5e1a08fde1b74b9d805'
     """
     image = hashlib.sha256(Path(sample.image).read_bytes()).hexdigest() if sample.image else None
     parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer, image, completion]
