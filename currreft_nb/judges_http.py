@@ -117,24 +117,29 @@ def judges_of(
     folder: str | os.PathLike,
     style: Style = Style(),
     accounts: list[Account] | None = None,
+    root: str | os.PathLike = ".",
 ) -> dict[str, Judge]:
     """Return judges by name, ready to judge; what endpoints say goes to `folder`, what they cost to `accounts`.
 
-    `style`: how questions were put and boxes are written. Raises `InputError` like `recorded_judge`, and for a key that
-    is missing, before anything is asked.
+    `style`: how questions were put and boxes are written. `root`: where paths of recorded files begin. Raises
+    `InputError` like `recorded_judge`, and for a key that is missing, before anything is asked.
     """
-    return {judge.name: _judge_of(judge, Path(folder), style, accounts) for judge in names}
+    found: dict[str, Judge] = {}
+    for judge in names:
+        if judge.kind == "rule":
+            found["rule"] = lambda pairs: [rule_judge(*pair, style.frame) for pair in pairs]
+        elif judge.kind == "recorded":
+            found[judge.name] = recorded_judge(Path(root) / judge.text.partition(":")[2])
+        else:
+            found[judge.name] = _endpoint_judge(judge.endpoint, Path(folder), style, accounts)
+    return found
 
 
-def _judge_of(judge: JudgeName, folder: Path, style: Style, accounts: list[Account] | None) -> Judge:
-    if judge.kind == "rule":
-        return lambda pairs: [rule_judge(*pair, style.frame) for pair in pairs]
-    if judge.kind == "recorded":
-        return recorded_judge(judge.text.partition(":")[2])
-    judge.endpoint.secret()
+def _endpoint_judge(endpoint: Endpoint, folder: Path, style: Style, accounts: list[Account] | None) -> Judge:
+    endpoint.secret()
 
     def ask(pairs: Sequence[Pair]) -> list[Verdict]:
-        verdicts, account = judge_over_http(judge.endpoint, pairs, folder / verdicts_file(judge.endpoint), style)
+        verdicts, account = judge_over_http(endpoint, pairs, folder / verdicts_file(endpoint), style)
         print(account)
         if accounts is not None:
             accounts.append(account)

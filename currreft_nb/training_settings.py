@@ -10,6 +10,8 @@ from currreft_nb import InputError
 from currreft_nb.curriculum_difficulty import DROPS, ORDERS
 from currreft_nb.rewards import Rules
 
+MOST_STEPS = 100_000  # of a training that goes by seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class GrpoSettings:
@@ -110,7 +112,7 @@ class GrpoSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SftSettings:
-    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition.
+    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition, or `seconds`.
 
     Raises `InputError` for values that do not go together.
 
@@ -120,6 +122,9 @@ class SftSettings:
 
     prompts: int = 1440
     """Questions drawn in all; the last step takes what is left."""
+    seconds: float = 0.0
+    """Train for as many seconds instead, as another run took; the step that passes them is the last. 0 goes by
+    `prompts`."""
     batch_size: int = 16
     """Questions per optimiser step."""
     micro_batch: int = 16
@@ -136,16 +141,18 @@ class SftSettings:
             _at_least(self, name, 1)
         for name in ("save_every", "seed"):
             _at_least(self, name, 0)
+        if not 0 <= self.seconds < math.inf:
+            raise InputError(f"seconds is {self.seconds!r}, but must be at least 0; 0 goes by prompts")
         _above_zero(self, "learning_rate")
         _divides(self.micro_batch, self.batch_size, "batch_size")
 
     @property
     def budget(self) -> int:
-        return self.prompts
+        return MOST_STEPS * self.batch_size if self.seconds else self.prompts
 
     @property
     def steps(self) -> int:
-        return math.ceil(self.prompts / self.batch_size)
+        return math.ceil(self.budget / self.batch_size)
 
     @classmethod
     def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "SftSettings":
