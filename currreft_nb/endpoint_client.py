@@ -38,11 +38,23 @@ Ask = Callable[..., Awaitable["Reply"]]
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said; `tokens` None where the server does not count; `truncated`: it had to stop before the end."""
+    """What a model said; `tokens` None where the server does not count; `truncated`: it had to stop before the end.
+
+    `thinking`: what the server took out of the text and handed over apart, as `transformers serve` does, and vLLM
+    with a reasoning parser.
+    """
 
     text: str
     tokens: int | None
     truncated: bool
+    thinking: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text as the model wrote it, its thinking in front."""
+        if not self.thinking:
+            return self.text
+        return f"<think>{self.thinking}" + ("" if self.truncated and not self.text else f"</think>{self.text}")
 
 
 class Unanswered(Exception):
@@ -230,9 +242,12 @@ class _Session:
         try:
             found = json.loads(body)
             choice, usage = found["choices"][0], found.get("usage") or {}
-            text = choice["message"].get("content") or ""
+            message = choice["message"]
+            text = message.get("content") or ""
+            thinking = message.get("reasoning_content") or message.get("reasoning") or ""
             sent, said = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-            if not isinstance(text, str) or not all(isinstance(n, (int, type(None))) for n in (sent, said)):
+            counted = all(isinstance(number, (int, type(None))) for number in (sent, said))
+            if not (isinstance(text, str) and isinstance(thinking, str) and counted):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             start = self.endpoint.clean(body[:100].decode("utf-8", "replace"))
@@ -242,7 +257,8 @@ class _Session:
         account.tokens_in += sent or 0
         account.tokens_out += said or 0
         account.dollars += ((sent or 0) * endpoint.dollars_in + (said or 0) * endpoint.dollars_out) / 1e6
-        return Reply(endpoint.hide(text), said, choice.get("finish_reason") == "length")
+        truncated = choice.get("finish_reason") == "length"
+        return Reply(endpoint.hide(text), said, truncated, endpoint.hide(thinking))
 
     def _judge(self, refused: _Refused) -> _Problem:
         """Return what a refusal means. Raises `InputError` where every other request would be refused, too."""

@@ -72,7 +72,7 @@ async def _answer(
     sample = samples[row]
     message = user_message(render_question(sample, style), sample)
     reply = await ask([message], **options, seed=completion_seed(sample.id, number, seed))
-    return Completion(reply.text, reply.tokens, reply.truncated)
+    return Completion(reply.whole, reply.tokens, reply.truncated)
 
 
 def completion_seed(sample_id: str, number: int, seed: int) -> int:

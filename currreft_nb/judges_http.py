@@ -186,6 +186,7 @@ def read_verdict(text: str) -> Verdict | str:
     >>> read_verdict('{' + points + ', "total": 900, "reason": "right"}')
     'total must be a number from 0 to 100'
     """
+    text = re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.S)  # a judge may think first
     fenced = re.search(r"```(?:json)?\s*(\{.*\})\s*```", text, flags=re.S)
     try:
         found = json.loads(fenced[1] if fenced else text.strip(), object_pairs_hook=_once_each)

@@ -12,7 +12,7 @@ from scripted import KEY, completion, say, serving
 
 from currreft_nb import InputError
 from currreft_nb.endpoint import Endpoint
-from currreft_nb.endpoint_client import Unanswered, ask_all
+from currreft_nb.endpoint_client import Reply, Unanswered, ask_all
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,18 @@ def test_finish_and_tokens_are_told():
         results, account = ask(endpoint(server), "ab")
     assert (results["a"].truncated, results["a"].tokens) == (True, 20)
     assert (results["b"].truncated, results["b"].tokens, account.uncounted) == (False, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "truncated", "whole", "why"),
+    [
+        ("<answer>3</answer>", "", False, "<answer>3</answer>", "nothing was taken out"),
+        ("<answer>3</answer>", "two and one", False, "<think>two and one</think><answer>3</answer>", "put back"),
+        ("", "two and", True, "<think>two and", "cut off while thinking: it never closed the tag"),
+    ],
+)
+def test_thinking_that_a_server_hands_over_apart_is_put_back(text, thinking, truncated, whole, why):
+    assert Reply(text, 3, truncated, thinking).whole == whole, why
 
 
 @pytest.mark.parametrize(

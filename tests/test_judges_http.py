@@ -138,7 +138,14 @@ def test_what_is_no_verdict_is_mended_once_then_failed(tmp_path, text, problem):
 
 
 @pytest.mark.parametrize(
-    "text", [points(), f"```json\n{points()}\n```", f"My grade:\n```\n{points()}\n```\nDone.", f"\n {points()} "]
+    "text",
+    [
+        points(),
+        f"```json\n{points()}\n```",
+        f"My grade:\n```\n{points()}\n```\nDone.",
+        f"\n {points()} ",
+        f"<think>{{}}</think>{points()}",
+    ],
 )
 def test_a_verdict_may_stand_in_a_fence(text):
     assert read_verdict(text).total == 92
