@@ -11,10 +11,11 @@ import email.utils
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import anyio.from_thread
 import httpx2
 import openai
@@ -85,13 +86,14 @@ def ask_all(
     endpoint: Endpoint,
     work: Callable[[Ask, Any], Awaitable[Any]],
     items: Iterable[Any],
-    done: Callable[[Any, Any], None],
+    done: Callable[[list[tuple[Any, Any]]], None],
 ) -> Account:
     """Do `work(ask, item)` for each item, `endpoint.concurrency` at a time; return what it cost.
 
-    `ask(messages, **options)` returns a `Reply`. `done(item, result)` is called as each one ends, with an `Unanswered`
-    for one that failed. An exception or Ctrl-C cancels what is under way. Raises `InputError` where asking on is
-    hopeless.
+    `ask(messages, **options)` returns a `Reply`. `done` is given (item, result) pairs as soon as they are there, an
+    `Unanswered` for a result that could not be had; in a thread of its own, one call after the other, so that writing
+    to a disk holds up no request. An exception or Ctrl-C cancels what is under way, and still hands over what is there.
+    Raises `InputError` where asking on is hopeless.
     """
     account = Account(endpoint.name)
     secret, start = endpoint.secret(), time.monotonic()
@@ -99,10 +101,16 @@ def ask_all(
     async def run() -> None:
         async with _client(endpoint, secret) as client:
             session = _Session(endpoint, client, account)
-            waiting = iter(items)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(endpoint.concurrency):
-                    group.create_task(_worker(session, work, waiting, done))
+            waiting, ready = iter(items), asyncio.Queue()
+            keeper = asyncio.create_task(_keep(ready, done))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(endpoint.concurrency):
+                        group.create_task(_worker(session, work, waiting, ready, keeper))
+            finally:
+                ready.put_nowait(None)
+                with anyio.CancelScope(shield=True):
+                    await keeper
 
     try:
         # In a thread of its own, since a notebook's thread runs a loop already.
@@ -121,14 +129,30 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _worker(session: "_Session", work: Callable, waiting: Iterable, done: Callable) -> None:
+async def _worker(
+    session: "_Session", work: Callable, waiting: Iterator, ready: asyncio.Queue, keeper: asyncio.Task
+) -> None:
     for item in waiting:
         try:
             result = await work(session.ask, item)
         except Unanswered as error:
             result = error
-        done(item, result)
+        ready.put_nowait((item, result))
         session.check()
+        if keeper.done():
+            return  # it failed; its exception is raised when all workers have ended
+
+
+async def _keep(ready: asyncio.Queue, done: Callable) -> None:
+    """Hand over results as they come, all that are there at once, until None comes."""
+    more = True
+    while more:
+        batch = [await ready.get()]
+        while not ready.empty():
+            batch.append(ready.get_nowait())
+        more = None not in batch
+        if found := [pair for pair in batch if pair is not None]:
+            await asyncio.to_thread(done, found)
 
 
 def _client(endpoint: Endpoint, secret: str) -> openai.AsyncOpenAI:

@@ -44,11 +44,12 @@ def sampler(
     def answer(samples: list[Sample]) -> list[list[Completion | None]]:
         found: dict[Request, Completion] = {}
 
-        def done(request: Request, result: Completion | Unanswered) -> None:
-            if isinstance(result, Unanswered):
-                print(f"no answer to {samples[request[0]].id!r}: {result}", flush=True)
-            else:
-                found[request] = result
+        def done(results: list[tuple[Request, Completion | Unanswered]]) -> None:
+            for request, result in results:
+                if isinstance(result, Unanswered):
+                    print(f"no answer to {samples[request[0]].id!r}: {result}", flush=True)
+                else:
+                    found[request] = result
 
         requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
         work = partial(_answer, samples=samples, style=style, options=options, seed=seed)

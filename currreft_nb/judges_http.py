@@ -77,16 +77,18 @@ def judge_over_http(
     count = len(pending)
     lasting = len(set(keys)) - count
 
-    def done(item: tuple[str, Pair], result: Verdict | Unanswered) -> None:
-        key, pair = item
-        if isinstance(result, Unanswered):
-            known[key] = no_verdict(f"{FAILED}: {result.reason}")
-        else:
-            about = {"key": key, "about": content_hash(*pair), "judge": endpoint.name, "prompt": PROMPT}
-            append_journal(path, [about | asdict(result)])
-            known[key] = result
+    def done(results: list[tuple[tuple[str, Pair], Verdict | Unanswered]]) -> None:
+        had = [(key, pair, verdict) for (key, pair), verdict in results if isinstance(verdict, Verdict)]
+        about = {"judge": endpoint.name, "prompt": PROMPT}
+        append_journal(
+            path,
+            ({"key": key, "about": content_hash(*pair), **about, **asdict(verdict)} for key, pair, verdict in had),
+        )
+        earlier = len(known) - before
+        for (key, _), result in results:
+            known[key] = result if isinstance(result, Verdict) else no_verdict(f"{FAILED}: {result.reason}")
         number = len(known) - before
-        if number % max(1, count // 10) == 0 or number == count:
+        if number * 10 // count > earlier * 10 // count:
             print(f"judged {number:6d} of {count} by {endpoint.name}", flush=True)
 
     before = len(known)

@@ -40,6 +40,7 @@ def say(text=None, status=200, delay_s=0.0, headers=(), body=None, stop_after=No
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes, and the second would wait for 40 ms
 
     def do_POST(self):
         server = self.server

@@ -31,7 +31,7 @@ async def one(ask, item):
 def ask(found_endpoint, items):
     """Return the results by item, and the account."""
     results = {}
-    account = ask_all(found_endpoint, one, items, results.__setitem__)
+    account = ask_all(found_endpoint, one, items, results.update)
     return results, account
 
 
@@ -204,4 +204,21 @@ def test_a_fault_of_our_own_is_not_swallowed():
         raise ZeroDivisionError
 
     with serving(lambda asked, n: say("x")) as server, pytest.raises(ZeroDivisionError):
-        ask_all(endpoint(server), faulty, "ab", lambda *_: None)
+        ask_all(endpoint(server), faulty, "ab", lambda results: None)
+
+
+def test_a_disk_that_is_full_stops_the_asking():
+    def done(results):
+        raise OSError("no space left")
+
+    with serving(lambda asked, n: say("x", delay_s=0.02)) as server:
+        with pytest.raises(OSError, match="no space left"):
+            ask_all(endpoint(server, concurrency=2), one, range(500), done)
+        assert len(server.requests) < 20
+
+
+def test_what_is_there_is_handed_over_before_an_error_is_raised():
+    kept = []
+    with serving(lambda asked, n: say("x") if n <= 5 else say(status=401)) as server, pytest.raises(InputError):
+        ask_all(endpoint(server, concurrency=1), one, range(9), kept.extend)
+    assert [item for item, _ in kept] == [0, 1, 2, 3, 4]
