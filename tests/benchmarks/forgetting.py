@@ -29,8 +29,8 @@ split if the interval lies below zero, 2 if it lies above zero, 3 as said. Phase
 if in one split 1 and 2 both hold, and 3 holds in all six cells. Where 1 fails there was nothing to win back, and a gain
 in 2 is a gain, not a recovery. Measured is the share of open questions answered exactly right on `test_id` and
 `test_ood`, 200 a cell (the demo: 100). That none of them is in the pool, by the pixels of its picture or, where it has
-none, by its words, is read from the data's manifest, and a seed where it is not so stops the script. Every seed that was
-started is reported.
+none, by its words, is read from the data's manifest, and a seed where it is not so stops the script. Every seed that
+was started is reported.
 """
 
 import argparse
