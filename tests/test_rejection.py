@@ -2,7 +2,11 @@
 
 import json
 import random
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -324,3 +328,28 @@ def test_the_whole_way_from_answers_to_what_is_learnt(tmp_path):
     assert [(sample.id, text) for sample, text in pairs] == [
         (f"q{i}", f"<think>so</think><answer>{i}</answer>") for i in range(7)
     ]
+
+
+SLOWLY = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_rejection import POOL, Answerer, sample_answers
+answer = Answerer()
+sample_answers(lambda samples: time.sleep(0.05) or answer(samples), POOL, {path!r}, batch_size=1)
+"""
+
+
+def test_killed_for_real_nothing_that_was_stored_is_asked_again(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    code = SLOWLY.format(tests=str(Path(__file__).parent), path=str(path))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    while len(read_journal(path)) < 9:
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    stored = {row["id"] for row in read_journal(path)}
+    answerer = Answerer()
+    rows = sample_answers(answerer, POOL, path)
+    assert 3 <= len(stored) < 7 and not stored & set(answerer.asked)
+    assert rows == sample_answers(Answerer(), POOL, tmp_path / "undisturbed.jsonl")
