@@ -194,9 +194,9 @@ def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def reasons(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """Return how many answers had which outcome for which of the judge's reasons, frequent ones first."""
+    """Return how many answers had which outcome and why, frequent ones first."""
     frame = pd.DataFrame(rows)
-    return frame.groupby(["outcome", "reason"]).size().sort_values(ascending=False).reset_index(name="answers")
+    return frame.groupby(["outcome", "why"]).size().sort_values(ascending=False).reset_index(name="answers")
 
 
 def sft_rows(samples: Iterable[Sample], rows: Iterable[Mapping]) -> list[tuple[Sample, str]]:

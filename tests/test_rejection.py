@@ -282,7 +282,8 @@ def test_the_tables_count_every_answer():
     (line,) = summary(rows).to_dict("records")
     outcomes = dict.fromkeys(OUTCOMES, 0) | {"kept": 1, "not_best": 1, "below_threshold": 1, "not_judged": 1}
     assert line == {"task": "general", "questions": 2, "answers": 4, **outcomes}
-    assert reasons(rows)["answers"].sum() == 4
+    assert reasons(rows).to_dict("records")[0]["answers"] == 1 and reasons(rows)["answers"].sum() == 4
+    assert set(reasons(rows)["why"]) == {"best", "not_best", "ok"}
 
 
 def test_what_is_learnt_are_the_own_words_of_the_model():
