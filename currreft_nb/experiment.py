@@ -24,9 +24,12 @@ from typing import Any
 import yaml
 
 from currreft_nb import InputError
+from currreft_nb.endpoint import read_endpoint
+from currreft_nb.judges import read_judges
 from currreft_nb.models_families import check_lora_on
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
 from currreft_nb.records import shown
+from currreft_nb.rejection_checks import read_quotas
 from currreft_nb.runs import project_root
 from currreft_nb.samples import STAGES, check_tasks
 from currreft_nb.training_settings import GrpoSettings, SftSettings
@@ -291,6 +294,11 @@ def _check_training(settings: Mapping[str, Any], place: str) -> None:
             GrpoSettings.from_parameters(settings)
         elif "batch_size" in settings and "learning_rate" in settings:
             SftSettings.from_parameters(settings)
+        if "judges" in settings:
+            read_judges(settings["judges"])
+            read_quotas(settings["quotas"])
+            if settings["teacher"]:
+                read_endpoint(settings["teacher"])
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
 

@@ -165,7 +165,8 @@ def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count:
     names = sorted(groups, key=lambda name: (not any(answer["kept"] for answer in groups[name]), _lot(name)))
     parts = []
     for name in names[:count]:
-        shown = pd.DataFrame(groups[name])[["completion", "total", "reason", "outcome"]]
+        frame = pd.DataFrame(groups[name])
+        shown = frame[[column for column in ("completion", "total", "reason", "outcome", "why") if column in frame]]
         parts.append(_asked(by_id[name], with_picture=True) + table(shown, digits=0))
     return "".join(parts)
 

@@ -31,7 +31,8 @@ def collect_answers(
 
     `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
     `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writings.
-    Raises `InputError` for a file with answers to other questions of these ids, or of another author.
+    An answer that is None could not be had: it is left out, counted, and asked for at the next start. Raises
+    `InputError` for a file with answers to other questions of these ids, or of another author.
     """
     stored = _stored(samples, Path(path), author)
     pending = [sample for sample in samples if _missing(stored[sample.id])]
@@ -45,6 +46,8 @@ def collect_answers(
             stored[row["id"]].append(row)
         done = len(samples) - len(pending) + start + len(batch)
         print(f"answered {done:6d} of {len(samples)} questions", flush=True)
+    if short := sum(_missing(stored[sample.id]) for sample in samples):
+        print(f"{short} questions lack answers that could not be had; run this again to ask for them")
     return [row for sample in samples for row in sorted(stored[sample.id], key=lambda row: row["index"])]
 
 
@@ -69,7 +72,8 @@ def _missing(rows: Sequence[Mapping]) -> bool:
 def _rows(sample: Sample, answers: Sequence[Any], author: str) -> list[dict]:
     common = {"id": sample.id, "count": len(answers), "hash": question_hash(sample), "author": author}
     common |= {"task": sample.task, "stage": sample.stage, "split": sample.split, "source": sample.source}
-    return [{**common, "index": index, **completion_fields(answer)} for index, answer in enumerate(answers)]
+    had = [(index, answer) for index, answer in enumerate(answers) if answer is not None]
+    return [{**common, "index": index, **completion_fields(answer)} for index, answer in had]
 
 
 def pair_up(samples: Sequence[Sample], answers: Sequence[Any]) -> list[tuple[Sample, Any]]:

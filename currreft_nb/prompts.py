@@ -5,8 +5,9 @@ tokens. The full wording follows the template meanings of the paper's code (thin
 `<answer>`).
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from currreft_nb import InputError
@@ -79,6 +80,13 @@ def messages(sample: Sample, style: Style) -> list[dict]:
     """Return the conversation up to the model's turn: one user message, the image first, then the text."""
     image = [{"type": "image"}] if sample.image else []
     return [{"role": "user", "content": [*image, {"type": "text", "text": render_question(sample, style)}]}]
+
+
+def wording_hash(style: Style) -> str:
+    """Return a hash of how open questions are put: their texts in each task, the wording, the frame of boxes."""
+    tasks = {name: [task.QUESTION, task.ANSWER] for name, task in TASK_MODULES.items()}
+    texts = [asdict(style), tasks, _THINK, _CHOICE_ONE]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
 def render_answer(sample: Sample, style: Style) -> str:

@@ -1,11 +1,16 @@
 """Rejection sampling: answer each question several times, judge the answers, keep the best, and learn from those.
 
     sampled   {"id": "general-17", "index": 3, "completion": "<think>…</think><answer>red</answer>", ...}
-    judged    {..., "total": 100.0, "accuracy": 100.0, "consistency": null, "format": 100.0, ..., "reason": "ok"}
-    selected  {..., "outcome": "kept", "kept": true}
+    judged    {..., "total": 100.0, "accuracy": 100.0, "consistency": null, ..., "reason": "ok", "judged_by": "rule",
+               "verified": 100.0, "verified_reason": "ok", "flaw": null, "asked": "1f0c… 1a2b.png"}
+    selected  {..., "outcome": "kept", "why": "best", "kept": true}
 
 Sampled answers are stored as they come (`journal_answers`). Selection as in the paper: the best answer to a question,
-if it reaches 85 of 100 points.
+if it reaches 85 of 100 points (its page says "surpassing 85", its second paper at least 85; here 85 is enough).
+
+Verifier first: where a rule can tell right from wrong, an answer to which it gives less than the threshold is never
+kept, whatever a judge says of it; nor is a judge paid for it, or for one with a flaw (`rejection_checks`), unless
+several judges are compared, which then all see all answers.
 """
 
 import hashlib
@@ -20,14 +25,26 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError
+from currreft_nb.boxes import Frame
 from currreft_nb.journal_answers import collect_answers
-from currreft_nb.judges import Verdict
-from currreft_nb.prompts import Style, render_question
+from currreft_nb.judges import Judge, Verdict, rule_judge
+from currreft_nb.prompts import Style, render_question, wording_hash
+from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
 from currreft_nb.samples import Sample
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
-OUTCOMES = ("kept", "not_best", "below_threshold", "not_judged")
+OUTCOMES = (
+    "kept",
+    "not_best",
+    "below_threshold",
+    "known_wrong",
+    "flawed",
+    "duplicate",
+    "over_quota",
+    "not_judged",
+)
+LONGEST_REFERENCE = 5  # words; a longer general reference is not compared by rule, as nobody says it word for word
 
 
 def sample_answers(
@@ -50,20 +67,68 @@ def sample_answers(
     return collect_answers(sample_function, samples, path, author=author, batch_size=batch_size)
 
 
+def author(who: str, style: Style, *, temperature: float, max_new_tokens: int, seed: int) -> str:
+    """Return who answers and how, for `sample_answers`: a text that changes with anything that changes the answers."""
+    return f"{who}, T={temperature}, {max_new_tokens} tokens, seed {seed}, wording {wording_hash(style)}"
+
+
 def judge_answers(
-    samples: Iterable[Sample], rows: Iterable[Mapping], judge: Callable[..., Verdict], **settings: Any
+    samples: Iterable[Sample],
+    rows: Sequence[Mapping],
+    judges: Mapping[str, Judge],
+    *,
+    frame: Frame | None = None,
+    threshold: float = THRESHOLD,
 ) -> list[dict]:
-    """Return the rows with the judge's points and reason; `settings` go to the judge (such as its frame)."""
+    """Return the rows with what the first judge, the verifier and the checks say of each, as at the top of this file.
+
+    `judges` by name (`judges_http.judges_of`): with one, it sees only what may still be kept; with several, all see
+    all, and `points` holds the total of each (`judges_agreement`). `frame`: how the answers write boxes.
+    """
     by_id = {sample.id: sample for sample in samples}
-    return [{**row, **asdict(judge(by_id[row["id"]], row["completion"], **settings))} for row in rows]
+    pairs = [(by_id[row["id"]], row["completion"]) for row in rows]
+    ruled = [rule_judge(*pair, frame) for pair in pairs]
+    judged = [dict(row) | _checked(*pair, row, verdict) for row, pair, verdict in zip(rows, pairs, ruled)]
+    hopeless = [bool(row["flaw"]) or _known_wrong(row, threshold) for row in judged]
+    sent = [place for place, lost in enumerate(hopeless) if not lost or len(judges) > 1]
+    found = {name: dict(zip(sent, judge([pairs[place] for place in sent]))) for name, judge in judges.items()}
+    first = next(iter(judges))
+    for place, row in enumerate(judged):
+        row |= asdict(found[first].get(place, ruled[place]))
+        row["judged_by"] = first if place in found[first] else "rule"
+        if len(judges) > 1:
+            row["points"] = {name: verdicts[place].total for name, verdicts in found.items()}
+    return judged
 
 
-def select(rows: Iterable[Mapping], threshold: float = THRESHOLD) -> list[dict]:
-    """Return all rows with `kept` and `outcome`; of a question's answers the best is kept if it reaches `threshold`.
+def _checked(sample: Sample, completion: str, row: Mapping, ruled: Verdict) -> dict:
+    verdict = {"verified": ruled.total, "verified_reason": ruled.reason} if verifiable(sample) else {"verified": None}
+    return verdict | {"flaw": flaw(sample, row), "asked": asked_key(sample)}
+
+
+def verifiable(sample: Sample) -> bool:
+    """Say whether a rule can tell right from wrong: there is a reference, and not one of more than a few words.
+
+    >>> sample = Sample(id="a", task="general", split="pool", source="s", question="Why?", answer="the Nile")
+    >>> verifiable(sample)
+    True
+    """
+    long = (
+        sample.task == "general" and sample.stage == "open" and len((sample.answer or "").split()) > LONGEST_REFERENCE
+    )
+    return sample.answer is not None and not long
+
+
+def select(
+    rows: Iterable[Mapping], threshold: float = THRESHOLD, quotas: Mapping[str, int] | None = None
+) -> list[dict]:
+    """Return all rows with `kept`, `outcome` and `why`; of a question's answers the best is kept that may be.
 
     Tie rule: the higher total, then the shorter completion in characters, then the lower index. Outcomes: kept;
-    not_best (reached the threshold, another was better); below_threshold; not_judged (no total). Raises `InputError`
-    for answers of a split that nothing may be learnt from.
+    not_best (another was better); below_threshold; known_wrong (a judge gave it the points, the verifier does not);
+    flawed, duplicate and over_quota (`rejection_checks`); not_judged (no total). `why` is a reason code. `quotas`: the
+    most to keep by task or source; the better ones are kept, among equals by lot. Raises `InputError` for answers of a
+    split that nothing may be learnt from.
 
     >>> common = {"id": "a", "split": "pool", "completion": "x"}
     >>> rows = [common | {"index": index, "total": total} for index, total in enumerate([84, 85, 85])]
@@ -71,33 +136,49 @@ def select(rows: Iterable[Mapping], threshold: float = THRESHOLD) -> list[dict]:
     ['below_threshold', 'kept', 'not_best']
     """
     rows = [dict(row) for row in rows]
-    best: dict[str, tuple] = {}
+    best: dict[str, dict] = {}
     for row in rows:
         if row["split"] not in LEARNT_FROM:
             raise InputError(f"an answer to {row['id']!r} is of split {row['split']}; nothing may be learnt from that")
-        if row["total"] is not None and row["total"] >= threshold and not _known_wrong(row):
-            best[row["id"]] = min(best.get(row["id"], _rank(row)), _rank(row))
+        row["outcome"], row["why"] = _standing(row, threshold)
+        if row["outcome"] == "kept" and _rank(row) <= _rank(best.get(row["id"], row)):
+            best[row["id"]] = row
+    chosen = sorted(best.values(), key=lambda row: (-row["total"], hashlib.sha256(row["id"].encode()).digest()))
+    for place, reason in doubles(chosen).items():
+        chosen[place] |= {"outcome": "duplicate", "why": reason}
+    chosen = [row for row in chosen if row["outcome"] == "kept"]
+    for place in over_quota(chosen, quotas or {}, {row.get("source") for row in rows}):
+        chosen[place] |= {"outcome": "over_quota", "why": "over_quota"}
     for row in rows:
-        row["outcome"] = _outcome(row, threshold, best)
+        if row["outcome"] == "kept" and row is not best[row["id"]]:
+            row |= {"outcome": "not_best", "why": "not_best"}
         row["kept"] = row["outcome"] == "kept"
     return rows
 
 
-def _known_wrong(row: Mapping) -> bool:
-    """Say whether the verifier found the answer wrong: such an answer is never kept, whatever a judge's total says."""
-    return row.get("accuracy") == 0
+def _known_wrong(row: Mapping, threshold: float) -> bool:
+    """Say whether the verifier gives the answer too little: it is never kept, whatever a judge's total says."""
+    if "verified" not in row:
+        return row.get("accuracy") == 0
+    return row["verified"] is not None and row["verified"] < threshold
 
 
 def _rank(row: Mapping) -> tuple:
     return (-row["total"], len(row["completion"]), row["index"])
 
 
-def _outcome(row: Mapping, threshold: float, best: Mapping[str, tuple]) -> str:
+def _standing(row: Mapping, threshold: float) -> tuple[str, str]:
+    """Return an answer's outcome and why, before it is compared with others."""
+    if row.get("flaw"):
+        return "flawed", row["flaw"]
     if row["total"] is None:
-        return "not_judged"
-    if row["total"] < threshold or _known_wrong(row):
-        return "below_threshold"
-    return "kept" if _rank(row) == best[row["id"]] else "not_best"
+        return "not_judged", row.get("reason", "").partition(":")[0]
+    if row["total"] < threshold:
+        by_rule = row.get("judged_by", "rule") == "rule"
+        return "below_threshold", row.get("reason", "") if by_rule else "too_few_points"
+    if _known_wrong(row, threshold):
+        return "known_wrong", row.get("verified_reason", "wrong")
+    return "kept", "best"
 
 
 def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
@@ -113,9 +194,9 @@ def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def reasons(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """Return how many answers had which outcome for which of the judge's reasons, frequent ones first."""
+    """Return how many answers had which outcome and why, frequent ones first."""
     frame = pd.DataFrame(rows)
-    return frame.groupby(["outcome", "reason"]).size().sort_values(ascending=False).reset_index(name="answers")
+    return frame.groupby(["outcome", "why"]).size().sort_values(ascending=False).reset_index(name="answers")
 
 
 def sft_rows(samples: Iterable[Sample], rows: Iterable[Mapping]) -> list[tuple[Sample, str]]:
@@ -126,7 +207,9 @@ def sft_rows(samples: Iterable[Sample], rows: Iterable[Mapping]) -> list[tuple[S
     by_id = {sample.id: sample for sample in samples}
     pairs = [(by_id[row["id"]], row["completion"]) for row in rows if row["kept"]]
     if not pairs:
-        raise InputError("no answer was kept; raise completions or questions, or look at the answers before threshold")
+        raise InputError(
+            "no answer was kept; raise completions or questions; the gallery and the table of reasons say why"
+        )
     return pairs
 
 

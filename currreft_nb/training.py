@@ -25,6 +25,7 @@ from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import (
+    Clock,
     Watch,
     closing_mean,
     draw_order,
@@ -146,7 +147,8 @@ def train_sft(
 ) -> dict:
     """Fine-tune the adapter on (sample, text) pairs, such as `targets`; return the run's measures.
 
-    The loss is taken over the text only. `live`, resuming and `InputError` are as in `train_grpo`.
+    The loss is taken over the text only, and no image token is cut off. `live`, resuming and `InputError` are as in
+    `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
     if training_processes.needed(settings):
@@ -154,13 +156,16 @@ def train_sft(
     stage = stage_of([sample for sample, _ in rows])
     checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
-    watch = Watch(folder, settings.steps, row_of, ("loss", "token_accuracy", "gradient_norm"), live=live)
-    order = draw_order(len(rows), settings.budget, settings.seed)
+    clock = Clock(folder, settings.seconds)
+    steps = ranks.from_first(lambda: clock.steps(settings.steps))
+    watch = Watch(folder, steps, row_of, ("loss", "token_accuracy", "gradient_norm"), clock.is_over, live)
+    clock.watch = watch
+    order = draw_order(len(rows), min(settings.budget, steps * settings.batch_size), settings.seed)
     build = partial(
         SFTTrainer,
         model=loaded.model,
         processing_class=loaded.processor,
-        args=sft_config(loaded, folder, settings),
+        args=sft_config(loaded, folder, settings, steps),
         train_dataset=lazy_dataset(order, lambda index: sft_row(*rows[index], loaded)),
         optimizers=optimizers(loaded.model, settings.learning_rate),
         callbacks=[watch],
@@ -239,7 +244,7 @@ def _sft_row(logs: dict, stage: str, settings: SftSettings, folder: Path) -> dic
         "token_accuracy": logs["mean_token_accuracy"],
         "entropy": logs["entropy"],
         "gradient_norm": logs["grad_norm"],
-        "prompts": min(settings.batch_size, settings.prompts - done),
+        "prompts": min(settings.batch_size, settings.budget - done),
     }
 
 
@@ -322,11 +327,14 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
     return _on_one_gpu(config)
 
 
-def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
-    """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off."""
+def sft_config(loaded: Loaded, folder: Path, settings: SftSettings, steps: int = 0) -> SFTConfig:
+    """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off.
+
+    `steps`: how many to take at most, if not those of the settings.
+    """
     micro_batch = min(settings.micro_batch, settings.questions_per_process)
     config = SFTConfig(
-        **_common(loaded, folder, settings),
+        **_common(loaded, folder, settings) | {"max_steps": steps or settings.steps},
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=settings.questions_per_process // micro_batch,
         max_length=None,

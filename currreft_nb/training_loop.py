@@ -234,6 +234,26 @@ def brief(value: float) -> str:
     return f"{value:5.{max(0, 4 - len(str(int(abs(value)))))}f}"
 
 
+class Clock:
+    """End a training that goes by `seconds`, those before an interruption included; 0 never ends one."""
+
+    def __init__(self, folder: Path, seconds: float):
+        self.seconds = seconds
+        rows = read_journal(folder / "metrics.jsonl")
+        self.spent_s, self.done, self.watch = sum(row["seconds"] for row in rows), len(rows), None
+
+    def steps(self, most: int) -> int:
+        """Return how many steps to take at most: those done already if their time is up, as after a late kill."""
+        return self.done if self.seconds and self.spent_s >= self.seconds else most
+
+    def is_over(self, row: dict) -> bool:
+        """Note a step's row, tell the `watch` how many steps it may become, and say whether the time is up."""
+        self.spent_s += row["seconds"]
+        if self.seconds:
+            self.watch.steps = max(row["step"] + 1, round(row["step"] * self.seconds / self.spent_s))
+        return bool(self.seconds) and ranks.from_first(lambda: self.seconds <= self.spent_s)
+
+
 def duration(seconds: float) -> str:
     """Return a span of time for people.
 

@@ -14,6 +14,8 @@ from currreft_nb.training_trackers import check_trackers
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
+MOST_STEPS = 100_000  # of a training that goes by seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class GrpoSettings:
@@ -135,7 +137,7 @@ class GrpoSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SftSettings:
-    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition.
+    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition, or `seconds`.
 
     Raises `InputError` for values that do not go together.
 
@@ -145,6 +147,9 @@ class SftSettings:
 
     prompts: int = 1440
     """Questions drawn in all; the last step takes what is left."""
+    seconds: float = 0.0
+    """Train for as many seconds instead, as another run took; the step that passes them is the last. 0 goes by
+    `prompts`."""
     batch_size: int = 16
     """Questions per optimiser step."""
     micro_batch: int = 16
@@ -170,6 +175,8 @@ class SftSettings:
             _at_least(self, name, 1)
         for name in ("save_every", "seed"):
             _at_least(self, name, 0)
+        if not 0 <= self.seconds < math.inf:
+            raise InputError(f"seconds is {self.seconds!r}, but must be at least 0; 0 goes by prompts")
         _above_zero(self, "learning_rate")
         _shares(self.num_processes, self.batch_size, "batch_size")
         _divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
@@ -189,11 +196,11 @@ class SftSettings:
 
     @property
     def budget(self) -> int:
-        return self.prompts
+        return MOST_STEPS * self.batch_size if self.seconds else self.prompts
 
     @property
     def steps(self) -> int:
-        return math.ceil(self.prompts / self.batch_size)
+        return math.ceil(self.budget / self.batch_size)
 
     @property
     def questions_per_process(self) -> int:

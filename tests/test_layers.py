@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "currreft_nb"
 FLOORS = (
     ("samples", "boxes", "answers", "journal"),
     ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "images", "curation"),
-    ("models", "pocket", "memory", "generation", "training", "judges", "rejection", "evaluation"),
+    ("models", "pocket", "memory", "endpoint", "generation", "training", "judges", "rejection", "evaluation"),
     ("plots", "gallery", "tables", "live"),
     ("machine", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -26,6 +27,11 @@ AS_IT_STANDS = (
     "currreft run params/qwen2_5_vl_3b.yaml --dry-run",
     "currreft run params/pocket.yaml --dry-run",
     "currreft run params/real_smoke.yaml --dry-run",
+    """currreft run params/pocket.yaml --dry-run --set 'reject.judges=["http:gpt-4o@https://api.openai.com/v1 \
+| per_minute 500, dollars_in 2.5, dollars_out 10"]'""",
+    """currreft run params/pocket.yaml --dry-run --set 'reject.judges=["http:org/judge@http://127.0.0.1:8000/v1 \
+| concurrency 32", rule]'""",
+    """currreft run params/pocket.yaml --dry-run --set 'reject.judges=["recorded:@rl/verdicts.jsonl"]'""",
     "currreft rewards --help",
     "currreft export --help",
     "currreft run params/pocket.yaml --set seed=1 --only curate",
@@ -35,6 +41,7 @@ NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this 
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
 AFTER_A_RUN = ("currreft report outputs/smoke", "currreft probe params/pocket.yaml")
 MAKE = ("make demo", "make lab")
+IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 
 
 def run(command, cwd):
@@ -44,7 +51,7 @@ def run(command, cwd):
 
 
 def test_every_command_of_the_readme_is_tried():
-    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE
+    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE + IN_TEST_GENERATION_HTTP
     assert set(COMMANDS) == set(tried)
 
 
@@ -104,6 +111,25 @@ def test_nothing_is_gained_where_there_is_no_habit_to_unlearn():
     for arm in ("sft", "rl", "curr_rl", "curr_reft"):
         assert (means[arm, "natural"] - means["base", "forced"]).abs().max() < 0.051
     assert "moves by more than 0.05 in any task, split and seed" in README
+
+
+def test_what_is_said_of_forgetting_is_what_the_table_says():
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds.csv")
+    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
+
+    def interval(one, other, split):
+        found = means.loc[(*one, "general", split)] - means.loc[(*other, "general", split)]
+        return found.mean(), *ttest_1samp(found, 0).confidence_interval(0.95)
+
+    base, after, second = ("base", "forced"), ("curr_rl", "natural"), ("curr_reft", "natural")
+    told = re.search(
+        r"by (\S+) in-domain \(interval (\S+) to (\S+)\) and (\S+) out-of-domain \((\S+) to (\S+)\)", README
+    )
+    expected = [*interval(after, base, "test_id"), *interval(after, base, "test_ood")]
+    assert list(told.groups()) == [f"{value:.2f}" for value in expected]
+    told = re.search(r"Phase 2 then adds (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)", README)
+    expected = [*interval(second, after, "test_id"), *interval(second, after, "test_ood")]
+    assert list(told.groups()) == [f"{value:.2f}" for value in expected]
 
 
 def test_links_lead_to_files():

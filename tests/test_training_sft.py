@@ -1,13 +1,16 @@
 """Supervised fine-tuning on the pocket model with TRL's real trainer: budget, loss, and resuming bit for bit."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
 from currreft_nb import InputError, generation, models, prompts, rewards, training
 from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import read_provenance
+from currreft_nb.samples import Sample
 from currreft_nb.training import SftSettings, train_sft
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
@@ -62,6 +65,52 @@ class TestSft:
             assert learnt.strip() == text
         image = loaded.model.config.image_token_id
         assert (batch["input_ids"] == image).sum() * 4 == len(batch["pixel_values"])
+
+    def test_text_only_and_image_rows_share_a_batch_and_no_image_token_is_lost(self, samples):
+        """Whatever the order: what the trainer collates is what the processor makes of whole conversations."""
+        loaded = models.load("pocket", trainable=True)
+        words = Sample(
+            id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
+        )
+        rows = training.targets([samples[0], words, samples[1], words], loaded.style)
+        trainer = training.SFTTrainer(
+            model=loaded.model,
+            processing_class=loaded.processor,
+            args=training.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
+            train_dataset=training.lazy_dataset([0, 1, 2, 3], lambda index: training.sft_row(*rows[index], loaded)),
+        )
+        batch = next(iter(trainer.get_train_dataloader()))
+        image = loaded.model.config.image_token_id
+        texts = [generation.prompt_text(loaded, sample) for sample, _ in rows]
+        whole = generation.encode(loaded, [sample for sample, _ in rows], texts)
+        per_row = (batch["input_ids"] == image).sum(dim=1).tolist()
+        assert per_row == (whole["input_ids"] == image).sum(dim=1).tolist()
+        assert per_row[0] > 0 and per_row[1] == per_row[3] == 0
+        assert torch.equal(batch["pixel_values"], whole["pixel_values"])
+        for labels, (_, text) in zip(batch["labels"], rows):
+            assert loaded.processor.tokenizer.decode(labels[labels != -100], skip_special_tokens=True).strip() == text
+        assert torch.isfinite(trainer.compute_loss(loaded.model, batch))
+        cut = {name: batch[name][:, :6] for name in ("input_ids", "attention_mask", "labels") if name in batch}
+        with pytest.raises(ValueError, match="tokens"):  # a cut image would not pass in silence
+            trainer.compute_loss(loaded.model, {**batch, **cut})
+
+    def test_it_may_go_by_seconds(self, samples, tmp_path, monkeypatch):
+        """As many as another run took, interrupted or not; the last step is the one that passes them."""
+        by_time = replace(FINE, prompts=4, seconds=2.0)
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, training, "_sft_row", 3)
+            with pytest.raises(KeyboardInterrupt):
+                sft(samples, tmp_path, by_time)
+        before = read_journal(tmp_path / "metrics.jsonl")[:2]
+        result = sft(samples, tmp_path, by_time)
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        assert rows[:2] == before  # those steps and their seconds count
+        spent = [sum(row["seconds"] for row in rows[:count]) for count in (len(rows) - 1, len(rows))]
+        assert spent[0] < 2.0 <= spent[1] == pytest.approx(result["seconds"], abs=0.06)
+        assert result["prompts"] == 4 * len(rows) > 4 and (tmp_path / "adapter").is_dir()
+        shutil.rmtree(tmp_path / "adapter")  # as if killed after the last step and before the adapter was saved
+        again = sft(samples, tmp_path, by_time)
+        assert again["steps"] == result["steps"] and (tmp_path / "adapter").is_dir()
 
     def test_given_texts_are_learnt(self, samples, tmp_path):
         loaded = models.load("pocket", trainable=True)

@@ -1,0 +1,85 @@
+"""Let a model at an endpoint answer: a teacher, or one's own model served by vLLM or `transformers serve`.
+
+    answer = sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
+    rejection.sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
+
+Each completion is a request of its own with a seed of its own, as servers differ in whether they take `n`; whether they
+heed `seed` is up to them. Questions are put as to the local model, images sent as they are stored.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from currreft_nb import InputError
+from currreft_nb.endpoint import Account, Endpoint, user_message
+from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
+from currreft_nb.generation import Completion
+from currreft_nb.prompts import Style, render_question
+from currreft_nb.samples import Sample
+
+Request = tuple[int, int]  # which sample, which completion
+
+
+def sampler(
+    endpoint: Endpoint,
+    style: Style,
+    *,
+    completions: int,
+    temperature: float = 1.0,
+    max_new_tokens: int = 256,
+    seed: int = 0,
+    accounts: list[Account] | None = None,
+) -> Callable[[list[Sample]], list[list[Completion | None]]]:
+    """Return the endpoint as a function from samples to several answers to each, like `evaluation.sampler`.
+
+    `accounts`: where the account of each call goes. An answer that could not be had is None, which
+    `journal_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
+    came at all.
+    """
+    if temperature == 0 and completions > 1:
+        raise InputError(f"{completions} greedy completions of one question would be equal; give a temperature above 0")
+    options = {"temperature": temperature, "max_completion_tokens": max_new_tokens}
+
+    def answer(samples: list[Sample]) -> list[list[Completion | None]]:
+        found: dict[Request, Completion] = {}
+
+        def done(results: list[tuple[Request, Completion | Unanswered]]) -> None:
+            for request, result in results:
+                if isinstance(result, Unanswered):
+                    print(f"no answer to {samples[request[0]].id!r}: {result}", flush=True)
+                else:
+                    found[request] = result
+
+        requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
+        work = partial(_answer, samples=samples, style=style, options=options, seed=seed)
+        try:
+            account = ask_all(endpoint, work, requests, done)
+            if accounts is not None:
+                accounts.append(account)
+        except InputError as error:
+            if not found:
+                raise
+            print(error, flush=True)  # what did come is kept; the next call will say it again
+        return [[found.get((row, number)) for number in range(completions)] for row in range(len(samples))]
+
+    return answer
+
+
+async def _answer(
+    ask: Ask, request: Request, samples: Sequence[Sample], style: Style, options: dict, seed: int
+) -> Completion:
+    row, number = request
+    sample = samples[row]
+    message = user_message(render_question(sample, style), sample)
+    reply = await ask([message], **options, seed=completion_seed(sample.id, number, seed))
+    return Completion(reply.whole, reply.tokens, reply.truncated)
+
+
+def completion_seed(sample_id: str, number: int, seed: int) -> int:
+    """Return the seed of one completion, the same whatever else is asked; at most 2**31 - 1, as servers want.
+
+    >>> completion_seed("general-17", 3, 0) != completion_seed("general-17", 2, 0)
+    True
+    """
+    return int.from_bytes(hashlib.sha256(f"{sample_id} {number} {seed}".encode()).digest()[:4], "big") >> 1
