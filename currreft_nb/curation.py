@@ -79,10 +79,11 @@ def curate(
     (`curation_mixture`), or "scenes", which is drawn and fills what the other sources leave open. `train_sources` are
     shared out to train, val and test_id; `ood_sources` become test_ood; `pool_sources` the pool, which is asked openly
     only: it takes the general questions of its sources and, where they are not drawn, those of `tasks`. Numbers of
-    questions are for each task and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the first bad row, or "skip" bad
-    rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to learn from and to test on:
-    "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images; 0: one a core. Raises
-    `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and for a full disk.
+    questions are for each task and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the
+    first bad row, or "skip" bad rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to
+    learn from and to test on: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images;
+    0: one a core. Raises `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and
+    for a full disk.
     """
     for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
         if value not in CHOICES[name]:

@@ -131,6 +131,39 @@ def test_conversations_in_parquet(tmp_path):
     assert (sample.question, sample.answer, sample.size) == ("How many?", "4", (100, 80))
 
 
+def test_the_cauldron_in_parquet(tmp_path):
+    data = {"bytes": picture(tmp_path / "a.png"), "path": None}
+    texts = [{"user": f"Is it {n}?\nAnswer yes or no.", "assistant": "Yes.", "source": "VSR"} for n in range(2)]
+    samples = list(
+        llava.read(
+            write(tmp_path / "vsr" / "train-0.parquet", [{"images": [data], "texts": texts}]).parent.parent,
+            task="general", files="vsr/*.parquet", extracted=tmp_path / "inside",
+        )
+    )  # fmt: skip
+    assert [(s.id, s.answer, s.size) for s in samples] == [
+        ("train-0-1", "Yes.", (100, 80)), ("train-0-1-2", "Yes.", (100, 80))
+    ]  # fmt: skip
+
+
+def test_school_questions_from_the_hub_keep_what_they_are_about(tmp_path):
+    red = {"bytes": picture(tmp_path / "a.png"), "path": "image.png"}
+    problem = {"image": red, "question": "Which is north?", "choices": ["Ohio", "Utah"], "answer": 0, "hint": "A map.",
+               "solution": "Look."}  # fmt: skip
+    listed = [problem, problem | {"image": None, "hint": "", "solution": ""}, problem | {"question": ""}]
+    features = datasets.Features({
+        "image": datasets.Image(), "question": datasets.Value("string"), "answer": datasets.Value("int8"),
+        "choices": datasets.List(datasets.Value("string")), "hint": datasets.Value("string"),
+        "solution": datasets.Value("string"),
+    })  # fmt: skip
+    datasets.Dataset.from_list(listed, features=features).to_parquet(tmp_path / "train.parquet")
+    options = {"task": "general", "options": "choices", "context": "hint", "thinking": "solution"}
+    samples, [bad] = read(tmp_path / "train.parquet", extracted=tmp_path / "inside", **options)
+    assert [(s.question, s.answer, s.thinking, s.size) for s in samples] == [
+        ("A map.\nWhich is north?", "A", "Look.", (100, 80)), ("Which is north?", "A", None, None)
+    ]  # fmt: skip
+    assert (bad.reason, bad.line) == ("row is not a general question", 3)
+
+
 # ---- the hub
 
 
