@@ -209,5 +209,16 @@ def test_super_clevr_images_lie_beside_its_questions(tmp_path):
     path = write(tmp_path / "superCLEVR_questions_5.json", {"questions": [question]})
     [sample] = super_clevr.read(path)
     assert (sample.task, sample.answer, sample.source) == ("general", "yes", "super_clevr")
+    assert super_clevr.COUNTS != clevr.COUNTS
+    write(tmp_path / "superCLEVR_scenes.json", {"scenes": [{"image_filename": "s.png", "objects": [{}] * 4}]})
+    for place in (tmp_path, tmp_path / "superCLEVR_scenes.json"):
+        [scene] = super_clevr.read(place)
+        assert (scene.answer, scene.question, scene.extra["candidates"]) == (
+            "4",
+            super_clevr.COUNTING,
+            super_clevr.COUNTS,
+        )
+    [asked] = super_clevr.read(write(tmp_path / "questions.json", {"questions": [question | {"answer": 0}]}))
+    assert asked.extra["candidates"] == clevr.COUNTS
     with pytest.raises(InputError, match="neither scenes nor questions"):
         list(super_clevr.read(write(tmp_path / "other.json", {"info": {}})))
