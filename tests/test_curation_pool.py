@@ -39,6 +39,8 @@ def test_the_pool_takes_what_its_sources_bring(tmp_path, sources, tasks, expecte
     texts = [pool_table(tmp_path / "pool", name) if name != "scenes" else name for name in sources]
     result = draw(tmp_path / "data", tasks=tasks, pool_sources=texts)
     assert result["questions"]["pool"] == {"open": expected}, why
+    table = curation.summary(tmp_path / "data")
+    assert dict(table[table.split == "pool"][["task", "open"]].values) == expected
 
 
 def test_school_questions_alone_fill_the_pool(tmp_path):
