@@ -64,6 +64,8 @@ CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
          "tags"),
         ("<image>6 * 7?", "<SUMMARY>I multiply.</SUMMARY><REASONING>...</REASONING><CONCLUSION>42</CONCLUSION>",
          {"answer": "42", "thinking": "<SUMMARY>I multiply.</SUMMARY><REASONING>...</REASONING>"}, "LLaVA-CoT"),
+        (f"<image>How much?{CHOICES}", "<REASONING>...</REASONING>\n<CONCLUSION> So the answer is B. </CONCLUSION>",
+         {"answer": "B", "thinking": "<REASONING>...</REASONING>"}, "LLaVA-CoT with options"),
         ("<image>6 * 7?", 42, {"answer": "42"}, "a number that is no text"),
     ],
 )  # fmt: skip
@@ -131,7 +133,7 @@ CAULDRON = [
     [
         ("math", [("How many actions?", ["6.", "4."], "B", None),
                   ("How long is side AB?", [], "12.93", "The sum is 7.5 + 5.43.")]),
-        ("general", [("How many actions?\nChoices:\nA. 6.\nB. 4.", [], "B", None),
+        ("general", [("How many actions?", ["6.", "4."], "B", None),
                      ("How long is side AB?", [], "12.93", "The sum is 7.5 + 5.43.")]),
     ],
 )  # fmt: skip
@@ -151,7 +153,10 @@ def test_each_text_of_the_cauldron_is_a_question(tmp_path, task, expected):
 @pytest.mark.parametrize(
     ("task", "asked", "answered", "expected"),
     [
-        ("general", f"Which?{CHOICES}", "The answer is B.", {"question": f"Which?{CHOICES}", "answer": "B"}),
+        ("general", f"Which?{CHOICES}", "The answer is B.",
+         {"question": "Which?", "options": ["3/11", "8/11"], "answer": "B"}),
+        ("general", f"Which?{CHOICES}", "Both are fractions.",
+         {"question": f"Which?{CHOICES}", "options": [], "answer": "Both are fractions."}),
         ("classification", "Which animals?", "dog, cat", {"answer": ["dog", "cat"]}),
         ("detection", "Please provide the bounding box coordinate of the region this sentence describes: the dog.",
          '{"bbox_2d": [1, 2, 30, 40]}', {"question": "the dog", "answer": [[1, 2, 30, 40]]}),

@@ -9,8 +9,9 @@
 The second is a row of The Cauldron: its `texts` are questions about one image that do not build on each other, and each
 becomes a sample. Of a conversation the first question is taken; later ones, which may need what was said before, and
 rows with several images (`image` is a list of more than one) are left out and counted. Rows without an image are
-text-only questions. Options inside the question are taken apart; the answer is what stands in tags (`<answer>`,
-LLaVA-CoT's `<CONCLUSION>`) or after "The answer is", and what stands before it is reasoning.
+text-only questions. Options inside the question are taken apart (of a general question where its answer is one of
+them); the answer is what stands in tags (`<answer>`, LLaVA-CoT's `<CONCLUSION>`) or after "The answer is", and what
+stands before it is reasoning.
 """
 
 import os
@@ -21,7 +22,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Size
-from currreft_nb.formats import Rejected, origin, read_rows, rows, unknown
+from currreft_nb.formats import BadRow, Rejected, origin, read_rows, rows, unknown
 from currreft_nb.formats.images import image_size
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import (
@@ -99,6 +100,11 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     thinking, answer = split_prose(answered) if isinstance(answered, str) else (None, str(answered))
     if task == "detection":
         return {"question": asked_phrase(question), "answer": read_value(task, answer, size), "thinking": thinking}
-    text, options = split_options(question) if task == "math" else (question, [])
-    fields = {"question": clean_question(text), "options": options, "thinking": thinking}
-    return fields | {"answer": chosen_letter(answer, options) if options else read_value(task, answer, size)}
+    text, options = split_options(question) if task in ("math", "general") else (question, [])
+    try:
+        answer = chosen_letter(answer, options) if options else read_value(task, answer, size)
+    except BadRow:
+        if task != "general":
+            raise
+        text, options = question, []  # the text lists something, and what is asked is another thing
+    return {"question": clean_question(text), "options": options, "answer": answer, "thinking": thinking}

@@ -75,7 +75,7 @@ def split_prose(text: str) -> tuple[str | None, str]:
     if _block(text, "answer") is not None:
         return split_solution(text)
     if (conclusion := _block(text, "CONCLUSION")) is not None:  # LLaVA-CoT
-        return text.partition("<CONCLUSION>")[0].strip() or None, conclusion.strip()
+        return text.partition("<CONCLUSION>")[0].strip() or None, split_prose(conclusion)[1]
     for found in [*ANSWER_IS.finditer(text, max(0, len(text) - ENDING))][-1:]:
         answer = text[found.end() :].strip().removesuffix(".").strip()
         if answer and "\n" not in answer:
