@@ -49,7 +49,7 @@ from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, ch
 
 __all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
-GENERAL_SPLITS = ("test_id", "test_ood", "pool")  # general questions are not trained by reinforcement learning
+GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
 CHOICES = {"on_bad": ("stop", "skip"), "on_leak": ("stop", "skip", "allow")}
 POSED_AT_A_TIME = 1000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -78,11 +78,12 @@ def curate(
     Sources are "format:path" (`curation_sources.READERS`; paths relative to `root`), with a portion where one is wanted
     (`curation_mixture`), or "scenes", which is drawn and fills what the other sources leave open. `train_sources` are
     shared out to train, val and test_id; `ood_sources` become test_ood; `pool_sources` the pool, which is asked openly
-    only: scenes give it general questions, other sources questions of `tasks`. Numbers of questions are for each task
-    and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the first bad row, or "skip" bad
-    rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to learn from and to test on:
-    "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images; 0: one a core. Raises
-    `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and for a full disk.
+    only: it takes the general questions of its sources and, where they are not drawn, those of `tasks`. Numbers of
+    questions are for each task and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the
+    first bad row, or "skip" bad rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to
+    learn from and to test on: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images;
+    0: one a core. Raises `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and
+    for a full disk.
     """
     for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
         if value not in CHOICES[name]:
@@ -135,10 +136,8 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
     cells = []
     for split in SPLITS:
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) - {"general"}
-        if split == "pool" and DRAWN in mixture[split]:
-            asked.add("general")
-        if split == "pool" and set(mixture[split]) == {DRAWN}:
-            asked = {"general"}
+        if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
+            asked = {"general"} if set(mixture[split]) == {DRAWN} else asked | {"general"}
         cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
     return {cell: numbers[cell[0]] for cell in cells}
 
@@ -147,10 +146,10 @@ def _gather(
     index: Index, sources: list[Source], wanted: dict[Cell, int], mixture: Mixture, on_leak: str, rules: Rules
 ) -> Counter:
     """Fill the index with checked questions, give those that are wanted a split; return what was drawn in vain."""
-    tasks = {task for _, task in wanted}
-    read = {source.text: source for source in sources if source.format != DRAWN}
+    tasks = {source.text: {task for split, task in wanted if split in source.splits} for source in sources}
+    read = {source.text: source for source in sources if source.format != DRAWN and tasks[source.text]}
     for source in read.values():
-        read_source(index, source, tasks, rules)
+        read_source(index, source, tasks[source.text], rules)
     look_at_pictures(index, read, sum(wanted.values()), rules)
     reject_repetitions(index, read, rules)
     _refuse_barren(index, read, tasks)
@@ -170,7 +169,7 @@ def _gather(
     return draw(index, drawn[0], room, rules) if drawn else Counter()
 
 
-def _refuse_barren(index: Index, sources: dict[str, Source], tasks: Collection[str]) -> None:
+def _refuse_barren(index: Index, sources: Collection[str], tasks: dict[str, set[str]]) -> None:
     """Raise `InputError` for a source that gave nothing."""
     for text in sources:
         if index.run("SELECT 1 FROM rows WHERE source = ? AND reason IS NULL LIMIT 1", text).fetchone():
@@ -179,7 +178,7 @@ def _refuse_barren(index: Index, sources: dict[str, Source], tasks: Collection[s
         most = index.run(query, text).fetchone()
         why = f"most often: {most[0]}, {most[1]} times" if most else "its format has none"
         raise InputError(
-            f"source {text!r} gave no question of {', '.join(sorted(tasks))} ({why}); correct or remove it"
+            f"source {text!r} gave no question of {', '.join(sorted(tasks[text]))} ({why}); correct or remove it"
         )
 
 

@@ -198,7 +198,10 @@ def _refuse_leaks(folder: Path, manifest: bytes, stamps: tuple[int, ...]) -> Non
 
 
 def summary(folder: str | os.PathLike) -> Any:
-    """Return a DataFrame with a row for each (split, task): questions asked for, and found at each stage."""
+    """Return a DataFrame with a row for each (split, task): questions asked for, and found at each stage.
+
+    The pool is content with whatever its sources bring, and shows only that.
+    """
     import pandas  # half a second that most users of this module do not need
 
     manifest = read_manifest(folder)
@@ -206,6 +209,8 @@ def summary(folder: str | os.PathLike) -> Any:
     for split in SPLITS:
         for task, asked in manifest["asked"].get(split, {}).items():
             found = {stage: manifest["questions"].get(split, {}).get(stage, {}).get(task, 0) for stage in STAGES}
+            if split == "pool" and not any(found.values()):
+                continue
             rows.append({"split": split, "task": task, "asked": asked, **found})
     return pandas.DataFrame(rows, columns=["split", "task", "asked", *STAGES])
 

@@ -112,10 +112,15 @@ def store_missing(index: Index, rules: Rules) -> None:
 
 
 def reject_repetitions(index: Index, sources: Mapping[str, Source], rules: Rules) -> None:
-    """Reject each question that stands there a second time, about the same pixels, under whatever names."""
+    """Reject each question that stands there a second time, about the same pixels, under whatever names.
+
+    Where two sources for different splits bring it, that is no repetition but a leak, or none (`curation_leaks`).
+    """
+    index.let_sources_tell("goes_to", {text: " ".join(source.splits) for text, source in sources.items()})
     query = """SELECT number, source, first FROM (SELECT number, source, FIRST_VALUE(id) OVER same AS first,
         ROW_NUMBER() OVER same AS place FROM rows WHERE reason IS NULL
-        WINDOW same AS (PARTITION BY digest, content ORDER BY number)) WHERE place > 1 ORDER BY number"""
+        WINDOW same AS (PARTITION BY digest, content, goes_to(source) ORDER BY number))
+        WHERE place > 1 ORDER BY number"""
     for number, source, first in index.run(query):
         sample = to_sample(index.run("SELECT sample FROM rows WHERE number = ?", number).fetchone()[0])
         found = rejection(sample, source, "question stands there twice", f", first as {first}")

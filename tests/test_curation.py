@@ -165,6 +165,20 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     assert dict(curation.left_out(tmp_path / "data").values) == result["left_out"]
 
 
+def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_file_is_called(tmp_path):
+    source = voc_set(tmp_path / "voc", 4)
+    pictures = tmp_path / "voc" / "JPEGImages"
+    with Image.open(pictures / "p0.png") as image:
+        image.save(pictures / "p3.png", compress_level=0)  # the same pixels, other bytes
+    numbers = {"train_questions": 9, "val_questions": 0, "test_questions": 0}
+    settings = {"train_sources": [source], "tasks": ["detection"], **numbers, **NO_DRAWN}
+    with pytest.raises(InputError, match=r"p3\.xml: question stands there twice \(voc-p3-dog, first as voc-p0-dog\)"):
+        curation.curate(tmp_path / "data", **settings)
+    result = curation.curate(tmp_path / "data", **settings, on_bad="skip")
+    assert result["rejected"] == {"question stands there twice": 2}  # the dog and the cat
+    assert result["questions"]["train"]["open"] == {"detection": 6}
+
+
 # ---- mixtures
 
 

@@ -113,6 +113,17 @@ def test_a_question_in_words_is_the_same_whatever_its_spacing_and_case(tmp_path)
     assert shared["train / test_ood"] + shared["test_id / test_ood"] == 1
 
 
+def test_the_same_question_in_two_sources_is_a_leak_where_it_is_tested_and_none_where_it_is_learnt(tmp_path):
+    train, other = voc_set(tmp_path / "a", 8, size=SIZE), voc_set(tmp_path / "b", 8, size=SIZE)
+    with pytest.raises(InputError, match="would be learnt from and tested on"):
+        curate(tmp_path / "data", train, [other], on_bad="skip")
+    result = curate(tmp_path / "data", train, (), [other], test_questions=0)
+    used = curation.checked(tmp_path / "data").set_index("source")["used"]
+    assert used[train] > 0 and used[other] > 0 and result["leaks"] == 0
+    table = curation.leaks(tmp_path / "data").set_index("splits")
+    assert table.loc["train / pool", "same picture"] == 0 and not result["rejected"]
+
+
 def test_where_nothing_is_tested_nothing_leaks(tmp_path):
     train, pool = two_sets(tmp_path)
     result = curate(tmp_path / "data", train, (), [pool], test_questions=0)

@@ -12,7 +12,15 @@ from currreft_nb.formats import rows
 from currreft_nb.samples import TASKS
 
 ROOT = Path("/data")
-COLUMNS = ("question", "answer", "image", "options", "thinking", "task")  # explained together in the table's reader
+COLUMNS = (
+    "question",
+    "answer",
+    "image",
+    "options",
+    "context",
+    "thinking",
+    "task",
+)  # explained together in the table's reader
 
 
 def parse(text, root=ROOT):

@@ -58,7 +58,7 @@ ROWS = [  # stage, row, and what of the sample it becomes
 @pytest.mark.parametrize(("stage", "official", "expected"), ROWS)
 def test_rows_become_structured_and_come_back_unchanged(tmp_path, stage, official, expected):
     path = write_rows(tmp_path, f"train/{stage}/rows.jsonl", official)
-    [sample] = curr_reft.read(path)
+    [sample] = curr_reft.read(tmp_path)
     assert sample.stage == stage
     assert {name: getattr(sample, name) for name in expected} == expected
     again = tmp_path / "again.jsonl"
@@ -149,6 +149,14 @@ def test_a_resized_image_gets_a_new_row_with_moved_boxes(tmp_path):
     half = fields(sample) | {"size": (50, 40), "answer": [[5, 10, 25, 30]]}
     half["extra"] = sample.extra | {"original_size": [100, 80]}
     assert curr_reft.to_official(Sample(**half))["solution"] == '<answer>{"bbox_2d": [5, 10, 25, 30]}</answer>'
+
+
+def test_images_are_looked_for_up_to_the_named_folder_and_no_farther(tmp_path):
+    path = write_rows(tmp_path, "train/open/rows.jsonl", row("math", "How many?", 4))
+    for named, images, found in ((tmp_path, "", True), (path.parent, "", False), (path, "", False),
+                                 (path, str(tmp_path), True)):  # fmt: skip
+        [item] = curr_reft.read(named, images=images)
+        assert isinstance(item, Sample) == found, (named, images)
 
 
 def test_images_can_be_named_from_another_folder(tmp_path):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from currreft_nb.curation_checks import row_problem
 from currreft_nb.curation_sources import open_source, parse_sources
 from currreft_nb.formats import Rejected, curr_reft, super_clevr, voc
 from currreft_nb.samples import TASKS, Sample
@@ -59,6 +60,8 @@ def test_every_set_goes_in_with_its_counts(real_data, text, questions, rejection
     assert Counter(item.reason for item in rejected) == rejections, why
     assert len({sample.id for sample in samples}) == len(samples)
     assert not any(item.fault for item in rejected if item.reason in (ONCE, "annotation is of a crowd"))
+    assert all(str(item).startswith(item.file) and item.reason for item in rejected)
+    assert {row_problem(sample, max_pixels=401_408) for sample in samples} <= {None}  # the checks take all of them
 
 
 def test_every_set_in_the_folder_is_tried(real_data):
@@ -84,6 +87,7 @@ def test_all_424_coco_annotations_are_there(real_data):
     samples, _ = divide(read("coco:coco_tiny", real_data))
     labelled = [sample for sample in samples if sample.task == "classification"]
     assert sum(sum(sample.extra["counts"].values()) for sample in labelled) == 288 + 136
+    assert {len(sample.extra["categories"]) for sample in labelled} == {80}
 
 
 def test_voc_with_reordered_and_fractional_coordinates(real_data):
@@ -94,7 +98,7 @@ def test_voc_with_reordered_and_fractional_coordinates(real_data):
 
 def test_math_vision_options_and_placeholders(real_data):
     samples, _ = divide(read("math_vision:math_vision", real_data))
-    assert sum(bool(sample.options) for sample in samples) == 190
+    assert Counter(bool(sample.options) for sample in samples) == {True: 190, False: 114}
     assert not any("<image" in sample.question + "".join(sample.options) for sample in samples)
 
 
@@ -105,6 +109,14 @@ def test_refcoco_is_the_same_from_the_pickle_and_from_the_rows(real_data):
         (s.question, *s.answer[0]) for s in pickled if s.task == "detection"
     }
     assert {s.extra["split"] for s in pickled if s.task == "detection"} == {"testA"}
+
+
+def test_difficult_objects_are_there_and_not_asked_for(real_data):
+    samples, _ = divide(read("voc:voc_genuine/VOC2007", real_data))
+    asked = Counter(s.extra["label"] for s in samples if s.task == "detection")
+    texts = [path.read_text() for path in (real_data / "voc_genuine" / "VOC2007" / "Annotations").iterdir()]
+    assert sum(text.count("<difficult>1</difficult>") for text in texts) == 2
+    assert asked == {"car": 2, "horse": 1}
 
 
 def test_scenes_count_as_the_derived_rows_do(real_data):

@@ -224,6 +224,23 @@ def test_images_are_looked_for_and_may_be_named(tmp_path):
     assert samples["refcoco-0-0"].image == str(tmp_path / "elsewhere" / "0.jpg")
 
 
+@pytest.mark.parametrize("place", refcoco.IMAGE_FOLDERS)
+def test_images_are_found_where_they_usually_lie(tmp_path, place):
+    folder = refer_set(tmp_path, [ref(0, "left man")])
+    (tmp_path / "train2014").rename(tmp_path / "elsewhere")
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "elsewhere").rename(tmp_path / place)
+    samples, _ = divide(refcoco.read(folder))
+    assert samples["refcoco-0-0"].image == str(tmp_path / place / "0.jpg")
+
+
+def test_what_refgta_notes_about_each_sentence_is_plain_data(tmp_path):
+    refs = [ref(0, "a man in black by the car", split="test")]
+    refs[0]["sentences"][0] |= {"tokens": ["a", "man"], "info": [{"if_true": True, "time": 2940.5}]}
+    folder = refer_set(tmp_path, refs, by="utokyo")
+    assert set(divide(refcoco.read(folder, ["detection"], by="utokyo"))[0]) == {"refcoco-0-0"}
+
+
 @pytest.mark.parametrize("value", [{"a": 1}, [3], "text", None])
 def test_a_pickle_of_something_else_is_named(tmp_path, value):
     with pytest.raises(InputError, match="holds no list of phrases"):

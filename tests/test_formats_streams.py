@@ -9,7 +9,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, coco, curr_reft, files_in, geometry3k, llava, math_vision, streams, table, voc
+from currreft_nb.formats import (
+    Rejected,
+    clevr,
+    coco,
+    curr_reft,
+    files_in,
+    geometry3k,
+    llava,
+    math_vision,
+    refcoco,
+    science_qa,
+    streams,
+    super_clevr,
+    table,
+    voc,
+)
 from currreft_nb.samples import Sample
 
 GOOD = b'{"a": 1}'
@@ -218,6 +233,14 @@ FILES = [  # reader, where its file lies in the folder, options
     (table.read, "rows.csv", {"task": "math"}),
     (table.read, "rows.parquet", {"task": "math"}),
     (table.read, "rows.arrow", {"task": "math"}),
+    (llava.read, "chat.jsonl", {"task": "math"}),
+    (llava.read, "chat.json", {"task": "math", "files": "*.json"}),
+    (geometry3k.read, "1/data.json", {}),
+    (science_qa.read, "problems.json", {}),
+    (clevr.read, "scenes/a_scenes.json", {}),
+    (super_clevr.read, "scenes/a.json", {}),
+    (super_clevr.read, "superCLEVR_scenes.json", {}),
+    (refcoco.read, "refs(unc).p", {}),
 ]
 
 

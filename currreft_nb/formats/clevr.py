@@ -47,7 +47,7 @@ def read(
 def read_document(
     file: Path, tasks: Collection[str], images: str, source: str, counting: str, counts: list[str]
 ) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one scenes or questions file; `counting` is asked about scenes, `counts` may answer it."""
+    """Yield the questions of one scenes or questions file; `counting` is asked about scenes, answered by `counts`."""
     places = [Path(images)] if images else _image_folders(file)
     make = partial(_read_item, partial(first_image, places), tasks, source, counting, counts)
     yield from read_rows(_records(file), make, "a scene or a question")
@@ -81,7 +81,7 @@ def _read_item(
     if "scenes" in row:
         item = {"question": counting, "answer": len(row["scenes"]["objects"])} | row["scenes"]
     else:
-        item = row["questions"]
+        item, counts = row["questions"], COUNTS
     if item.get("answer") is None:
         raise BadRow("question has no answer", fault=False)
     answer = answer_text(item["answer"])

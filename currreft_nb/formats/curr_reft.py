@@ -25,7 +25,7 @@ format) are general questions. The row itself stays in `extra["official"]` and i
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,14 @@ TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "m
 NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
 BOX = re.compile(rf'(?:\{{"bbox(?:_2d)?":\s*)?[\[(]{NUMBER},{NUMBER},{NUMBER},{NUMBER}[\])]\}}?')
 CLAIM = ("\nProposed answer: ", "\nIs the proposed answer correct?")
-LEVELS_UP = 4  # how far above a rows file its images may lie
 FRAMES_AGREE = 0.02  # of an image's longer side: how far a box may be from where its other frame puts it
 
 
 def read(path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str = "") -> Iterator[Sample | Rejected]:
     """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
-    `images`: the folder that image paths start from; else the file's own and those above it are tried. Raises
-    `InputError` if there is no such file.
+    `images`: the folder that image paths start from; else the file's own is tried and those above it, up to the folder
+    that was named, each with `images` in it. Raises `InputError` if there is no such file.
     """
     path = need_file(path, "an official Curr-ReFT file (.jsonl or .json) or of a folder of them")
     files = [path] if path.is_file() else files_in(path, "**/*.jsonl", "**/*.json")
@@ -80,7 +79,8 @@ def read(path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str
         if isinstance(file, Rejected):
             yield file
             continue
-        make = partial(_read_row, stage_of(file), Path(images) if images else None)
+        places = [Path(images)] if images else _image_folders(file, path)
+        make = partial(_read_row, stage_of(file), partial(_find_image, places))
         for found in read_rows(rows.read(file), make, "an official Curr-ReFT row"):
             if isinstance(found, Rejected) or found.task in tasks:
                 yield found
@@ -99,14 +99,14 @@ def stage_of(path: Path) -> str:
     return "open"
 
 
-def _read_row(stage: str, images: Path | None, row: dict, file: Path, line: int) -> Iterator[Sample | Rejected]:
+def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> Iterator[Sample | Rejected]:
     if "messages" in row:
-        yield from _read_conversation(row, images, file, line)
+        yield from _read_conversation(row, find, file, line)
         return
     problem, task = row["problem"].strip(), _task(row)
     if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
         raise BadRow("solution is no answer at this stage")
-    image = _find_image(row["image"], images, file) if row.get("image") else None
+    image = find(row["image"]) if row.get("image") else None
     size = image_size(image) if image else None
     if "normalized_solution" in row:
         thinking, answer = None, json.dumps(_box_of_frames(row, size))
@@ -132,13 +132,13 @@ def _sample(
     )
 
 
-def _read_conversation(row: dict, images: Path | None, file: Path, line: int) -> Iterator[Sample | Rejected]:
+def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> Iterator[Sample | Rejected]:
     asked, answered, later = first_exchange(row["messages"], "role", "content")
     shown = row.get("images") or row.get("image") or []
     shown = [shown] if isinstance(shown, str) else shown
     if len(shown) > 1:
         raise BadRow("row shows several images, and a sample holds one", f"{len(shown)} images", fault=False)
-    image = _find_image(shown[0], images, file) if shown else None
+    image = find(shown[0]) if shown else None
     thinking, answer = split_prose(answered)
     fields = {"question": clean_question(asked), "answer": answer, "thinking": thinking}
     yield _sample(row, file, line, image, image_size(image) if image else None, "general", "open", **fields)
@@ -178,14 +178,19 @@ def _box_of_frames(row: dict, size: Size | None) -> list[float]:
     return list(fit_box(best, size))
 
 
-def _find_image(name: str, images: Path | None, file: Path) -> Path:
-    """Return the image's path: relative to `images`, or to the file's folder, one above it, or `images` in any of them.
+def _image_folders(file: Path, named: Path) -> list[Path]:
+    """Return where the images of a rows file may lie, from its folder up to the one that the user named."""
+    named = named if named.is_dir() else named.parent
+    levels = len(file.relative_to(named).parents)
+    return [place for up in list(file.parents)[:levels] for place in (up, up / "images")]
+
+
+def _find_image(folders: list[Path], name: str) -> Path:
+    """Return the image's path, relative to one of the folders.
 
     The published counting rows name images by absolute paths of another machine: these are looked for by file name.
     """
-    name = Path(name).name if Path(name).is_absolute() else name
-    above = list(file.absolute().parents)[: LEVELS_UP + 1]
-    return first_image([images] if images else [place for up in above for place in (up, up / "images")], name)
+    return first_image(folders, Path(name).name if Path(name).is_absolute() else name)
 
 
 def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | None) -> dict:

@@ -3,11 +3,15 @@
     {"id": 1, "image": "Clevr_CoGenT_TrainA_R1/data/images/CLEVR_trainA_000001_16885.png", "conversations": [
       {"from": "human", "value": "<image>What number of purple metallic balls are there?"},
       {"from": "gpt", "value": "0"}]}
+    {"images": [{"bytes": ..., "path": ...}], "texts": [{"user": "Question: How many actions are depicted in the
+      diagram?\\nChoices:\\nA. 6.\\nB. 4.\\nAnswer with the letter.", "assistant": "Answer: B", "source": "TQA"}]}
 
-A sample holds one question and one image. Of a conversation the first question is taken; later ones, which may need
-what was said before, and rows with several images (`image` is a list of more than one) are left out and counted. Rows
-without an image are text-only questions. Options inside the question are taken apart; the answer is what stands in tags
-(`<answer>`, LLaVA-CoT's `<CONCLUSION>`) or after "The answer is", and what stands before it is reasoning.
+The second is a row of The Cauldron: its `texts` are questions about one image that do not build on each other, and each
+becomes a sample. Of a conversation the first question is taken; later ones, which may need what was said before, and
+rows with several images (`image` is a list of more than one) are left out and counted. Rows without an image are
+text-only questions. Options inside the question are taken apart (of a general question where its answer is one of
+them); the answer is what stands in tags (`<answer>`, LLaVA-CoT's `<CONCLUSION>`) or after "The answer is", and what
+stands before it is reasoning.
 """
 
 import os
@@ -18,8 +22,9 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Size
-from currreft_nb.formats import Rejected, origin, read_rows, rows, unknown
+from currreft_nb.formats import BadRow, Rejected, origin, read_rows, rows, unknown
 from currreft_nb.formats.images import image_size
+from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import (
     asked_phrase,
     chosen_letter,
@@ -41,7 +46,7 @@ def read(
     files: str = "",
     extracted: Path | None = None,
 ) -> Iterator[Sample | Rejected]:
-    """Yield a question of `task` for each conversation of a file, or of the files of a folder that fit `files`.
+    """Yield the questions of `task` of each conversation of a file, or of the files of a folder that fit `files`.
 
     `images`: the folder that image paths start from, else that of the file. Images inside a Parquet file are written to
     the folder `extracted`. Raises `InputError`.
@@ -50,9 +55,22 @@ def read(
         raise InputError(f"{path}: {unknown('task', task, TASKS)}")
     if task in tasks:
         folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
-        columns = ("id", "image", "images", "conversations")
-        found = rows.read(path, files, columns)
+        columns = ("id", "image", "images", "conversations", "texts")
+        found = _apart(rows.read(path, files, columns))
         yield from read_rows(found, partial(_read_row, task, folder, extracted), "a conversation")
+
+
+def _apart(found: Iterator[Found]) -> Iterator[Found]:
+    """Yield a row of The Cauldron once for each of its questions, as a conversation; other rows as they are."""
+    for file, line, row in found:
+        texts = row.get("texts") if isinstance(row, dict) else None
+        if not isinstance(texts, list):
+            yield file, line, row
+            continue
+        for number, text in enumerate(texts, 1):
+            pair = text if isinstance(text, dict) else {}
+            turns = [{"from": "human", "value": pair.get("user")}, {"from": "gpt", "value": pair.get("assistant")}]
+            yield file, line, {"image": row.get("images"), "conversations": turns, "question number": number}
 
 
 def _read_row(
@@ -61,8 +79,9 @@ def _read_row(
     asked, answered, later = first_exchange(row["conversations"], "from", "value")
     image = rows.image_of(row.get("image") or row.get("images"), folder, extracted)
     size = image_size(image) if image else None
+    number = row.get("question number", 1)
     yield Sample(
-        id=f"{file.stem}-{line}",
+        id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
         task=task,
         split="train",
         source=file.stem,
@@ -81,6 +100,11 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     thinking, answer = split_prose(answered) if isinstance(answered, str) else (None, str(answered))
     if task == "detection":
         return {"question": asked_phrase(question), "answer": read_value(task, answer, size), "thinking": thinking}
-    text, options = split_options(question) if task == "math" else (question, [])
-    fields = {"question": clean_question(text), "options": options, "thinking": thinking}
-    return fields | {"answer": chosen_letter(answer, options) if options else read_value(task, answer, size)}
+    text, options = split_options(question) if task in ("math", "general") else (question, [])
+    try:
+        answer = chosen_letter(answer, options) if options else read_value(task, answer, size)
+    except BadRow:
+        if task != "general":
+            raise
+        text, options = question, []  # the text lists something, and what is asked is another thing
+    return {"question": clean_question(text), "options": options, "answer": answer, "thinking": thinking}

@@ -36,6 +36,14 @@ from currreft_nb.formats import (
 from currreft_nb.formats.coco import Instances, load, read_annotation
 from currreft_nb.samples import Sample
 
+IMAGE_FOLDERS = (  # the last two are the toolkit's own, for COCO and for RefCLEF
+    "train2014",
+    "images/train2014",
+    "images",
+    "images/mscoco/images/train2014",
+    "images/saiapr_tc-12",
+)
+
 
 def read(
     path: str | os.PathLike,
@@ -48,15 +56,15 @@ def read(
     """Yield the questions of a folder with instances.json and refs(*).p, or of one of its refs files.
 
     `split`: of the authors' splits one only (train, val, test, testA, ...). `by`: who made them (unc, google, umd),
-    where the folder holds several refs files. `images`: the folder of the images; else train2014, images/train2014 and
-    images are looked for in the folder and in the two above. Raises `InputError`.
+    where the folder holds several refs files. `images`: the folder of the images; else `IMAGE_FOLDERS` are looked for
+    in the folder and in the two above. Raises `InputError`.
     """
     path = need_file(path, "a folder with instances.json and refs(unc).p")
     file = path if path.is_file() else _refs_file(path, by)
     refs = _of_split(pickles.load(file), file, split)
     found = load(need_file(file.parent / "instances.json", "a folder with instances.json beside the refs file"))
     above = [file.parent, *list(file.absolute().parents)[1:3]]
-    places = [folder / name for folder in above for name in ("train2014", "images/train2014", "images")]
+    places = [folder / name for folder in above for name in IMAGE_FOLDERS]
     shown = [found.images[ref["image_id"]]["file_name"] for ref in refs if ref.get("image_id") in found.images]
     folder = find_images([Path(images)] if images else places, shown, file)
     by_image = defaultdict(list)

@@ -1,7 +1,9 @@
 """Super-CLEVR: vehicles in rendered scenes, whose number is asked, and questions about them.
 
-    scenes/superCLEVR_new_000002.json
-        {"image_filename": "superCLEVR_new_000002.png", "objects": [{"shape": "truck", "color": "red", ...}, ...], ...}
+    superCLEVR_scenes.json
+        {"scenes": [{"image_filename": "superCLEVR_new_000002.png", "objects": [{"shape": "truck", "color": "red", ...},
+         ...], ...}, ...]}
+    or scenes/superCLEVR_new_000002.json, each with one such scene
     superCLEVR_questions_5.json
         {"info": {...}, "questions": [{"image_filename": "superCLEVR_new_000000.png", "question": "Is the number of gray
          bicycles the same as the number of cyan metallic minivans?", "answer": false, "program": [...], ...}, ...]}
@@ -23,23 +25,25 @@ from currreft_nb.formats.streams import json_files
 from currreft_nb.samples import Sample
 
 COUNTING = "How many different items are there in the image?"
+TOGETHER = "superCLEVR_scenes.json"
 COUNTS = [str(count) for count in range(3, 11)]
 
 
 def read(
     path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
 ) -> Iterator[Sample | Rejected]:
-    """Yield one counting question for each scene of a Super-CLEVR folder, or the questions of a questions file.
+    """Yield one counting question for each scene of a Super-CLEVR folder or scenes file, or those of a questions file.
 
     `images`: the folder of the images, else `images` in the folder or beside the file.
     """
     path = need_file(path, "a Super-CLEVR folder with images and scenes, or of a questions file")
+    path = path / TOGETHER if (path / TOGETHER).is_file() else path
     if path.is_file():
-        yield from clevr.read_document(path, tasks, images, "super_clevr", COUNTING, clevr.COUNTS)
+        yield from clevr.read_document(path, tasks, images, "super_clevr", COUNTING, COUNTS)
         return
     files = files_in(path, "scenes/*.json")
     if not files:
-        raise InputError(f"{path} holds no scenes/*.json; give the folder that holds images and scenes")
+        raise InputError(f"{path} holds neither {TOGETHER} nor scenes/*.json; give the folder with images and scenes")
     if "math" in tasks:
         make = partial(_read_scene, Path(images) if images else path / "images")
         yield from read_rows(json_files(files), make, "a Super-CLEVR scene")

@@ -39,13 +39,15 @@ def read(
     answer: str = "answer",
     image: str = "image",
     options: str = "options",
+    context: str = "",
     thinking: str = "",
     box: str = "xyxy",
     images: str = "",
     files: str = "",
     extracted: Path | None = None,
 ) -> Iterator[Sample | Rejected]:
-    """Yield a question of `task` for each row; `question` to `thinking` are names of columns.
+    """Yield a question of `task` for each row; `question` to `thinking` are names of columns; `context`, where there is
+    such a column, is put before the question.
 
     `box`: how boxes are written: xyxy (corners) or xywh (corner and size) in pixels, normalized (corners from 0 to 1)
     or thousand (corners from 0 to 1000). `images`: the folder that image paths start from, else that of the table.
@@ -58,7 +60,8 @@ def read(
         raise InputError(f"{path}: {unknown('form of box', box, BOXES)}")
     if task not in tasks:
         return
-    columns = {"question": question, "answer": answer, "image": image, "options": options, "thinking": thinking}
+    columns = {"question": question, "answer": answer, "image": image, "options": options}
+    columns |= {"context": context, "thinking": thinking}
     columns = {name: column for name, column in columns.items() if column}
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
     found = _with_columns(rows.read(path, files, columns.values()), columns)
@@ -91,7 +94,9 @@ def _read_row(
     image = rows.image_of(cells["image"], folder, extracted)
     size = image_size(image) if image else None
     options = _list(cells["options"])
-    question = clean_question(str(row[columns["question"]] or ""))
+    question = clean_question(str(cells["question"] or ""))
+    if question and cells.get("context"):
+        question = f"{cells['context']}\n{question}"
     yield Sample(
         id=f"{file.stem}-{line}",
         task=task,

@@ -23,15 +23,15 @@ ENDING = 500  # characters at the end of a text in which its answer is looked fo
 OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
 PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
 PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
-REQUESTS = [  # how to answer is said by our own prompts; these are LLaVA's, MathV360K's and Geo170K's words for it
+REQUESTS = [  # how to answer is said by our own prompts; so say it LLaVA, MathV360K, Geo170K and The Cauldron
     re.compile(text, re.IGNORECASE)
     for text in (
-        r"^Hint: Please answer the question [^\n]*\n+",
-        r"^First perform reasoning, then finally select the question from the choices[^\n]*\n+",
+        r"^Hint: Please answer the question [^\n]*?(?:\n+|(?=Question:))",
+        r"^First perform reasoning, then finally select the question from the choices[^\n]*?(?:\n+|(?=Question:))",
         r"^Based on the image, directly select the correct answer for the following question:\s*\n+",
         r"^Question:\s*",
-        r"\nAnswer the question (?:with a short answer|using a single word or phrase)\.?$",
-        r"\nAnswer with the option's letter from the given choices directly\.?$",
+        r"\nAnswer the question (?:with a short (?:answer|phrase)|using a single word or phrase)\.?$",
+        r"\nAnswer with the (?:option's letter from the given choices directly|given options directly|letter)\.?$",
     )
 ]
 
@@ -75,7 +75,7 @@ def split_prose(text: str) -> tuple[str | None, str]:
     if _block(text, "answer") is not None:
         return split_solution(text)
     if (conclusion := _block(text, "CONCLUSION")) is not None:  # LLaVA-CoT
-        return text.partition("<CONCLUSION>")[0].strip() or None, conclusion.strip()
+        return text.partition("<CONCLUSION>")[0].strip() or None, split_prose(conclusion)[1]
     for found in [*ANSWER_IS.finditer(text, max(0, len(text) - ENDING))][-1:]:
         answer = text[found.end() :].strip().removesuffix(".").strip()
         if answer and "\n" not in answer:
@@ -142,6 +142,7 @@ def first_exchange(turns: list[dict], role: str, text: str) -> tuple[str, str, i
     `role` and `text` are the names of a turn's fields. A system prompt is left out. Raises `BadRow`.
     """
     said = [(turn[role], turn[text]) for turn in turns if turn[role] != "system"]
-    if len(said) < 2 or said[0][0] not in ("human", "user") or said[1][0] not in ("gpt", "assistant"):
+    fine = len(said) >= 2 and said[0][0] in ("human", "user") and said[1][0] in ("gpt", "assistant")
+    if not fine or said[0][1] is None or said[1][1] is None:
         raise BadRow("conversation does not begin with a question and its answer")
     return said[0][1], said[1][1], (len(said) - 1) // 2
