@@ -165,7 +165,8 @@ def sampler(
         if not forced:
             return drawn
         flat = [(sample, found) for sample, answers in zip(samples, drawn) for found in answers]
-        closed = generation.force_format(loaded, *map(list, zip(*flat)), **common)
+        alone = common | {"batch_size": max(1, batch_size // completions)}  # each has a prompt of its own to read
+        closed = generation.force_format(loaded, *map(list, zip(*flat)), **alone)
         return [closed[start : start + completions] for start in range(0, len(closed), completions)]
 
     return answer

@@ -92,14 +92,15 @@ def force_format(
     rows = [row for row, completion in enumerate(completions) if OPEN not in completion.text]
     starts = {row: completions[row].text + opening(completions[row].text) for row in rows}
     texts = {row: prompt_text(loaded, samples[row]) + starts[row] for row in rows}
-    for batch in _batches(rows, [len(texts[row]) for row in rows], batch_size):
-        inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
-        answers = _decode(loaded, inputs, max_new_tokens, _greedily, stop=True)
-        for row, answer in zip(batch, answers):
-            start, body = starts[row], answer.text.partition(CLOSE)[0]
-            extra = len(loaded.processor.tokenizer(opening(completions[row].text))["input_ids"])
-            tokens = completions[row].tokens + extra + answer.tokens
-            forced[row] = Completion(start + body + CLOSE, tokens, answer.truncated)
+    with shared_images(loaded.model, loaded.processor), _dense_where_exact(loaded.model):
+        for batch in _batches(rows, [len(texts[row]) for row in rows], batch_size):
+            inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
+            answers = _decode(loaded, inputs, max_new_tokens, _greedily, stop=True)
+            for row, answer in zip(batch, answers):
+                start, body = starts[row], answer.text.partition(CLOSE)[0]
+                extra = len(loaded.processor.tokenizer(opening(completions[row].text))["input_ids"])
+                tokens = completions[row].tokens + extra + answer.tokens
+                forced[row] = Completion(start + body + CLOSE, tokens, answer.truncated)
     return forced
 
 

@@ -8,6 +8,7 @@ import math
 
 from currreft_nb.memory_shapes import Shape, adapted_parts
 from currreft_nb.models_vision import KEPT
+from currreft_nb.training_settings import VALIDATION_ANSWERS
 
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
 NUMBERS = 4  # kept for each adapter weight: gradient, AdamW's two moments, the weight at the start
@@ -38,13 +39,18 @@ def weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) 
 
 
 def before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced: bool, rate_completions: int) -> Parts:
-    """Return what sampling before the first step takes: the baseline, which completes answers in rows of their own."""
+    """Return what sampling before the first step takes: `rows` answers at once, and where `forced` the baseline.
+
+    There an answer is read again behind its prompt, to complete its format, as many at once as there were prompts.
+    """
     if not (forced or rate_completions):
         return []
-    read = rows if forced else max(1, rows // rate_completions)
-    asked = generation(shape, read, rows, prompt + new * forced, new, "plain")
-    seen = [part for part in vision(shape, patches, read, frozen=not forced) if part[2] != "step"]
-    parts = [("pixels of the questions", read * pixel_bytes(shape, patches), ""), *asked, *seen]
+    read = max(1, rows // (VALIDATION_ANSWERS if forced else rate_completions))
+    reading = generation(shape, read, read, prompt + new * forced, new, "plain")
+    decoding = generation(shape, read, rows, prompt, new, "plain")
+    asked = [part for part in reading if "prompts" in part[2]] + [part for part in decoding if "prompts" not in part[2]]
+    parts = [("pixels of the questions", read * pixel_bytes(shape, patches), ""), *asked]
+    parts += vision(shape, patches, read, frozen=True)[:1]
     moments = {"": "baseline", "vision": "baseline (vision)"}
     return [(part, size, moments.get(when, when.replace("generation", "baseline"))) for part, size, when in parts]
 

@@ -1,18 +1,15 @@
 """Train an adapter: by reinforcement learning with verifiable rewards (GRPO), or on given answers (SFT).
 
-Both use TRL's trainers with every default spelled out that has changed between versions or differs from the paper,
-leave `adapter/` in the run folder, and when interrupted go on from the last checkpoint as if nothing had happened: on
-the CPU the adapter is the same bit for bit.
+Both use TRL's trainers (`training_config` says how), leave `adapter/` in the run folder, and when interrupted go on
+from the last checkpoint as if nothing had happened: on the CPU the adapter is the same bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from trl import GRPOConfig, SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards, training_processes
 from currreft_nb import training_ranks as ranks
@@ -23,6 +20,7 @@ from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
 from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
+from currreft_nb.training_config import grpo_config, sft_config
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import (
     Clock,
@@ -39,7 +37,7 @@ from currreft_nb.training_loop import (
 )
 from currreft_nb.training_rows import PART_MEASURES, reward_functions, step_row, write_completions
 from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_trackers import PROJECT, trackers_in
+from currreft_nb.training_trackers import trackers_in
 from currreft_nb.training_validation import Promotion, baseline
 
 __all__ = ["GrpoSettings", "SftSettings", "baseline", "targets", "train_grpo", "train_sft"]
@@ -263,90 +261,3 @@ def _result(loaded: Loaded, folder: Path, names: Sequence[str]) -> dict:
         **used,
         **final,
     }
-
-
-def _common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:
-    on_gpu = loaded.device.type == "cuda"
-    return {
-        "output_dir": str(folder / "checkpoints"),
-        "max_steps": settings.steps,
-        "learning_rate": settings.learning_rate,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": settings.seed,
-        "use_cpu": not on_gpu,
-        "bf16": loaded.model.dtype == torch.bfloat16,
-        "fp16": loaded.model.dtype == torch.float16,
-        "gradient_checkpointing": on_gpu,  # trades time for memory, of which a CPU has enough
-        "dataloader_pin_memory": on_gpu,
-        "ddp_find_unused_parameters": False,  # every adapter weight takes part in every pass
-        "remove_unused_columns": False,
-        "logging_steps": 1,
-        "save_strategy": "steps",
-        "save_steps": settings.save_every or settings.steps,
-        "save_total_limit": 2,
-        "save_only_model": False,
-        "report_to": list(settings.report_to) or "none",
-        "run_name": f"{folder.parent.name}/{folder.name}",
-        "project": PROJECT,
-        "disable_tqdm": True,
-    }
-
-
-def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
-    """Return TRL's configuration; defaults that moved between versions or differ from the paper are spelled out."""
-    micro_batch = min(settings.micro_batch, settings.completions_per_process)
-    config = GRPOConfig(
-        **_common(loaded, folder, settings),
-        per_device_train_batch_size=micro_batch,
-        # One generation per optimiser step, so that a checkpoint never falls inside a block of completions.
-        gradient_accumulation_steps=settings.completions_per_process // micro_batch,
-        steps_per_generation=settings.completions_per_process // micro_batch,
-        num_iterations=1,
-        num_generations=settings.group_size,
-        max_completion_length=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=1.0,
-        top_k=0,
-        min_p=None,
-        repetition_penalty=1.0,
-        beta=settings.beta,
-        use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL had no such thing
-        loss_type="grpo",  # mean over a completion's tokens, then over completions: the paper's
-        importance_sampling_level="token",
-        epsilon=0.2,
-        scale_rewards="group",
-        multi_objective_aggregation="sum_then_normalize",
-        reward_weights=[1.0, settings.format_weight],
-        mask_truncated_completions=False,
-        disable_dropout=True,
-        shuffle_dataset=False,  # the order is laid out by `draw_order`
-        use_vllm=False,
-        log_completions=False,  # ours go to completions/
-    )
-    return _on_one_gpu(config)
-
-
-def sft_config(loaded: Loaded, folder: Path, settings: SftSettings, steps: int = 0) -> SFTConfig:
-    """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off.
-
-    `steps`: how many to take at most, if not those of the settings.
-    """
-    micro_batch = min(settings.micro_batch, settings.questions_per_process)
-    config = SFTConfig(
-        **_common(loaded, folder, settings) | {"max_steps": steps or settings.steps},
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=settings.questions_per_process // micro_batch,
-        max_length=None,
-        packing=False,
-        completion_only_loss=True,
-        loss_type="nll",
-        train_sampling_strategy="sequential",
-    )
-    return _on_one_gpu(config)
-
-
-def _on_one_gpu(config: Any) -> Any:
-    # The model is on one GPU; with more in sight the trainer would spread it over all of them, which TRL refuses.
-    config._n_gpu = min(config.n_gpu, 1)
-    return config

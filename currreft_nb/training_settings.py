@@ -14,6 +14,7 @@ from currreft_nb.training_trackers import check_trackers
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
+VALIDATION_ANSWERS = 4  # to each validation question
 MOST_STEPS = 100_000  # of a training that goes by seconds
 
 

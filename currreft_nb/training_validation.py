@@ -19,9 +19,9 @@ from currreft_nb.rewards import score
 from currreft_nb.samples import Sample
 from currreft_nb.training_loop import stage_of
 from currreft_nb.training_rows import by_part, rules_of
+from currreft_nb.training_settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training_settings import GrpoSettings
 
-ANSWERS = 4  # to each validation question
 STORED_AT_ONCE = 64  # questions between two writings of a file of answers
 LEAST_GAIN = 0.01  # of the validation reward; smaller rises are luck and do not count
 

@@ -105,15 +105,14 @@ def test_largest_moment_is_the_sum_of_its_parts():
     assert rows[-1]["gib"] == pytest.approx(phases[rows[-1]["when"]] + memory.CONTEXT_GIB, abs=0.02)
 
 
-def test_baseline_reads_every_answer_in_a_row_of_its_own():
-    """64 answers of 256 tokens behind 712 of prompt, through layers with an adapter in 32 bit; no optimiser yet."""
-    rows = memory.estimate(PAPER, validation_questions=20, shortcuts=PLAIN)
-    assert rows[-1]["when"] == "baseline" and "set validation_questions to 0" in memory.verdict(rows, 12)
+def test_baseline_reads_a_quarter_of_the_answers_again_behind_their_prompts():
+    """16 answers of 256 tokens behind 712 of prompt, through layers with an adapter in 32 bit; no optimiser yet."""
+    rows = memory.estimate(PAPER, validation_questions=20)
     read = next(row["gib"] for row in rows if row["when"] == "baseline (prompts)")
-    assert read == pytest.approx(64 * 968 * (12 * 11008 + 12 * 2048 + 1024 + 968) / memory.GIB, abs=1e-3)
+    assert read == pytest.approx(16 * 968 * (12 * 11008 + 12 * 2048 + 1024 + 968) / memory.GIB, abs=1e-3)
     assert not memory.belongs("step", "baseline (prompts)")
-    rates = memory.phases(memory.estimate(PAPER, rate_completions=4, shortcuts=PLAIN))
-    assert rates["baseline"] < memory.phases(rows)["baseline"]
+    rates = memory.phases(memory.estimate(PAPER, rate_completions=4))
+    assert rates["baseline"] <= memory.phases(rows)["baseline"]
 
 
 def test_supervised_training_generates_nothing_unless_it_draws_its_own_answers():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_samples
 
-from currreft_nb import InputError, generation, memory_rehearsal, models, training
+from currreft_nb import InputError, generation, memory_rehearsal, models, training, training_config
 from currreft_nb.journal import read_journal
 from currreft_nb.memory_rehearsal import heaviest, lengths
 from currreft_nb.training import SftSettings, train_grpo, train_sft
@@ -62,12 +62,12 @@ def test_a_penalised_training_and_a_supervised_one_are_the_same_too(samples, tmp
 
 def test_the_same_holds_for_what_a_gpu_runs_with(samples, tmp_path, monkeypatch):
     """A 16-bit model under autocast, with checkpoints between its layers."""
-    common = training._common
+    common = training_config.common
 
     def as_on_a_gpu(loaded, folder, settings):
         return common(loaded, folder, settings) | {"gradient_checkpointing": True}
 
-    monkeypatch.setattr(training, "_common", as_on_a_gpu)
+    monkeypatch.setattr(training_config, "common", as_on_a_gpu)
     checkpointing = []
     original = GroupTrainer._compute_loss
 

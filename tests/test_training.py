@@ -16,6 +16,7 @@ from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import hash_file, read_provenance
 from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.training import GrpoSettings, train_grpo
+from currreft_nb.training_config import grpo_config
 from currreft_nb.training_loop import draw_order
 from currreft_nb.training_settings import SHORTCUTS
 
@@ -314,7 +315,7 @@ class TestGrpo:
 
 
 def test_every_default_that_matters_is_spelled_out(tmp_path):
-    config = training.grpo_config(models.load("pocket"), tmp_path, SMALL)
+    config = grpo_config(models.load("pocket"), tmp_path, SMALL)
     expected = {
         "loss_type": "grpo",
         "beta": 0.0,

@@ -9,7 +9,7 @@ from test_models import randomise_adapter
 from test_training import SMALL, adapter_weights, grpo, mixed_samples
 from test_training_sft import FINE
 
-from currreft_nb import InputError, models, training
+from currreft_nb import InputError, models, training, training_config
 from currreft_nb.journal import append_journal
 from currreft_nb.models_probe import encode_answer, log_probabilities
 from currreft_nb.models_vision import shared_images
@@ -47,8 +47,8 @@ class TestLoraOn:
     @pytest.mark.parametrize("four_bit", [False, True])
     def test_gradients_pass_through_checkpointed_activations(self, pictured, tmp_path, monkeypatch, four_bit):
         """As on a GPU, where activations are computed again: the pixels themselves have no gradient to hand on."""
-        plain = training._common
-        monkeypatch.setattr(training, "_common", lambda *given: plain(*given) | {"gradient_checkpointing": True})
+        plain = training_config.common
+        monkeypatch.setattr(training_config, "common", lambda *given: plain(*given) | {"gradient_checkpointing": True})
         settings = replace(SMALL, steps=3, save_every=0)
         grpo(pictured, tmp_path, settings, four_bit=four_bit, lora_on="vision")
         assert all(weight.any() for weight in adapter_weights(tmp_path).values())

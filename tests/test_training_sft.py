@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, generation, models, prompts, rewards, training
+from currreft_nb import InputError, generation, models, prompts, rewards, training, training_config
 from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import read_provenance
 from currreft_nb.samples import Sample
@@ -56,7 +56,7 @@ class TestSft:
         trainer = training.SFTTrainer(
             model=loaded.model,
             processing_class=loaded.processor,
-            args=training.sft_config(loaded, training.Path("unused"), FINE),
+            args=training_config.sft_config(loaded, training.Path("unused"), FINE),
             train_dataset=training.lazy_dataset([0, 1, 2], lambda index: training.sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))
@@ -76,7 +76,7 @@ class TestSft:
         trainer = training.SFTTrainer(
             model=loaded.model,
             processing_class=loaded.processor,
-            args=training.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
+            args=training_config.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
             train_dataset=training.lazy_dataset([0, 1, 2, 3], lambda index: training.sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))

@@ -9,7 +9,8 @@ from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 
 from currreft_nb import InputError, models
 from currreft_nb.journal import read_journal
-from currreft_nb.training import GrpoSettings, SftSettings, grpo_config
+from currreft_nb.training import GrpoSettings, SftSettings
+from currreft_nb.training_config import grpo_config
 from currreft_nb.training_trackers import TRACKERS, check_trackers, trackers_in
 
 

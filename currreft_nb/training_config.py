@@ -1,0 +1,99 @@
+"""What TRL is told: every default spelled out that has changed between versions or differs from the paper."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOConfig, SFTConfig
+
+from currreft_nb.models import Loaded
+from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training_trackers import PROJECT
+
+
+def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
+    """Return TRL's configuration; defaults that moved between versions or differ from the paper are spelled out."""
+    micro_batch = min(settings.micro_batch, settings.completions_per_process)
+    config = GRPOConfig(
+        **common(loaded, folder, settings),
+        per_device_train_batch_size=micro_batch,
+        # One generation per optimiser step, so that a checkpoint never falls inside a block of completions.
+        gradient_accumulation_steps=settings.completions_per_process // micro_batch,
+        steps_per_generation=settings.completions_per_process // micro_batch,
+        num_iterations=1,
+        num_generations=settings.group_size,
+        max_completion_length=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=None,
+        repetition_penalty=1.0,
+        beta=settings.beta,
+        use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL had no such thing
+        loss_type="grpo",  # mean over a completion's tokens, then over completions: the paper's
+        importance_sampling_level="token",
+        epsilon=0.2,
+        scale_rewards="group",
+        multi_objective_aggregation="sum_then_normalize",
+        reward_weights=[1.0, settings.format_weight],
+        mask_truncated_completions=False,
+        disable_dropout=True,
+        shuffle_dataset=False,  # the order is laid out by `draw_order`
+        use_vllm=False,
+        log_completions=False,  # ours go to completions/
+    )
+    return _on_one_gpu(config)
+
+
+def sft_config(loaded: Loaded, folder: Path, settings: SftSettings, steps: int = 0) -> SFTConfig:
+    """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off.
+
+    `steps`: how many to take at most, if not those of the settings.
+    """
+    micro_batch = min(settings.micro_batch, settings.questions_per_process)
+    config = SFTConfig(
+        **common(loaded, folder, settings) | {"max_steps": steps or settings.steps},
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=settings.questions_per_process // micro_batch,
+        max_length=None,
+        packing=False,
+        completion_only_loss=True,
+        loss_type="nll",
+        train_sampling_strategy="sequential",
+    )
+    return _on_one_gpu(config)
+
+
+def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:
+    """Return what both trainers are told."""
+    on_gpu = loaded.device.type == "cuda"
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "max_steps": settings.steps,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "seed": settings.seed,
+        "use_cpu": not on_gpu,
+        "bf16": loaded.model.dtype == torch.bfloat16,
+        "fp16": loaded.model.dtype == torch.float16,
+        "gradient_checkpointing": on_gpu,  # trades time for memory, of which a CPU has enough
+        "dataloader_pin_memory": on_gpu,
+        "ddp_find_unused_parameters": False,  # every adapter weight takes part in every pass
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": settings.save_every or settings.steps,
+        "save_total_limit": 2,
+        "save_only_model": False,
+        "report_to": list(settings.report_to) or "none",
+        "run_name": f"{folder.parent.name}/{folder.name}",
+        "project": PROJECT,
+        "disable_tqdm": True,
+    }
+
+
+def _on_one_gpu(config: Any) -> Any:
+    # The model is on one GPU; with more in sight the trainer would spread it over all of them, which TRL refuses.
+    config._n_gpu = min(config.n_gpu, 1)
+    return config

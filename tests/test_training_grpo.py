@@ -1,0 +1,34 @@
+"""Which completions count as silent: those whose rewards are equal, rounding aside."""
+
+import pytest
+import torch
+
+from currreft_nb.training_grpo import without_rounding
+
+
+def advantages(rewards):
+    """Return advantages as the plain trainer computes them, in single precision."""
+    rewards = torch.tensor(rewards)
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+
+
+@pytest.mark.parametrize("value", [0.7, 0.8333333, 0.86, 1 / 3, 1.1])
+def test_equal_rewards_are_silent_whatever_their_mean_is_rounded_to(value):
+    assert without_rounding(advantages([value] * 8), 8).tolist() == [0.0] * 8
+
+
+def test_plain_trainer_hears_some_of_them():
+    """If it stops, the rule has nothing to mend any more."""
+    assert any(advantages([value / 100] * 8).any() for value in range(200))
+
+
+@pytest.mark.parametrize("difference", [1e-4, 1e-2, 1.0])
+def test_rewards_that_differ_are_heard_as_they_are(difference):
+    found = advantages([0.7] * 7 + [0.7 + difference])
+    assert torch.equal(without_rounding(found, 8), found) and found.abs().max() > 0.3
+
+
+def test_groups_are_judged_one_by_one():
+    quiet, loud = advantages([0.7] * 4), advantages([0.0, 1.0, 0.0, 1.0])
+    assert torch.equal(without_rounding(torch.cat([quiet, loud, quiet]), 4)[4:8], loud)
+    assert not without_rounding(torch.cat([quiet, loud, quiet]), 4)[8:].any()
