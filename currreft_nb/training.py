@@ -78,19 +78,8 @@ def train_grpo(
     checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     promotion = Promotion(loaded, validation, folder, settings)
     taken = replace(settings, steps=ranks.from_first(promotion.steps))
-
-    def row_of(logs: dict) -> dict:
-        scored[:] = ranks.from_all(scored)
-        return step_row(logs, scored, stage, settings)
-
-    def on_row(row: dict) -> bool:
-        if ranks.is_first():
-            write_completions(folder, row["step"], scored, settings)
-            check_first_steps(folder, row, settings)
-        scored.clear()
-        return promotion.is_over(row)
-
     shown = ("accuracy", "format", "zero_variance", "length", "kl")
+    row_of, on_row = _noting(scored, stage, folder, settings, promotion)
     watch = Watch(folder, settings.steps, row_of, shown, on_row, live)
     build = partial(
         GroupTrainer,
@@ -110,6 +99,25 @@ def train_grpo(
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
     ended = ranks.from_first(lambda: {"promotion": promotion.record()})
     return _result(loaded, folder, names) | ended | measured | rehearsal
+
+
+def _noting(
+    scored: list[dict], stage: str, folder: Path, settings: GrpoSettings, promotion: Promotion
+) -> tuple[Callable[[dict], dict], Callable[[dict], bool]]:
+    """Return how a step's row is made of the logs, and what is done with it: both see the completions of all ranks."""
+
+    def row_of(logs: dict) -> dict:
+        scored[:] = ranks.from_all(scored)
+        return step_row(logs, scored, stage, settings)
+
+    def on_row(row: dict) -> bool:
+        if ranks.is_first():
+            write_completions(folder, row["step"], scored, settings)
+            check_first_steps(folder, row, settings)
+        scored.clear()
+        return promotion.is_over(row)
+
+    return row_of, on_row
 
 
 def draws(

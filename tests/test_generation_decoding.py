@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import END, IMAGE, tiny_model, tiny_prompts
+from tiny_models import END, IMAGE, awake_model, tiny_prompts
 
 from currreft_nb import models
 from currreft_nb.generation_decoding import decode, prompt_positions
@@ -28,7 +28,7 @@ def library_answers(model, inputs, max_new_tokens):
 
 @pytest.fixture(scope="module", params=models.FAMILIES)
 def model(request):
-    return tiny_model(request.param)
+    return awake_model(request.param)
 
 
 @pytest.mark.parametrize("pictured", BATCHES.values(), ids=BATCHES)
@@ -64,11 +64,11 @@ def test_rows_keep_their_numbers_when_others_leave(model):
     lengths = [4, 1, 3, 2]  # row 1 ends first, then 3, then 2
 
     def by_row(logits, rows, step):
-        return torch.tensor([END if step + 1 == lengths[row] else 10 + row for row in rows])
+        return torch.tensor([END if step + 1 == lengths[row] else 200 + row for row in rows])
 
     inputs = tiny_prompts(text_lengths=(4, 6), pictured=(1,))
     found = decode(model, inputs, copies=2, max_new_tokens=9, choose=by_row, ends=[END])
-    assert found == [[10, 10, 10, END], [END], [12, 12, END], [13, END]]
+    assert found == [[200, 200, 200, END], [END], [202, 202, END], [203, END]]
 
 
 def test_banned_tokens_are_never_said(model):

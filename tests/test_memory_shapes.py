@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import pytest
-from families import tiny_model
+from tiny_models import awake_model
 
 from currreft_nb import InputError, models
 from currreft_nb.memory_shapes import SHAPES, adapted_parts, shape_of
@@ -31,13 +31,13 @@ def test_pocket_model_is_counted_from_its_folder():
 
 @pytest.mark.parametrize("model_type", models.FAMILIES)
 def test_every_family_is_counted_like_the_real_model(model_type, tmp_path):
-    model = tiny_model(model_type)
+    model = awake_model(model_type)
     model.config.save_pretrained(tmp_path)
     shape = shape_of(str(tmp_path))
     assert shape.weights == sum(weight.numel() for weight in model.parameters())
     assert all(number for number in asdict(shape).values())
-    assert shape.kv_width == 2 * 8 and shape.vision_hidden == 16  # heads that are not hidden_size / heads wide
-    assert shape.levels == (3 if model_type == "qwen3_vl" else 1)
+    assert shape.kv_width == 16 and shape.vision_hidden == 32
+    assert shape.levels == (2 if model_type == "qwen3_vl" else 1)
     for part in ("language", "merger", "vision"):
         weights, per_rank = shape.adapted[part]
         assert weights > per_rank > 0

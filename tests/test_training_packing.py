@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import IMAGE, tiny_model, tiny_prompts
+from tiny_models import IMAGE, WORDS, awake_model, tiny_prompts
 
 from currreft_nb import models
 from currreft_nb.generation_decoding import prompt_positions
@@ -15,7 +15,7 @@ PICTURED = {"all": (0, 1, 2), "some": (0, 2), "none": ()}
 
 @pytest.fixture(scope="module", params=models.FAMILIES)
 def model(request):
-    return tiny_model(request.param)
+    return awake_model(request.param)
 
 
 def completions_for(sizes, seed=1):
@@ -23,7 +23,7 @@ def completions_for(sizes, seed=1):
     generator = torch.Generator().manual_seed(seed)
     lengths = [1 + (3 * row) % 7 for row in range(sum(sizes))]
     mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths])
-    return torch.randint(6, 50, mask.shape, generator=generator) * mask, mask
+    return torch.randint(*WORDS, mask.shape, generator=generator) * mask, mask
 
 
 def alone(model, prompts, completions, mask, sizes):

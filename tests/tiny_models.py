@@ -1,4 +1,4 @@
-"""Model folders of every family, with real classes, module names and processors, tiny sizes and random weights."""
+"""Models of every family, with real classes and module names, tiny sizes and random weights; and prompts for them."""
 
 import torch
 from transformers import (
@@ -22,6 +22,9 @@ PROCESSORS = {
 LANGUAGE_LAYERS = TOWER_BLOCKS = 2
 DEEPSTACK = {"qwen3_vl": 1}  # mergers besides the main one
 PATCH, MERGE = 8, 2
+IMAGE, END = (SPECIAL_TOKENS.index(token) for token in ("<|image_pad|>", "<|im_end|>"))
+WORDS = (100, 600)  # tokens with no meaning of their own
+GRIDS = ([1, 4, 6], [1, 4, 4])  # images in patches; 2 x 2 of them become a token
 
 
 def tiny_config(model_type, vocabulary=640, tied=True):
@@ -63,6 +66,38 @@ def tiny_model(model_type):
     """Return a model of the family with its real module names and no weights."""
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(tiny_config(model_type))
+
+
+def awake_model(model_type):
+    """Return a model of the family in float32 whose random weights are large enough for answers to differ."""
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(tiny_config(model_type)).eval()
+    for weight in model.parameters():
+        weight.data.mul_(8 if weight.dim() > 1 else 1)
+    model.generation_config.eos_token_id = END
+    model.generation_config.pad_token_id = SPECIAL_TOKENS.index(ENDS["pad"])
+    return model
+
+
+def tiny_prompts(text_lengths=(5, 9, 7), pictured=(0, 2)):
+    """Return prompts padded on the left, some about an image, as the processor would make them."""
+    generator = torch.Generator().manual_seed(0)
+    rows, grids = [], []
+    for number, length in enumerate(text_lengths):
+        image = []
+        if number in pictured:
+            grids.append(GRIDS[len(grids) % len(GRIDS)])
+            image = [IMAGE] * (grids[-1][1] * grids[-1][2] // MERGE**2)
+        rows.append([WORDS[0], *image, *torch.randint(*WORDS, (length,), generator=generator).tolist()])
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == IMAGE).int()}
+    if grids:
+        grid = torch.tensor(grids)
+        pixels = torch.randn(int(grid.prod(-1).sum()), 3 * 2 * PATCH**2, generator=generator)
+        inputs |= {"pixel_values": pixels, "image_grid_thw": grid}
+    return inputs
 
 
 def write_tiny(model_type, folder, tied=True, max_shard_size="5GB"):
