@@ -149,6 +149,7 @@ def _force(trainer: Trainer) -> None:
         return turns[:, None].float().expand(-1, len(trainer.reward_funcs)).contiguous()
 
     trainer._calculate_rewards = rewards
+    trainer.note = lambda rows, measures: None
 
 
 @contextmanager

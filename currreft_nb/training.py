@@ -35,7 +35,7 @@ from currreft_nb.training_loop import (
     run_trainer,
     stage_of,
 )
-from currreft_nb.training_rows import PART_MEASURES, reward_functions, step_row, write_completions
+from currreft_nb.training_rows import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_trackers import trackers_in
 from currreft_nb.training_validation import Promotion, baseline
@@ -84,6 +84,7 @@ def train_grpo(
     build = partial(
         GroupTrainer,
         shortcuts=settings.shortcuts,
+        note=partial(note_measures, scored),
         model=loaded.model,
         processing_class=loaded.processor,
         reward_funcs=reward_functions(loaded, settings, scored),

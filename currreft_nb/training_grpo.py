@@ -8,7 +8,7 @@
 - weights: completions are decoded with dense copies of the adapted layers (`models_dense`).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from itertools import accumulate, groupby
 from typing import Any
@@ -30,15 +30,17 @@ BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 class GroupTrainer(GRPOTrainer):
     """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on.
 
-    `shortcuts`: which of the savings above are made; "images" and "weights" need their contexts around. `end_tokens`:
-    tokens that end a completion.
+    `shortcuts`: which of the savings above are made; "images" needs its context around. `note`: called with the places
+    of completions in the step and what was measured of each: `entropy`, and `kl` with a penalty. `end_tokens`: tokens
+    that end a completion.
     """
 
-    def __init__(self, *args: Any, shortcuts: Collection[str], **kwargs: Any):
+    def __init__(self, *args: Any, shortcuts: Collection[str], note: Callable[[list[int], dict], None], **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.shortcuts = shortcuts
+        self.shortcuts, self.note = shortcuts, note
         self.end_tokens = list(self.eos_token_ids)
         self.groups: list[int] | None = None  # while a loss is computed: which of its rows share a prompt
+        self.seen: tuple[torch.Tensor, torch.Tensor] | None = None  # log-probabilities and entropies of its rows
 
     def _tokenize_prompts(self, prompts: list) -> tuple:
         repeats = self.num_generations if "prompts" in self.shortcuts else 1
@@ -82,7 +84,8 @@ class GroupTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
-        return batch | {"advantages": without_rounding(batch["advantages"], self.num_generations)}
+        advantages = without_rounding(batch["advantages"], self.num_generations)
+        return batch | {"advantages": advantages, "row": torch.arange(len(advantages))}
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Return the next rows to train on; unlike TRL's they are not shuffled, so that groups stay together.
@@ -94,7 +97,6 @@ class GroupTrainer(GRPOTrainer):
         parts = self.args.steps_per_generation
         if self._step % parts == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
-            batch["group"] = torch.arange(len(batch["advantages"])) // self.num_generations
             batches = split_tensor_dict(split_pixel_values_by_grid(batch), parts)
             self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in batches]
         return self._buffered_inputs[self._step % parts]
@@ -124,11 +126,23 @@ class GroupTrainer(GRPOTrainer):
         return rows
 
     def _loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        self.groups = inputs["group"].tolist() if "group" in inputs else None
+        rows = inputs["row"].tolist()
+        self.groups = [row // self.num_generations for row in rows]
         try:
-            return super()._compute_loss(model, inputs)
+            loss = super()._compute_loss(model, inputs)
         finally:
             self.groups = None
+        self._note(rows, inputs)
+        return loss
+
+    def _note(self, rows: list[int], inputs: dict[str, Any]) -> None:
+        (log_probs, entropies), said = self.seen, inputs["completion_mask"]
+        measures = {"entropy": entropies}
+        if self.beta:
+            ratio = inputs["ref_per_token_logps"] - log_probs
+            measures["kl"] = ratio.exp() - ratio - 1
+        means = {name: (values * said).sum(-1) / said.sum(-1).clamp(min=1) for name, values in measures.items()}
+        self.note(rows, {name: values.tolist() for name, values in means.items()})
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -141,10 +155,26 @@ class GroupTrainer(GRPOTrainer):
         **fields: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Return log-probabilities and entropies, (rows, logits_to_keep), like TRL's, each prompt read once."""
-        arguments = (model, input_ids, attention_mask, logits_to_keep)
-        if "prompts" not in self.shortcuts:
-            options = {"batch_size": batch_size, "compute_entropy": compute_entropy}
-            return super()._get_per_token_logps_and_entropies(*arguments, **options, **fields)
+        if "prompts" in self.shortcuts:
+            found = *self._by_group(model, input_ids, attention_mask, logits_to_keep, batch_size, fields), None
+        else:
+            options = {"batch_size": batch_size, "compute_entropy": compute_entropy} | fields
+            found = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **options
+            )
+        if compute_entropy:
+            self.seen = found[0].detach(), found[1]
+        return found
+
+    def _by_group(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None,
+        fields: dict[str, Any],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(input_ids)
         groups = self.groups or [row // self.num_generations for row in range(count)]
         rows = {"ids": input_ids, "mask": attention_mask, "advantages": input_ids[:, 0]}
@@ -156,8 +186,7 @@ class GroupTrainer(GRPOTrainer):
             firsts = select_rows(rows, [start + place for place in accumulate([0, *sizes[:-1]])])
             part = slice(chunk.start, chunk.stop), slice(-logits_to_keep, None)
             found.append(self._packed(model, firsts, input_ids[part], attention_mask[part], sizes))
-        log_probs, entropies = (torch.cat(parts) for parts in zip(*found))
-        return log_probs, entropies if compute_entropy else None, None
+        return tuple(torch.cat(parts) for parts in zip(*found))
 
     def _packed(
         self,

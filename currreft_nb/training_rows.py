@@ -12,9 +12,9 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 - `length` *: mean tokens of a completion, its end token included. `tokens`: their sum.
 - `truncated` *: the share of completions that `max_new_tokens` cut off.
 - `reason/<task>/<code>`: the share of the task's completions whose reward had that reason.
-- `entropy`: nats per token, over the completions that were trained on; none where all groups were silent. `kl`: the
-  estimate by which the penalty is reckoned, per token; none without penalty. Both are means over the forward passes of
-  a step, and belong to no task.
+- `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
+  the estimate by which the penalty is reckoned, per token; none without penalty. For a step both are means over its
+  forward passes, for a task or form means over its completions.
 - `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
 - `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
   validation and figures.
@@ -34,7 +34,8 @@ from currreft_nb.models import Loaded
 from currreft_nb.samples import STAGES, TRAINED_TASKS
 from currreft_nb.training_settings import GrpoSettings
 
-PARTS = ("accuracy", "format", "zero_variance", "length", "truncated")  # of each task, and in a mixture of each form
+# Of each task, and in a mixture of each form.
+PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl")
 PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRAINED_TASKS, *STAGES))
 
 
@@ -62,6 +63,13 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
         return values
 
     return [accuracy, format]
+
+
+def note_measures(scored: Sequence[dict], rows: Sequence[int], measures: Mapping[str, Sequence[float]]) -> None:
+    """Note what the trainer measured of some of a step's completions with their scores."""
+    for name, values in measures.items():
+        for row, value in zip(rows, values, strict=True):
+            scored[row][name] = round(value, 6)
 
 
 def rules_of(settings: GrpoSettings) -> rewards.Rules:
@@ -104,13 +112,17 @@ def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) ->
 
 
 def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> dict[str, float]:
-    """Return the mean of each measure by task, and where forms are mixed by form, as `<measure>/<part>`."""
+    """Return the mean of each measure by task, and where forms are mixed by form, as `<measure>/<part>`.
+
+    Rows without a measure do not count for it.
+    """
     parts = _grouped(rows, lambda row: row["task"]) | (_grouped(rows, lambda row: row["stage"]) if mixed else {})
-    return {
-        f"{measure}/{part}": round(sum(row[measure] for row in members) / len(members), 6)
-        for measure in measures
-        for part, members in parts.items()
-    }
+    found = {}
+    for measure in measures:
+        for part, members in parts.items():
+            if values := [row[measure] for row in members if measure in row]:
+                found[f"{measure}/{part}"] = round(sum(values) / len(values), 6)
+    return found
 
 
 def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:

@@ -108,6 +108,20 @@ class TestGrpo:
                 score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules(detection="soft"))
                 assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
 
+    @pytest.mark.parametrize("shortcuts", [(), SHORTCUTS])
+    def test_entropy_and_kl_are_measured_of_each_completion_and_by_task(self, samples, tmp_path, shortcuts):
+        settings = replace(SMALL, steps=2, micro_batch=8, beta=0.1, shortcuts=shortcuts)
+        grpo([sample for sample in samples if sample.image], tmp_path, settings)
+        last = read_journal(tmp_path / "metrics.jsonl")[-1]
+        rows = read_journal(tmp_path / "completions" / "step-00002.jsonl")
+        tokens = sum(row["length"] for row in rows)
+        for name in ("entropy", "kl"):
+            assert sum(row[name] * row["length"] for row in rows) / tokens == pytest.approx(last[name], abs=1e-5)
+            for task in {row["task"] for row in rows}:
+                values = [row[name] for row in rows if row["task"] == task]
+                assert last[f"{name}/{task}"] == pytest.approx(sum(values) / len(values), abs=1e-5)
+        assert len({row["entropy"] for row in rows}) > 1 and last["kl"] > 0
+
     def test_adapter_learnt_something_and_says_where_it_came_from(self, grpo_run):
         weights = adapter_weights(grpo_run[0])
         assert len(weights) == 3 * 7 * 2 and all(weight.dtype == torch.float32 for weight in weights.values())
@@ -250,7 +264,7 @@ class TestGrpo:
             return said[-1]
 
         with monkeypatch.context() as patch:
-            patch.setattr(training, "GroupTrainer", lambda shortcuts, **options: GRPOTrainer(**options))
+            patch.setattr(training, "GroupTrainer", lambda shortcuts, note, **options: GRPOTrainer(**options))
             patch.setattr(GRPOTrainer, "_generate_single_turn", note)
             pictured = [sample for sample in samples if sample.image]
             grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)

@@ -125,7 +125,7 @@ def train(variant: str, given: argparse.Namespace, samples: list, folder: Path, 
     names = ("prompts_per_step", "group_size", "micro_batch", "max_new_tokens", "beta")
     shortcuts = {PLAIN: (), OURS: given.shortcuts}.get(variant, (variant,))
     common = {name: vars(given)[name] for name in names} | {"save_every": 0, "shortcuts": shortcuts}
-    plain = mock.patch.object(training, "GroupTrainer", lambda shortcuts, **others: GRPOTrainer(**others))
+    plain = mock.patch.object(training, "GroupTrainer", lambda shortcuts, note, **others: GRPOTrainer(**others))
     with ExitStack() as stack:
         if variant == PLAIN:
             stack.enter_context(plain)
