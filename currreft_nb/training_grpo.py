@@ -136,13 +136,15 @@ class GroupTrainer(GRPOTrainer):
         return loss
 
     def _note(self, rows: list[int], inputs: dict[str, Any]) -> None:
+        """Note what was measured of the completions that had a gradient: not of silent ones that filled up."""
         (log_probs, entropies), said = self.seen, inputs["completion_mask"]
         measures = {"entropy": entropies}
         if self.beta:
             ratio = inputs["ref_per_token_logps"] - log_probs
             measures["kl"] = ratio.exp() - ratio - 1
+        heard = [place for place, advantage in enumerate(inputs["advantages"].tolist()) if advantage or self.beta]
         means = {name: (values * said).sum(-1) / said.sum(-1).clamp(min=1) for name, values in measures.items()}
-        self.note(rows, {name: values.tolist() for name, values in means.items()})
+        self.note([rows[place] for place in heard], {name: values[heard].tolist() for name, values in means.items()})
 
     def _get_per_token_logps_and_entropies(
         self,

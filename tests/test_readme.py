@@ -132,6 +132,24 @@ def test_what_is_said_of_forgetting_is_what_the_table_says():
     assert list(told.groups()) == [f"{value:.2f}" for value in expected]
 
 
+@pytest.mark.parametrize("condition", ["clean", "harsh"])
+def test_what_is_said_of_forgetting_on_purpose_is_what_the_tables_say(condition):
+    table = pd.read_csv(ROOT / "notebooks" / "results" / f"pocket_forgetting_{condition}.csv")
+    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
+    base, after, second = ("base", "forced"), ("curr_rl", "natural"), ("curr_reft", "natural")
+
+    def told(one, other, split, sign=1):
+        found = sign * (means.loc[(*one, "general", split)] - means.loc[(*other, "general", split)])
+        low, high = ttest_1samp(found, 0).confidence_interval(0.95)
+        return f"{found.mean():.2f}", f"{low:.2f} to {high:.2f}"
+
+    changes = [told(after, base, split, 1 if condition == "clean" else -1) for split in ("test_id", "test_ood")]
+    assert all(f"{mean} " in README and f"({interval})" in README for mean, interval in changes), changes
+    if condition == "harsh":
+        gains = [told(second, after, split) for split in ("test_id", "test_ood")]
+        assert f"{gains[0][0]} ({gains[0][1]}) and {gains[1][0]} ({gains[1][1]}), most of it" in README, gains
+
+
 def test_links_lead_to_files():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
         assert (ROOT / target).exists(), target
