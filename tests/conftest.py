@@ -1,7 +1,8 @@
-"""What several test files share: a copy of the project to run notebooks in, and the folder with real data."""
+"""What several test files share: a copy of the project to run notebooks in, the folder with real data, Ctrl-C."""
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ def project(tmp_path_factory):
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints"))
     return folder
+
+
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C raise, also where the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -178,6 +178,7 @@ def test_no_more_under_way_than_allowed_and_no_faster():
     assert times[-1] - times[0] >= 0.6  # eight requests, a tenth of a second apart; the first may arrive late
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_it_cancels_what_is_under_way():
     with serving(lambda asked, n: say("x", delay_s=60)) as server:
         timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])

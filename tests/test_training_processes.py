@@ -193,6 +193,7 @@ sft(mixed_samples(Path(sys.argv[1]) / "scenes"), Path(sys.argv[1]) / "run", TWO_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_killed_interrupted_and_resumed_fine_tuning_ends_like_that_of_one_process(samples, tmp_path, monkeypatch):
     sft(samples, tmp_path / "alone", ONE_FINE)
     folder = tmp_path / "run"
