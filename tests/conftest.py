@@ -1,4 +1,4 @@
-"""What several test files share: a copy of the project to run notebooks in, the folder with real data, Ctrl-C."""
+"""What several test files share: a copy of the project to run notebooks in, real data, a browser, Ctrl-C."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from browser import chromium, chromium_path
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,3 +35,15 @@ def real_data():
     if not folder:
         pytest.skip("CURRREFT_DATA names no folder with real data sets")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a running Chromium. Without one the test is skipped, but fails where CURRREFT_BROWSER=required."""
+    if chromium_path() is None:
+        message = "no Chromium here: apt-get install chromium, or name one in CURRREFT_CHROMIUM"
+        if os.environ.get("CURRREFT_BROWSER") == "required":
+            pytest.fail(message)
+        pytest.skip(message)
+    with chromium() as running:
+        yield running
