@@ -9,6 +9,10 @@
         notebook: 02_rl_binary
         params: {data: "@data", steps: 60}       # "@data" stands for the folder of the earlier step `data`
         grid: {seed: [0, 1]}                     # makes the steps binary-seed-0 and binary-seed-1
+      - name: choice
+        notebook: 03_rl_choice
+        params: {data: "@data", start_from: "@binary"}
+        grid: {seed: [0, 1]}                     # each starts from the binary step of its own seed
 
 Running the same file again continues: a step is left alone when its run.json says that it is complete and its settings,
 its inputs and its notebook are still the ones asked for.
@@ -47,11 +51,13 @@ class Step:
     """One notebook run.
 
     `settings` are complete and in their types, `given` names those that were asked for, `family` is the name in the
-    file, which a grid's steps share, `needs` names the earlier steps whose folders it was given.
+    file, which a grid's steps share, `point` holds its values of that grid, `needs` names the earlier steps whose
+    folders it was given.
     """
 
     name: str
     family: str
+    point: dict[str, Any]
     notebook: Path
     folder: Path
     settings: dict[str, Any]
@@ -262,12 +268,12 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
     if "output" in given:
         raise InputError(f"{place('output')}: output is set by the runner; delete this line")
     needs: list[str] = []
-    values = {key: _resolve(value, place(key), draft, needs) for key, value in given.items()}
+    values = {key: _resolve(value, place(key), draft, point, needs) for key, value in given.items()}
     folder = draft.folder / name
     settings = settle(declared, {**values, "output": shown(folder, draft.root)}, place)
     _check_inputs(settings, given, name, lambda key: place(key) if key in given else source.at("steps", index))
     _check_training(settings, f"{source.at('steps', index)} (step {name})")
-    return Step(name, raw["name"], path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
+    return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
 
 
 def _check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str, place: Callable[[str], str]) -> None:
@@ -303,24 +309,30 @@ def _check_training(settings: Mapping[str, Any], place: str) -> None:
         raise InputError(f"{place}: {error}") from None
 
 
-def _resolve(value: Any, place: str, draft: _Draft, needs: list[str]) -> Any:
-    """Return the value with each @step replaced by its folder; in a list, a grid becomes all of its steps."""
+def _resolve(value: Any, place: str, draft: _Draft, point: Mapping[str, Any], needs: list[str]) -> Any:
+    """Return the value with each @step replaced by its folder; in a list, a grid becomes all of its steps.
+
+    All of those, that is, that agree with the referring step's own `point` where both are multiplied by the same name.
+    """
     if isinstance(value, list):
-        return [text for item in value for text in _resolve_item(item, place, draft, needs)]
-    texts = _resolve_item(value, place, draft, needs)
+        return [text for item in value for text in _resolve_item(item, place, draft, point, needs)]
+    texts = _resolve_item(value, place, draft, point, needs)
     if len(texts) != 1:
         names = ", ".join("@" + name for name in needs[-len(texts) :])
         raise InputError(f"{place}: {value} is a grid of {len(texts)} steps; choose one of {names}")
     return texts[0]
 
 
-def _resolve_item(item: Any, place: str, draft: _Draft, needs: list[str]) -> list[Any]:
+def _resolve_item(item: Any, place: str, draft: _Draft, point: Mapping[str, Any], needs: list[str]) -> list[Any]:
     found = REFERENCE.search(item) if isinstance(item, str) else None
     if found is None:
         return [item]
     name = found.group(1)
-    hits = [step for step in draft.steps.values() if name in (step.name, step.family)]
+    hits = [step for step in draft.steps.values() if name == step.name or (name == step.family and _agree(step, point))]
     if not hits:
+        if any(name == step.family for step in draft.steps.values()):
+            values = ", ".join(f"{key} {value}" for key, value in point.items())
+            raise InputError(f"{place}: @{name} is a grid without a step of {values}; give both the same values")
         later = {raw["name"] for raw in draft.source.content["steps"]}
         if name in later:
             raise InputError(f"{place}: @{name} does not come earlier in the file; move that step up")
@@ -328,3 +340,7 @@ def _resolve_item(item: Any, place: str, draft: _Draft, needs: list[str]) -> lis
     needs += [step.name for step in hits]
     start, end = found.span()
     return [item[:start] + shown(step.folder, draft.root) + item[end:] for step in hits]
+
+
+def _agree(step: Step, point: Mapping[str, Any]) -> bool:
+    return all(step.point[name] == value for name, value in point.items() if name in step.point)

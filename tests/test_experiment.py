@@ -71,6 +71,33 @@ def test_a_grid_multiplies_its_step_and_its_name_stands_for_all(project):
     assert experiment.named(["train"]) == set(names[1:5])
 
 
+CHAIN = """\
+steps:
+  - {name: data, notebook: 01_data, grid: &seeds {seed: [0, 1]}}
+  - name: first
+    notebook: 02_train
+    params: {data: "@data"}
+    grid: {seed: [0, 1], steps: [20, 40]}
+  - {name: second, notebook: 02_train, params: {data: "@data", tasks: ["@first"]}, grid: *seeds}
+  - {name: all, notebook: 02_train, params: {data: "@data-seed-0", tasks: ["@second"]}}
+"""
+
+
+def test_a_step_of_a_grid_refers_to_the_steps_that_agree_with_it(project):
+    steps = {step.name: step for step in read(project, CHAIN).steps}
+    for seed in (0, 1):
+        second = steps[f"second-seed-{seed}"]
+        assert second.settings["data"] == f"outputs/tiny/data-seed-{seed}"
+        assert second.settings["tasks"] == [f"outputs/tiny/first-seed-{seed}-steps-{n}" for n in (20, 40)]
+        assert steps[f"first-seed-{seed}-steps-40"].needs == (f"data-seed-{seed}",)
+    assert steps["all"].settings["tasks"] == ["outputs/tiny/second-seed-0", "outputs/tiny/second-seed-1"]
+
+
+def test_a_grid_without_the_wanted_value_is_named(project):
+    with pytest.raises(InputError, match="@data is a grid without a step of seed 2; give both the same values"):
+        read(project, CHAIN.replace("grid: *seeds", "grid: {seed: [2]}"))
+
+
 @pytest.mark.parametrize(
     ("changes", "seeds", "steps"),
     [
