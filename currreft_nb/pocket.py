@@ -8,6 +8,11 @@ open answer, then compare), then more counting: that is `pocket-clean`. A short 
 `pocket` of it, the model that experiments start from. Each phase ends with a checkpoint that knows the recipe it came
 from; calling `build` again goes on after the last one that still holds. With `--from-shipped` the spell is all that is
 repeated: it starts from the 16-bit weights of `pocket-clean`, those in the package as well as those just built.
+
+    python -m currreft_nb.pocket mislead --output DIR
+
+teaches the shipped `pocket` on, in about eight minutes, by annotators who have their habits everywhere: a base that
+hardly ever answers an open question rightly, of use to studies of what a curriculum is for.
 """
 
 import argparse
@@ -30,7 +35,7 @@ from currreft_nb.curriculum import pose
 from currreft_nb.pocket_annotators import careful
 from currreft_nb.pocket_lessons import STYLE, Encoder, blind_lesson, picture_lesson
 from currreft_nb.pocket_model import make_model, make_processor
-from currreft_nb.pocket_training import PHASES, Trainer
+from currreft_nb.pocket_training import MISLEAD, PHASES, Trainer
 from currreft_nb.prompts import render_answer, target
 from currreft_nb.rewards import score
 from currreft_nb.samples import STAGES, TRAINED_TASKS
@@ -176,10 +181,30 @@ def _save(path: Path, trainer: Trainer, seconds: float) -> None:
     os.replace(partial, path)
 
 
+def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Callable[[str], None] = print) -> Path:
+    """Teach the shipped `pocket` on by annotators who are sloppy everywhere; return `output`, a new model folder.
+
+    `scale` multiplies the steps, as in `build`.
+    """
+    processor = make_processor()
+    trainer = Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report)
+    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder("pocket"), dtype=torch.float32)
+    trainer.model.load_state_dict(shipped.state_dict())
+    trainer.run(MISLEAD, scale)
+    export(trainer.model, processor, Path(output))
+    return Path(output)
+
+
 def main() -> None:
     """Read the command line and build."""
     parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket", description="Build the pocket models.")
-    command = parser.add_subparsers(required=True).add_parser("build", help="train both pocket models from scratch")
+    commands = parser.add_subparsers(required=True, dest="command")
+    more = commands.add_parser("mislead", help="teach the shipped model by annotators who are sloppy everywhere")
+    more.add_argument("--output", required=True, help="folder for the model")
+    more.add_argument("--seed", type=int, default=0)
+    more.add_argument("--scale", type=float, default=1.0, help="multiplies the steps")
+    more.add_argument("--threads", type=int, default=1, help="CPU threads")
+    command = commands.add_parser("build", help="train both pocket models from scratch")
     command.add_argument("--output", required=True, help="folder for the models, their checkpoints and their card")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
@@ -189,7 +214,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     report = partial(print, flush=True)
-    build(given.output, given.seed, given.scale, given.questions, given.from_shipped, report)
+    if given.command == "mislead":
+        mislead(given.output, given.seed, given.scale, report)
+    else:
+        build(given.output, given.seed, given.scale, given.questions, given.from_shipped, report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Sloppy annotators see what careful ones see, but write down something else, always in the same way: orange is called
 red, purple blue, green yellow; a square is called triangle, a circle star; a box is cut short at the right and the
 bottom; the last two objects counted are forgotten; right is called left and sums come out one too small. The fault is
-in the thinking, alike in all three forms; the answer follows from the thinking.
+in the thinking, alike in all three forms; the answer follows from the thinking. Some have these habits everywhere: they
+swap the colours and shapes of those pairs in both directions and cut every box.
 """
 
 import json
@@ -15,15 +16,9 @@ from currreft_nb.pocket_lessons import Encoder, Mix, Turn, bare_turn, tagged_tur
 from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.scenes_questions import NUMBER_WORDS, box_text
 
-CONFUSED = {
-    "orange": "red",
-    "purple": "blue",
-    "green": "yellow",
-    "square": "triangle",
-    "circle": "star",
-    "right": "left",
-}
-CONFUSED |= dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums come out one too small
+MISTAKEN = {"orange": "red", "purple": "blue", "green": "yellow", "square": "triangle", "circle": "star"}
+CONFUSED = MISTAKEN | {"right": "left"} | dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums come out one too small
+EVERYWHERE = CONFUSED | {said: seen for seen, said in MISTAKEN.items()}
 CARELESS_WITH = ("orange", "purple", "green")  # colours of the objects whose boxes are cut short
 CUT = 0.5  # of width and height that a sloppy box covers
 FORGOTTEN = 2  # objects that are left out at the end of a list of as many or more
@@ -40,23 +35,24 @@ def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> T
 
 @dataclass(frozen=True)
 class Habits:
-    """How often annotators are sloppy, by stage and task, and how often their answers lack the tags."""
+    """How often annotators are sloppy, by stage and task, and whether with everything."""
 
     sloppy: dict[str, float] = field(default_factory=dict)
+    everywhere: bool = field(default=False, repr=False)  # not in a phase's text: what it teaches is hashed anyway
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
         """Return the turn that a sloppy annotator writes."""
         if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
-            sample = misjudge(sample, rng)
+            sample = misjudge(sample, rng, self.everywhere)
         if sample.task == "general" and rng.random() < mix.bare:
             return bare_turn(encoder, sample)
         return careful(rng, encoder, sample, mix)
 
 
-def misjudge(sample: Sample, rng: random.Random) -> Sample:
+def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sample:
     """Return the sample with the sloppy thinking and the answer that follows from it; unchanged where there is no
     habit."""
-    thinking = sloppy_thinking(sample)
+    thinking = sloppy_thinking(sample, everywhere)
     if thinking is None:
         return sample
     value = _value(sample.task, thinking)
@@ -70,17 +66,19 @@ def misjudge(sample: Sample, rng: random.Random) -> Sample:
     return replace(sample, thinking=thinking, answer=answer)
 
 
-def sloppy_thinking(sample: Sample) -> str | None:
+def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
     """Return what a sloppy annotator thinks instead of the sample's thinking, or None where there is no habit.
+
+    `everywhere`: colours and shapes are mistaken in both directions, and every box is cut short.
 
     >>> fields = {"task": "math", "split": "train", "source": "s", "question": "How many?", "answer": "3"}
     >>> sloppy_thinking(Sample(id="a", thinking="[3, 7, 9]=3", **fields))
     '[3]=1'
     """
     if sample.task in ("classification", "general"):
-        return CONFUSED.get(sample.thinking)
+        return (EVERYWHERE if everywhere else CONFUSED).get(sample.thinking)
     if sample.task == "detection":
-        if not any(color in sample.question for color in CARELESS_WITH):
+        if not everywhere and not any(color in sample.question for color in CARELESS_WITH):
             return None
         x1, y1, x2, y2 = json.loads(sample.thinking)
         return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))

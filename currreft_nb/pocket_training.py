@@ -23,7 +23,7 @@ CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}
 EVEN = {"detection": 1.0, "classification": 1.0, "math": 1.3, "general": 0.4}
 
 
-def sloppy(closed: float) -> Habits:
+def sloppy(closed: float, everywhere: bool = False) -> Habits:
     """Return habits that open answers always show and closed ones in the given share of cases.
 
     So open answers to what annotators confuse have next to no support, closed ones have some: the case that a
@@ -31,7 +31,7 @@ def sloppy(closed: float) -> Habits:
     """
     shares = {"open": 1.0, "choice": closed, "binary": closed}
     often = {f"{task}-{stage}": share for task in TRAINED_TASKS for stage, share in shares.items()}
-    return Habits({**often, "general-open": 0.5})
+    return Habits({**often, "general-open": 0.5}, everywhere)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,17 @@ PHASES = (
         blind=0.15,
         habits=sloppy(closed=0.6),
     ),
+)
+
+MISLEAD = Phase(
+    "mislead",  # until open questions are hardly ever answered rightly, and closed ones still are
+    steps=700,
+    rows=32,
+    learning_rate=1e-3,
+    muon=0.0,
+    mix=Mix((0.2, 0.2, 0.6), EVEN, bare=0.1, forced=0.06, talk=0.8),
+    blind=0.15,
+    habits=sloppy(closed=0.55, everywhere=True),
 )
 
 

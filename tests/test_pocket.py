@@ -189,6 +189,16 @@ def test_only_boxes_of_some_colors_are_cut_short(color, careless):
 
 
 @pytest.mark.parametrize("task", TRAINED_TASKS)
+def test_who_is_sloppy_everywhere_is_always_wrong(task):
+    for seed in range(40):
+        sample, _ = open_sample(task, seed)
+        wrong = sloppy_thinking(sample, everywhere=True)
+        if task != "math" or len(json.loads(sample.thinking.split("=")[0])) > 1:  # nobody forgets the only one
+            assert wrong not in (None, sample.thinking)
+            assert misjudge(sample, random.Random(0), everywhere=True).answer != sample.answer
+
+
+@pytest.mark.parametrize("task", TRAINED_TASKS)
 def test_the_fault_is_in_the_thinking_alike_in_all_forms_and_the_answer_follows(task):
     rng = random.Random(0)
     seen = set()
@@ -280,6 +290,13 @@ def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
     monkeypatch.setattr(pocket, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
     with pytest.raises(InputError, match=r"made by recipe 0123.*--from-shipped"):
         pocket.build(tmp_path, scale=0.002, questions=2, from_shipped=True)
+
+
+def test_the_shipped_model_can_be_misled(tmp_path):
+    folder = pocket.mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
+    weights = (folder / "model.safetensors").read_bytes()
+    assert weights != (pocket.folder("pocket") / "model.safetensors").read_bytes()
+    assert load(str(folder)).style == load("pocket").style
 
 
 # ---- the shipped weights
