@@ -112,13 +112,14 @@ def probe(
     questions: Annotated[int, typer.Option(min=1, help="Validation questions per task and stage.")] = 25,
     completions: Annotated[int, typer.Option(min=1, help="Answers sampled to each.")] = 8,
 ) -> None:
-    """Sample what the untrained model answers: pass@k per task and stage, and which way of training that advises."""
+    """Sample what each untrained model answers: pass@k per task and stage, and which way of training that advises."""
     from currreft_nb import cli_commands, experiment
 
     passes, advice = cli_commands.probe(experiment.read_experiment(file, changes), questions, completions)
-    print(passes[passes["k"] == passes["k"].max()].drop(columns="arm").to_string(index=False, float_format="%.2f"))
+    shown = passes[passes["k"] == passes["k"].max()].rename(columns={"arm": "model"})
+    print(shown.to_string(index=False, float_format="%.2f"))
     for row in advice.to_dict("records"):
-        print(f"{row['task']}: {row['meaning']} ({row['evidence']})")
+        print(f"{row['arm']}, {row['task']}: {row['meaning']} ({row['evidence']})")
 
 
 @app.command()

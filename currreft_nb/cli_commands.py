@@ -29,26 +29,33 @@ def training_steps(experiment: Experiment) -> list[Step]:
 
 
 def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sample answers of the model that the experiment starts from; return pass@k per task and stage, and the advice.
+    """Sample answers of each model that the experiment starts from; return pass@k per task and stage, and the advice.
 
     Asked are validation questions of the experiment's own data, whose step must be complete; answers are kept and
-    reused.
+    reused. The column `arm` names the model.
     """
-    first = training_steps(experiment)[0].settings
-    data = experiment.root / first["data"]
+    from currreft_nb.evaluation_probe import advise
+
+    bases = {step.settings["model"]: step.settings for step in reversed(training_steps(experiment))}
+    tables = [_probe(experiment, settings, questions, completions) for settings in reversed(bases.values())]
+    passes = pd.concat(tables, ignore_index=True)
+    return passes, advise(passes)
+
+
+def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, completions: int) -> pd.DataFrame:
+    data = experiment.root / settings["data"]
     record = complete_record(data, experiment.root, "01_data_curation")
     from currreft_nb.evaluation import questions as choose
-    from currreft_nb.evaluation_probe import advise, probe_arms
+    from currreft_nb.evaluation_probe import probe_arms
 
     names = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
-    options = {name: first[name] for name in names if name in first} | {"completions": completions}
-    passes = probe_arms(
-        {"base": None},
+    options = {name: settings[name] for name in names if name in settings} | {"completions": completions}
+    return probe_arms(
+        {settings["model"]: None},
         choose(data / "data", [PROBE_SPLIT], questions),
         experiment.folder / "probe" / _digest([options, record["fingerprint"]]),  # other settings, other answers
         **options,
     )
-    return passes, advise(passes)
 
 
 def _digest(value: Any) -> str:
