@@ -36,9 +36,12 @@ def test_arms_draw_the_same_number_of_questions(file):
     compared = [step.settings for step in steps.values() if "arms" in step.settings]
     for settings in compared:
         budgets = {arm: budget(given, steps) for arm, given in zip(settings["arms"], settings["start_from"])}
-        assert budgets.pop("base") == 0
-        assert len(set(budgets.values())) == 1 and 0 not in budgets.values(), budgets
-    assert compared
+        untrained = {arm for arm, drawn in budgets.items() if drawn == 0}
+        assert "base" in untrained and untrained <= {"base", "reft"}, "phase 2 is counted apart"
+        for said in {arm.rpartition("_")[2] for arm in set(budgets) - untrained if arm[-1].isdigit()} or {""}:
+            drawn = {arm: budgets[arm] for arm in set(budgets) - untrained if arm.endswith(said)}
+            assert len(set(drawn.values())) <= 1, drawn
+    assert any(len(settings["arms"]) > 1 for settings in compared)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,18 @@ def test_there_is_an_example_of_each_axis(file, axis):
     steps = read_experiment(FILES[0].parent / f"{file}.yaml").steps
     values = {str(step.settings[axis]) for step in steps if "group_size" in step.settings}
     assert len(values) > 1
+
+
+def test_the_ablation_asks_for_all_arms_and_orders_over_seeds():
+    steps = [step.settings for step in read_experiment(FILES[0].parent / "ablation.yaml").steps]
+    evaluations = [settings for settings in steps if "arms" in settings]
+    assert len({settings["seed"] for settings in evaluations}) == len(evaluations) > 1
+    paper = {"base", "sft", "rl", "curr_rl", "curr_reft", "reft", "rl_reft"}
+    orders = {"reverse", "mixed", "rehearsed", "binary_only", "choice_only"}
+    for settings in evaluations:
+        assert set(settings["arms"]) == paper | orders
+        used = [folder for folder in settings["start_from"] if folder != "base"]
+        assert all(folder.endswith(f"seed-{settings['seed']}") for folder in used), "no arm is of another seed"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
