@@ -11,7 +11,7 @@ repeated: it starts from the 16-bit weights of `pocket-clean`, those in the pack
 
     python -m currreft_nb.pocket mislead --output DIR
 
-teaches the shipped `pocket` on, in about eight minutes, by annotators who have their habits everywhere: a base that
+teaches the shipped `pocket` on, in about ten minutes, by annotators who have their habits everywhere: a base that
 hardly ever answers an open question rightly, of use to studies of what a curriculum is for.
 """
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from currreft_nb import evaluation_probe, plots_study
+from currreft_nb import plots_study
+from currreft_nb.evaluation_probe import NEARLY_ZERO
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "params" / "pocket_study.yaml"
@@ -39,7 +40,7 @@ def collect(folder: Path) -> pd.DataFrame:
         if path.parent.name.startswith("support"):
             found = pd.read_csv(path.parent / "passes.csv").query("k == 8")
             table = found.rename(columns={"questions": "n", "pass_at_k": "mean"})
-            table = table.assign(measure="pass_at_8", split="val", mode="natural")
+            table = table[table["task"].isin(TASKS)].assign(measure="pass_at_8", split="val", mode="natural")
         else:
             table = pd.read_csv(path.parent / "scores.csv").query("measure == 'correct'").assign(chance=None)
         known = {"base": Path(record["settings"]["model"]).name, "seed": record["settings"]["seed"]}
@@ -76,42 +77,50 @@ def row(values: pd.Series, **what: str) -> dict:
     return {**what, "seeds": values.tolist(), "mean": float(values.mean()), "low": low, "high": high}
 
 
-def hypotheses(table: pd.DataFrame, misled: str, pocket: str) -> list[dict]:
-    """Return a row for each hypothesis and task: the difference that it speaks of, and whether it holds."""
+def rule(table: pd.DataFrame, base: str, task: str) -> bool:
+    """Return whether the rule promises anything of a curriculum: open answers are about never right, closed ones are.
+
+    It is read from pass@8 of the bare base, a mean over the seeds.
+    """
+    passes = table[(table["measure"] == "pass_at_8") & (table["base"] == base) & (table["task"] == task)]
+    means = passes.groupby("stage")["mean"].mean()
+    return bool(means["open"] <= NEARLY_ZERO < means[list(CLOSED)].max())
+
+
+def hypotheses(table: pd.DataFrame) -> list[dict]:
+    """Return a row for each hypothesis, base and task: the difference that it speaks of, and whether it holds."""
     rows = []
 
-    def add(name: str, holds: str, values: pd.Series, **what: str) -> None:
-        found = row(values, hypothesis=name, **what)
-        if found["low"] is not None:
-            above = found["low"] > 0
-            found["verdict"] = "holds" if above == (holds == "above") else "does not hold"
-        rows.append(found)
+    def add(name: str, what: str, values: pd.Series, expected: bool = True) -> None:
+        if len(values):
+            found = row(values, hypothesis=name, what=what)
+            better = found["low"] is not None and found["low"] > 0
+            found["verdict"] = "holds" if better == expected else "does not hold"
+            rows.append(found)
 
-    for task in TASKS:
-        here, there = (task, "open", "test_id"), (task, "open", "test_ood")
-        first = difference(table, misled, here, "curr_rl_60", "rl_60")
-        add("H1", "above", first, task=task, what=f"{misled}: curr_rl_60 - rl_60")
-        plain = difference(table, pocket, here, "curr_rl_60", "rl_60")
-        add("H2", "not above", plain, task=task, what=f"{pocket}: curr_rl_60 - rl_60")
-        later = difference(table, misled, here, "curr_rl_120", "rl_120")
-        add("H3", "above", (first - later).dropna(), task=task, what=f"{misled}: that of H1 - the same after 120 steps")
-        mixed = difference(table, misled, here, "mixed_60", "rl_60")
-        add("H4", "above", mixed, task=task, what=f"{misled}: mixed_60 - rl_60")
-        for base in (misled, pocket):
-            values = difference(table, base, there, "rl_120", "sft_120")
-            add("H5", "above", values, task=task, what=f"{base}, out-of-domain: rl_120 - sft_120")
+    for base in dict.fromkeys(table["base"]):
+        for task in TASKS:
+            place, here = f"{base}, {task}", (task, "open", "test_id")
+            promised = rule(table, base, task)
+            first = difference(table, base, here, "curr_rl_60", "rl_60")
+            add("H1", f"{place}: curr_rl_60 - rl_60 (the rule: {'yes' if promised else 'no'})", first, promised)
+            if promised:
+                later = difference(table, base, here, "curr_rl_120", "rl_120")
+                add("H2", f"{place}: the same - that after 120 steps", (first - later).dropna())
+                add("H3", f"{place}: mixed_60 - rl_60", difference(table, base, here, "mixed_60", "rl_60"))
+            apart = difference(table, base, (task, "open", "test_ood"), "rl_120", "sft_120")
+            add("H4", f"{place}, out-of-domain: rl_120 - sft_120", apart)
             for stage in CLOSED:
-                values = difference(table, base, (task, stage, "test_id"), "curr_rl_120", "rl_120")
-                add("H6", "above", values, task=task, what=f"{base}, {stage}: curr_rl_120 - rl_120")
-    for base in (misled, pocket):
-        values = difference(table, base, ("general", "open", "test_id"), "curr_rl_120", "rl_120")
-        add("H6", "above", values, task="general", what=f"{base}: curr_rl_120 - rl_120")
+                kept = difference(table, base, (task, stage, "test_id"), "curr_rl_120", "rl_120")
+                add("H5", f"{place}, {stage}: curr_rl_120 - rl_120", kept)
+        kept = difference(table, base, ("general", "open", "test_id"), "curr_rl_120", "rl_120")
+        add("H5", f"{base}, general: curr_rl_120 - rl_120", kept)
     return rows
 
 
 def gains(table: pd.DataFrame, base: str) -> pd.DataFrame:
     """Return what each arm gained over the base with the format forced, on open questions."""
-    arms = [arm for arm in dict.fromkeys(table["arm"]) if arm != "base" and not arm.endswith(("pocket", "misled"))]
+    arms = [arm for arm in dict.fromkeys(table["arm"]) if arm != "base"]
     return pd.DataFrame(
         row(difference(table, base, (task, "open", split), arm, "base"), arm=arm, task=task, split=split)
         for arm in arms
@@ -120,14 +129,19 @@ def gains(table: pd.DataFrame, base: str) -> pd.DataFrame:
     )
 
 
-def show(rows: list[dict]) -> None:
-    """Print the rows, one a line."""
-    for found in rows:
+def show(table: pd.DataFrame) -> None:
+    """Print what each base is like, and the verdicts."""
+    for base in dict.fromkeys(table["base"]):
+        mine = table[table["base"] == base]
+        seeds = sorted(map(int, mine[mine["measure"] == "correct"]["seed"].unique()))
+        support = mine[mine["measure"] == "pass_at_8"].groupby(["task", "stage"])["mean"].mean()
+        told = ", ".join(f"{task} {stage} {mean:.2f}" for (task, stage), mean in support.items())
+        print(f"{base}: seeds {seeds}; pass@8, mean over seeds: {told}")
+    for found in hypotheses(table):
         interval = "one seed" if found["low"] is None else f"[{found['low']:+.2f}, {found['high']:+.2f}]"
         each = " ".join(f"{value:+.2f}" for value in found["seeds"])
-        name = found.get("hypothesis", "")
-        verdict = found.get("verdict", "")
-        print(f"{name:3} {found['task']:15} {found['what']:62} {found['mean']:+.2f} {interval:15} {verdict:14} {each}")
+        start = f"{found['hypothesis']} {found['verdict']:13} {found['what']:76}"
+        print(f"{start} {found['mean']:+.2f} {interval:14}  {each}")
 
 
 def main() -> None:
@@ -138,24 +152,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="CSV file; a figure for each base is drawn beside it")
     given = parser.parse_args()
     table = pd.read_csv(given.table) if given.table else collect(given.folder)
-    bases = list(dict.fromkeys(table["base"]))
-    passes = table[table["measure"] == "pass_at_8"]
-    for base in bases:
-        seeds = sorted(table[(table["base"] == base) & (table["measure"] == "correct")]["seed"].unique())
-        support = passes[passes["base"] == base].groupby(["task", "stage"])[["mean", "chance"]].mean()
-        told = ", ".join(f"{task} {stage} {cell['mean']:.2f}" for (task, stage), cell in support.iterrows())
-        print(f"{base}: seeds {seeds}; pass@8, mean over seeds: {told}")
-        rule = support["mean"].unstack()
-        for task in [task for task in TASKS if task in rule.index]:
-            rare = rule.loc[task, "open"] <= evaluation_probe.NEARLY_ZERO
-            known = max(rule.loc[task, stage] for stage in CLOSED) > evaluation_probe.NEARLY_ZERO
-            print(f"  the rule for {task}: {'curriculum' if rare and known else 'no curriculum'}")
-    misled, pocket = (next((b for b in bases if ("misled" in b) == wanted), "") for wanted in (True, False))
-    show([found for found in hypotheses(table, misled, pocket) if found["seeds"]])
+    show(table)
     if given.output:
         table.round(4).to_csv(given.output, index=False, lineterminator="\n")
-        for base in bases:
-            figure = plots_study.gains(gains(table, base))
+        for base in dict.fromkeys(table["base"]):
+            figure = plots_study.gains(gains(table[table["measure"] == "correct"], base))
             figure.savefig(given.output.with_name(f"{given.output.stem}_{base}.png"), dpi=160)
 
 
