@@ -6,8 +6,8 @@ Reads the complete runs of outputs/pocket_study (or, with `--table`, what an ear
 that stands in the experiment's file, and prints the difference that it speaks of: the mean over the seeds, its 95 %
 interval (Student's t, one difference a seed) and each seed's own. Seeds and bases that are not complete are left out,
 and counted. `--output` writes the scores as tidy CSV, with a figure of the same name: a row per base, seed, arm, mode,
-task, stage and split, the support of the bases as measure pass_at_8, and a recipe: a hash of the experiment's file and
-of the base's weights.
+task, stage and split, the support of the bases as measure pass_at_8, and a recipe: a hash of what the experiment's
+file says, comments apart, and of the base's weights.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import yaml
 from scipy.stats import ttest_1samp
 
 from currreft_nb import plots_study
@@ -53,7 +54,8 @@ def collect(folder: Path) -> pd.DataFrame:
 def _recipe(folder: Path) -> str:
     with (folder / "records.jsonl").open(encoding="utf-8") as stream:
         weights = json.loads(next(stream))["author"].split()[0]
-    return hashlib.sha256(FILE.read_bytes() + weights.encode()).hexdigest()[:12]
+    said = json.dumps([yaml.safe_load(FILE.read_text(encoding="utf-8")), weights], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def scores(table: pd.DataFrame, base: str, task: str, stage: str, split: str, arm: str, mode: str) -> pd.Series:
