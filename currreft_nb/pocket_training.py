@@ -85,13 +85,13 @@ PHASES = (
 
 MISLEAD = Phase(
     "mislead",  # until open questions are hardly ever answered rightly, and closed ones still are
-    steps=900,
+    steps=700,
     rows=32,
     learning_rate=1e-3,
     muon=0.0,
     mix=Mix((0.2, 0.2, 0.6), EVEN, bare=0.1, forced=0.06, talk=0.8),
     blind=0.15,
-    habits=sloppy(closed=0.75, everywhere=True),
+    habits=sloppy(closed=0.55, everywhere=True),
 )
 
 
