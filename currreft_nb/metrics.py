@@ -5,13 +5,14 @@ rules of the reward were. Nothing here draws a point that was not measured.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
+from currreft_nb.metrics_intervals import bootstrap_interval
 from currreft_nb.rewards import Rules, score
 from currreft_nb.samples import Sample
 
@@ -38,37 +39,6 @@ def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict
     if sample.stage == "open" and sample.task == "detection":
         scores["iou"] = score(sample, completion, frame, Rules(detection="soft")).value
     return scores
-
-
-def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean; (nan, nan) for no values.
-
-    `groups` names for each value the image it came from: answers about one image go together, so whole images are drawn
-    (cluster bootstrap). Where all values are equal the interval has no width, however few they are.
-
-    >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
-    (0.5, 1.0)
-    """
-    values = np.asarray(values, dtype=float)
-    if not len(values):
-        return (math.nan, math.nan)
-    codes = np.arange(len(values)) if groups is None else pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    if len(codes) != len(values):
-        raise InputError(f"{len(values)} values but {len(codes)} groups; give each value its group")
-    sums, counts = np.bincount(codes, values), np.bincount(codes)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for index in range(resamples):
-        drawn = rng.integers(len(sums), size=len(sums))
-        means[index] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return (float(low), float(high))
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

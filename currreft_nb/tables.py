@@ -71,6 +71,34 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
     return "\n".join(lines)
 
 
+def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and what could be seen.
+
+    `comparison`: what `metrics_comparison.compare` returns. `n` is followed by the number of images if it is another.
+    """
+    rows = [
+        {
+            "arm": row.arm,
+            "compared with": f"{row.other}, {row.against_mode}",
+            "task": row.task,
+            "split": LOOKS[row.split],
+            "n": f"{row.n}" if row.n == row.clusters else f"{row.n} ({row.clusters} images)",
+            "difference": f"{row.difference:+.2f} " + (row.note or f"[{row.low:+.2f}, {row.high:+.2f}]"),
+            "p": _probability(row.p),
+            "p, Holm": _probability(row.p_holm),
+            "detectable": "–" if pd.isna(row.minimum_detectable) else f"{row.minimum_detectable:.2f}",
+        }
+        for row in comparison.itertuples(index=False)
+    ]
+    columns = ["arm", "compared with", "task", "split", "n", "difference", "p", "p, Holm", "detectable"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _probability(p: float) -> str:
+    """Return a p-value as text; below a thousandth its size says nothing more."""
+    return "–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
     """Return what the pocket models' card says of one look (id, ood): a row per task and form, shares of right answers.
 
