@@ -1,10 +1,10 @@
 """The report: run notebook 07 on what an experiment left, and export it as one page that loads nothing from outside.
 
-    outputs/pocket/report.html      the page
-    outputs/pocket/results.csv      its scores, one row a cell (`report_results` says what each column means)
-    outputs/pocket/results.json     the same and all that the page tells: comparisons, costs, settings, hashes, versions
-    outputs/pocket/report/          the run that made them
-    outputs/pocket/beside-other/    with a second experiment beside this one: the run and its page
+outputs/pocket/report.html      the page
+outputs/pocket/results.csv      its scores, one row a cell (`report_results` says what each column means)
+outputs/pocket/results.json     the same and all that the page tells: comparisons, costs, settings, hashes, versions
+outputs/pocket/report/          the run that made them
+outputs/pocket/beside-other/    with a second experiment beside this one: the run and its page
 """
 
 import os

@@ -50,6 +50,7 @@ base-uri 'none'; form-action 'none'">
 <nav aria-label="Contents">
 <b>Contents</b>
 <ol>{contents}</ol>
+<p class="hint">Wide tables and figures can be moved sideways.</p>
 </nav>
 <main>
 {body}

@@ -33,7 +33,13 @@ def found_values(records: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[
     def made_by(*notebooks: str) -> list[str]:
         return [shown(place, root) for place in places if records[place]["notebook"] in notebooks]
 
-    data = made_by(DATA_NOTEBOOK)[-1:]
+    used = [
+        shown(input_folder(place, note), root)
+        for place in places
+        for note in records[place]["inputs"]
+        if note["notebook"] == DATA_NOTEBOOK
+    ]
+    data = (made_by(DATA_NOTEBOOK) or used)[-1:]  # an experiment may use another one's data
     found = {"evaluations": made_by(EVALUATION_NOTEBOOK), "trainings": made_by(*TRAINING_NOTEBOOKS)}
     return found | ({"data": data[0]} if data else {})
 
@@ -60,6 +66,15 @@ def former_values(step: Path, record: Mapping[str, Any], root: Path) -> dict[str
 def _is_complete(folder: Path) -> bool:
     record = read_record(folder)
     return record is not None and "complete" in (record["status"], record.get("last_complete", {}).get("status"))
+
+
+def names_of(folder: Path, other: Path) -> tuple[str, str]:
+    """Return how two experiments' folders are called beside each other.
+
+    >>> names_of(Path("a/pocket"), Path("b/pocket"))
+    ('pocket', 'the other pocket')
+    """
+    return folder.name, other.name if other.name != folder.name else f"the other {other.name}"
 
 
 def unfinished(folder: Path) -> list[str]:

@@ -143,13 +143,19 @@ def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             "notebook": record["notebook"],
             "fingerprint": record["fingerprint"],
             "package": record["package"],
-            "commit": (record["commit"] or "none")[:19],
+            "commit": _short_commit(record["commit"]),
             "seed": str(record["settings"].get("seed", "–")),
             "seconds": record["seconds"],
         }
         for name, record in records.items()
     ]
     return pd.DataFrame(rows)
+
+
+def _short_commit(commit: str | None) -> str:
+    """Return the first letters of a commit, and that files differed from it where they did."""
+    name, plus, changes = (commit or "none").partition("+")
+    return name[:12] + plus + changes
 
 
 def machine_lines(record: Mapping[str, Any], packages: Sequence[str]) -> pd.DataFrame:
