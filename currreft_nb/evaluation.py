@@ -6,7 +6,8 @@
      "value": 1.0, "format": 1.0, "reason": "ok", "boxes": []}
 
 Records are appended to `records.jsonl` batch by batch; an evaluation that was killed goes on after the last whole one.
-`boxes`: what a detection answer points at, in pixels of the stored image.
+`boxes`: what a detection answer points at, in pixels of the stored image. What else a task has (`iou`, `labels` and
+`gold` from which its F1 is counted), `metrics.measure` says.
 """
 
 import os

@@ -22,7 +22,7 @@ from currreft_nb.boxes import Frame
 from currreft_nb.curriculum_difficulty import PassRate, rate_rows
 from currreft_nb.journal import append_journal
 from currreft_nb.journal_answers import collect_answers
-from currreft_nb.metrics import bootstrap_interval, measure, pass_at_k
+from currreft_nb.metrics import mean_interval, measure, pass_at_k
 from currreft_nb.models import Loaded
 from currreft_nb.samples import STAGES, TASKS, Sample
 from currreft_nb.training_settings import GrpoSettings
@@ -77,7 +77,7 @@ def probe(
 
 def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -> dict:
     values = [pass_at_k(len(right[sample.id]), int(sum(right[sample.id])), k) for sample in samples]
-    low, high = bootstrap_interval(values, [sample.image or sample.id for sample in samples])
+    low, high = mean_interval(values, [sample.image or sample.id for sample in samples])
     chances = [1 - (1 - chance_level(sample)) ** k for sample in samples]
     return {
         "questions": len(samples),
@@ -106,7 +106,8 @@ def chance_level(sample: Sample) -> float:
     if sample.task == "detection":
         return 0.0
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
-    return 1 / len(closed) if closed else 0.0
+    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # of the labels, any set of as many
+    return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
 
 
 def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFrame:
@@ -136,12 +137,13 @@ def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
     if not supported:
         return "neither"
     # A systematic error can push a closed form below chance: that too is no guessing.
-    guessed = [
-        stage
-        for stage in supported
-        if first.loc[stage, "low"] <= first.loc[stage, "chance"] <= first.loc[stage, "high"]
-    ]
+    guessed = [stage for stage in supported if not _differs(first.loc[stage])]
     return "unclear" if len(guessed) == len(supported) else "curriculum"
+
+
+def _differs(cell: pd.Series) -> bool:
+    """Say whether the interval excludes guessing; where there is too little for an interval, it does not."""
+    return cell["low"] > cell["chance"] or cell["high"] < cell["chance"]
 
 
 def probe_arms(

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from currreft_nb import InputError
+from currreft_nb.metrics import UNBOUNDED
 from currreft_nb.metrics_intervals import (
     AT_ONCE,
     LEAST_CLUSTERS,
@@ -20,12 +21,12 @@ from currreft_nb.metrics_intervals import (
     exact_interval,
     mean_intervals,
 )
+from currreft_nb.metrics_labels import CELL as RECORD_CELL
 from currreft_nb.samples import TASKS
 
 COLUMNS = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n", "clusters")
 COLUMNS += ("difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
-CELL = ("arm", "mode", "task", "stage", "split", "measure")
-UNBOUNDED = ("tokens",)  # all other measures lie between 0 and 1
+CELL = (*RECORD_CELL, "measure")
 POWER, LEVEL = 0.8, 0.95
 MODES = (("natural", "natural"), ("natural", "forced"))  # of the arm, of what it is compared with
 
@@ -132,15 +133,14 @@ def _differences(
     common = {"n": len(differences), "clusters": len(counts)}
     rows = [{**common, "difference": float(mean)} for mean in differences.mean(axis=0)]
     if len(counts) < LEAST_CLUSTERS:
-        note = (
-            f"too few images: {len(counts)}, and no difference can be told from luck with fewer than {LEAST_CLUSTERS}"
-        )
+        note = f"too few images: {len(counts)} of at least {LEAST_CLUSTERS}"
         unknown = dict.fromkeys(("low", "high", "p", "minimum_detectable"), math.nan)
         return [{**row, **unknown, "note": note} for row in rows]
     intervals = mean_intervals(differences, codes, [bounds] * len(rows), resamples, seed)
     for row, column, (low, high) in zip(rows, sums.T, intervals):
-        row |= {"low": low, "high": high, "p": sign_flip(column, resamples, seed), "note": ""}
-        few_differ = exact_interval(column / counts, bounds, LEVEL) is not None
+        row |= {"low": low, "high": high, "p": sign_flip(column, resamples, seed)}
+        row["note"] = "every image differs alike" if math.isnan(low) else ""
+        few_differ = exact_interval(column, counts, bounds, LEVEL) is not None
         error = (high - low) / (2 * ndtri((1 + LEVEL) / 2)) if few_differ else standard_error(column, counts)
         row["minimum_detectable"] = detectable(error)
     return rows

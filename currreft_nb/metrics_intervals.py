@@ -82,7 +82,7 @@ def mean_intervals(
     `columns`: shape (values, columns). `codes`: the number of each value's image, from 0, shape (values,).
     """
     sums, counts = cluster_sums(columns, codes)
-    exact = [exact_interval(column / counts, bound, level) for column, bound in zip(sums.T, bounds)]
+    exact = [exact_interval(column, counts, bound, level) for column, bound in zip(sums.T, bounds)]
     if len(counts) < LEAST_CLUSTERS or None not in exact:
         return [interval or NOT_KNOWN for interval in exact]
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
@@ -105,6 +105,12 @@ def codes_of(groups: Sequence[Hashable]) -> np.ndarray:
     array([0, 1, 0])
     """
     return pd.factorize(pd.Series(list(groups), dtype=object))[0]
+
+
+def images_of(frame: pd.DataFrame) -> pd.Series:
+    """Return the image of each record, or its id where it has none: a question without a picture stands alone."""
+    images = frame["image"] if "image" in frame else pd.Series(None, index=frame.index, dtype=object)
+    return images.where(images.notna(), frame["id"] if "id" in frame else pd.Series(frame.index, frame.index))
 
 
 def cluster_sums(columns: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,15 +147,17 @@ def _percentiles(means: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarra
 
 
 def exact_interval(
-    means: np.ndarray, bounds: tuple[float, float] | None, level: float = 0.95
+    sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Return bounds of the mean where most images have one value and fewer than five another, else None.
 
-    `means`: of the images. The shares of images above and below the common value get Clopper-Pearson bounds; each is
-    multiplied by how far those images lie from it, or could lie if none was seen. Every image counts once.
+    `sums`, `counts`: of one column, by image. The shares of images above and below the common value get Clopper-Pearson
+    bounds; each is multiplied by how far those images lie from it, or could lie if none was seen. Every image counts
+    once, however many questions were asked about it.
     """
     if bounds is None:
         return None
+    means = sums / counts
     found, times = np.unique(means.round(9), return_counts=True)
     common, others = found[times.argmax()], len(means) - times.max()
     if others >= FEW or times.max() < others:
@@ -159,7 +167,8 @@ def exact_interval(
     down = below.mean() if below.size else common - bounds[0]
     (least_up, most_up), (least_down, most_down) = (share_bounds(x.size, len(means), level) for x in (above, below))
     low, high = common - most_down * down + least_up * up, common + most_up * up - least_down * down
-    return (float(max(bounds[0], low)), float(min(bounds[1], high)))
+    mean = sums.sum() / counts.sum()  # which images of many questions pull away from the common value
+    return (float(max(bounds[0], min(low, mean))), float(min(bounds[1], max(high, mean))))
 
 
 def share_bounds(count: int, of: int, level: float = 0.95) -> tuple[float, float]:

@@ -45,11 +45,15 @@ def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "corr
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
         cells = {
-            (row.task, row.split): f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            (row.task, row.split): f"{row.mean:.2f} {_interval(row.low, row.high)}"
             for row in part.itertuples(index=False)
         }
         rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
     return pd.DataFrame(rows)
+
+
+def _interval(low: float, high: float) -> str:
+    return "(too few)" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
 
 
 def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:

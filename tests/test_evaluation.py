@@ -56,7 +56,8 @@ def test_a_record_tells_what_was_asked_answered_and_earned(tmp_path):
         "arm": "rl", "author": "", "id": "d", "hash": record["hash"], "task": "detection", "stage": "open",
         "split": "test_id", "source": "demo", "image": "a.png", "mode": "natural",
         "completion": told("[0, 0, 500, 1000]"), "tokens": 12, "truncated": True,
-        "correct": 1.0, "value": 1.0, "format": 1.0, "reason": "ok", "iou": 1.0, "boxes": [[0.0, 0.0, 50.0, 100.0]],
+        "correct": 1.0, "value": 1.0, "format": 1.0, "reason": "ok", "iou": 1.0, "iou_50": 1.0, "iou_75": 1.0,
+        "boxes": [[0.0, 0.0, 50.0, 100.0]],
     }  # fmt: skip
 
 
