@@ -29,6 +29,7 @@ from currreft_nb.gallery_parts import (
     preformatted,
     row,
     table,
+    together,
 )
 from currreft_nb.gallery_parts import card as framed
 from currreft_nb.prompts import Style, render_answer, render_question
@@ -121,7 +122,7 @@ def side_by_side(
     pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
 ) -> str:
     """Return the two answers of each pair beside each other; `samples` by id."""
-    return row([row([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
+    return row([together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:

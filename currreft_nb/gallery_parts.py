@@ -105,7 +105,7 @@ def in_turns(items: Iterable[Item], name: Callable[[Item], str], kind: Callable[
     """Return items in the order of a lot that nobody chose (the SHA-256 of their name), where kinds take turns.
 
     >>> in_turns(["a1", "a2", "b1"], name=str, kind=lambda item: item[0])
-    ['b1', 'a1', 'a2']
+    ['a2', 'b1', 'a1']
     """
     turns: dict[Hashable, int] = {}
     drawn = []
@@ -128,6 +128,11 @@ def folded(title: str, inside: str) -> str:
 def card(parts: Sequence[str]) -> str:
     """Return the parts in a frame of fixed width."""
     return f'<div style="{CARD}">{"".join(parts)}</div>'
+
+
+def together(parts: Sequence[str]) -> str:
+    """Return the parts beside each other in a frame that says that they belong together."""
+    return f'<div style="border:1px solid #dddddd;border-radius:4px;margin:4px">{row(parts)}</div>'
 
 
 def row(parts: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from currreft_nb.parameters import declarations
 from currreft_nb.records import read_record, shown
 from currreft_nb.report_page import export as export_page
 from currreft_nb.report_results import RESULTS
-from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs
+from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs, unfinished
 from currreft_nb.runs import find_notebook, project_root
 
 PAGE = "report.html"
@@ -49,6 +49,9 @@ def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) ->
     former = [place for place, record in records.items() if _is_own_report(record)]
     notebook = find_notebook(REPORT_NOTEBOOK)
     values = former_values(former[-1], records[former[-1]], root) if former else found_values(records, root)
+    if not values["evaluations"] + values["trainings"]:
+        missing = "; ".join(unfinished(folder)) or "none was run"
+        raise InputError(f"{folder} holds no complete training or evaluation yet: {missing}")
     step = former[-1] if former else folder / "report"
     if beside is not None:
         other = Path(beside).resolve()

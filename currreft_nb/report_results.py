@@ -25,12 +25,13 @@ COLUMNS = {
     "task": "detection, classification, math or general",
     "stage": "how it was asked: binary, choice or open",
     "split": "test_id: in-domain; test_ood: out-of-domain; val: validation",
-    "measure": "correct: exactly right (0 or 1); value: the paper's reward; format; iou, jaccard where a task has them;"
-    " further measures as metrics.py names them",
+    "measure": "correct: exactly right (0 or 1); value: the paper's reward; format; where a task has them iou, iou_50,"
+    " iou_75, jaccard, f1_macro, f1_micro; truncated: share cut off; tokens: mean length",
     "n": "number of answers",
     "mean": "their mean",
     "low": "lower end of the 95 % bootstrap interval of the mean, resampled by picture",
-    "high": "upper end of it",
+    "high": "upper end of it; both are empty where there is too little to say anything",
+    "clusters": "number of pictures (or questions without one) behind the interval",
 }
 KEPT = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "machine", "versions")
 

@@ -176,7 +176,7 @@ class Run:
         """Save a matplotlib figure as figures/<name>.png in the run's folder and return it, to be shown."""
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=120)
+        figure.savefig(folder / f"{name.replace('/', '-')}.png", dpi=120)
         return figure
 
     def history(self) -> list[dict]:

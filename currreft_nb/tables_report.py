@@ -1,15 +1,21 @@
 """What a report tells of its runs: chains of stages, settings that differ, data, commands, and a second experiment."""
 
 import hashlib
+import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from currreft_nb import InputError
+from currreft_nb.metrics import summarise
 from currreft_nb.metrics_comparison import COLUMNS, compare, holm
+from currreft_nb.metrics_labels import label_scores
+from currreft_nb.tables import LOOKS, interval_text
 
 APART = ("output", "report_to")  # settings that do not decide a result
 
@@ -53,12 +59,12 @@ def continued(parts: Iterable[Sequence[Mapping]]) -> list[dict]:
     return rows
 
 
-def settings_tables(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
+def settings_tables(records: Records, others: Records | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the parameters in which runs differ, a column a run, and those that are the same in all that have them.
 
-    A run that another one took as its input is written "@name".
+    A run that another one took as its input is written "@name"; `others` are further runs that may be so named.
     """
-    names = {record["id"]: f"@{name}" for name, record in records.items()}
+    names = {record["id"]: f"@{name}" for name, record in [*(others or {}).items(), *records.items()]}
     values = {name: _readable(record, names) for name, record in records.items()}
     differing, same = [], []
     for parameter in dict.fromkeys(key for known in values.values() for key in known):
@@ -82,6 +88,38 @@ def _readable(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
         return str(taken.get(value, value)) if isinstance(value, str) and value else repr(value)
 
     return {name: text(value) for name, value in record["settings"].items() if name not in APART}
+
+
+def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFrame:
+    """Return a row per task, split and part, a column an arm: the value with its 95 % interval.
+
+    `rows`: natural answers at one stage, of one measure, with columns task, split, arm, n, low, high and the two named.
+    """
+    found = []
+    for (task, split, name), cell in rows.groupby(["task", "split", part], sort=False):
+        values = {
+            row["arm"]: f"{row[value]:.2f} {interval_text(row['low'], row['high'])}" for row in cell.to_dict("records")
+        }
+        found.append({"task": task, "split": LOOKS[split], part: name, "n": int(cell["n"].min()), **values})
+    return pd.DataFrame(found, columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
+
+
+def by_source(records: Iterable[Mapping], stage: str = "open") -> tuple[pd.DataFrame, str]:
+    """Return the shares exactly right by source, where a split has several, or an empty table and why."""
+    natural = [record for record in records if record["mode"] == "natural" and record["stage"] == stage]
+    sources = {(record["task"], record["split"], record["source"]) for record in natural}
+    several = Counter((task, split) for task, split, _ in sources)
+    mixed = [record for record in natural if several[record["task"], record["split"]] > 1]
+    found = summarise(mixed, by=["source"])
+    reason = "" if mixed else "Each task has one source in each split: the table of results is already by source."
+    return parts_table(found[found["measure"] == "correct"], "source"), reason
+
+
+def by_label(records: Iterable[Mapping]) -> tuple[pd.DataFrame, str]:
+    """Return the F1 of each label in open classification, or an empty table and why."""
+    found = label_scores(record for record in records if record["mode"] == "natural")
+    reason = "" if len(found) else "There are no open classification answers with their labels noted."
+    return parts_table(found, "label", "f1"), reason
 
 
 def data_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -119,15 +157,9 @@ def commands(experiment: Path, root: Path, records: Records) -> str:
 
 
 def _papermill(name: str, record: Mapping[str, Any]) -> str:
-    values = " ".join(
-        f"-y {shlex.quote(f'{key}: {value!r}' if not isinstance(value, str) else f'{key}: {_quoted(value)}')}"
-        for key, value in record["settings"].items()
-    )
-    return f"papermill notebooks/{record['notebook']}.ipynb {shlex.quote(name.replace('/', '-'))}.ipynb {values}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    values = yaml.safe_dump(dict(record["settings"]), default_flow_style=True, sort_keys=False, width=math.inf)
+    output = shlex.quote(f"{name.replace('/', '-')}.ipynb")
+    return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {shlex.quote(values.strip())}"
 
 
 def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[pd.DataFrame, str]:
