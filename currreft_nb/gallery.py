@@ -90,7 +90,7 @@ def changes(
     parts = []
     for name, chosen in changed(pairs).items():
         shown = f", {min(count, len(chosen))} shown" if chosen else ""
-        parts.append(heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"left {before}, right {after}"))
+        parts.append(heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"first {before}, then {after}"))
         parts.append(side_by_side(chosen[:count], by_id, style))
     return "".join(parts)
 

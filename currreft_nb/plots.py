@@ -139,10 +139,13 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
             heights = smooth(values[column])
             axis.plot(values["step"], heights, color=TASK_COLOURS[task], linewidth=0.9)
             ends[task], colours[task] = heights[-1], TASK_COLOURS[task]
-    for index, (name, rows) in enumerate(histories.items()):
+    free = [colour for colour in SERIES if colour not in STAGE_COLOURS.values()]
+    for name, rows in histories.items():
         frame = frame_of(rows, ["step", "zero_variance"])
         label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
-        colours[label] = BLACK if ends and index == 0 else STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
+        stage = frame["stage"].iloc[-1] if "stage" in frame and len(frame) else name
+        colour = BLACK if ends and len(histories) == 1 else STAGE_COLOURS.get(stage)
+        colours[label] = free.pop(0) if free and (not colour or colour in colours.values()) else colour or BLACK
         heights = smooth(frame["zero_variance"])
         axis.plot(frame["step"], heights, color=colours[label], linewidth=2)
         ends[label] = heights[-1]

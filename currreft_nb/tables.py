@@ -45,15 +45,14 @@ def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "corr
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
         cells = {
-            (row.task, row.split): f"{row.mean:.2f} {interval_text(row.low, row.high)}"
+            (row.task, row.split): f"{row.mean:.2f} {_interval(row.low, row.high)}"
             for row in part.itertuples(index=False)
         }
         rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
     return pd.DataFrame(rows)
 
 
-def interval_text(low: float, high: float) -> str:
-    """Return an interval as text, and that there is too little to say for one whose ends are not known."""
+def _interval(low: float, high: float) -> str:
     return "(too few)" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
 
 

@@ -15,7 +15,7 @@ from currreft_nb import InputError
 from currreft_nb.metrics import summarise
 from currreft_nb.metrics_comparison import COLUMNS, compare, holm
 from currreft_nb.metrics_labels import label_scores
-from currreft_nb.tables import LOOKS, interval_text
+from currreft_nb.tables import LOOKS
 
 APART = ("output", "report_to")  # settings that do not decide a result
 
@@ -91,17 +91,19 @@ def _readable(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 
 
 def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFrame:
-    """Return a row per task, split and part, a column an arm: the value with its 95 % interval.
+    """Return a row per task, split and part, a column an arm: the value with its 95 % interval, where there is one.
 
     `rows`: natural answers at one stage, of one measure, with columns task, split, arm, n, low, high and the two named.
     """
     found = []
     for (task, split, name), cell in rows.groupby(["task", "split", part], sort=False):
-        values = {
-            row["arm"]: f"{row[value]:.2f} {interval_text(row['low'], row['high'])}" for row in cell.to_dict("records")
-        }
+        values = {row["arm"]: f"{row[value]:.2f}{_interval(row)}" for row in cell.to_dict("records")}
         found.append({"task": task, "split": LOOKS[split], part: name, "n": int(cell["n"].min()), **values})
     return pd.DataFrame(found, columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def by_source(records: Iterable[Mapping], stage: str = "open") -> tuple[pd.DataFrame, str]:
@@ -145,8 +147,10 @@ def commands(experiment: Path, root: Path, records: Records) -> str:
 
     Where it was made from a file in params/ this is one command; otherwise each run's own, with all its settings.
     """
-    commits = {record["commit"].partition("+")[0] for record in records.values() if record.get("commit")}
-    lines = [f"git checkout {commit}" for commit in sorted(commits)[-1:]]
+    commits = list(dict.fromkeys(record["commit"] for record in records.values() if record.get("commit")))
+    changed = "  # the last of several commits: the table says which run had which" if len(commits) > 1 else ""
+    lines = [f"git checkout {commits[-1].partition('+')[0]}{changed}"] if commits else []
+    lines += ["# some files had changes that no commit holds"] * any("+" in commit for commit in commits)
     file = f"params/{experiment.name}.yaml"
     if (root / file).is_file():
         lines += [f"currreft run {file}", f"currreft run {file} --dry-run  # says of each step whether it still stands"]

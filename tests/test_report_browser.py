@@ -11,6 +11,7 @@ from browser import DESKTOP, PHONE, Watched
 from tiny import new_kernel, record
 
 from currreft_nb import curation, evaluation, report
+from currreft_nb.parameters import declarations
 from currreft_nb.prompts import Style, render_answer
 from currreft_nb.runs import Run
 from currreft_nb.samples import STAGES
@@ -26,7 +27,6 @@ HOSTILE = (
     "# not a heading\n**not bold** [not a link](javascript:window.harmed=1) $\\href{javascript:alert(1)}{x}$",
     "\x1b[31mred\x1b[0m \u202etxet desrever\u2066 \u200f",
     "<iframe src='https://example.org'></iframe><link rel=stylesheet href='https://example.org/a.css'>",
-    "W" * 1_000_000,
 )
 # What a reader sees: every element with text of its own and how large that text is.
 SIZES = """() => [...document.querySelectorAll('body *')].filter(e => e.checkVisibility() && [...e.childNodes].some(
@@ -53,8 +53,10 @@ def answer_as(arm):
         lot = int.from_bytes(hashlib.sha256(f"{arm} {sample.id}".encode()).digest()[:4])
         if lot % 10 < 2 * ARMS.index(arm):
             return f"<think>seen</think><answer>{render_answer(sample, Style())}</answer>"
-        text = HOSTILE[lot % len(HOSTILE)]
-        return text if lot % 3 else f"<think>{text}</think><answer>{text[:5000]}</answer>"
+        text = "\n".join(HOSTILE)
+        if lot % 3 == 0 and arm == ARMS[0] and sample.stage == "open":
+            return text + "W" * 1_000_000
+        return text if lot % 2 else f"<think>{text}</think><answer>{text}</answer>"
 
     return answer
 
@@ -67,7 +69,9 @@ def five(project, smoke):
         shutil.copytree(project / "outputs" / "smoke" / name, folder / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        run = Run.start("06_evaluation", {"output": "outputs/five/evaluate", "data": "outputs/five/curate"})
+        values = {name: known.default for name, known in declarations("notebooks/06_evaluation.ipynb").items()}
+        values |= {"output": "outputs/five/evaluate", "data": "outputs/five/curate", "arms": list(ARMS)}
+        run = Run.start("06_evaluation", values)
         data = run.input("outputs/five/curate", "01_data_curation") / "data"
         samples = [
             s for split in ("test_id", "test_ood") for stage in STAGES for s in curation.load(data, split, stage)
@@ -130,9 +134,9 @@ def test_hostile_answers_are_text_and_nothing_else(seen):
     text = seen.page.inner_text("main")
     assert seen.dialogs == [] and seen.page.evaluate("window.harmed") is None
     assert seen.page.query_selector("#taken, main script, main iframe, main link, main style, main svg") is None
-    shown = [part for part in (HOSTILE[0], HOSTILE[1], "not a heading\n**not bold**", "WWWW") if part in text]
-    assert len(shown) >= 2, "the draw shows too few of them to test anything"
-    assert "more characters" in text
+    for part in (*HOSTILE[:4], "# not a heading\n**not bold** [not a link]", "WWWW"):
+        assert part in text, "it is not shown, so nothing is tested"
+    assert re.search(r"W … 99\d,\d{3} more characters", text)
     assert not re.search("[\x1b\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
 
 
@@ -148,7 +152,7 @@ def test_the_page_is_safe_without_the_rule_that_forbids_scripts(five, browser, t
 
 
 def test_the_page_is_small_in_spite_of_a_megabyte_in_an_answer(five):
-    assert (five / "evaluate" / "records.jsonl").stat().st_size > 20_000_000
+    assert (five / "evaluate" / "records.jsonl").stat().st_size > 5_000_000
     assert (five / "report.html").stat().st_size < 3_000_000
     assert (five / "results.json").stat().st_size < 3_000_000
 

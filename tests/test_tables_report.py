@@ -83,9 +83,12 @@ def test_data_are_told_by_file_with_one_hash_for_all_pictures():
 def test_an_experiment_file_makes_one_command_of_all(tmp_path):
     (tmp_path / "params").mkdir()
     (tmp_path / "params/mine.yaml").write_text("steps: []")
-    lines = tables_report.commands(tmp_path / "outputs/mine", tmp_path, {"a": run_record("1", commit="abc+changes")})
+    lines = tables_report.commands(tmp_path / "outputs/mine", tmp_path, {"a": run_record("1", commit="abc")})
     assert lines.splitlines()[:2] == ["git checkout abc", "currreft run params/mine.yaml"]
     assert lines.splitlines()[-1] == "currreft report outputs/mine"
+    several = {"a": run_record("1", commit="abc"), "b": run_record("2", commit="def+changes")}
+    first, second, *_ = tables_report.commands(tmp_path / "outputs/mine", tmp_path, several).splitlines()
+    assert first.startswith("git checkout def  # the last of several commits") and "no commit holds" in second
 
 
 def test_without_an_experiment_file_each_run_has_a_command_that_a_shell_reads_back(tmp_path):
