@@ -86,7 +86,7 @@ def changes(
     by_id = {sample.id: sample for sample in samples}
     pairs = [pair for pair in _pairs(records, before, after) if pair[0]["id"] in by_id]
     if not pairs:
-        return heading(f"{before} and {after} have no question in common whose sample is here: no answers to show")
+        return heading("no answers to show", "no question whose sample is here was answered by two arms")
     parts = []
     for name, chosen in changed(pairs).items():
         shown = f", {min(count, len(chosen))} shown" if chosen else ""

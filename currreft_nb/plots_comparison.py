@@ -33,7 +33,7 @@ def differences(comparison: pd.DataFrame) -> Figure:
         axis.grid(axis="x", color=PALE, linewidth=0.7)
     ends = comparison[["low", "high", "difference", "minimum_detectable"]].abs().max(axis=None)
     axes[0].set_xlim(-1.08 * ends, 1.08 * ends)
-    others = " and ".join(dict.fromkeys(comparison["other"]))
+    others = comparison["other"].iloc[0] if comparison["other"].nunique() == 1 else "its namesake"
     caption(
         figure,
         f"arm minus {others};  ● natural   ○ with the format forced; bar: 95 % interval; pale: too small to be seen",

@@ -1,7 +1,8 @@
 """An executed report as one HTML page for readers: no code, no script, no font and no style from outside.
 
 The browser is told to run nothing and to fetch nothing, whatever a model or a data file wrote. Cells tagged
-`notebook-only` are for whoever runs the notebook and are left out; figures are stored in few colours, and on a narrow
+`notebook-only` are for whoever runs the notebook and are left out, `beside` and `several` without a second experiment
+or evaluation; figures are stored in few colours, and on a narrow
 screen shrink as far as their text stays readable and then scroll inside their own box.
 """
 
@@ -26,7 +27,7 @@ OUTSIDE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 OUTSIDE_STYLE = re.compile(r"""(?:@import|url\()\s*(?:url\()?\s*["']?(?:https?:)?//[^"')\s]+""", re.IGNORECASE)
 HEADING = re.compile(r"""<h2 id="([^"]+)">(.*?)<a class="anchor-link\"""", re.DOTALL)
 MARKDOWN_HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
-NOTEBOOK_ONLY, BESIDE = "notebook-only", "beside"  # tags of cells
+NOTEBOOK_ONLY, BESIDE, SEVERAL = "notebook-only", "beside", "several"  # tags of cells
 COLOURS = 96  # in a figure: enough for its lines, their pale shades and the edges of letters
 READABLE = 0.8  # how far a figure's text may shrink
 PAGE = """<!doctype html>
@@ -66,7 +67,9 @@ def export(notebook: Path, page: Path) -> None:
     record = read_record(notebook.parent) or {}
     settings = record.get("settings", {})
     tree = nbformat.read(notebook, as_version=4)
-    hidden = {NOTEBOOK_ONLY} if settings.get("beside") else {NOTEBOOK_ONLY, BESIDE}
+    hidden = {NOTEBOOK_ONLY}
+    hidden |= set() if settings.get("beside") else {BESIDE}
+    hidden |= set() if len(settings.get("evaluations", ())) > 1 else {SEVERAL}
     tree.cells = [cell for cell in tree.cells if not hidden & set(cell.metadata.get("tags", []))]
     reframe_figures(tree)
     exporter = HTMLExporter(

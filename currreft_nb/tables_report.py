@@ -1,7 +1,7 @@
 """What a report tells of its runs: chains of stages, settings that differ, data, commands, and a second experiment."""
 
 import hashlib
-import math
+import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from currreft_nb import InputError
 from currreft_nb.metrics import summarise
-from currreft_nb.metrics_comparison import COLUMNS, compare, holm
+from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, holm
 from currreft_nb.metrics_labels import label_scores
 from currreft_nb.tables import LOOKS
 
@@ -161,9 +160,9 @@ def commands(experiment: Path, root: Path, records: Records) -> str:
 
 
 def _papermill(name: str, record: Mapping[str, Any]) -> str:
-    values = yaml.safe_dump(dict(record["settings"]), default_flow_style=True, sort_keys=False, width=math.inf)
+    values = shlex.quote(json.dumps(record["settings"], ensure_ascii=False))
     output = shlex.quote(f"{name.replace('/', '-')}.ipynb")
-    return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {shlex.quote(values.strip())}"
+    return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {values}"
 
 
 def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[pd.DataFrame, str]:
@@ -174,6 +173,24 @@ def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[
         return compare(records, against, **options), ""
     except InputError as error:
         return pd.DataFrame(columns=COLUMNS), f"Not compared: {error}"
+
+
+def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tuple[pd.DataFrame, str]:
+    """Return each arm's mean gain on the first one over several trainings (for `plots_study.gains`), or why none.
+
+    `summaries`: what `metrics.summarise` returns, of the same arms trained with other seeds. The gain of natural
+    answers, exactly right, is on the first arm's answers with the format forced, where there are any.
+    """
+    arms = [list(dict.fromkeys(summary["arm"])) for summary in summaries]
+    if any(found != arms[0] for found in arms) or len(arms[0]) < 2:
+        return pd.DataFrame(), "The evaluations do not have the same arms, so nothing is averaged over them."
+    mode = "forced" if all("forced" in set(summary["mode"]) for summary in summaries) else "natural"
+    try:
+        found = between_seeds(summaries, arms[0][0], mode)
+    except InputError as error:
+        return pd.DataFrame(), f"Nothing is averaged: {error}"
+    chosen = (found["mode"] == "natural") & (found["stage"] == stage) & (found["measure"] == "correct")
+    return found[chosen], ""
 
 
 def fairest(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from currreft_nb import tables_report
+from currreft_nb.metrics import summarise
 from currreft_nb.metrics_comparison import COLUMNS
 from currreft_nb.tables import comparison_table
 
@@ -100,7 +101,11 @@ def test_without_an_experiment_file_each_run_has_a_command_that_a_shell_reads_ba
     )
     words = words.stdout.splitlines()
     assert words[:2] == ["notebooks/02_rl_binary.ipynb", "first.ipynb"] and last == "currreft report outputs/mine"
-    assert words[2] == "-y" and yaml.safe_load(words[3]) == values and len(words) == 4
+    read = yaml.safe_load(words[3])
+    assert words[2] == "-y" and len(words) == 4
+    assert (
+        read | {"rate": float(read["rate"])} == values
+    )  # as notebooks read numbers such as 1e-05 that YAML leaves text
 
 
 def test_one_arm_alone_and_arms_of_different_questions_are_told_in_words():
@@ -120,6 +125,21 @@ def test_what_holds_is_counted_and_the_forced_baseline_is_preferred():
     assert "1 upwards, 0 downwards" in tables_report.verdict(found)
     forced, _ = tables_report.compared(rows + answers("base", [0] * 40, mode="forced"), "base")
     assert set(tables_report.fairest(forced)["against_mode"]) == {"forced"}
+
+
+def test_gains_are_averaged_over_trainings_each_one_number():
+    seeds = [
+        summarise(answers("base", [0] * 10) + answers("base", [1] + [0] * 9, mode="forced") + answers("sft", right))
+        for right in ([1] * 5 + [0] * 5, [1] * 7 + [0] * 3, [1] * 6 + [0] * 4)
+    ]
+    table, reason = tables_report.over_trainings(seeds)
+    assert reason == "" and table[["arm", "mode", "n"]].values.tolist() == [["sft", "natural", 3]]
+    assert table["seeds"].iloc[0] == pytest.approx([0.4, 0.6, 0.5]) and table["mean"].iloc[0] == pytest.approx(0.5)
+    assert tables_report.over_trainings([seeds[0], summarise(answers("base", [1] * 10))])[1].startswith(
+        "The evaluations"
+    )
+    lacking = summarise(answers("base", [0] * 9, split="val") + answers("sft", [1] * 9, split="val"))
+    assert tables_report.over_trainings([seeds[0], lacking])[1].startswith("Nothing is averaged: ")
 
 
 @pytest.mark.parametrize("text", [None, "", "\n"])
