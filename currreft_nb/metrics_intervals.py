@@ -1,9 +1,9 @@
 """Intervals: where a mean may lie, given that answers about one image go together.
 
-Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept. Where fewer
-than five images differ from the rest, drawing again shows too little of what could have been seen, and bounds of
-Clopper and Pearson 1934 ("The use of confidence or fiducial limits", Biometrika 26) stand in its place: 20 of 20 right
-is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
+Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept, or a little
+more where there are few images. Where fewer than five images differ from the rest, drawing again shows too little of
+what could have been seen, and bounds of Clopper and Pearson 1934 ("The use of confidence or fiducial limits",
+Biometrika 26) stand in its place: 20 of 20 right is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtr, stdtrit
 
 from currreft_nb import InputError
 
@@ -54,6 +54,8 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the interval of the mean that is reported: by bootstrap, exact where few images differ from the rest.
 
+    It is `bootstrap_interval` at the level that `widened` gives.
+
     `bounds`: between which each value must lie; None if nobody knows. (nan, nan) where there is too little to say
     anything: no values, or fewer than six images and no rule for them.
 
@@ -85,6 +87,7 @@ def mean_intervals(
     exact = [exact_interval(column, counts, bound, level) for column, bound in zip(sums.T, bounds)]
     if len(counts) < LEAST_CLUSTERS or None not in exact:
         return [interval or NOT_KNOWN for interval in exact]
+    level = widened(level, len(counts))
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
     drawn = [(float(a), float(b)) if a < b else NOT_KNOWN for a, b in zip(low, high)]
     return [known or found for known, found in zip(exact, drawn)]
@@ -134,6 +137,19 @@ def resampled_sums(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         times = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images)
         result[start : start + size] = times.astype(float) @ sums
     return result
+
+
+def widened(level: float, images: int) -> float:
+    """Return the level at which percentiles of few images cover what they promise: 95 % becomes 98 % for ten images.
+
+    Source: Hesterberg 2015, "What teachers should know about the bootstrap", The American Statistician 69, expanded
+    percentile intervals; it makes up for the spread among few images being too small, as Student's t does.
+
+    >>> round(widened(0.95, 10), 3), round(widened(0.95, 500), 3)
+    (0.983, 0.951)
+    """
+    reach = math.sqrt(images / (images - 1)) * stdtrit(images - 1, (1 + level) / 2)
+    return float(2 * ndtr(reach) - 1)
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from currreft_nb.metrics_intervals import LEAST_CLUSTERS, NOT_KNOWN, cluster_sums, codes_of, images_of, resampled_sums
+from currreft_nb.metrics_intervals import (
+    LEAST_CLUSTERS,
+    NOT_KNOWN,
+    cluster_sums,
+    codes_of,
+    images_of,
+    resampled_sums,
+    widened,
+)
 
 CELL = ("arm", "mode", "task", "stage", "split")
 
@@ -100,5 +108,8 @@ def _f1(right: np.ndarray, answered: np.ndarray, shown: np.ndarray) -> np.ndarra
 
 
 def _middle(values: np.ndarray, images: int) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return (float(low), float(high)) if images >= LEAST_CLUSTERS and low < high else NOT_KNOWN
+    if images < LEAST_CLUSTERS:
+        return NOT_KNOWN
+    tail = (1 - widened(0.95, images)) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return (float(low), float(high)) if low < high else NOT_KNOWN

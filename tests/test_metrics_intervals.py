@@ -121,6 +121,17 @@ def test_by_image_the_interval_covers_the_truth_and_by_question_it_does_not():
     assert held["question"] / 300 < 0.8
 
 
+def test_with_ten_images_the_interval_covers_what_it_promises_and_plain_percentiles_do_not():
+    rng = np.random.default_rng(2)
+    held = {"widened": 0, "plain": 0}
+    for seed in range(600):
+        values, groups = drawn(rng, images=10, questions=6, spread=1.0)
+        held["widened"] += (found := mean_interval(values, groups, resamples=400, seed=seed))[0] <= 0.5 <= found[1]
+        held["plain"] += (found := bootstrap_interval(values, groups, resamples=400, seed=seed))[0] <= 0.5 <= found[1]
+    assert held["widened"] / 600 >= 0.93
+    assert held["plain"] / 600 < 0.93
+
+
 def test_near_the_end_of_the_scale_exact_bounds_cover_where_drawing_does_not():
     rng = np.random.default_rng(1)
     held = {"exact": 0, "drawn": 0}
