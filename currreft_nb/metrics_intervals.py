@@ -7,7 +7,7 @@ Biometrika 26) stand in its place: 20 of 20 right is not "1.00 [1.00, 1.00]" but
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,10 +36,10 @@ def bootstrap_interval(
     >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
     (0.5, 1.0)
     """
-    values, codes = _coded(values, groups)
-    if not len(values):
+    column, codes = _coded(values, groups)
+    if not len(column):
         return NOT_KNOWN
-    sums, counts = cluster_sums(values[:, None], codes)
+    sums, counts = cluster_sums(column[:, None], codes)
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
     return (float(low[0]), float(high[0]))
 
@@ -64,10 +64,10 @@ def mean_interval(
     >>> mean_interval([0.2, 0.4, 0.7])
     (nan, nan)
     """
-    values, codes = _coded(values, groups)
-    if not len(values):
+    column, codes = _coded(values, groups)
+    if not len(column):
         return NOT_KNOWN
-    (interval,) = mean_intervals(values[:, None], codes, [bounds], resamples, seed, level)
+    (interval,) = mean_intervals(column[:, None], codes, [bounds], resamples, seed, level)
     return interval
 
 
@@ -94,14 +94,14 @@ def mean_intervals(
 
 
 def _coded(values: Sequence[float], groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:
-    values = np.asarray(values, dtype=float)
-    codes = np.arange(len(values)) if groups is None else codes_of(groups)
-    if len(codes) != len(values):
-        raise InputError(f"{len(values)} values but {len(codes)} groups; give each value its group")
-    return values, codes
+    column = np.asarray(values, dtype=float)
+    codes = np.arange(len(column)) if groups is None else codes_of(groups)
+    if len(codes) != len(column):
+        raise InputError(f"{len(column)} values but {len(codes)} groups; give each value its group")
+    return column, codes
 
 
-def codes_of(groups: Sequence[Hashable]) -> np.ndarray:
+def codes_of(groups: Iterable[Hashable]) -> np.ndarray:
     """Return the number of each group, from 0 in the order in which they first occur.
 
     >>> codes_of(["b", "a", "b"])
@@ -176,7 +176,7 @@ def exact_interval(
     means = sums / counts
     found, times = np.unique(means.round(9), return_counts=True)
     common, others = found[times.argmax()], len(means) - times.max()
-    if others >= FEW or times.max() < others:
+    if others >= FEW or times.max() <= others:
         return None
     above, below = means[means > common + 1e-9] - common, common - means[means < common - 1e-9]
     up = above.mean() if above.size else bounds[1] - common

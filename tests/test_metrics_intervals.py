@@ -56,7 +56,7 @@ def test_the_interval_holds_the_range_of_the_values(values, seed):
         ([1.0] * 19 + [0.0], 0.751, 0.999, "19 of 20, as Clopper and Pearson have it"),
         ([0.0] * 16 + [1.0] * 4, 0.057, 0.437, "4 of 20"),
         ([0.3] * 20, 0.249, 0.418, "0.3, of which at most a share of 0.168 may be 0 or 1"),
-        ([1.0, 0.0], 0.013, 0.987, "even two answers of two kinds"),
+        ([1.0, 0.0, 1.0], 0.094, 0.992, "even three answers, of which one differs"),
     ],
 )
 def test_where_few_differ_the_bounds_are_exact(values, low, high, why):
@@ -79,6 +79,7 @@ def test_images_count_once_in_exact_bounds():
     [
         ([0.2, 0.4, 0.5, 0.6, 0.9], (0, 1), "five images"),
         ([24.0] * 50, None, "no spread, and nobody knows how far another could lie"),
+        ([0.0, 1.0], (0, 1), "two images, and no value is the common one"),
         ([], (0, 1), "nothing"),
     ],
 )
