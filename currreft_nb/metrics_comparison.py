@@ -168,7 +168,7 @@ def detectable(error: float) -> float:
     return float((ndtri((1 + LEVEL) / 2) + ndtri(POWER)) * error)
 
 
-def sign_flip(sums: np.ndarray, resamples: int = 10_000, seed: int = 0) -> float:
+def sign_flip(sums: Sequence[float] | np.ndarray, resamples: int = 10_000, seed: int = 0) -> float:
     """Return the two-sided p of a permutation test: how often swapping the arms image by image differs as much.
 
     `sums`: of the differences of each image. Whole numbers, as right and wrong give, are counted exactly (with one
@@ -176,9 +176,10 @@ def sign_flip(sums: np.ndarray, resamples: int = 10_000, seed: int = 0) -> float
     (1 + at least as extreme) / (1 + resamples). Source: Phipson and Smyth 2010, "Permutation p-values should never be
     zero".
 
-    >>> sign_flip(np.array([1.0, 1, 1, 1, 1, -1]))  # 6 against 1 or more: (1 + 6) * 2 of 2**6
+    >>> sign_flip([1.0, 1, 1, 1, 1, -1])  # 6 against 1 or more: (1 + 6) * 2 of 2**6
     0.21875
     """
+    sums = np.asarray(sums, dtype=float)
     sums = sums[np.abs(sums) > 1e-9]
     if not len(sums):
         return 1.0

@@ -1,17 +1,17 @@
 """Intervals: where a mean may lie, given that answers about one image go together.
 
-Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept. Where fewer
-than five images differ from the rest, drawing again shows too little of what could have been seen, and bounds of
-Clopper and Pearson 1934 ("The use of confidence or fiducial limits", Biometrika 26) stand in its place: 20 of 20 right
-is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
+Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept, or a little
+more where there are few images. Where fewer than five images differ from the rest, drawing again shows too little of
+what could have been seen, and bounds of Clopper and Pearson 1934 ("The use of confidence or fiducial limits",
+Biometrika 26) stand in its place: 20 of 20 right is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtr, stdtrit
 
 from currreft_nb import InputError
 
@@ -36,10 +36,10 @@ def bootstrap_interval(
     >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
     (0.5, 1.0)
     """
-    values, codes = _coded(values, groups)
-    if not len(values):
+    column, codes = _coded(values, groups)
+    if not len(column):
         return NOT_KNOWN
-    sums, counts = cluster_sums(values[:, None], codes)
+    sums, counts = cluster_sums(column[:, None], codes)
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
     return (float(low[0]), float(high[0]))
 
@@ -54,6 +54,8 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the interval of the mean that is reported: by bootstrap, exact where few images differ from the rest.
 
+    It is `bootstrap_interval` at the level that `widened` gives.
+
     `bounds`: between which each value must lie; None if nobody knows. (nan, nan) where there is too little to say
     anything: no values, or fewer than six images and no rule for them.
 
@@ -62,10 +64,10 @@ def mean_interval(
     >>> mean_interval([0.2, 0.4, 0.7])
     (nan, nan)
     """
-    values, codes = _coded(values, groups)
-    if not len(values):
+    column, codes = _coded(values, groups)
+    if not len(column):
         return NOT_KNOWN
-    (interval,) = mean_intervals(values[:, None], codes, [bounds], resamples, seed, level)
+    (interval,) = mean_intervals(column[:, None], codes, [bounds], resamples, seed, level)
     return interval
 
 
@@ -85,20 +87,21 @@ def mean_intervals(
     exact = [exact_interval(column, counts, bound, level) for column, bound in zip(sums.T, bounds)]
     if len(counts) < LEAST_CLUSTERS or None not in exact:
         return [interval or NOT_KNOWN for interval in exact]
+    level = widened(level, len(counts))
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
     drawn = [(float(a), float(b)) if a < b else NOT_KNOWN for a, b in zip(low, high)]
     return [known or found for known, found in zip(exact, drawn)]
 
 
 def _coded(values: Sequence[float], groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:
-    values = np.asarray(values, dtype=float)
-    codes = np.arange(len(values)) if groups is None else codes_of(groups)
-    if len(codes) != len(values):
-        raise InputError(f"{len(values)} values but {len(codes)} groups; give each value its group")
-    return values, codes
+    column = np.asarray(values, dtype=float)
+    codes = np.arange(len(column)) if groups is None else codes_of(groups)
+    if len(codes) != len(column):
+        raise InputError(f"{len(column)} values but {len(codes)} groups; give each value its group")
+    return column, codes
 
 
-def codes_of(groups: Sequence[Hashable]) -> np.ndarray:
+def codes_of(groups: Iterable[Hashable]) -> np.ndarray:
     """Return the number of each group, from 0 in the order in which they first occur.
 
     >>> codes_of(["b", "a", "b"])
@@ -136,6 +139,19 @@ def resampled_sums(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return result
 
 
+def widened(level: float, images: int) -> float:
+    """Return the level at which percentiles of few images cover what they promise: 95 % becomes 98 % for ten images.
+
+    Source: Hesterberg 2015, "What teachers should know about the bootstrap", The American Statistician 69, expanded
+    percentile intervals; it makes up for the spread among few images being too small, as Student's t does.
+
+    >>> round(widened(0.95, 10), 3), round(widened(0.95, 500), 3)
+    (0.983, 0.951)
+    """
+    reach = math.sqrt(images / (images - 1)) * stdtrit(images - 1, (1 + level) / 2)
+    return float(2 * ndtr(reach) - 1)
+
+
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     drawn = resampled_sums(np.column_stack([sums, counts]), resamples, seed)
     return drawn[:, :-1] / drawn[:, -1:]
@@ -160,7 +176,7 @@ def exact_interval(
     means = sums / counts
     found, times = np.unique(means.round(9), return_counts=True)
     common, others = found[times.argmax()], len(means) - times.max()
-    if others >= FEW or times.max() < others:
+    if others >= FEW or times.max() <= others:
         return None
     above, below = means[means > common + 1e-9] - common, common - means[means < common - 1e-9]
     up = above.mean() if above.size else bounds[1] - common

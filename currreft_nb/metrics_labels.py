@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from currreft_nb.metrics_intervals import LEAST_CLUSTERS, NOT_KNOWN, cluster_sums, codes_of, images_of, resampled_sums
+from currreft_nb.metrics_intervals import (
+    LEAST_CLUSTERS,
+    NOT_KNOWN,
+    cluster_sums,
+    codes_of,
+    images_of,
+    resampled_sums,
+    widened,
+)
 
 CELL = ("arm", "mode", "task", "stage", "split")
 
@@ -35,7 +43,7 @@ def label_scores(
 
 
 def _label_rows(
-    answers: Sequence[Sequence[str]], truths: Sequence[Sequence[str]], codes: np.ndarray, resamples: int, seed: int
+    answers: Iterable[Sequence[str]], truths: Iterable[Sequence[str]], codes: np.ndarray, resamples: int, seed: int
 ) -> list[dict]:
     labels, counts = _count(answers, truths)
     right, answered, shown = (part[:, :-1].sum(axis=0) for part in counts)
@@ -57,7 +65,7 @@ def _label_rows(
 
 
 def f1_means(
-    answers: Sequence[Sequence[str]], truths: Sequence[Sequence[str]], codes: np.ndarray, resamples: int, seed: int
+    answers: Iterable[Sequence[str]], truths: Iterable[Sequence[str]], codes: np.ndarray, resamples: int, seed: int
 ) -> dict[str, tuple[float, float, float]]:
     """Return f1_macro and f1_micro of answered and true label sets, each with its interval: mean, low, high.
 
@@ -78,12 +86,13 @@ def f1_means(
 
 
 def _count(
-    answers: Sequence[Sequence[str]], truths: Sequence[Sequence[str]]
+    answers: Iterable[Sequence[str]], truths: Iterable[Sequence[str]]
 ) -> tuple[list[str], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return the true labels, and for each answer which were right, which answered and which true: 0 or 1.
 
     Each array has the shape (answers, labels + 1); the last column is for answered labels that are never the truth.
     """
+    answers, truths = list(answers), list(truths)
     labels = sorted({label for truth in truths for label in truth})
     place = {label: i for i, label in enumerate(labels)}
     answered, shown = (np.zeros((len(answers), len(labels) + 1)) for _ in range(2))
@@ -100,5 +109,8 @@ def _f1(right: np.ndarray, answered: np.ndarray, shown: np.ndarray) -> np.ndarra
 
 
 def _middle(values: np.ndarray, images: int) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return (float(low), float(high)) if images >= LEAST_CLUSTERS and low < high else NOT_KNOWN
+    if images < LEAST_CLUSTERS:
+        return NOT_KNOWN
+    tail = (1 - widened(0.95, images)) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return (float(low), float(high)) if low < high else NOT_KNOWN

@@ -87,7 +87,8 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "task": row.task,
             "split": LOOKS[row.split],
             "n": f"{row.n}" if row.n == row.clusters else f"{row.n} ({row.clusters} images)",
-            "difference": f"{row.difference:+.2f} " + (row.note or f"[{row.low:+.2f}, {row.high:+.2f}]"),
+            "difference": f"{row.difference:+.2f} "
+            + (row.note if pd.isna(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"),
             "p": _probability(row.p),
             "p, Holm": _probability(row.p_holm),
             "detectable": "–" if pd.isna(row.minimum_detectable) else f"{row.minimum_detectable:.2f}",
@@ -96,6 +97,21 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["arm", "compared with", "task", "split", "n", "difference", "p", "p, Holm", "detectable"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natural") -> pd.DataFrame:
+    """Return every measure as text: a row per arm, task and split (and source, if told apart), a column per measure.
+
+    `summary`: what `metrics.summarise` returns, by source or not.
+    """
+    chosen = summary[(summary["stage"] == stage) & (summary["mode"] == mode)]
+    names = [name for name in ("arm", "task", "split", "source") if name in chosen]
+    rows: dict[tuple, dict[str, str]] = {}
+    for *cell, measure, mean in chosen[[*names, "measure", "mean"]].itertuples(index=False):
+        rows.setdefault(tuple(cell), {})[measure] = f"{mean:.1f}" if measure == "tokens" else f"{mean:.2f}"
+    measures = [name for name in dict.fromkeys(summary["measure"]) if any(name in row for row in rows.values())]
+    table = pd.DataFrame([dict(zip(names, cell)) | row for cell, row in rows.items()], columns=[*names, *measures])
+    return table.assign(split=table["split"].map(LOOKS))
 
 
 def _probability(p: float) -> str:

@@ -123,6 +123,16 @@ def by_label(records: Iterable[Mapping]) -> tuple[pd.DataFrame, str]:
     return parts_table(found, "label", "f1"), reason
 
 
+def choice_text(name: str, record: Mapping[str, Any]) -> str:
+    """Say which arm of an evaluation validation chose, among which and by what rule; without a choice, that too."""
+    choice = record["metrics"].get("choice")
+    if not choice:
+        return f"In {name} no arm was chosen by its scores: every one that was named was tested."
+    scores = ", ".join(f"{arm} {score:.3f}" for arm, score in choice["scores"].items())
+    asked = f"on {choice['questions']} validation questions"
+    return f"In {name} validation chose {choice['chosen']} ({scores}, {asked}), and only that one was tested."
+
+
 def data_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
     """Return the samples files of a data folder with their questions and the first 16 letters of each one's SHA-256.
 

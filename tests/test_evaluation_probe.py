@@ -79,6 +79,19 @@ def test_a_probe_goes_on_where_it_stopped(tmp_path):
     assert asked == ["b", "c", "o"]
 
 
+def test_pass_at_k_is_never_guessed_from_fewer_answers(tmp_path):
+    few = lambda samples: [[told("yes")] * 3 for _ in samples]  # noqa: E731
+    with pytest.raises(InputError, match="pass@4 cannot be estimated from 3 answers"):
+        probe(few, POSED[:1], tmp_path)
+
+
+def test_always_right_is_no_certainty(tmp_path):
+    """Eight right answers to each of twenty questions: the interval says how few the questions were."""
+    posed = [replace(POSED[0], id=f"b{i}") for i in range(20)]
+    cell = probe(drawn({"binary": 8}), posed, tmp_path).set_index("k").loc[1]
+    assert cell["pass_at_k"] == cell["high"] == 1 and cell["low"] == pytest.approx(0.832, abs=1e-3)
+
+
 def test_a_probe_needs_references(tmp_path):
     with pytest.raises(InputError, match="no reference"):
         probe(drawn({}), [Sample(id="g", task="general", answer=None, **COMMON)], tmp_path)

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.metrics import summarise
@@ -107,6 +109,23 @@ def test_other_measures_and_stages_are_compared_alike():
     records = [record | {"tokens": count} for record, count in zip(records, [*tokens, *longer])]
     (row,) = compare(records, "base", stage="binary", measure="tokens").to_dict("records")
     assert row["difference"] == pytest.approx(3.5) and row["low"] > 3 and row["high"] < 4, "no share: not cut at 1"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=6, max_size=40), st.integers(1, 3), st.randoms())
+def test_the_other_way_round_it_is_the_same_difference_less(pairs, per_image, random):
+    """Whichever arm comes first, and in whatever order the records come."""
+    records = answered("a", [a for a, _ in pairs], per_image=per_image)
+    records += answered("b", [b for _, b in pairs], per_image=per_image)
+    shuffled = random.sample(records, len(records))
+    (one,) = compare(records, "a", resamples=200).to_dict("records")
+    (other,) = compare(shuffled, "b", resamples=200).to_dict("records")
+    assert one["difference"] == pytest.approx(-other["difference"])
+    for name in ("p", "p_holm", "minimum_detectable", "clusters"):
+        assert one[name] == pytest.approx(other[name], nan_ok=True), name
+    if not one["note"]:
+        assert one["low"] - 1e-9 <= one["difference"] <= one["high"] + 1e-9 and 0 < one["p"] <= 1
+        assert -1 <= one["low"] <= one["high"] <= 1
 
 
 BASE = answered("base", [0, 1] * 5)

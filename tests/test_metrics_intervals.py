@@ -56,7 +56,7 @@ def test_the_interval_holds_the_range_of_the_values(values, seed):
         ([1.0] * 19 + [0.0], 0.751, 0.999, "19 of 20, as Clopper and Pearson have it"),
         ([0.0] * 16 + [1.0] * 4, 0.057, 0.437, "4 of 20"),
         ([0.3] * 20, 0.249, 0.418, "0.3, of which at most a share of 0.168 may be 0 or 1"),
-        ([1.0, 0.0], 0.013, 0.987, "even two answers of two kinds"),
+        ([1.0, 0.0, 1.0], 0.094, 0.992, "even three answers, of which one differs"),
     ],
 )
 def test_where_few_differ_the_bounds_are_exact(values, low, high, why):
@@ -79,6 +79,7 @@ def test_images_count_once_in_exact_bounds():
     [
         ([0.2, 0.4, 0.5, 0.6, 0.9], (0, 1), "five images"),
         ([24.0] * 50, None, "no spread, and nobody knows how far another could lie"),
+        ([0.0, 1.0], (0, 1), "two images, and no value is the common one"),
         ([], (0, 1), "nothing"),
     ],
 )
@@ -119,6 +120,17 @@ def test_by_image_the_interval_covers_the_truth_and_by_question_it_does_not():
             held[name] += low <= 0.5 <= high
     assert 0.91 <= held["image"] / 300 <= 0.98
     assert held["question"] / 300 < 0.8
+
+
+def test_with_ten_images_the_interval_covers_what_it_promises_and_plain_percentiles_do_not():
+    rng = np.random.default_rng(2)
+    held = {"widened": 0, "plain": 0}
+    for seed in range(600):
+        values, groups = drawn(rng, images=10, questions=6, spread=1.0)
+        held["widened"] += (found := mean_interval(values, groups, resamples=400, seed=seed))[0] <= 0.5 <= found[1]
+        held["plain"] += (found := bootstrap_interval(values, groups, resamples=400, seed=seed))[0] <= 0.5 <= found[1]
+    assert held["widened"] / 600 >= 0.93
+    assert held["plain"] / 600 < 0.93
 
 
 def test_near_the_end_of_the_scale_exact_bounds_cover_where_drawing_does_not():

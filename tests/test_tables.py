@@ -50,6 +50,17 @@ def test_scores_stand_by_arm_and_answers_with_detection_first():
     assert table.loc[0, "math, in-domain"] == "0.20 [0.10, 0.30]"
 
 
+def test_every_measure_stands_in_a_column_and_what_a_task_lacks_is_a_gap():
+    tokens = pd.DataFrame([row("rl", "natural", "math", "test_id", 14.04, measure="tokens")])
+    table = tables.measure_table(pd.concat([SUMMARY, tokens]))
+    assert table.columns.tolist() == ["arm", "task", "split", "correct", "iou", "tokens"]
+    assert table["split"].tolist() == ["in-domain", "out-of-domain", "in-domain"]
+    assert table["correct"].tolist() == ["0.20", "0.50", "0.90"]
+    assert table["tokens"].isna().tolist() == [True, True, False] and table.loc[2, "tokens"] == "14.0"
+    sources = tables.measure_table(SUMMARY.assign(source="drawn"))
+    assert sources.columns.tolist()[:4] == ["arm", "task", "split", "source"] and set(sources["source"]) == {"drawn"}
+
+
 def test_a_score_without_an_interval_says_so():
     alone = SUMMARY[:1].assign(low=float("nan"), high=float("nan"))
     assert tables.score_table(alone).loc[0, "math, in-domain"] == "0.20 (too few)"

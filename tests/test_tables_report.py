@@ -192,6 +192,13 @@ def test_sources_have_rows_of_their_own_where_there_are_several():
     assert table["base"].str[:4].tolist() == ["1.00", "0.00"]
 
 
+def test_what_validation_chose_is_told_and_that_nothing_was_chosen():
+    choice = {"chosen": "late", "scores": {"early": 0.25, "late": 0.5}, "questions": 40}
+    told = tables_report.choice_text("evaluate", {"metrics": {"choice": choice}})
+    assert told.startswith("In evaluate validation chose late (early 0.250, late 0.500, on 40 validation questions)")
+    assert "no arm was chosen" in tables_report.choice_text("evaluate", {"metrics": {}})
+
+
 def test_labels_have_their_f1():
     rows = [
         row | {"task": "classification", "labels": ["cat"], "gold": gold}
