@@ -75,10 +75,10 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
     >>> advantages([1, 1, 0, 0, 1, 1, 1, 1], group_size=4).round(2)
     array([ 0.87,  0.87, -0.87, -0.87,  0.  ,  0.  ,  0.  ,  0.  ])
     """
-    rewards = np.asarray(rewards, dtype=float)
+    values = np.asarray(rewards, dtype=float)
     if group_size < 2 or len(rewards) % group_size:
         raise InputError(f"{len(rewards)} rewards do not make whole groups of {group_size}; a group has at least 2")
-    groups = rewards.reshape(-1, group_size)
+    groups = values.reshape(-1, group_size)
     centred = groups - groups.mean(axis=1, keepdims=True)
     return (centred / (groups.std(axis=1, ddof=1, keepdims=True) + EPSILON)).ravel()
 

@@ -1,7 +1,7 @@
 """Intervals: where a mean may lie, given that answers about one image go together.
 
 Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept, or a little
-more where there are few images. Where fewer than five images differ from the rest, drawing again shows too little of
+more where there are few images. Where fewer than six images differ from the rest, drawing again shows too little of
 what could have been seen, and bounds of Clopper and Pearson 1934 ("The use of confidence or fiducial limits",
 Biometrika 26) stand in its place: 20 of 20 right is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
 """
@@ -15,8 +15,7 @@ from scipy.special import betaincinv, ndtr, stdtrit
 
 from currreft_nb import InputError
 
-LEAST_CLUSTERS = 6  # with five images even an answer that is always the better one has p = 2 / 2**5 = 0.06
-FEW = 5  # fewer images than this that differ from the rest are counted, not drawn again
+LEAST_CLUSTERS = 6  # of images, or of those that differ: were all five better, p would still be 2 / 2**5 = 0.06
 AT_ONCE = 1_000_000  # numbers drawn at once: some 20 MB
 NOT_KNOWN = (math.nan, math.nan)
 
@@ -165,7 +164,7 @@ def _percentiles(means: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarra
 def exact_interval(
     sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Return bounds of the mean where most images have one value and fewer than five another, else None.
+    """Return bounds of the mean where most images have one value and fewer than six another, else None.
 
     `sums`, `counts`: of one column, by image. The shares of images above and below the common value get Clopper-Pearson
     bounds; each is multiplied by how far those images lie from it, or could lie if none was seen. Every image counts
@@ -176,7 +175,7 @@ def exact_interval(
     means = sums / counts
     found, times = np.unique(means.round(9), return_counts=True)
     common, others = found[times.argmax()], len(means) - times.max()
-    if others >= FEW or times.max() <= others:
+    if others >= LEAST_CLUSTERS or times.max() <= others:
         return None
     above, below = means[means > common + 1e-9] - common, common - means[means < common - 1e-9]
     up = above.mean() if above.size else bounds[1] - common

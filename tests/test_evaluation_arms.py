@@ -166,12 +166,10 @@ def test_another_precision_than_that_of_the_training_is_told(adapter, capsys):
 
 def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
     """Checkpoints hold PEFT's files and no card of ours; what they were made from stands beside them."""
-    settings = training.GrpoSettings(
-        steps=2, prompts_per_step=2, group_size=4, micro_batch=8, max_new_tokens=8, temperature=1.3, save_every=1
-    )
+    small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
+    settings = training.GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
-    questions = [sample for sample in load(data, "train", "open") if sample.task == "math"]
-    training.train_grpo(models.load("pocket", trainable=True), questions, run, settings)
+    training.train_grpo(models.load("pocket", trainable=True), load(data, "train", "binary"), run, settings)
     samples = evaluation.questions(data, ["val"], 2)
     arms = {f"step_{n}": run / "checkpoints" / f"checkpoint-{n}" for n in (1, 2)} | {"end": run / "adapter"}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT, forced=False)
@@ -197,9 +195,8 @@ def test_one_of_several_is_chosen_by_validation_and_tested_alone(data, adapter, 
         if record["arm"] == "two":
             cells.setdefault((record["task"], record["stage"]), []).append(record["correct"])
     mean = sum(sum(cell) / len(cell) for cell in cells.values()) / len(cells)
-    assert (
-        choice["scores"]["two"] == pytest.approx(mean, abs=1e-6) and choice["scores"]["two"] > choice["scores"]["one"]
-    )
+    scores = choice["scores"]
+    assert scores["two"] == pytest.approx(mean, abs=1e-6) and scores["two"] > scores["one"]
     assert choice["questions"] == len(stored) / 2
     assert choose_arms(arms, [], tmp_path, data, 2) == (arms, {})
 
@@ -230,7 +227,7 @@ def test_questions_that_an_endpoint_left_open_are_no_wrong_answers(samples, tmp_
 
     with serving(script) as server:
         source = read_source(f"http:m@{server.url} | concurrency 1, backoff_s 0.01")
-        with pytest.raises(InputError, match="1 of .* questions could not be answered"):
+        with pytest.raises(InputError, match=r"1 of .* questions could not be answered"):
             evaluate_arms({"far": source}, samples, tmp_path)
         assert len(evaluate_arms({"far": source}, samples, tmp_path)) == len(samples)
         assert len(server.requests) == len(samples) + 1
@@ -258,16 +255,16 @@ import sys
 from currreft_nb import evaluation
 from currreft_nb.evaluation_arms import evaluate_arms
 from currreft_nb.evaluation_sources import read_source
-samples = evaluation.questions(sys.argv[1], ["val", "test_id", "test_ood"], 40)
+samples = evaluation.questions(sys.argv[1], ["val", "test_id", "test_ood"], 10)
 arms = {"base": None, "clean": read_source("model:pocket-clean")}
-evaluate_arms(arms, samples, sys.argv[2], max_new_tokens=24, batch_size=64)
+evaluate_arms(arms, samples, sys.argv[2], max_new_tokens=16, batch_size=64)
 """
 
 
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_records(tmp_path):
     data = tmp_path / "data"
-    numbers = {"train_questions": 4, "val_questions": 40, "test_questions": 40, "pool_questions": 4}
+    numbers = {"train_questions": 4, "val_questions": 10, "test_questions": 10, "pool_questions": 4}
     curation.curate(data, tasks=TASKS, **numbers)
 
     def command(folder):

@@ -77,6 +77,14 @@ def test_no_difference_at_all_is_no_certainty():
     assert 0.07 < row["minimum_detectable"] < 0.15
 
 
+@pytest.mark.parametrize(("better", "found"), [(5, False), (6, True)])
+def test_interval_and_p_agree_where_few_answers_differ(better, found):
+    """Five better answers out of forty are no evidence yet, six are: 2 / 2**5 and 2 / 2**6."""
+    trained = answered("rl", [1] * better + [0] * (40 - better))
+    (row,) = compare(answered("base", [0] * 40) + trained, "base").to_dict("records")
+    assert (row["p"] < 0.05) == (row["low"] > 0) == found
+
+
 def test_too_few_images_are_named_and_get_no_interval():
     records = answered("base", [0] * 20, per_image=4) + answered("rl", [1] * 20, per_image=4)
     (row,) = compare(records, "base").to_dict("records")

@@ -145,5 +145,5 @@ def test_near_the_end_of_the_scale_exact_bounds_cover_where_drawing_does_not():
 
 
 def test_the_exact_rule_leaves_alone_what_differs_much():
-    assert exact_interval(np.array([0.0] * 20 + [1.0] * 5), np.ones(25), (0, 1)) is None, "five differ"
+    assert exact_interval(np.array([0.0] * 20 + [1.0] * 6), np.ones(26), (0, 1)) is None, "six differ"
     assert exact_interval(np.linspace(0, 1, 4), np.ones(4), (0, 1)) is None, "no value is common"
