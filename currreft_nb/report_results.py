@@ -4,7 +4,7 @@
     pocket,sft,natural,math,open,test_id,correct,100,0.87,0.8,0.93
 
 `results.json` holds the same rows under "scores", what each column means under "columns", and beside them the
-comparisons, pass@k, costs, the settings and fingerprints of every run, the hashes of the data and all versions.
+comparisons, pass@k, the hashes of the data, and of every run its settings, fingerprint, metrics (what it cost) and versions.
 """
 
 import json
@@ -33,7 +33,8 @@ COLUMNS = {
     "high": "upper end of it; both are empty where there is too little to say anything",
     "clusters": "number of pictures (or questions without one) behind the interval",
 }
-KEPT = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "machine", "versions")
+KEPT = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "metrics")
+KEPT += ("machine", "versions")
 
 
 def write_results(
