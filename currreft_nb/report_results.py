@@ -1,10 +1,10 @@
 """The results of a report for programs: `results.csv`, a row a score, and `results.json`, all that the page tells.
 
-    experiment,arm,mode,task,stage,split,measure,n,mean,low,high
-    pocket,sft,natural,math,open,test_id,correct,100,0.87,0.8,0.93
+    experiment,arm,mode,task,stage,split,measure,n,mean,low,high,clusters
+    pocket,sft,natural,math,open,test_id,correct,100,0.87,0.8,0.93,100
 
-`results.json` holds the same rows under "scores", what each column means under "columns", and beside them the
-comparisons, pass@k, the hashes of the data, and of every run its settings, fingerprint, metrics (what it cost) and versions.
+`results.json` holds the same rows under "scores", what each column means under "columns", and beside them comparisons,
+pass@k, the hashes of the data, and of every run its settings, fingerprint, metrics (what it cost) and versions.
 """
 
 import json
