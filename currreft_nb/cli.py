@@ -43,12 +43,17 @@ def run(file: File, dry_run: DryRun = False, only: Only = (), force: Force = (),
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Make the report of an experiment's folder again: one HTML page."""
+def report(
+    folder: Folder,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="OTHER_DIR", help="A second experiment's folder, to lay beside it.")
+    ] = None,
+) -> None:
+    """Make the report of an experiment's folder again: one HTML page, results.csv and results.json beside it."""
     from currreft_nb.records import shown
     from currreft_nb.report import build
 
-    print(f"report: {shown(build(folder), Path.cwd())}")
+    print(f"report: {shown(build(folder, beside), Path.cwd())}")
 
 
 @app.command()

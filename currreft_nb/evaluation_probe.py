@@ -17,12 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb import InputError, evaluation, models
+from currreft_nb import InputError
 from currreft_nb.boxes import Frame
 from currreft_nb.curriculum_difficulty import PassRate, rate_rows
+from currreft_nb.endpoint import Account
+from currreft_nb.evaluation_arms import Decoding, answerer_of
+from currreft_nb.evaluation_sources import Source
 from currreft_nb.journal import append_journal
 from currreft_nb.journal_answers import collect_answers
-from currreft_nb.metrics import bootstrap_interval, measure, pass_at_k
+from currreft_nb.metrics import mean_interval, measure, pass_at_k
 from currreft_nb.models import Loaded
 from currreft_nb.samples import STAGES, TASKS, Sample
 from currreft_nb.training_settings import GrpoSettings
@@ -77,7 +80,7 @@ def probe(
 
 def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -> dict:
     values = [pass_at_k(len(right[sample.id]), int(sum(right[sample.id])), k) for sample in samples]
-    low, high = bootstrap_interval(values, [sample.image or sample.id for sample in samples])
+    low, high = mean_interval(values, [sample.image or sample.id for sample in samples])
     chances = [1 - (1 - chance_level(sample)) ** k for sample in samples]
     return {
         "questions": len(samples),
@@ -106,7 +109,8 @@ def chance_level(sample: Sample) -> float:
     if sample.task == "detection":
         return 0.0
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
-    return 1 / len(closed) if closed else 0.0
+    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # of the labels, any set of as many
+    return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
 
 
 def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFrame:
@@ -136,16 +140,17 @@ def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
     if not supported:
         return "neither"
     # A systematic error can push a closed form below chance: that too is no guessing.
-    guessed = [
-        stage
-        for stage in supported
-        if first.loc[stage, "low"] <= first.loc[stage, "chance"] <= first.loc[stage, "high"]
-    ]
+    guessed = [stage for stage in supported if not _differs(first.loc[stage])]
     return "unclear" if len(guessed) == len(supported) else "curriculum"
 
 
+def _differs(cell: pd.Series) -> bool:
+    """Say whether the interval excludes guessing; where there is too little for an interval, it does not."""
+    return cell["low"] > cell["chance"] or cell["high"] < cell["chance"]
+
+
 def probe_arms(
-    arms: Mapping[str, str | os.PathLike | None],
+    arms: Mapping[str, Source | str | os.PathLike | None],
     samples: Sequence[Sample],
     folder: str | os.PathLike,
     *,
@@ -158,26 +163,24 @@ def probe_arms(
     batch_size: int = 64,
     seed: int = 0,
     forced: bool = False,
+    accounts: list[Account] | None = None,
 ) -> pd.DataFrame:
-    """Probe one base model with several adapters, None being the bare model; see `probe`. No completions, no rows."""
-    base_hash = models.hash_weights(models.source_of(model))
-    settings = f"T={temperature} seed {seed}{' forced' if forced else ''}"
+    """Probe several arms, named as in `evaluation_arms.evaluate_arms`; see `probe`. No completions, no rows.
+
+    A file of answers cannot be sampled: that is said, and its arm has no rows.
+    """
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
     tables = []
-    for arm, adapter in arms.items() if completions else ():
-        adapter_hash = models.check_adapter(adapter, model, base_hash) if adapter else None
-        draw = _sampler_when_asked(
-            partial(models.load, model, adapter=adapter, four_bit=four_bit, max_pixels=max_pixels),
-            completions=completions,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            batch_size=batch_size,
-            forced=forced,
-        )
-        author = f"{evaluation.author_of(base_hash, adapter_hash, four_bit)} {settings}"
+    for arm, source in arms.items() if completions else ():
+        if isinstance(source, Source) and source.kind == "recorded":
+            print(f"{arm}: a file of answers cannot be sampled, so it has no pass@k")
+            continue
+        options = {"arm": arm, "model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
+        who = answerer_of(source, **options)
+        draw = _sampler_when_asked(partial(who.draw, decoding, completions, forced))
+        author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
-        frame = evaluation.style(model, max_pixels).frame
-        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=frame))
+        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
@@ -203,13 +206,13 @@ def pass_rates(
     return rates
 
 
-def _sampler_when_asked(load: Callable[[], Loaded], **options: Any) -> Callable:
-    """Return a sample function that loads its model when it is first asked: what is stored needs none."""
-    loaded: list[Callable] = []
+def _sampler_when_asked(make: Callable[[], Callable]) -> Callable:
+    """Return a sample function that is made, its model loaded, when it is first asked: what is stored needs none."""
+    made: list[Callable] = []
 
     def draw(samples: list[Sample]) -> Sequence[Sequence[Any]]:
-        if not loaded:
-            loaded.append(evaluation.sampler(load(), **options))
-        return loaded[0](samples)
+        if not made:
+            made.append(make())
+        return made[0](samples)
 
     return draw

@@ -9,7 +9,6 @@ An answer is a row with `id` and `completion`, and where they are known `value`,
 the question is shown as the model gets it, without one in plain words, boxes in pixels of the stored image.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,20 +21,32 @@ from currreft_nb.gallery_parts import (
     MUTED,
     clean,
     details,
+    folded,
     heading,
+    in_turns,
     lines,
     picture,
     preformatted,
     row,
     table,
+    together,
 )
 from currreft_nb.gallery_parts import card as framed
 from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.rewards import Rules, answered_boxes, score
 from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.tasks import TASK_MODULES
 
-__all__ = ["answers", "changed", "changes", "completions", "groups", "heading", "judged", "kept_and_rejected"]
+__all__ = [
+    "answers",
+    "changed",
+    "changes",
+    "folded",
+    "groups",
+    "heading",
+    "judged",
+    "kept_and_rejected",
+    "preformatted",
+]
 __all__ += ["questions", "scored", "side_by_side", "some_of_each", "table"]
 
 
@@ -52,33 +63,11 @@ def questions(samples: Iterable[Sample], style: Style | None = None) -> str:
     return row([card(sample, style) for sample in samples])
 
 
-def completions(rows: Iterable[Mapping], samples: Iterable[Sample], style: Style, rules: Rules = Rules()) -> str:
-    """Return one card for each row of a run's completions whose sample is given, scored by `rules` if it is not yet."""
-    by_id = {sample.id: sample for sample in samples}
-    known = [(by_id[answer["id"]], answer) for answer in rows if answer["id"] in by_id]
-    return row([card(sample, style, rescored(sample, answer, style, rules)) for sample, answer in known])
-
-
-def rescored(sample: Sample, answer: Mapping, style: Style, rules: Rules = Rules()) -> dict:
-    """Return the answer with the boxes of its completion, and with its score unless it was paid already."""
-    known = {**answer, "boxes": answered_boxes(sample, answer["completion"], style.frame)}
-    if "accuracy" in answer:
-        return known | {"value": answer["accuracy"]}
-    if sample.answer is None:
-        return known
-    return known | score(sample, answer["completion"], style.frame, rules)._asdict()
-
-
 def answers(records: Sequence[Mapping], samples: Iterable[Sample], count: int, style: Style | None = None) -> str:
     """Return cards of `count` evaluation records, a fair draw over tasks that nobody chose by hand."""
     by_id = {sample.id: sample for sample in samples}
-    ranks: dict[str, int] = {}
-    drawn = []
-    for record in sorted(records, key=lambda record: _lot(record["id"])):
-        ranks[record["task"]] = ranks.get(record["task"], 0) + 1
-        drawn.append((ranks[record["task"]], record))
-    drawn.sort(key=lambda pair: pair[0])
-    return row([card(by_id[record["id"]], style, record) for _, record in drawn[:count] if record["id"] in by_id])
+    drawn = in_turns(records, lambda record: record["id"], lambda record: record["task"])
+    return row([card(by_id[record["id"]], style, record) for record in drawn[:count] if record["id"] in by_id])
 
 
 def changes(
@@ -89,12 +78,19 @@ def changes(
     count: int,
     style: Style | None = None,
 ) -> str:
-    """Return up to `count` questions each that arm `after` answers better than `before`, worse, and wrongly like it."""
+    """Return up to `count` questions of each kind of `changed` between two arms, with both answers to each.
+
+    The rule: natural answers to questions that both arms answered and whose sample is given, in the order of a lot (the
+    SHA-256 of the question's id), where tasks and stages take turns.
+    """
     by_id = {sample.id: sample for sample in samples}
     pairs = [pair for pair in _pairs(records, before, after) if pair[0]["id"] in by_id]
+    if not pairs:
+        return heading("no answers to show", "no question whose sample is here was answered by two arms")
     parts = []
     for name, chosen in changed(pairs).items():
-        parts.append(heading(f"{name}: {len(chosen)} of {len(pairs)}"))
+        shown = f", {min(count, len(chosen))} shown" if chosen else ""
+        parts.append(heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"first {before}, then {after}"))
         parts.append(side_by_side(chosen[:count], by_id, style))
     return "".join(parts)
 
@@ -105,19 +101,20 @@ def _pairs(records: Iterable[Mapping], before: str, after: str) -> list[tuple[Ma
     for record in records:
         if record["arm"] in found and record["mode"] == "natural":
             found[record["arm"]][record["id"]] = record
-    return [(found[before][name], found[after][name]) for name in sorted(found[before].keys() & found[after], key=_lot)]
+    both = [(found[before][name], found[after][name]) for name in found[before].keys() & found[after]]
+    return in_turns(both, lambda pair: pair[0]["id"], lambda pair: (pair[0]["task"], pair[0]["stage"]))
 
 
 def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Mapping, Mapping]]]:
-    """Sort pairs of records into improved, worse and unchanged but wrong, by whether they are correct."""
-    groups: dict[str, list] = {"improved": [], "worse": [], "still wrong": []}
+    """Sort pairs of records into improved, worse, and unchanged, right or wrong, by whether they are correct."""
+    groups: dict[str, list] = {"improved": [], "worse": [], "unchanged, wrong": [], "unchanged, right": []}
     for old, new in pairs:
         if old["correct"] < new["correct"]:
             groups["improved"].append((old, new))
         elif old["correct"] > new["correct"]:
             groups["worse"].append((old, new))
-        elif new["correct"] < 1:
-            groups["still wrong"].append((old, new))
+        else:
+            groups["unchanged, right" if new["correct"] == 1 else "unchanged, wrong"].append((old, new))
     return groups
 
 
@@ -125,11 +122,7 @@ def side_by_side(
     pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
 ) -> str:
     """Return the two answers of each pair beside each other; `samples` by id."""
-    return row([row([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
-
-
-def _lot(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
+    return row([together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
@@ -162,13 +155,17 @@ def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count:
     groups: dict[str, list[Mapping]] = {}
     for answer in rows:
         groups.setdefault(answer["id"], []).append(answer)
-    names = sorted(groups, key=lambda name: (not any(answer["kept"] for answer in groups[name]), _lot(name)))
+    names = sorted(in_turns(groups, str, lambda name: by_id[name].task), key=lambda name: not _has_kept(groups[name]))
     parts = []
     for name in names[:count]:
         frame = pd.DataFrame(groups[name])
         shown = frame[[column for column in ("completion", "total", "reason", "outcome", "why") if column in frame]]
         parts.append(_asked(by_id[name], with_picture=True) + table(shown, digits=0))
     return "".join(parts)
+
+
+def _has_kept(rows: Sequence[Mapping]) -> bool:
+    return any(answer["kept"] for answer in rows)
 
 
 def card(sample: Sample, style: Style | None = None, answer: Mapping | None = None) -> str:
@@ -215,10 +212,6 @@ def _plain(sample: Sample, value: Any) -> str:
 
 def _answer_lines(answer: Mapping) -> list[tuple[str, str]]:
     parsed = parse_completion(answer["completion"])
-    pairs = [("answer", f"none read ({parsed.reason})" if parsed.answer is None else parsed.answer)]
-    if answer.get("value") is None:
-        return [*pairs, ("reward", "none: there is nothing to compare with")]
-    pairs.append(("reward", f"accuracy {answer['value']:.2f}, format {int(answer['format'])}: {answer['reason']}"))
-    if "advantage" in answer:
-        pairs.append(("advantage", f"{answer['advantage']:+.2f} within its group, at step {answer['step']}"))
-    return pairs
+    answered = f"none read ({parsed.reason})" if parsed.answer is None else parsed.answer
+    reward = f"accuracy {answer['value']:.2f}, format {int(answer['format'])}: {answer['reason']}"
+    return [("answer", answered), ("reward", reward)]

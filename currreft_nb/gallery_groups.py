@@ -4,7 +4,6 @@ A group's picture is shown once. In it, gold is green, and what completions answ
 rows in the table beside it. Static HTML like the rest of `gallery`.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -18,6 +17,7 @@ from currreft_nb.gallery_parts import (
     clean,
     details,
     heading,
+    in_turns,
     lines,
     picture,
     preformatted,
@@ -43,24 +43,13 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     found = [group for group in grouped(rows).values() if group[0]["id"] in by_id]
     if not found:
         return heading("no such groups")
-    chosen = _fair(found)[:count]
+    chosen = in_turns(found, lambda group: group[0]["id"], lambda group: (group[0]["task"], group[0]["stage"]))[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
     shown = [_group(by_id[group[0]["id"]], group, style) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
     return heading(title) + "".join(shown) + f'<div style="{MUTED}">{clean(meanings, "prompt")}</div>'
-
-
-def _fair(found: Sequence[list[Mapping]]) -> list[list[Mapping]]:
-    """Return the groups in the order of a lot, the first of each task and stage before the second of any."""
-    turns: dict[tuple[str, str], int] = {}
-    drawn = []
-    for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
-        kind = group[0]["task"], group[0]["stage"]
-        turns[kind] = turns.get(kind, 0) + 1
-        drawn.append((turns[kind], group))
-    return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]
 
 
 def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:

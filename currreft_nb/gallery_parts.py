@@ -1,11 +1,12 @@
 """The pieces of a gallery: text made harmless, tables, cards, and pictures with boxes drawn into their pixels."""
 
 import base64
+import hashlib
 import html
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -15,18 +16,25 @@ from currreft_nb.formats.images import ImageProblem, read_image
 
 SIDE_PX = 256
 SHORT = 40  # characters of a table cell that are kept on one line
-LIMITS = {"name": 80, "answer": 300, "prompt": 1_500, "completion": 4_000}  # characters shown of a text
+LIMITS = {
+    "name": 80,
+    "answer": 300,
+    "prompt": 1_500,
+    "completion": 4_000,
+    "commands": 40_000,
+}  # characters shown of a text
 GOLD, PREDICTED, OPTION = "#009E73", "#D55E00", "#0072B2"
 LINE_COLOURS = {"gold": GOLD, "answer": PREDICTED}
-CARD = "width:272px;border:1px solid #bbbbbb;border-radius:4px;padding:8px;margin:4px;font-size:12px"
+CARD = "width:272px;border:1px solid #bbbbbb;border-radius:4px;padding:8px;margin:4px;font-size:12px;overflow:hidden"
 PLAIN = "font-size:12px;margin:0;padding:0;background-color:transparent"
-TEXT = f"white-space:pre-wrap;word-break:normal;word-wrap:break-word;min-width:120px;{PLAIN}"
+TEXT = f"white-space:pre-wrap;word-break:normal;word-wrap:anywhere;min-width:120px;{PLAIN}"
 LINE = f"white-space:pre;{PLAIN}"
 MUTED = "font-size:12px;opacity:0.7"
 CELL = "padding:2px 8px;vertical-align:top;font-size:12px"
 # Control characters, and those that turn the reading direction round.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+Item = TypeVar("Item")
 Mark = tuple[Box, str, str]  # box in pixels of the stored image, colour, label
 
 
@@ -93,15 +101,38 @@ def lines(pairs: Iterable[tuple[str, Any]]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def in_turns(items: Iterable[Item], name: Callable[[Item], str], kind: Callable[[Item], Hashable]) -> list[Item]:
+    """Return items in the order of a lot that nobody chose (the SHA-256 of their name), where kinds take turns.
+
+    >>> in_turns(["a1", "a2", "b1"], name=str, kind=lambda item: item[0])
+    ['a2', 'b1', 'a1']
+    """
+    turns: dict[Hashable, int] = {}
+    drawn = []
+    for item in sorted(items, key=lambda item: hashlib.sha256(name(item).encode(errors="replace")).digest()):
+        turns[kind(item)] = turns.get(kind(item), 0) + 1
+        drawn.append((turns[kind(item)], item))
+    return [item for _, item in sorted(drawn, key=lambda turn: turn[0])]
+
+
 def details(text: str) -> str:
     """Return a whole completion, folded away until it is clicked."""
-    summary = f"<summary>completion, {len(text):,} characters</summary>"
-    return f"<details>{summary}{preformatted(text, 'completion')}</details>"
+    return folded(f"completion, {len(text):,} characters", preformatted(text, "completion"))
+
+
+def folded(title: str, inside: str) -> str:
+    """Return harmless HTML folded away below a title until that is clicked."""
+    return f"<details><summary>{clean(title)}</summary>{inside}</details>"
 
 
 def card(parts: Sequence[str]) -> str:
     """Return the parts in a frame of fixed width."""
     return f'<div style="{CARD}">{"".join(parts)}</div>'
+
+
+def together(parts: Sequence[str]) -> str:
+    """Return the parts beside each other in a frame that says that they belong together."""
+    return f'<div style="border:1px solid #dddddd;border-radius:4px;margin:4px">{row(parts)}</div>'
 
 
 def row(parts: Sequence[str]) -> str:

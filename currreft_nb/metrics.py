@@ -5,70 +5,50 @@ rules of the reward were. Nothing here draws a point that was not measured.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
-from currreft_nb.rewards import Rules, score
+from currreft_nb.metrics_intervals import bootstrap_interval, codes_of, images_of, mean_interval, mean_intervals
+from currreft_nb.metrics_labels import CELL, f1_means
+from currreft_nb.rewards import Rules, answered_labels, score
 from currreft_nb.samples import Sample
+from currreft_nb.tasks.classification import normalise
 
-CELL = ("arm", "mode", "task", "stage", "split")
-MEASURES = ("correct", "value", "format", "iou", "jaccard")
+__all__ = ["advantages", "bootstrap_interval", "mean_interval", "measure", "pass_at_k", "summarise"]
+
+MEASURES = ("correct", "value", "format", "iou", "iou_50", "iou_75", "jaccard", "truncated", "tokens")
+UNBOUNDED = ("tokens",)  # all other measures lie between 0 and 1
 EPSILON = 1e-4  # what GRPO adds to the standard deviation, in TRL and in the paper's code
 
 
 def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict:
-    """Return the scores of one completion: correct, value, format, reason, and iou or jaccard where the task has it.
+    """Return the scores of one completion: correct, value, format, reason, and what the task has besides.
 
     `correct` is 1.0 for the right verdict or exactly the right letters; at the open stage for an IoU above 0.5 (all
-    boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. An unreadable answer has
-    an iou of 0.
+    boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. Open detection: `iou`, the
+    mean over the boxes, 0 for an unreadable answer; `iou_50` and `iou_75`, 1.0 where every box has an IoU above 0.5 and
+    0.75: above, as in the paper's reward, not equal to it. Open classification: `jaccard`, and the normalised `labels`
+    answered and `gold`, from which `summarise` and `metrics_labels` count the F1.
 
     >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat", "dog"])
-    >>> measure(sample, "<think></think><answer>cat</answer>")
-    {'correct': 0.0, 'value': 0.5, 'format': 1.0, 'reason': 'partial', 'jaccard': 0.5}
+    >>> scores = measure(sample, "<think></think><answer>Cats</answer>")
+    >>> scores["correct"], scores["value"], scores["reason"], scores["labels"], scores["gold"]
+    (0.0, 0.5, 'partial', ['cat'], ['cat', 'dog'])
     """
     result = score(sample, completion, frame)
     scores = {"correct": float(result.value == 1), **result._asdict()}
     if sample.stage == "open" and sample.task == "classification":
-        scores["jaccard"] = result.value
+        gold = sorted({normalise(label) for label in sample.answer})
+        scores |= {"jaccard": result.value, "labels": answered_labels(sample, completion), "gold": gold}
     if sample.stage == "open" and sample.task == "detection":
+        strict = score(sample, completion, frame, Rules(threshold=0.75))
         scores["iou"] = score(sample, completion, frame, Rules(detection="soft")).value
+        scores |= {"iou_50": scores["correct"], "iou_75": float(strict.value == 1)}
     return scores
-
-
-def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean; (nan, nan) for no values.
-
-    `groups` names for each value the image it came from: answers about one image go together, so whole images are drawn
-    (cluster bootstrap). Where all values are equal the interval has no width, however few they are.
-
-    >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
-    (0.5, 1.0)
-    """
-    values = np.asarray(values, dtype=float)
-    if not len(values):
-        return (math.nan, math.nan)
-    codes = np.arange(len(values)) if groups is None else pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    if len(codes) != len(values):
-        raise InputError(f"{len(values)} values but {len(codes)} groups; give each value its group")
-    sums, counts = np.bincount(codes, values), np.bincount(codes)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for index in range(resamples):
-        drawn = rng.integers(len(sums), size=len(sums))
-        means[index] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return (float(low), float(high))
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -95,32 +75,57 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
     >>> advantages([1, 1, 0, 0, 1, 1, 1, 1], group_size=4).round(2)
     array([ 0.87,  0.87, -0.87, -0.87,  0.  ,  0.  ,  0.  ,  0.  ])
     """
-    rewards = np.asarray(rewards, dtype=float)
+    values = np.asarray(rewards, dtype=float)
     if group_size < 2 or len(rewards) % group_size:
         raise InputError(f"{len(rewards)} rewards do not make whole groups of {group_size}; a group has at least 2")
-    groups = rewards.reshape(-1, group_size)
+    groups = values.reshape(-1, group_size)
     centred = groups - groups.mean(axis=1, keepdims=True)
     return (centred / (groups.std(axis=1, ddof=1, keepdims=True) + EPSILON)).ravel()
 
 
-def summarise(records: Iterable[dict]) -> pd.DataFrame:
-    """Return a table with a row per arm, mode, task, stage, split and measure: n, mean and the 95 % interval low, high.
+def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Return a table with a row per arm, mode, task, stage, split and measure: n, mean, the 95 % interval low, high.
 
-    `records`: what `measure` returns, with arm, mode, task, stage, split, id and, where there is one, image, by which
-    the intervals are clustered. Measures that a task does not have make no row.
+    `records`: what `evaluation.evaluate` returns: what `measure` returns, with arm, mode, task, stage, split, id and,
+    where there is one, image, by which the intervals are clustered; `clusters` is how many images there are.
+    `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have make no
+    row. `by`: further columns to tell apart, such as "source". An interval is nan where there is too little to say
+    anything, see `metrics_intervals`.
     """
-    rows = []
+    cell_names, rows = [*CELL, *by], []
+    columns = [*cell_names, "measure", "n", "mean", "low", "high", "clusters"]
     frame = pd.DataFrame(list(records))
     if frame.empty:
-        return pd.DataFrame(columns=[*CELL, "measure", "n", "mean", "low", "high"])
-    for name in set(CELL) - set(frame.columns):
-        raise InputError(f"the records have no {name!r}; each needs {', '.join(CELL)}")
-    images = frame["image"] if "image" in frame else pd.Series(None, index=frame.index, dtype=object)
-    frame["cluster"] = images.where(images.notna(), frame.get("id", pd.Series(frame.index)))
-    for cell, part in frame.groupby(list(CELL), sort=False):
-        for name in MEASURES:
-            if name in part and (known := part[part[name].notna()])[name].size:
-                low, high = bootstrap_interval(known[name], known["cluster"])
-                values = {"measure": name, "n": len(known), "mean": float(known[name].mean()), "low": low, "high": high}
-                rows.append(dict(zip(CELL, cell)) | values)
-    return pd.DataFrame(rows)
+        return pd.DataFrame(columns=columns)
+    for name in set(cell_names) - set(frame.columns):
+        raise InputError(f"the records have no {name!r}; each needs {', '.join(cell_names)}")
+    frame["cluster"] = images_of(frame)
+    for cell, part in frame.groupby(cell_names, sort=False):
+        found = [*_measure_rows(part, resamples, seed), *_label_rows(part, resamples, seed)]
+        rows += [dict(zip(cell_names, cell)) | row for row in found]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _measure_rows(part: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict]:
+    """Yield a row for each measure; those known for the same records share their draws."""
+    together: dict[bytes, list[str]] = {}
+    for name in MEASURES:
+        if name in part and part[name].notna().any():
+            together.setdefault(part[name].notna().to_numpy().tobytes(), []).append(name)
+    for names in together.values():
+        known = part[part[names[0]].notna()]
+        values, codes = known[names].to_numpy(dtype=float), codes_of(known["cluster"])
+        bounds = [None if name in UNBOUNDED else (0.0, 1.0) for name in names]
+        intervals = mean_intervals(values, codes, bounds, resamples, seed)
+        for name, mean, (low, high) in zip(names, values.mean(axis=0), intervals):
+            row = {"measure": name, "n": len(known), "mean": float(mean), "low": low, "high": high}
+            yield row | {"clusters": int(codes.max()) + 1}
+
+
+def _label_rows(part: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict]:
+    known = part[part["labels"].notna()] if "labels" in part else part[:0]
+    codes = codes_of(known["cluster"])
+    if len(known):
+        for name, (mean, low, high) in f1_means(known["labels"], known["gold"], codes, resamples, seed).items():
+            row = {"measure": name, "n": len(known), "mean": mean, "low": low, "high": high}
+            yield row | {"clusters": int(codes.max()) + 1}

@@ -13,10 +13,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from currreft_nb.plots_comparison import SPLIT_NAMES, differences
 from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals, round_trips
 from currreft_nb.plots_memory import memory_parts
 from currreft_nb.plots_parts import (
-    ARM_COLOURS,
     BLACK,
     BLUE,
     GREEN,
@@ -28,6 +28,7 @@ from currreft_nb.plots_parts import (
     SMOOTHING_STEPS,
     STAGE_COLOURS,
     TASK_COLOURS,
+    arm_colour,
     caption,
     dress,
     frame_of,
@@ -43,8 +44,9 @@ from currreft_nb.plots_probe import pass_at_k, pass_rates
 from currreft_nb.plots_training import lengths, progress, task_reasons
 from currreft_nb.samples import TASKS
 
-__all__ = ["answer_balance", "answer_distribution", "box_sizes", "domains", "group_picture", "judge_totals"]
+__all__ = ["answer_balance", "answer_distribution", "box_sizes", "differences", "domains", "group_picture"]
 __all__ += [
+    "judge_totals",
     "learning_curves",
     "lengths",
     "loss_curve",
@@ -60,8 +62,6 @@ __all__ += [
     "zero_variance",
 ]
 
-SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
-
 Rows = Sequence[Mapping] | pd.DataFrame
 
 
@@ -75,10 +75,12 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
     frame = frame_of(metrics, ["step", "accuracy", "format"])
     if "stage" not in frame:
         frame["stage"] = ""
+    begins = (frame["stage"] != frame["stage"].shift()) | (frame["step"] < frame["step"].shift())
     figure, axes = panels(1, 2, width=4.6)
     for axis, column in zip(axes, ("accuracy", "format")):
         start = 0
-        for stage, rows in frame.groupby("stage", sort=False):
+        for _, rows in frame.groupby(begins.cumsum()):
+            stage = rows["stage"].iloc[0]
             _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
             if column == "accuracy" and baseline and stage in baseline:
                 axis.hlines(baseline[stage], start, start + rows["step"].max(), BLACK, linestyle="--", linewidth=1)
@@ -137,10 +139,13 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
             heights = smooth(values[column])
             axis.plot(values["step"], heights, color=TASK_COLOURS[task], linewidth=0.9)
             ends[task], colours[task] = heights[-1], TASK_COLOURS[task]
-    for index, (name, rows) in enumerate(histories.items()):
+    free = [colour for colour in SERIES if colour not in STAGE_COLOURS.values()]
+    for name, rows in histories.items():
         frame = frame_of(rows, ["step", "zero_variance"])
         label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
-        colours[label] = BLACK if ends and index == 0 else STAGE_COLOURS.get(name, SERIES[index % len(SERIES)])
+        stage = frame["stage"].iloc[-1] if "stage" in frame and len(frame) else name
+        colour = BLACK if ends and len(histories) == 1 else STAGE_COLOURS.get(stage)
+        colours[label] = free.pop(0) if free and (not colour or colour in colours.values()) else colour or BLACK
         heights = smooth(frame["zero_variance"])
         axis.plot(frame["step"], heights, color=colours[label], linewidth=2)
         ends[label] = heights[-1]
@@ -179,12 +184,14 @@ def scores(summary: pd.DataFrame, measure: str = "correct", stage: str = "open")
         dress(axis, f"{task}, {SPLIT_NAMES[split]} (n = {_range(cell['n'])})", percent="x", xlim=(-0.02, 1.02))
         axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
         axis.grid(axis="x", color=PALE, linewidth=0.7)
-    caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced")
+    alone = [arm for arm in arms if not (frame[frame["arm"] == arm]["mode"] == "forced").any()]
+    unforced = f"   (cannot be forced: {', '.join(alone)})" if alone and len(alone) < len(arms) else ""
+    caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced{unforced}")
     return figure
 
 
 def _draw_interval(axis: Axes, row, height: float) -> None:
-    colour = ARM_COLOURS.get(row.arm, BLACK)
+    colour = arm_colour(row.arm)
     axis.hlines(height, row.low, row.high, color=colour, linewidth=1.5)
     fill = colour if row.mode == "natural" else "white"
     axis.plot(row.mean, height, "o", color=colour, markersize=6, markerfacecolor=fill)
@@ -196,28 +203,38 @@ def _range(counts: pd.Series) -> str:
 
 
 def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open", mode: str = "forced") -> Figure:
-    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost."""
-    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage) & (summary["mode"] == mode)]
+    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost.
+
+    Arms without scores in this mode, as recorded answers, are drawn by their natural ones, and the caption says so.
+    """
+    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage)]
+    others = [arm for arm, part in frame.groupby("arm", sort=False) if mode not in set(part["mode"])]
+    frame = frame[(frame["mode"] == mode) | (frame["arm"].isin(others) & (frame["mode"] == "natural"))]
     tasks = present(frame["task"], TASKS)
     if not tasks:
         return nothing(f"no {measure} scores of {stage} answers with {mode} format")
-    figure, axes = panels(1, len(tasks), width=3.2, height=3.6, sharey=True)
+    wide = min(2, len(tasks))
+    figure, axes = panels(-(-len(tasks) // wide), wide, width=4.4, height=3.7, sharex=True, sharey=True)
+    least = np.floor(10 * frame[["low", "mean"]].min(axis=None)) / 10  # the empty part below tells nothing
+    for axis in axes[len(tasks) :]:
+        axis.set_axis_off()
     for axis, task in zip(axes, tasks):
-        axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
+        axis.plot([least, 1], [least, 1], color=GREY, linewidth=0.7, linestyle=":")
         cells = frame[frame["task"] == task].set_index(["arm", "split"])
         points = {}
         for arm in dict.fromkeys(cells.index.get_level_values("arm")):
             if (arm, "test_id") in cells.index and (arm, "test_ood") in cells.index:
                 points[arm] = _draw_cross(axis, arm, cells.loc[(arm, "test_id")], cells.loc[(arm, "test_ood")])
-        label_points(axis, points)
-        dress(axis, task, "in-domain", percent="xy", xlim=(-0.02, 1.02), aspect="equal")
-    axes[0].set_ylabel("out-of-domain")
-    caption(figure, f"{measure}, {stage} answers, {mode} decoding, 95 % intervals; dotted: equal in both domains")
+        label_points(axis, points, gap=0.05 * (1 - least))
+        lim = (least - 0.02, 1.02)
+        dress(axis, task, "in-domain", percent="xy", xlim=lim, ylim=lim, aspect="equal", ylabel="out-of-domain")
+    decoded = f"{mode} decoding" + (f" ({', '.join(others)}: natural)" if others else "")
+    caption(figure, f"{measure}, {stage} answers, {decoded}, 95 % intervals; dotted: equal in both domains")
     return figure
 
 
 def _draw_cross(axis: Axes, arm: str, inside: pd.Series, outside: pd.Series) -> tuple[float, float]:
-    x, y, colour = inside["mean"], outside["mean"], ARM_COLOURS.get(arm, BLACK)
+    x, y, colour = inside["mean"], outside["mean"], arm_colour(arm)
     axis.hlines(y, inside["low"], inside["high"], color=colour, linewidth=1, alpha=0.6)
     axis.vlines(x, outside["low"], outside["high"], color=colour, linewidth=1, alpha=0.6)
     axis.plot(x, y, "o", color=colour, markersize=5)
@@ -228,6 +245,7 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     """Draw which reasons the rewards had over time, as shares of all completions.
 
     `rows`: one per scored completion with `step` and `reason`; reasons beyond the `top` most frequent become "other".
+    Where rows have a `stage`, a dotted line marks the step at which another begins.
     """
     frame = frame_of(rows, ["step", "reason"])
     names = sorted((name for name, _ in Counter(frame["reason"]).most_common(top)), key=lambda name: name != "ok")
@@ -242,6 +260,10 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     tops = shares.iloc[-1].cumsum()
     label_ends(axis, (tops - shares.iloc[-1] / 2).to_dict(), colours)
     heading = f"{title}: why completions got their reward" if title else "why completions got their reward"
+    for stage, first in (frame.groupby("stage")["step"].min() if "stage" in frame else pd.Series()).items():
+        if first > frame["step"].min():
+            axis.axvline(first - 0.5, color=BLACK, linewidth=0.8, linestyle=":")
+            axis.text(first, 0.02, str(stage), fontsize=8)
     dress(axis, heading, "optimiser step", ylim=(0, 1))
     axis.margins(x=0)
     return figure

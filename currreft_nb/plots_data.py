@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from currreft_nb.boxes import Frame, area, from_frame, to_frame
 from currreft_nb.formats.images import read_image
-from currreft_nb.metrics import bootstrap_interval
+from currreft_nb.metrics import mean_interval
 from currreft_nb.plots_parts import BLACK, BLUE, GREEN, GREY, RED, SERIES, TASK_COLOURS, caption, dress, nothing, panels
 from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample
 
@@ -117,7 +117,7 @@ def answer_balance(samples: Sequence[Sample]) -> Figure:
 def _draw_verdicts(axis: Axes, verdicts: Sequence[float], place: float, colour: str) -> None:
     if verdicts:
         axis.plot(place, np.mean(verdicts), "o", color=colour)
-        axis.vlines(place, *bootstrap_interval(verdicts), color=colour)
+        axis.vlines(place, *mean_interval(verdicts), color=colour)
 
 
 def _draw_letters(axis: Axes, samples: Sequence[Sample], shift: float, colour: str) -> None:

@@ -86,11 +86,11 @@ def label_ends(axis: Axes, ends: Mapping[str, float], colours: Mapping[str, str]
         axis.annotate(name, (1, place * top), color=colours[name], va="center", **where)
 
 
-def label_points(axis: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+def label_points(axis: Axes, points: Mapping[str, tuple[float, float]], gap: float = 0.06) -> None:
     """Write each point's name below and right of it, on a white rim, moved apart where names would overlap."""
-    for (name, (x, _)), place in zip(points.items(), spread([y for _, y in points.values()], 0.06)):
+    for (name, (x, _)), place in zip(points.items(), spread([y for _, y in points.values()], gap)):
         text = axis.annotate(name, (x, place), xytext=(4, -3), textcoords="offset points", va="top", fontsize=8)
-        text.set(color=ARM_COLOURS.get(name, BLACK), path_effects=[withStroke(linewidth=2.5, foreground="white")])
+        text.set(color=arm_colour(name), path_effects=[withStroke(linewidth=2.5, foreground="white")])
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
@@ -108,6 +108,15 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
         places[index] = min(places[index], ceiling)
         ceiling = places[index] - gap
     return places
+
+
+def arm_colour(arm: str) -> str:
+    """Return the colour of an arm, whose name an experiment or an evaluation may follow.
+
+    >>> arm_colour("rl · other") == arm_colour("rl, evaluate-2") == ARM_COLOURS["rl"]
+    True
+    """
+    return ARM_COLOURS.get(arm.partition(" · ")[0].partition(", ")[0], BLACK)
 
 
 def smooth(values: pd.Series) -> np.ndarray:

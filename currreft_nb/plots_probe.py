@@ -36,12 +36,13 @@ def pass_at_k(rows: Rows) -> Figure:
         return nothing("nothing was sampled for pass@k")
     frame["arm"] = frame.get("arm", "")
     tasks, arms = present(frame["task"], TASKS), list(dict.fromkeys(frame["arm"]))
-    figure, axes = panels(len(arms), len(tasks), width=3.6, height=2.6, sharex=True, sharey=True)
+    figure, axes = panels(len(arms), len(tasks), width=9.6 / max(3, len(tasks)), height=2.2, sharex=True, sharey=True)
     for axis, (arm, task) in zip(axes, [(arm, task) for arm in arms for task in tasks]):
         _draw_passes(axis, frame[(frame["arm"] == arm) & (frame["task"] == task)])
         ticks = sorted(frame["k"].unique())
         dress(axis, f"{arm}, {task}" if arm else task, xticks=ticks, xticklabels=ticks)
-    caption(figure, "at least one right among k answers (across); dashed: guessing; band: 95 % interval")
+    asked = f"{frame['questions'].min()} questions a line; " if "questions" in frame else ""
+    caption(figure, f"at least one right among k answers (across); {asked}dashed: guessing; band: 95 % interval")
     return figure
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_parts import ARM_COLOURS, BLACK, PALE, caption, dress, panels, present
+from currreft_nb.plots_parts import ARM_COLOURS, BLACK, PALE, caption, dress, nothing, panels, present
 from currreft_nb.samples import TASKS
 
 SPLIT_NAMES = {"test_id": "in-domain", "test_ood": "out-of-domain"}
@@ -15,6 +15,8 @@ def gains(rows: pd.DataFrame) -> Figure:
 
     `rows`: arm, task, split, mean, low, high in [-1, 1], and `seeds`, the list of differences behind the mean.
     """
+    if rows.empty:
+        return nothing("no gains to draw")
     tasks, splits = present(rows["task"], TASKS), present(rows["split"], SPLIT_NAMES)
     arms = list(dict.fromkeys(rows["arm"]))
     figure, axes = panels(len(tasks), len(splits), width=3.4, height=0.75 + 0.3 * len(arms), sharex=True, sharey=True)

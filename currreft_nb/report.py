@@ -1,131 +1,76 @@
-"""The report: run notebook 07 on what an experiment left, and export it as one page that loads nothing from outside."""
+"""The report: run notebook 07 on what an experiment left, and export it as one page that loads nothing from outside.
+
+outputs/pocket/report.html      the page
+outputs/pocket/results.csv      its scores, one row a cell (`report_results` says what each column means)
+outputs/pocket/results.json     the same and all that the page tells: comparisons, costs, settings, hashes, versions
+outputs/pocket/report/          the run that made them
+outputs/pocket/beside-other/    with a second experiment beside this one: the run and its page
+"""
 
 import os
-import re
+import shutil
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-
-from nbconvert import HTMLExporter
 
 from currreft_nb import InputError
 from currreft_nb.execution import NOTEBOOK, execute_run
 from currreft_nb.parameters import declarations
-from currreft_nb.records import RECORD, input_folder, read_record, shown
+from currreft_nb.records import read_record, shown
+from currreft_nb.report_page import export as export_page
+from currreft_nb.report_results import RESULTS
+from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs, unfinished
 from currreft_nb.runs import find_notebook, project_root
 
-REPORT_NOTEBOOK = "07_report"
-EVALUATION_NOTEBOOK = "06_evaluation"
-TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 PAGE = "report.html"
-LOADING = {"src", "srcset", "data", "poster", "background"}  # attributes that are fetched when a page is opened
-OUTSIDE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
-OUTSIDE_STYLE = re.compile(r"""(?:@import|url\()\s*(?:url\()?\s*["']?(?:https?:)?//[^"')\s]+""", re.IGNORECASE)
 
 
 def export(notebook: Path, page: Path) -> None:
-    """Write the executed notebook as one HTML page without its code; `InputError` if it would load from outside."""
-    exporter = HTMLExporter(
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        embed_images=True,
-        require_js_url="",  # all three come from a server by default
-        mathjax_url="",
-        mermaid_js_url="",
-    )
-    html, _ = exporter.from_filename(str(notebook), resources={"metadata": {"name": page.parent.name}})
-    if loads := outside_loads(html):
-        raise InputError(f"{page} would load {loads[0]!r}; remove what displays it from {notebook}")
-    partial = page.with_name(page.name + ".partial")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, page)
+    """Write the executed notebook as a page, with the results that it left beside it; see `report_page.export`."""
+    export_page(notebook, page)
+    for name in RESULTS:
+        if (made := notebook.parent / name).is_file() and made.parent != page.parent:
+            shutil.copyfile(made, partial := page.with_name(f"{name}.partial"))
+            os.replace(partial, page.with_name(name))
 
 
-def outside_loads(html: str) -> list[str]:
-    """Return what a page would load from another place when it is opened; links to click on and text are no loads.
-
-    >>> outside_loads('<a href="https://a.b">paper</a> <img src="data:image/png;base64,AA=="> @import url(//a.b)')
-    []
-    >>> outside_loads('<script src="https://a.b/c.js"></script> <p style="background:url(//a.b/c.png)">')
-    ['https://a.b/c.js', 'url(//a.b/c.png']
-    """
-    finder = _LoadFinder()
-    finder.feed(html)
-    finder.close()
-    return finder.found
-
-
-class _LoadFinder(HTMLParser):
-    """Collect what tags, style attributes and style sheets load; escaped text, whoever wrote it, is not looked at."""
-
-    def __init__(self):
-        super().__init__()
-        self.found: list[str] = []
-        self.in_style = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.in_style = tag == "style"
-        for name, value in attrs:
-            if (name in LOADING or (tag, name) == ("link", "href")) and value and OUTSIDE.match(value):
-                self.found.append(value)
-            elif name == "style" and value:
-                self.found += OUTSIDE_STYLE.findall(value)
-
-    def handle_data(self, data: str) -> None:
-        if self.in_style:
-            self.found += OUTSIDE_STYLE.findall(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_style = False
-
-
-def build(folder: str | os.PathLike) -> Path:
+def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) -> Path:
     """Run notebook 07 on an experiment's folder again and return the page that it made, `<folder>/report.html`.
 
-    What the experiment's own report step was given is given again; without one, every complete run is. Raises
-    `InputError` when the folder holds no complete run or when the notebook fails.
+    What the experiment's own report step was given is given again, without what is not complete; without such a step,
+    every complete run is. `beside`: the folder of a second experiment to lay beside it; that page is
+    `<folder>/beside-<name>/report.html`, and the experiment's own stays. Raises `InputError` when a folder holds no
+    complete run or when the notebook fails.
     """
     folder = Path(folder).resolve()
     root = project_root(folder)
     root = root if (root / "params").is_dir() else project_root()
-    records = {path.parent: read_record(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
-    if not any(record["status"] == "complete" for record in records.values()):
-        raise InputError(f"{folder} holds no complete run; give the folder of an experiment, such as outputs/pocket")
-    former = [place for place, record in records.items() if record["notebook"] == REPORT_NOTEBOOK]
-    step = former[-1] if former else folder / "report"
+    records = read_runs(folder)
+    former = [place for place, record in records.items() if _is_own_report(record)]
     notebook = find_notebook(REPORT_NOTEBOOK)
-    values = former_values(step, records[step], root) if former else found_values(records, root)
+    values = former_values(former[-1], records[former[-1]], root) if former else found_values(records, root)
+    if not values["evaluations"] + values["trainings"]:
+        missing = "; ".join(unfinished(folder)) or "none was run"
+        raise InputError(f"{folder} holds no complete training or evaluation yet: {missing}")
+    step = former[-1] if former else folder / "report"
+    if beside is not None:
+        other = Path(beside).resolve()
+        if other == folder:
+            raise InputError(f"{shown(folder, root)} cannot be laid beside itself; give another experiment's folder")
+        found_runs(other)  # refused here, before a kernel starts
+        step, values = folder / f"beside-{other.name}", values | {"beside": shown(other, root)}
     known = declarations(notebook)  # an older run may have had other parameters
     values = {name: value for name, value in values.items() if name in known} | {"output": shown(step, root)}
     outcome = execute_run(notebook, step, values, root)
     if not outcome.complete:
         raise InputError(f"the report failed: {outcome.error}; see {shown(step, root)}/{NOTEBOOK}")
-    export(step / NOTEBOOK, folder / PAGE)
-    return folder / PAGE
+    page = (step if beside is not None else folder) / PAGE
+    export(step / NOTEBOOK, page)
+    return page
 
 
-def former_values(step: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Return the settings that a report was made with, its inputs where they lie now."""
-    moved = {note["given"]: shown(input_folder(step, note), root) for note in record["inputs"]}
-    return {
-        name: [moved.get(item, item) for item in value] if isinstance(value, list) else value
-        for name, value in record["settings"].items()
-    }
-
-
-def found_values(records: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[str, Any]:
-    """Return what a report of these runs is given: the complete ones, by when they were started."""
-    complete = [(record["started"], place) for place, record in records.items() if record["status"] == "complete"]
-    places = [place for _, place in sorted(complete)]
-
-    def made_by(*notebooks: str) -> list[str]:
-        return [shown(place, root) for place in places if records[place]["notebook"] in notebooks]
-
-    data = made_by("01_data_curation")[-1:]
-    found = {"evaluations": made_by(EVALUATION_NOTEBOOK), "trainings": made_by(*TRAINING_NOTEBOOKS)}
-    return found | ({"data": data[0]} if data else {})
+def _is_own_report(record: Mapping[str, Any]) -> bool:
+    return record["notebook"] == REPORT_NOTEBOOK and not record["settings"].get("beside")
 
 
 def summary(step: Path) -> str:

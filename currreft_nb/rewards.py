@@ -28,6 +28,7 @@ from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_lett
 from currreft_nb.boxes import Frame, area, clip, from_frame
 from currreft_nb.samples import LETTERS, Sample, answer_problem
 from currreft_nb.tasks import TASK_MODULES
+from currreft_nb.tasks.classification import normalise
 
 
 @dataclass(frozen=True)
@@ -272,3 +273,16 @@ def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) 
     _, value, reason = _read(sample, completion)
     stored = [] if reason else [_stored_box(box, sample.size, frame) for box in value]
     return [box for box in stored if area(box) > 0]
+
+
+def answered_labels(sample: Sample, completion: str) -> list[str]:
+    """Return the labels that an open classification answer gives, normalised and sorted; none if it cannot be read.
+
+    >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat"])
+    >>> answered_labels(sample, "<answer>The dogs, cat</answer>")
+    ['cat', 'dog']
+    """
+    if sample.task != "classification" or sample.stage != "open":
+        return []
+    _, value, reason = _read(sample, completion)
+    return [] if reason else sorted({normalise(label) for label in value})

@@ -45,11 +45,15 @@ def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "corr
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
         cells = {
-            (row.task, row.split): f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            (row.task, row.split): f"{row.mean:.2f} {_interval(row.low, row.high)}"
             for row in part.itertuples(index=False)
         }
         rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
     return pd.DataFrame(rows)
+
+
+def _interval(low: float, high: float) -> str:
+    return "(too few)" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
 
 
 def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -69,6 +73,50 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
         texts = ["/".join(means.get((*column, mode), " –  ") for mode in ("natural", "forced")) for column in columns]
         lines.append(f"{arm:12}" + "".join(f"{text:>15}" for text in texts))
     return "\n".join(lines)
+
+
+def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and what could be seen.
+
+    `comparison`: what `metrics_comparison.compare` returns. `n` is followed by the number of images if it is another.
+    """
+    rows = [
+        {
+            "arm": row.arm,
+            "compared with": f"{row.other}, {row.against_mode}",
+            "task": row.task,
+            "split": LOOKS[row.split],
+            "n": f"{row.n}" if row.n == row.clusters else f"{row.n} ({row.clusters} images)",
+            "difference": f"{row.difference:+.2f} "
+            + (row.note if pd.isna(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"),
+            "p": _probability(row.p),
+            "p, Holm": _probability(row.p_holm),
+            "detectable": "–" if pd.isna(row.minimum_detectable) else f"{row.minimum_detectable:.2f}",
+        }
+        for row in comparison.itertuples(index=False)
+    ]
+    columns = ["arm", "compared with", "task", "split", "n", "difference", "p", "p, Holm", "detectable"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natural") -> pd.DataFrame:
+    """Return every measure as text: a row per arm, task and split (and source, if told apart), a column per measure.
+
+    `summary`: what `metrics.summarise` returns, by source or not.
+    """
+    chosen = summary[(summary["stage"] == stage) & (summary["mode"] == mode)]
+    names = [name for name in ("arm", "task", "split", "source") if name in chosen]
+    rows: dict[tuple, dict[str, str]] = {}
+    for *cell, measure, mean in chosen[[*names, "measure", "mean"]].itertuples(index=False):
+        rows.setdefault(tuple(cell), {})[measure] = f"{mean:.1f}" if measure == "tokens" else f"{mean:.2f}"
+    measures = [name for name in dict.fromkeys(summary["measure"]) if any(name in row for row in rows.values())]
+    table = pd.DataFrame([dict(zip(names, cell)) | row for cell, row in rows.items()], columns=[*names, *measures])
+    return table.assign(split=table["split"].map(LOOKS))
+
+
+def _probability(p: float) -> str:
+    """Return a p-value as text; below a thousandth its size says nothing more."""
+    return "–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
@@ -115,13 +163,19 @@ def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             "notebook": record["notebook"],
             "fingerprint": record["fingerprint"],
             "package": record["package"],
-            "commit": (record["commit"] or "none")[:19],
+            "commit": _short_commit(record["commit"]),
             "seed": str(record["settings"].get("seed", "–")),
             "seconds": record["seconds"],
         }
         for name, record in records.items()
     ]
     return pd.DataFrame(rows)
+
+
+def _short_commit(commit: str | None) -> str:
+    """Return the first letters of a commit, and that files differed from it where they did."""
+    name, plus, changes = (commit or "none").partition("+")
+    return name[:12] + plus + changes
 
 
 def machine_lines(record: Mapping[str, Any], packages: Sequence[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What several test files share: a copy of the project to run notebooks in, real data, a browser, Ctrl-C."""
+"""What several test files share: a project to run notebooks in, an experiment, real data, a browser, Ctrl-C."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import chromium, chromium_path
+from commands import BIN, run
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,6 +19,12 @@ def project(tmp_path_factory):
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(project):
+    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed."""
+    return run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def read(html):
     sanitiser.close()
     assert not sanitiser.open, f"{sanitiser.open} stays open"
     text = "".join(sanitiser.text)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
     return text, sanitiser.pictures
 
 

@@ -33,6 +33,11 @@ POSED = [
         (replace(POSED[1], answer=["A", "C"]), 1 / 6, "one of the six pairs of four options"),
         (POSED[2], 0, "a number, nobody knows of what size"),
         (replace(POSED[2], extra={"candidates": list("0123456")}), 1 / 7, "an open answer from a closed vocabulary"),
+        (
+            replace(POSED[2], task="classification", answer=["a", "b"], extra={"candidates": list("abcd")}),
+            1 / 6,
+            "one of the six pairs of four labels",
+        ),
         (replace(POSED[2], options=["1", "3"], answer="B"), 1 / 2, "an open question with options of its own"),
         (BOX, 0, "boxes are not guessed"),
         (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "nobody who sees no image knows where objects are"),
@@ -74,6 +79,19 @@ def test_a_probe_goes_on_where_it_stopped(tmp_path):
     assert asked == ["b", "c", "o"]
 
 
+def test_pass_at_k_is_never_guessed_from_fewer_answers(tmp_path):
+    few = lambda samples: [[told("yes")] * 3 for _ in samples]  # noqa: E731
+    with pytest.raises(InputError, match="pass@4 cannot be estimated from 3 answers"):
+        probe(few, POSED[:1], tmp_path)
+
+
+def test_always_right_is_no_certainty(tmp_path):
+    """Eight right answers to each of twenty questions: the interval says how few the questions were."""
+    posed = [replace(POSED[0], id=f"b{i}") for i in range(20)]
+    cell = probe(drawn({"binary": 8}), posed, tmp_path).set_index("k").loc[1]
+    assert cell["pass_at_k"] == cell["high"] == 1 and cell["low"] == pytest.approx(0.832, abs=1e-3)
+
+
 def test_a_probe_needs_references(tmp_path):
     with pytest.raises(InputError, match="no reference"):
         probe(drawn({}), [Sample(id="g", task="general", answer=None, **COMMON)], tmp_path)
@@ -109,6 +127,7 @@ def passes(binary=None, choice=None, open=None):
         (passes((0.9, 0.8, 1, 1), None, (0.02, 0, 0.05, 0.15)), "open_only", "a little support of open is enough"),
         (passes((0.5, 0.4, 0.6, 1), (0.25, 0.2, 0.3, 0.9), (0, 0, 0, 0)), "unclear", "the closed forms may be guesses"),
         (passes((0.5, 0.4, 0.6, 1), (0.6, 0.5, 0.7, 1), (0, 0, 0, 0)), "curriculum", "one closed form is enough"),
+        (passes((0.9, float("nan"), float("nan"), 1), None, (0, 0, 0, 0)), "unclear", "too few questions to say"),
         (passes((0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)), "neither", "nothing is ever right"),
         (passes(open=(0.5, 0.4, 0.6, 1)), "not_probed", "no closed form to compare with"),
         (passes(binary=(0.5, 0.4, 0.6, 1)), "not_probed", "no open one"),

@@ -57,7 +57,15 @@ def samples_of(scene, text="the yellow square"):
 
 def record(sample, completion, arm="base", correct=0.0):
     scores = {"correct": correct, "value": correct, "format": 1.0, "reason": "ok", "boxes": []}
-    return {"arm": arm, "mode": "natural", "id": sample.id, "task": sample.task, "completion": completion, **scores}
+    return {
+        "arm": arm,
+        "mode": "natural",
+        "id": sample.id,
+        "task": sample.task,
+        "stage": sample.stage,
+        "completion": completion,
+        **scores,
+    }
 
 
 def every_view(samples, completion):
@@ -73,9 +81,9 @@ def every_view(samples, completion):
         gallery.questions(samples),
         gallery.questions(samples, style),
         gallery.questions(samples, Style()),
-        gallery.completions(rows, samples, style),
         gallery.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
         gallery.answers(before, samples, 4),
+        gallery.answers(before, samples, 4, style),
         gallery.changes([*before, *after], samples, "base", "rl", 2),
         gallery.scored(known, texts, [score(known, text) for text in texts]),
         gallery.judged(samples[-1], texts, [rule_judge(samples[-1], text) for text in texts]),
@@ -97,16 +105,13 @@ def test_a_megabyte_of_text_is_cut_everywhere(scene):
     for html in every_view(samples_of(scene, huge), huge):
         read(html)
         assert len(html) < 400_000
-    assert "1,046,000 more characters" in gallery.completions(
-        [{"id": "a", "completion": huge}],
-        [Sample(id="a", task="math", split="val", source="s", question="?", answer="1")],
-        Style(),
-    )
+    sample = Sample(id="a", task="math", split="val", source="s", question="?", answer="1")
+    assert "1,046,000 more characters" in gallery.answers([record(sample, huge)], [sample], 1)
 
 
 def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
     sample = Sample(id="a", task="math", split="val", source="s", question="$q$", answer="$g$")
-    html = gallery.completions([{"id": "a", "completion": "<answer>$a$</answer>$c$"}], [sample], Style())
+    html = gallery.answers([record(sample, "<answer>$a$</answer>$c$")], [sample], 1, Style())
     html += gallery.scored(sample, ["$c$"], [score(sample, "$c$")], picture=False)
     outside = re.sub(r"<pre[^>]*>.*?</pre>", "", html, flags=re.DOTALL)
     assert "$" not in outside.replace("$q$", "", 1).replace("gold: $g$", "")
@@ -116,21 +121,11 @@ def test_a_card_tells_question_gold_answer_reward_and_the_whole_completion(scene
     style = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
     sample = samples_of(scene)[0]
     completion = "<think>there</think><answer>[10, 10, 30, 25]</answer>"
-    text, pictures = read(gallery.completions([{"id": sample.id, "completion": completion}], [sample], style))
+    text, pictures = read(gallery.answers([record(sample, completion, correct=1.0)], [sample], 1, style))
     for part in ("the yellow square", "gold[10, 10, 30, 30]", "answer[10, 10, 30, 25]", completion):
         assert part in text
     assert "accuracy 1.00, format 1: ok" in text
     assert len(pictures) == 1
-
-
-def test_what_training_paid_is_shown_rather_than_scored_again(scene):
-    sample = samples_of(scene)[0]
-    completion = "<think></think><answer>[10, 10, 30, 25]</answer>"
-    paid = {"accuracy": 0.75, "format": 1.0, "reason": "ok", "advantage": 1.25, "step": 7}
-    rows = [{"id": sample.id, "completion": completion, **paid}, {"id": "of another task", "completion": "x"}]
-    text, _ = read(gallery.completions(rows, [sample], Style()))
-    assert "accuracy 0.75, format 1: ok" in text
-    assert "+1.25 within its group, at step 7" in text
 
 
 @pytest.mark.parametrize(
@@ -139,14 +134,8 @@ def test_what_training_paid_is_shown_rather_than_scored_again(scene):
 )
 def test_an_answer_that_cannot_be_read_says_why(completion, shown):
     sample = Sample(id="a", task="math", split="val", source="s", question="?", answer="1")
-    text, _ = read(gallery.completions([{"id": "a", "completion": completion}], [sample], Style()))
+    text, _ = read(gallery.answers([record(sample, completion)], [sample], 1))
     assert shown in text
-
-
-def test_without_a_reference_nothing_is_scored():
-    sample = Sample(id="a", task="general", split="pool", source="s", question="?", answer=None)
-    text, _ = read(gallery.completions([{"id": "a", "completion": "<answer>1</answer>"}], [sample], Style()))
-    assert "goldno reference" in text and "rewardnone" in text
 
 
 def test_gold_and_prediction_are_drawn_in_their_colours(scene):
@@ -155,13 +144,6 @@ def test_gold_and_prediction_are_drawn_in_their_colours(scene):
     _, (address,) = read(gallery.answers([answer], [sample], 1))
     image = pixels(address)
     assert colour_at(image, 80, 41) == GOLD and colour_at(image, 200, 161) == PREDICTED
-
-
-def test_boxes_are_converted_from_the_frame_of_the_model(scene):
-    sample = samples_of(scene)[0]
-    rows = [{"id": sample.id, "completion": "<answer>[625, 625, 938, 938]</answer>"}]
-    _, (address,) = read(gallery.completions(rows, [sample], Style(frame=Frame(kind="thousand"))))
-    assert colour_at(pixels(address), 200, 161) == PREDICTED
 
 
 def test_choices_show_every_option_the_right_one_and_the_chosen_one(scene):
@@ -189,10 +171,10 @@ def paired(*corrects):
     return [({**old, "id": str(i), "correct": a}, {**old, "correct": b}) for i, (a, b) in enumerate(corrects)]
 
 
-def test_answers_are_sorted_into_improved_worse_and_still_wrong():
+def test_answers_are_sorted_into_improved_worse_and_unchanged():
     groups = gallery.changed(paired((0, 1), (1, 0), (0, 0), (1, 1)))
     assert {name: [old["id"] for old, _ in found] for name, found in groups.items()} == {
-        "improved": ["0"], "worse": ["1"], "still wrong": ["2"],
+        "improved": ["0"], "worse": ["1"], "unchanged, wrong": ["2"], "unchanged, right": ["3"],
     }  # fmt: skip
 
 

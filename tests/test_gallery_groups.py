@@ -52,6 +52,12 @@ def test_what_was_answered_is_drawn_once_a_box_with_the_numbers_of_its_rows(samp
     assert [(colour, label) for _, colour, label in marks] == [(OPTION, "A"), (GOLD, "B")]
 
 
+def test_boxes_are_converted_from_the_frame_of_the_model(samples):
+    rows = group(samples[0], 0, "<answer>[625, 625, 938, 938]</answer>")
+    _, (box, colour, _) = group_marks(samples[0], rows, Style(frame=Frame(kind="thousand")))
+    assert (list(box), colour) == ([pytest.approx(side, abs=0.1) for side in (40, 40, 60, 60)], PREDICTED)
+
+
 def test_a_long_completion_is_folded_away_behind_its_answer(samples):
     long = f"<think>{'thought ' * 60}</think><answer>3</answer>"
     html = gallery.groups(group(samples[2], 0, long), samples, STYLE)

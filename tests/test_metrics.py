@@ -1,16 +1,12 @@
-"""Metrics: scores against hand-made cases, intervals against theory, advantages against TRL's formula."""
+"""Metrics: scores and their summary against hand-made cases, advantages against TRL's formula."""
 
-import math
 import random
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
-from currreft_nb.metrics import advantages, bootstrap_interval, measure, pass_at_k, summarise
+from currreft_nb.metrics import advantages, measure, pass_at_k, summarise
 from currreft_nb.samples import Sample
 
 
@@ -24,17 +20,16 @@ def complete(answer):
 
 
 BOX = make("detection", [[0, 0, 100, 100]], image="/x.png", size=(200, 200))
+TWO = make("detection", [[0, 0, 9, 9], [20, 20, 29, 29]], image="/x.png", size=(200, 200))
 SET = make("classification", ["dog", "cat"])
 CHOICE = make("classification", ["A", "B"], stage="choice", options=[["dog"], ["cat"], ["bus"]])
 MEASURES = [
     (BOX, complete("[0, 0, 100, 80]"), {"correct": 1, "value": 1, "iou": 0.8}, "an IoU above one half"),
     (BOX, complete("[0, 0, 100, 50]"), {"correct": 0, "value": 0, "iou": 0.5}, "exactly one half is not above it"),
-    (
-        BOX,
-        complete("nowhere"),
-        {"correct": 0, "value": 0, "iou": 0, "reason": "no_box"},
-        "unread, no overlap",
-    ),
+    (BOX, complete("nowhere"), {"correct": 0, "value": 0, "iou": 0, "reason": "no_box"}, "unread, no overlap"),
+    (BOX, complete("[0, 0, 100, 75]"), {"correct": 1, "iou": 0.75, "iou_50": 1, "iou_75": 0}, "0.75 is not above it"),
+    (BOX, complete("[0, 0, 100, 76]"), {"iou": 0.76, "iou_50": 1, "iou_75": 1}, "above both"),
+    (TWO, complete("[[0, 0, 9, 9], [20, 20, 29, 26]]"), {"iou_50": 1, "iou_75": 0}, "every box must be above"),
     (SET, complete("cat, dog"), {"correct": 1, "value": 1, "jaccard": 1}, "exactly the set"),
     (SET, complete("cat, dog, bus"), {"correct": 0, "value": 2 / 3, "jaccard": 2 / 3}, "a superset is not correct"),
     (CHOICE, complete("B, A"), {"correct": 1, "value": 1}, "exactly the letters"),
@@ -54,43 +49,9 @@ def test_measures(sample, completion, expected, why):
 
 
 def test_measures_that_a_task_does_not_have_are_absent():
-    assert set(measure(SET, complete("cat"))) == {"correct", "value", "format", "reason", "jaccard"}
+    assert set(measure(SET, complete("cat"))) == {"correct", "value", "format", "reason", "jaccard", "labels", "gold"}
     assert set(measure(CHOICE, complete("A"))) == {"correct", "value", "format", "reason"}
     assert "iou" in measure(BOX, complete("[0, 0, 500, 400]"), Frame(kind="thousand"))
-
-
-def test_the_interval_is_that_of_theory():
-    """For a mean of n values its half width is 1.96 standard errors, within the error of 2000 resamples."""
-    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
-    low, high = bootstrap_interval(values)
-    expected = 1.96 * values.std() / math.sqrt(400)
-    assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
-    assert (high + low) / 2 == pytest.approx(values.mean(), abs=expected / 5)
-
-
-def test_values_of_one_image_count_as_one():
-    """Ten copies of each value tell no more than one: by image the interval stays as wide as for the single values."""
-    values = list(np.random.default_rng(1).integers(0, 2, 60).astype(float))
-    single = bootstrap_interval(values)
-    copied = bootstrap_interval(np.repeat(values, 10), groups=np.repeat(np.arange(60), 10))
-    naive = bootstrap_interval(np.repeat(values, 10))
-    assert copied == pytest.approx(single)
-    assert naive[1] - naive[0] < (single[1] - single[0]) / 2
-
-
-def test_interval_boundaries():
-    assert bootstrap_interval([1.0] * 5) == (1.0, 1.0)
-    assert bootstrap_interval([0.3]) == (0.3, 0.3)
-    assert all(map(math.isnan, bootstrap_interval([])))
-    assert bootstrap_interval([0, 1, 1], seed=1) == bootstrap_interval([0, 1, 1], seed=1)
-    with pytest.raises(InputError, match="2 groups"):
-        bootstrap_interval([1, 2, 3], groups=["a", "b"])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 99))
-def test_the_interval_holds_the_range_of_the_values(values, seed):
-    low, high = bootstrap_interval(values, resamples=50, seed=seed)
-    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -146,12 +107,41 @@ def test_summary():
     records = [record("base", float(n % 2), id=f"s{n}", image=f"i{n // 2}") for n in range(20)]
     records += [record("curr_rl", 1.0, id="a", task="detection", iou=0.75, image=None)]
     table = summarise(records)
-    assert list(table.columns) == ["arm", "mode", "task", "stage", "split", "measure", "n", "mean", "low", "high"]
+    cell = ["arm", "mode", "task", "stage", "split", "measure"]
+    assert list(table.columns) == [*cell, "n", "mean", "low", "high", "clusters"]
     base = table[(table["arm"] == "base") & (table["measure"] == "correct")].iloc[0]
-    assert (base["n"], base["mean"], base["low"], base["high"]) == (20, 0.5, 0.5, 0.5), "one half in every image"
+    assert (base["n"], base["mean"], base["clusters"]) == (20, 0.5, 10)
+    assert (base["low"], base["high"]) == pytest.approx((0.346, 0.654), abs=1e-3), "one half in all of only ten images"
     assert set(table[table["arm"] == "base"]["measure"]) == {"correct", "value", "format"}, "no iou where there is none"
     overlap = table[table["measure"] == "iou"].iloc[0]
     assert (overlap["arm"], overlap["task"], overlap["mean"], overlap["n"]) == ("curr_rl", "detection", 0.75, 1)
+
+
+def test_a_summary_tells_sources_apart_where_asked():
+    records = [record("base", float(n < 8), id=f"s{n}", source="ab"[n % 2]) for n in range(20)]
+    table = summarise(records, by=["source"])
+    correct = table[table["measure"] == "correct"].set_index("source")
+    assert correct["mean"].to_dict() == {"a": 0.4, "b": 0.4} and set(correct["n"]) == {10}
+    with pytest.raises(InputError, match="'sauce'"):
+        summarise(records, by=["sauce"])
+
+
+def test_a_summary_counts_length_and_truncation_where_they_are_known():
+    records = [record("base", 1.0, id=f"s{n}", tokens=10 + n, truncated=n >= 9) for n in range(10)]
+    records += [record("base", 1.0, id=f"t{n}", tokens=None, truncated=None) for n in range(10)]
+    table = summarise(records).set_index("measure")
+    assert (table.loc["tokens", "n"], table.loc["tokens", "mean"]) == (10, 14.5)
+    assert table.loc["tokens", "low"] < 14.5 < table.loc["tokens", "high"], "no share, so not cut at 1"
+    assert (table.loc["truncated", "n"], table.loc["truncated", "mean"]) == (10, 0.1)
+    assert table.loc["correct", "n"] == 20
+
+
+def test_measures_of_one_summary_do_not_hang_on_each_other():
+    """Sharing draws between measures changes none of their intervals."""
+    rng = random.Random(0)
+    records = [record("base", float(rng.random() < 0.5), id=f"s{n}", image=f"i{n // 3}") for n in range(90)]
+    alone = summarise([{k: v for k, v in r.items() if k not in ("value", "format")} for r in records])
+    assert alone.iloc[0].to_dict() == summarise(records).iloc[0].to_dict()
 
 
 def test_summary_boundaries():

@@ -5,13 +5,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from commands import BIN, run
 
-BIN = Path(sys.executable).parent
 ORDER = (
     "00_start_here",
     "01_data_curation",
@@ -41,25 +39,8 @@ SMALL = {
 }
 
 
-def run(*command, cwd, **environment):
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 def record(folder):
     return json.loads((folder / "run.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def smoke(project):
-    """Run params/smoke.yaml once, as a user would."""
-    return run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
 
 
 @pytest.mark.slow

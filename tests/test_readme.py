@@ -39,7 +39,11 @@ AS_IT_STANDS = (
 )
 NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
-AFTER_A_RUN = ("currreft report outputs/smoke", "currreft probe params/pocket.yaml")
+AFTER_A_RUN = (
+    "currreft report outputs/smoke",
+    "currreft report outputs/smoke --beside outputs/pocket",
+    "currreft probe params/pocket.yaml",
+)
 MAKE = ("make demo", "make lab")
 IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 

@@ -1,13 +1,21 @@
 """The report: notebook 07 run on what an experiment left, exported as one page that loads nothing from outside."""
 
+import base64
+import io
+import json
 import re
+from pathlib import Path
 
+import nbformat
 import pytest
+from PIL import Image
 from tiny import make_project, record, write_experiment, write_notebook
 
 from currreft_nb import InputError
 from currreft_nb.experiment import read_experiment
-from currreft_nb.report import build, export, found_values, outside_loads, summary
+from currreft_nb.report import build, export, summary
+from currreft_nb.report_page import figure, outside_loads
+from currreft_nb.report_runs import found_values, names_of, unfinished
 from currreft_nb.runner import plan, run
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -78,7 +86,7 @@ def test_a_report_of_an_experiment_without_that_step_takes_all_complete_runs(pro
 
 def test_found_runs_are_complete_and_in_the_order_of_their_start(tmp_path):
     def fake(notebook, started, status="complete"):
-        return {"notebook": notebook, "started": started, "status": status}
+        return {"notebook": notebook, "started": started, "status": status, "inputs": []}
 
     records = {
         tmp_path / "b": fake("02_rl_binary", "2026-01-02"),
@@ -92,11 +100,92 @@ def test_found_runs_are_complete_and_in_the_order_of_their_start(tmp_path):
 
 def test_a_report_that_fails_is_told(project):
     write_notebook(project / "notebooks", "07_report", REPORT, 'raise ValueError("no scores")')
-    assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
+    assert run(read_experiment(write_experiment(project, FILE.rpartition("  - {name: report")[0])))
     with pytest.raises(
         InputError, match=r"the report failed: ValueError: no scores; see outputs/tiny/report/notebook.ipynb"
     ):
         build("outputs/tiny")
+
+
+def test_an_experiment_of_which_too_little_is_complete_is_told(project):
+    assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
+    with pytest.raises(InputError, match="holds no complete training or evaluation yet: none was run"):
+        build("outputs/tiny")
+    stop(project / "outputs/tiny/data", "failed", "MemoryError")
+    assert unfinished(project / "outputs/tiny") == ["data (01_data) is not complete: MemoryError"]
+
+
+def stop(folder, status, error=None):
+    """Make a complete run look as if it had not ended."""
+    (folder / "run.json").write_text(json.dumps(record(folder) | {"status": status, "error": error}))
+
+
+def test_what_is_not_complete_is_left_out_when_the_report_is_made_again(project):
+    assert run(
+        read_experiment(
+            write_experiment(
+                project,
+                FILE.replace('@scores"]', '@scores", "@more"]', 1).replace(
+                    "  - {name: report",
+                    '  - {name: more, notebook: 06_evaluation, params: {data: "@data"}}\n  - {name: report',
+                ),
+            )
+        )
+    )
+    stop(project / "outputs/tiny/more", "running")
+    assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores", "outputs/tiny/more"]
+    build("outputs/tiny")
+    assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores"]
+    assert unfinished(project / "outputs/tiny") == ["more (06_evaluation) is not complete, stopped or still running"]
+
+
+def test_data_of_another_experiment_are_found_through_what_used_them(tmp_path):
+    note = {"path": "../../other/curate", "notebook": "01_data_curation"}
+    rows = {"started": "2026-01-01", "status": "complete", "notebook": "06_evaluation", "inputs": [note]}
+    assert found_values({tmp_path / "mine/evaluate": rows}, tmp_path)["data"] == "other/curate"
+
+
+def test_a_second_experiment_makes_a_page_of_its_own(project):
+    shown = REPORT + '\nbeside: str = ""'
+    write_notebook(project / "notebooks", "07_report", shown, READ, "print('beside', beside)", "run.finish({})")
+    for name in ("tiny", "tiny-2"):
+        assert run(read_experiment(write_experiment(project, FILE, name)))
+    page = project / "outputs/tiny/report.html"
+    before = page.read_bytes()
+    assert build("outputs/tiny", "outputs/tiny-2") == project / "outputs/tiny/beside-tiny-2/report.html"
+    assert "beside outputs/tiny-2" in (project / "outputs/tiny/beside-tiny-2/report.html").read_text()
+    assert page.read_bytes() == before
+    assert build("outputs/tiny") == page  # the experiment's own report is still the one without a second one
+    assert record("outputs/tiny/report")["settings"]["beside"] == ""
+    with pytest.raises(InputError, match="outputs/tiny cannot be laid beside itself"):
+        build("outputs/tiny", "outputs/tiny")
+    with pytest.raises(InputError, match="absent holds no complete run"):
+        build("outputs/tiny", "outputs/absent")
+    assert names_of(Path("outputs/tiny"), Path("outputs/tiny-2")) == ("tiny", "tiny-2")
+
+
+def test_cells_for_whoever_runs_the_notebook_are_not_on_the_page(project):
+    path = project / "notebooks" / "07_report.ipynb"
+    tree = nbformat.read(path, as_version=4)
+    for text, tags in (("## Shown & <b>bold</b>", []), ("for makers", ["notebook-only"]), ("of two", ["beside"])):
+        tree.cells.append(nbformat.v4.new_markdown_cell(text, metadata={"tags": tags}))
+    nbformat.write(tree, path)
+    export(path, project / "page.html")
+    html = (project / "page.html").read_text()
+    assert 'href="#Shown' in html.split("<main>")[0]  # its heading is among the contents
+    assert "for makers" not in html and "of two" not in html
+    assert '<html lang="en">' in html and '<meta name="viewport"' in html and "<script" not in html
+
+
+def test_figures_become_small_and_say_below_which_heading_they_stand():
+    image = Image.linear_gradient("L").resize((800, 400)).convert("RGBA")
+    stream = io.BytesIO()
+    image.save(stream, "png")
+    data = base64.b64encode(stream.getvalue()).decode()
+    html = figure(data, {"width": 400, "height": 200}, 'Figure: "a" <b>')
+    assert 'width="400" height="200" style="min-width:320px" alt="Figure: &quot;a&quot; &lt;b&gt;"' in html
+    small = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1])))
+    assert small.size == (800, 400) and small.mode == "P"
 
 
 def test_a_folder_without_runs_is_told(project):

@@ -50,6 +50,54 @@ def test_scores_stand_by_arm_and_answers_with_detection_first():
     assert table.loc[0, "math, in-domain"] == "0.20 [0.10, 0.30]"
 
 
+def test_every_measure_stands_in_a_column_and_what_a_task_lacks_is_a_gap():
+    tokens = pd.DataFrame([row("rl", "natural", "math", "test_id", 14.04, measure="tokens")])
+    table = tables.measure_table(pd.concat([SUMMARY, tokens]))
+    assert table.columns.tolist() == ["arm", "task", "split", "correct", "iou", "tokens"]
+    assert table["split"].tolist() == ["in-domain", "out-of-domain", "in-domain"]
+    assert table["correct"].tolist() == ["0.20", "0.50", "0.90"]
+    assert table["tokens"].isna().tolist() == [True, True, False] and table.loc[2, "tokens"] == "14.0"
+    sources = tables.measure_table(SUMMARY.assign(source="drawn"))
+    assert sources.columns.tolist()[:4] == ["arm", "task", "split", "source"] and set(sources["source"]) == {"drawn"}
+
+
+def test_a_score_without_an_interval_says_so():
+    alone = SUMMARY[:1].assign(low=float("nan"), high=float("nan"))
+    assert tables.score_table(alone).loc[0, "math, in-domain"] == "0.20 (too few)"
+
+
+def test_comparisons_show_what_could_be_seen_beside_what_was():
+    names = (
+        "arm",
+        "other",
+        "against_mode",
+        "task",
+        "split",
+        "n",
+        "clusters",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+    )
+    rows = [
+        ("rl", "base", "natural", "math", "test_id", 100, 100, 0.25, 0.1, 0.4, 0.0004, 0.0008),
+        ("rl", "base", "forced", "math", "test_ood", 100, 50, 0.0, -0.1, 0.1, 0.5, 0.5),
+        ("rl", "base", "forced", "math", "val", 4, 4, 1.0, *[float("nan")] * 4),
+    ]
+    comparison = pd.DataFrame([dict(zip(names, row)) for row in rows])
+    comparison = comparison.assign(minimum_detectable=[0.2, 0.14, float("nan")], note=["", "", "too few images"])
+    table = tables.comparison_table(comparison)
+    columns = ["arm", "compared with", "task", "split", "n", "difference", "p", "p, Holm", "detectable"]
+    assert table.columns.tolist() == tables.comparison_table(comparison[:0]).columns.tolist() == columns
+    assert table.drop(columns=["arm", "task"]).to_numpy().tolist() == [
+        ["base, natural", "in-domain", "100", "+0.25 [+0.10, +0.40]", "< 0.001", "< 0.001", "0.20"],
+        ["base, forced", "out-of-domain", "100 (50 images)", "+0.00 [-0.10, +0.10]", "0.500", "0.500", "0.14"],
+        ["base, forced", "validation", "4", "+1.00 too few images", "–", "–", "–"],
+    ]
+
+
 def test_scores_for_a_terminal_show_natural_before_forced():
     lines = tables.score_text(SUMMARY).splitlines()
     assert lines[2].split() == ["base", "0.50/", "–", "0.20/0.40"]

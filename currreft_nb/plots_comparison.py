@@ -1,0 +1,51 @@
+"""The figure of differences between arms on the same questions, each beside what so many questions could show."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from currreft_nb.plots_parts import BLACK, PALE, arm_colour, caption, dress, nothing, panels, present
+from currreft_nb.samples import TASKS
+
+SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
+LIFT = {"natural": 0.15, "forced": -0.15}
+
+
+def differences(comparison: pd.DataFrame) -> Figure:
+    """Draw each arm minus the one that it is compared with: tasks as panel rows, splits as columns.
+
+    `comparison`: what `metrics_comparison.compare` returns. Filled marks are against that arm's natural answers, hollow
+    ones against its forced ones. A pale bar around zero reaches as far as a true difference must, to be seen in four of
+    five such comparisons: what lies inside it is not shown to be there, nor to be absent.
+    """
+    if comparison.empty:
+        return nothing("no arms were compared")
+    tasks, splits = present(comparison["task"], TASKS), present(comparison["split"], SPLIT_NAMES)
+    arms = list(dict.fromkeys(comparison["arm"]))
+    figure, axes = panels(len(tasks), len(splits), width=4.0, height=0.75 + 0.32 * len(arms), sharex=True, sharey=True)
+    for axis, (task, split) in zip(axes, [(task, split) for task in tasks for split in splits]):
+        cell = comparison[(comparison["task"] == task) & (comparison["split"] == split)]
+        for row in cell.itertuples():
+            _draw_difference(axis, row, len(arms) - 1 - arms.index(row.arm) + LIFT[row.against_mode])
+        axis.axvline(0, color=BLACK, linewidth=0.8, linestyle="--")
+        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x", ylim=(-0.6, len(arms) - 0.4))
+        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1])
+        axis.grid(axis="x", color=PALE, linewidth=0.7)
+    ends = comparison[["low", "high", "difference", "minimum_detectable"]].abs().max(axis=None)
+    axes[0].set_xlim(-1.08 * ends, 1.08 * ends)
+    others = comparison["other"].iloc[0] if comparison["other"].nunique() == 1 else "its namesake"
+    caption(
+        figure,
+        f"arm minus {others};  ● natural   ○ with the format forced; bar: 95 % interval; pale: too small to be seen",
+    )
+    return figure
+
+
+def _draw_difference(axis: Axes, row, height: float) -> None:
+    colour = arm_colour(row.arm)
+    if pd.notna(row.minimum_detectable):
+        axis.hlines(height, -row.minimum_detectable, row.minimum_detectable, color=PALE, linewidth=7, zorder=0)
+    if pd.notna(row.low):
+        axis.hlines(height, row.low, row.high, color=colour, linewidth=1.5)
+    fill = colour if row.against_mode == "natural" else "white"
+    axis.plot(row.difference, height, "o", color=colour, markersize=5, markerfacecolor=fill)

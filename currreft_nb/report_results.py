@@ -1,0 +1,79 @@
+"""The results of a report for programs: `results.csv`, a row a score, and `results.json`, all that the page tells.
+
+    experiment,arm,mode,task,stage,split,measure,n,mean,low,high,clusters
+    pocket,sft,natural,math,open,test_id,correct,100,0.87,0.8,0.93,100
+
+`results.json` holds the same rows under "scores", what each column means under "columns", and beside them comparisons,
+pass@k, the hashes of the data, and of every run its settings, fingerprint, metrics (what it cost) and versions.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb.records import plain
+
+RESULTS = ("results.csv", "results.json")
+COLUMNS = {
+    "experiment": "the experiment's folder",
+    "arm": "the way of training that is scored; with several evaluations, followed by the evaluation's name",
+    "mode": "natural: decoded as is; forced: the answer format completed where none was opened",
+    "task": "detection, classification, math or general",
+    "stage": "how it was asked: binary, choice or open",
+    "split": "test_id: in-domain; test_ood: out-of-domain; val: validation",
+    "measure": "correct: exactly right (0 or 1); value: the paper's reward; format; where a task has them iou, iou_50,"
+    " iou_75, jaccard, f1_macro, f1_micro; truncated: share cut off; tokens: mean length",
+    "n": "number of answers",
+    "mean": "their mean",
+    "low": "lower end of the 95 % bootstrap interval of the mean, resampled by picture",
+    "high": "upper end of it; both are empty where there is too little to say anything",
+    "clusters": "number of pictures (or questions without one) behind the interval",
+}
+KEPT = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "metrics")
+KEPT += ("machine", "versions")
+
+
+def write_results(
+    folder: Path,
+    scores: pd.DataFrame,
+    runs: Mapping[str, Mapping[str, Any]],
+    *,
+    experiment: str,
+    title: str = "",
+    note: str = "",
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Write both files into the folder.
+
+    `scores`: what `metrics.summarise` returns. `runs`: run records by name. `tables`: further ones by the name that
+    they get in results.json.
+    """
+    labelled = scores.copy()
+    labelled.insert(0, "experiment", experiment)
+    _replace(folder / "results.csv", labelled.to_csv(index=False))
+    whole = {
+        "title": title,
+        "note": note,
+        "columns": {name: COLUMNS.get(name, "") for name in labelled},
+        "scores": _rows(labelled),
+        **{name: _rows(table) for name, table in (tables or {}).items()},
+        "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},
+    }
+    _replace(folder / "results.json", json.dumps(plain(whole), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _rows(table: pd.DataFrame) -> Sequence[dict]:
+    return [
+        {name: None if pd.api.types.is_scalar(value) and pd.isna(value) else value for name, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(partial, path)

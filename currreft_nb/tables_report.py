@@ -1,0 +1,274 @@
+"""What a report tells of its runs: chains of stages, settings that differ, data, commands, and a second experiment."""
+
+import hashlib
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from currreft_nb import InputError
+from currreft_nb.metrics import summarise
+from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, holm
+from currreft_nb.metrics_labels import label_scores
+from currreft_nb.tables import LOOKS
+
+APART = ("output", "report_to")  # settings that do not decide a result
+
+Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run
+
+
+def chains(records: Records) -> dict[str, list[str]]:
+    """Return the runs of each training that no other run here goes on from, first stage first, by its last run's name.
+
+    `records`: of trainings; one goes on from another if it took that one's run as an input.
+
+    >>> record = lambda name, *inputs: {"id": name, "inputs": [{"id": one} for one in inputs]}
+    >>> chains({"a": record("1"), "b": record("2", "1"), "c": record("3", "0")})
+    {'b': ['a', 'b'], 'c': ['c']}
+    """
+    names = {record["id"]: name for name, record in records.items()}
+    before = {
+        name: next((names[note["id"]] for note in record["inputs"] if note["id"] in names), None)
+        for name, record in records.items()
+    }
+    found = {}
+    for last in records:
+        if last not in before.values():
+            chain = [last]
+            while before[chain[0]] is not None:
+                chain.insert(0, before[chain[0]])
+            found[last] = chain
+    return found
+
+
+def continued(parts: Iterable[Sequence[Mapping]]) -> list[dict]:
+    """Return the rows of runs that follow one another with steps that go on from run to run.
+
+    >>> continued([[{"step": 1}, {"step": 2}], [{"step": 1}]])
+    [{'step': 1}, {'step': 2}, {'step': 3}]
+    """
+    rows: list[dict] = []
+    for part in parts:
+        start = rows[-1]["step"] if rows else 0
+        rows += [{**row, "step": start + row["step"]} for row in part]
+    return rows
+
+
+def settings_tables(records: Records, others: Records | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the parameters in which runs differ, a column a run, and those that are the same in all that have them.
+
+    A run that another one took as its input is written "@name"; `others` are further runs that may be so named.
+    """
+    names = {record["id"]: f"@{name}" for name, record in [*(others or {}).items(), *records.items()]}
+    values = {name: _readable(record, names) for name, record in records.items()}
+    differing, same = [], []
+    for parameter in dict.fromkeys(key for known in values.values() for key in known):
+        row = {name: known[parameter] for name, known in values.items() if parameter in known}
+        if len(set(row.values())) > 1:
+            differing.append({"parameter": parameter} | {name: row.get(name) for name in values})
+        else:
+            same.append({"parameter": parameter, "value": next(iter(row.values())), "runs": len(row)})
+    return (
+        pd.DataFrame(differing, columns=["parameter", *values]),
+        pd.DataFrame(same, columns=["parameter", "value", "runs"]),
+    )
+
+
+def _readable(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    taken = {note["given"]: names.get(note["id"], note["given"]) for note in record["inputs"]}
+
+    def text(value: Any) -> str:
+        if isinstance(value, list):
+            return ", ".join(text(item) for item in value) or "none"
+        return str(taken.get(value, value)) if isinstance(value, str) and value else repr(value)
+
+    return {name: text(value) for name, value in record["settings"].items() if name not in APART}
+
+
+def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFrame:
+    """Return a row per task, split and part, a column an arm: the value with its 95 % interval, where there is one.
+
+    `rows`: natural answers at one stage, of one measure, with columns task, split, arm, n, low, high and the two named.
+    """
+    found = []
+    for (task, split, name), cell in rows.groupby(["task", "split", part], sort=False):
+        values = {row["arm"]: f"{row[value]:.2f}{_interval(row)}" for row in cell.to_dict("records")}
+        found.append({"task": task, "split": LOOKS[split], part: name, "n": int(cell["n"].min()), **values})
+    return pd.DataFrame(found, columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def by_source(records: Iterable[Mapping], stage: str = "open") -> tuple[pd.DataFrame, str]:
+    """Return the shares exactly right by source, where a split has several, or an empty table and why."""
+    natural = [record for record in records if record["mode"] == "natural" and record["stage"] == stage]
+    sources = {(record["task"], record["split"], record["source"]) for record in natural}
+    several = Counter((task, split) for task, split, _ in sources)
+    mixed = [record for record in natural if several[record["task"], record["split"]] > 1]
+    found = summarise(mixed, by=["source"])
+    reason = "" if mixed else "Each task has one source in each split: the table of results is already by source."
+    return parts_table(found[found["measure"] == "correct"], "source"), reason
+
+
+def by_label(records: Iterable[Mapping]) -> tuple[pd.DataFrame, str]:
+    """Return the F1 of each label in open classification, or an empty table and why."""
+    found = label_scores(record for record in records if record["mode"] == "natural")
+    reason = "" if len(found) else "There are no open classification answers with their labels noted."
+    return parts_table(found, "label", "f1"), reason
+
+
+def choice_text(name: str, record: Mapping[str, Any]) -> str:
+    """Say which arm of an evaluation validation chose, among which and by what rule; without a choice, that too."""
+    choice = record["metrics"].get("choice")
+    if not choice:
+        return f"In {name} no arm was chosen by its scores: every one that was named was tested."
+    scores = ", ".join(f"{arm} {score:.3f}" for arm, score in choice["scores"].items())
+    asked = f"on {choice['questions']} validation questions"
+    return f"In {name} validation chose {choice['chosen']} ({scores}, {asked}), and only that one was tested."
+
+
+def data_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the samples files of a data folder with their questions and the first 16 letters of each one's SHA-256.
+
+    `manifest`: what the data folder's manifest.json holds. The last row is for all pictures: how many, and the SHA-256
+    of the sorted SHA-256 of each, one a line.
+    """
+    rows = []
+    for name, digest in sorted(manifest["files"].items()):
+        split, _, stage = name.removesuffix(".jsonl").partition("-")
+        if name.endswith(".jsonl") and stage:
+            counts = manifest["questions"].get(split, {}).get(stage, {})
+            rows.append({"file": name, "rows": sum(counts.values()), "SHA-256": digest[:16]})
+    pictures = sorted(digest for name, digest in manifest["files"].items() if not name.endswith((".jsonl", ".json")))
+    whole = hashlib.sha256("\n".join(pictures).encode()).hexdigest()
+    rows.append({"file": "images/", "rows": len(pictures), "SHA-256": whole[:16]})
+    return pd.DataFrame(rows)
+
+
+def commands(experiment: Path, root: Path, records: Records) -> str:
+    """Return the shell commands that make an experiment and its report again.
+
+    Where it was made from a file in params/ this is one command; otherwise each run's own, with all its settings.
+    """
+    commits = list(dict.fromkeys(record["commit"] for record in records.values() if record.get("commit")))
+    changed = "  # the last of several commits: the table says which run had which" if len(commits) > 1 else ""
+    lines = [f"git checkout {commits[-1].partition('+')[0]}{changed}"] if commits else []
+    lines += ["# some files had changes that no commit holds"] * any("+" in commit for commit in commits)
+    file = f"params/{experiment.name}.yaml"
+    if (root / file).is_file():
+        lines += [f"currreft run {file}", f"currreft run {file} --dry-run  # says of each step whether it still stands"]
+    else:
+        lines += [_papermill(name, record) for name, record in records.items()]
+    place = experiment.relative_to(root) if experiment.is_relative_to(root) else experiment
+    return "\n".join([*lines, f"currreft report {shlex.quote(str(place))}"])
+
+
+def _papermill(name: str, record: Mapping[str, Any]) -> str:
+    values = shlex.quote(json.dumps(record["settings"], ensure_ascii=False))
+    output = shlex.quote(f"{name.replace('/', '-')}.ipynb")
+    return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {values}"
+
+
+def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[pd.DataFrame, str]:
+    """Return the comparison of all arms with one (`metrics_comparison.compare`), or an empty one and why."""
+    if len({record["arm"] for record in records}) < 2:
+        return pd.DataFrame(columns=COLUMNS), "Fewer than two arms were evaluated, so there is nothing to compare."
+    try:
+        return compare(records, against, **options), ""
+    except InputError as error:
+        return pd.DataFrame(columns=COLUMNS), f"Not compared: {error}"
+
+
+def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tuple[pd.DataFrame, str]:
+    """Return each arm's mean gain on the first one over several trainings (for `plots_study.gains`), or why none.
+
+    `summaries`: what `metrics.summarise` returns, of the same arms trained with other seeds. The gain of natural
+    answers, exactly right, is on the first arm's answers with the format forced, where there are any.
+    """
+    arms = [list(dict.fromkeys(summary["arm"])) for summary in summaries]
+    if any(found != arms[0] for found in arms) or len(arms[0]) < 2:
+        return pd.DataFrame(), "The evaluations do not have the same arms, so nothing is averaged over them."
+    mode = "forced" if all("forced" in set(summary["mode"]) for summary in summaries) else "natural"
+    try:
+        found = between_seeds(summaries, arms[0][0], mode)
+    except InputError as error:
+        return pd.DataFrame(), f"Nothing is averaged: {error}"
+    chosen = (found["mode"] == "natural") & (found["stage"] == stage) & (found["measure"] == "correct")
+    return found[chosen], ""
+
+
+def fairest(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows against answers with the format forced, where there are any: what they show is more than form."""
+    forced = comparison[comparison["against_mode"] == "forced"]
+    return comparison if forced.empty else forced
+
+
+def verdict(comparison: pd.DataFrame) -> str:
+    """Say how many differences hold after the correction, and what the others mean."""
+    if comparison.empty:
+        return ""
+    known = comparison[comparison["p_holm"].notna()]
+    hold = known[known["p_holm"] < 0.05]
+    better = int((hold["difference"] > 0).sum())
+    text = f"{len(hold)} of {len(known)} differences hold after the correction (p, Holm below 0.05): {better} upwards,"
+    return text + f" {len(hold) - better} downwards. The others are neither shown nor excluded."
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Return the rows of a CSV file; none where there is no such file, or nothing in it."""
+    try:
+        return pd.read_csv(path).to_dict("records")
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return []
+
+
+def beside(
+    records: Sequence[Mapping], others: Sequence[Mapping], names: tuple[str, str]
+) -> tuple[list[dict], str, bool]:
+    """Lay the records of two experiments side by side: return them with arms labelled, a sentence, and if they compare.
+
+    If some questions are the same, by id and content (hash), only the answers to those are returned; otherwise all.
+    """
+    questions = [{(record["id"], record["hash"]) for record in rows} for rows in (records, others)]
+    same = questions[0] & questions[1]
+    sizes = [f"the {len(found):,} of {name}" for found, name in zip(questions, names)]
+    if same:
+        sentence = f"{len(same):,} questions are the same, by id and content, among {' and '.join(sizes)}. Only the"
+        sentence += " answers to those are compared."
+    else:
+        sentence = f"No question is the same, by id and content, among {' and '.join(sizes)}. So the arms are not"
+        sentence += " compared: each has its own scores, on its own questions."
+    rows = [
+        {**record, "arm": f"{record['arm']} · {name}"}
+        for found, name in ((records, names[0]), (others, names[1]))
+        for record in found
+        if not same or (record["id"], record["hash"]) in same
+    ]
+    return rows, sentence, bool(same)
+
+
+def compare_beside(records: Sequence[Mapping], names: tuple[str, str]) -> tuple[pd.DataFrame, str]:
+    """Return each arm of the second experiment compared with the same arm of the first, corrected for all of them.
+
+    `records`: what `beside` returned. The second value says in words why there is no comparison, or is "".
+    """
+    arms = dict.fromkeys(record["arm"] for record in records)
+    both = [arm.removesuffix(f" · {names[0]}") for arm in arms if arm.endswith(f" · {names[0]}")]
+    both = [arm for arm in both if f"{arm} · {names[1]}" in arms]
+    if not both:
+        return pd.DataFrame(columns=COLUMNS), "No arm has the same name in both experiments."
+    parts = []
+    for arm in both:
+        pair = [f"{arm} · {name}" for name in names]
+        found, reason = compared([record for record in records if record["arm"] in pair], pair[0])
+        if reason:
+            return found, reason
+        parts.append(found)
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(p_holm=holm(table["p"])), ""
