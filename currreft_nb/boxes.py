@@ -45,7 +45,8 @@ def clip(box: Box, size: Size) -> tuple[float, float, float, float]:
     >>> clip((-2, 3, 90, 8), (64, 64))
     (0, 3, 64, 8)
     """
-    return tuple(intersect(box, (0, 0, *size)))
+    x1, y1, x2, y2 = intersect(box, (0, 0, *size))
+    return (x1, y1, x2, y2)
 
 
 def scale(box: Box, size: Size, new_size: Size) -> tuple[float, float, float, float]:
@@ -72,7 +73,7 @@ class Frame:
     min_pixels: int = 3136
     max_pixels: int = 401_408
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("resized", "thousand"):
             raise InputError(f"frame kind is {self.kind!r}, but must be 'resized' or 'thousand'")
 

@@ -32,9 +32,10 @@ What each option means is told by the `read` function of the format's module.
 """
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from currreft_nb import InputError
@@ -151,8 +152,11 @@ def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Iter
 
     `extracted`: the folder that images are written to which the data hold inside a table.
     """
-    reader, options = READERS[source.format], source.options
+    if source.path is None:
+        raise InputError(f"source {source.text!r} is drawn; there is no file to read")
+    reader: Callable[..., Iterator[Sample | Rejected]] = READERS[source.format]
+    options: dict[str, Any] = dict(source.options)
     path = rows.fetch(source.path, options.get("files", "")) if rows.is_hub(source.path) else source.path
     if "extracted" in inspect.signature(reader).parameters:
-        options = options | {"extracted": extracted}
+        options["extracted"] = extracted
     return reader(path, tasks, **options)

@@ -82,7 +82,8 @@ def pose_all(
     """
     samples = list(samples)
     vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
-    posed, reasons = [], Counter()
+    posed: list[Sample] = []
+    reasons: Counter[str] = Counter()
     for sample in samples:
         try:
             posed.append(pose(sample, stage, seed, vocabulary))

@@ -41,8 +41,8 @@ def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict
 
 
 def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
+    values: Sequence[float] | pd.Series,
+    groups: Sequence[Hashable] | pd.Series | None = None,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -55,13 +55,13 @@ def bootstrap_interval(
     >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
     (0.5, 1.0)
     """
-    values = np.asarray(values, dtype=float)
-    if not len(values):
+    numbers = np.asarray(values, dtype=float)
+    if not len(numbers):
         return (math.nan, math.nan)
-    codes = np.arange(len(values)) if groups is None else pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    if len(codes) != len(values):
-        raise InputError(f"{len(values)} values but {len(codes)} groups; give each value its group")
-    sums, counts = np.bincount(codes, values), np.bincount(codes)
+    codes = np.arange(len(numbers)) if groups is None else pd.factorize(pd.Series(list(groups), dtype=object))[0]
+    if len(codes) != len(numbers):
+        raise InputError(f"{len(numbers)} values but {len(codes)} groups; give each value its group")
+    sums, counts = np.bincount(codes, numbers), np.bincount(codes)
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
     for index in range(resamples):
@@ -95,10 +95,10 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
     >>> advantages([1, 1, 0, 0, 1, 1, 1, 1], group_size=4).round(2)
     array([ 0.87,  0.87, -0.87, -0.87,  0.  ,  0.  ,  0.  ,  0.  ])
     """
-    rewards = np.asarray(rewards, dtype=float)
-    if group_size < 2 or len(rewards) % group_size:
-        raise InputError(f"{len(rewards)} rewards do not make whole groups of {group_size}; a group has at least 2")
-    groups = rewards.reshape(-1, group_size)
+    earned = np.asarray(rewards, dtype=float)
+    if group_size < 2 or len(earned) % group_size:
+        raise InputError(f"{len(earned)} rewards do not make whole groups of {group_size}; a group has at least 2")
+    groups = earned.reshape(-1, group_size)
     centred = groups - groups.mean(axis=1, keepdims=True)
     return (centred / (groups.std(axis=1, ddof=1, keepdims=True) + EPSILON)).ravel()
 

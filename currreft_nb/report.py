@@ -60,7 +60,7 @@ def outside_loads(html: str) -> list[str]:
 class _LoadFinder(HTMLParser):
     """Collect what tags, style attributes and style sheets load; escaped text, whoever wrote it, is not looked at."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
         self.in_style = False
@@ -90,7 +90,8 @@ def build(folder: str | os.PathLike) -> Path:
     folder = Path(folder).resolve()
     root = project_root(folder)
     root = root if (root / "params").is_dir() else project_root()
-    records = {path.parent: read_record(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
+    places = [path.parent for path in sorted(folder.glob(f"*/{RECORD}"))]
+    records = {place: record for place in places if (record := read_record(place)) is not None}
     if not any(record["status"] == "complete" for record in records.values()):
         raise InputError(f"{folder} holds no complete run; give the folder of an experiment, such as outputs/pocket")
     former = [place for place, record in records.items() if record["notebook"] == REPORT_NOTEBOOK]

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from currreft_nb import InputError
 
@@ -56,7 +56,7 @@ class Sample:
     parent: str | None = None
     extra: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, allowed in (
             ("task", self.task, TASKS),
             ("stage", self.stage, STAGES),
@@ -75,7 +75,22 @@ class Sample:
             raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
 
 
-def answer_problem(sample: Sample) -> str | None:
+class Answered(Protocol):
+    """What tells whether an answer is of the right type: a sample, or the part of it that scoring needs."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def answer(self) -> Any: ...
+    @property
+    def claim(self) -> Any: ...
+    @property
+    def options(self) -> list: ...
+
+
+def answer_problem(sample: Answered) -> str | None:
     """Say what is wrong with the type of the sample's answer, claim or options, or None.
 
     >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
@@ -161,7 +176,8 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
         raise InputError(f"{path} is a folder; give a samples file, such as test_id-open.jsonl in a data folder")
     if not path.is_file():
         raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
-    samples, lines = [], {}
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -191,6 +207,13 @@ def _parse_line(line: bytes, path: Path, number: int) -> Sample:
         return Sample(**row)
     except (InputError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}:{number}: {error}") from None
+
+
+def size_of(sample: Sample) -> tuple[int, int]:
+    """Return (width, height) in pixels; raises `InputError` for a sample without an image."""
+    if sample.size is None:
+        raise InputError(f"sample {sample.id!r} has no image, so no box can be placed in it; give image and size")
+    return sample.size
 
 
 def inside(folder: str | os.PathLike, name: str) -> Path:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,9 @@ def test_light_floors_start_without_torch():
     code += "print([name for name in ('torch', 'transformers', 'trl', 'datasets') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "[]", answer.stdout + answer.stderr
+
+
+def test_types_are_checked_on_the_floors_of_words_ideas_and_running():
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["mypy"]
+    checked = {path for pattern in settings["files"] for path in PACKAGE.parent.glob(pattern)}
+    assert checked - {PACKAGE / "__init__.py"} == {path for path in FILES if floor_of(path) in (1, 2, 5)}

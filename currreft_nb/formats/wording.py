@@ -91,7 +91,7 @@ def split_options(problem: str) -> tuple[str, list[str]]:
     """
     marks = list(OPTION.finditer(problem))
     starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
-    chain = []
+    chain: list[re.Match[str]] = []
     for mark in marks[starts[-1] :] if starts else []:
         if len(chain) < len(LETTERS) and mark[1] == LETTERS[len(chain)]:
             chain.append(mark)
