@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, machine
-from currreft_nb.boxes import FRAMES
 
 ENVIRONMENT = Path(".venv-bench")
 SETTINGS = ("processor_config.json", "preprocessor_config.json")
@@ -77,9 +76,11 @@ def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, b
 
 def family_of(folder: Path) -> str:
     """Return the model type, which is also lmms-eval's name for the class that loads it."""
+    from currreft_nb.models_families import FAMILIES
+
     kind = _read(folder, "config.json").get("model_type")
-    if kind not in FRAMES:
-        raise InputError(f"{folder} holds a model of the family {kind!r}; known are {', '.join(FRAMES)}")
+    if kind not in FAMILIES:
+        raise InputError(f"{folder} holds a model of the family {kind!r}; known are {', '.join(FAMILIES)}")
     return str(kind)
 
 

@@ -37,6 +37,13 @@ AS_IT_STANDS = (
     "currreft run params/pocket.yaml --set seed=1 --only curate",
     "papermill notebooks/01_data_curation.ipynb curated.ipynb -p train_questions 24 -p test_questions 6",
 )
+IN_TEST_WORKED_EXAMPLES = (
+    "currreft run params/mine.yaml",
+    """currreft run params/mine.yaml --set 'tasks=["order"]' \
+--set 'train_sources=["table:order/rows.csv?task=order"]'""",
+    """currreft run params/mine.yaml --only curate --set 'train_sources=["folders:pets"]'""",
+    "currreft run params/mine.yaml --set model=models/glm",
+)
 NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
 BENCHMARKS = ("mathvista_testmini_format", "mmbench_en_dev_static", "ai2d", "mmvet", "ocrbench")
@@ -61,7 +68,7 @@ def run(command, cwd):
 
 def test_every_command_of_the_readme_is_tried():
     tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + tuple(MAKE) + IN_TEST_GENERATION_HTTP
-    assert set(COMMANDS) == set(tried)
+    assert set(COMMANDS) == {*tried, *IN_TEST_WORKED_EXAMPLES}
 
 
 @pytest.mark.parametrize("command", AS_IT_STANDS)

@@ -1,6 +1,7 @@
 """Readers of the formats that data comes in: one module each, whose `read` yields samples and what it left out.
 
 Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
+`curation_sources.FORMATS` lists the formats.
 This module holds what the readers share; `streams` reads lines and documents, `rows` tables of every kind.
 """
 
