@@ -20,8 +20,15 @@ lint: .venv/installed-test
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
+# Every script of tests/benchmarks at a size that shows something; how long it takes stands in the README.
 bench: .venv/installed-test
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tests/benchmarks/rewards.py
+	$(BIN)/python tests/benchmarks/readers.py
+	$(BIN)/python tests/benchmarks/curation.py --images 400 --rows 20000
+	$(BIN)/python tests/benchmarks/grpo_step.py --stages binary choice open --rounds 1
+	$(BIN)/python tests/benchmarks/rejection.py --rounds 1
+	$(BIN)/python tests/benchmarks/forgetting.py --table notebooks/results/pocket_seeds.csv
+	$(BIN)/python tests/benchmarks/pocket_learning.py --seeds 11 12 --steps 5
 
 bench-env: .venv-bench/installed
 

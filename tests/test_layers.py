@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "currreft_nb"
 FLOORS = (
     ("samples", "boxes", "answers", "journal"),
-    ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "images", "curation"),
+    ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
     ("models", "pocket", "memory", "endpoint", "generation", "training", "judges", "rejection", "evaluation"),
     ("plots", "gallery", "tables", "live"),
     ("machine", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
@@ -126,3 +126,5 @@ def test_the_readme_lists_modules_from_the_ground_up():
     listed = [PACKAGE / name for name in re.findall(r"^  (\w+\.py|tasks/|formats/) {2,}\S", readme, flags=re.M)]
     floors = [floor_of(path) for path in listed]
     assert len(floors) > 90 and floors == sorted(floors)
+    told = re.findall(r"^\| (\d) \w+ \| `([\w ]+)` \|", readme, flags=re.M)
+    assert [(int(number), tuple(names.split())) for number, names in told] == list(enumerate(FLOORS, 1))

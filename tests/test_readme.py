@@ -91,6 +91,11 @@ def test_make_knows_the_target(command):
     assert MAKE[command] in text
 
 
+def test_make_bench_runs_every_benchmark():
+    scripts = {path.name for path in (ROOT / "tests" / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert set(re.findall(r"tests/benchmarks/(\w+\.py)", (ROOT / "Makefile").read_text())) == scripts
+
+
 def test_the_file_tree_is_the_real_one():
     named = set(re.findall(r"^\s*(\w+(?:\.py|/)) {2,}\S", README, flags=re.M))
     modules = {path.name for path in (ROOT / "currreft_nb").glob("*.py")} - {"__init__.py"}
