@@ -1,9 +1,10 @@
 # make demo | test | lab | lint | bench | clean: each sets up .venv by itself, with the versions of constraints.txt.
+# make bench-env: a second environment, .venv-bench, for `currreft benchmark`, with those of constraints-bench.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lab lint bench clean
+.PHONY: demo test lab lint bench bench-env clean
 
 demo: .venv/installed
 	$(BIN)/currreft run params/pocket.yaml
@@ -14,15 +15,25 @@ test: .venv/installed-test lint
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
+# Every script of tests/benchmarks at a size that shows something; how long it takes stands in the README.
 bench: .venv/installed-test
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tests/benchmarks/rewards.py
+	$(BIN)/python tests/benchmarks/readers.py
+	$(BIN)/python tests/benchmarks/curation.py --images 400 --rows 20000
+	$(BIN)/python tests/benchmarks/grpo_step.py --stages binary choice open --rounds 1
+	$(BIN)/python tests/benchmarks/rejection.py --rounds 1
+	$(BIN)/python tests/benchmarks/forgetting.py --table notebooks/results/pocket_seeds.csv
+	$(BIN)/python tests/benchmarks/pocket_learning.py --seeds 11 12 --steps 5
+
+bench-env: .venv-bench/installed
 
 clean:
-	rm -rf .venv outputs build *.egg-info
+	rm -rf .venv .venv-bench outputs build *.egg-info
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "currreft-nb needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
@@ -32,4 +43,9 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(SETUP) --editable '.[test]'
+	touch $@
+
+.venv-bench/installed: constraints-bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints-bench.txt lmms-eval decord Levenshtein
 	touch $@

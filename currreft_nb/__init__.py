@@ -1,8 +1,17 @@
 """Curr-ReFT for one person: curriculum reinforcement fine-tuning of small vision-language models, from notebooks.
 
-Read the package from the ground up: `samples`, `boxes`, `answers` are the words; `tasks`, `curriculum`, `prompts`,
-`rewards` and `metrics` the ideas (none of them needs torch); `models`, `training`, `rejection` and `evaluation` the
-learning; `plots` and `gallery` the views; `parameters`, `runs`, `experiment`, `report` and `cli` make it run.
+The method: every question is asked in three forms of rising difficulty (is it this, which of these, what is it); at
+each form the model answers several times, a rule pays what is right, and what was paid better than its group becomes
+likelier; at last the model learns from its own best answers. Read the package from the ground up, in this order:
+
+1. words: `samples`, `boxes`, `answers`, `journal`
+2. ideas, none of which needs torch: `tasks`, `curriculum`, `prompts`, `rewards`, `metrics`; `formats`, `scenes`,
+   `curation` bring the questions
+3. learning: `models`, `pocket`, `memory`, `generation`, `training`, `judges`, `rejection`, `evaluation`
+4. views: `plots`, `gallery`, `tables`
+5. running: `parameters`, `records`, `runs`, `experiment`, `runner`, `report`, `cli`
+
+Where a name has parts (`training_grpo`), the one without them comes first and says what it is all for.
 """
 
 __version__ = "0.1.0"

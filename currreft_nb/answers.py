@@ -62,9 +62,9 @@ def parse_completion(text: str) -> Parsed:
     """
     answer, answer_start, answer_end, answer_reason = _block(text, "answer")
     thinking, think_start, think_end, think_reason = _block(text, "think")
-    if not answer_reason and not answer.strip():
+    if answer is not None and not answer_reason and not answer.strip():
         answer_reason = "empty_answer"
-    if answer_reason:
+    if answer is None or answer_reason:
         return Parsed(thinking, None, False, answer_reason)
     reason = think_reason
     if not reason and think_end > answer_start:
@@ -221,7 +221,8 @@ def _checked_box(box: list) -> tuple[float, float, float, float]:
             raise Unreadable("too_complex")
     if box[0] >= box[2] or box[1] >= box[3]:
         raise Unreadable("box_reversed")
-    return tuple(float(number) for number in box)
+    x1, y1, x2, y2 = map(float, box)
+    return (x1, y1, x2, y2)
 
 
 def _load_json(text: str) -> Any:

@@ -1,7 +1,8 @@
 """Geometry of boxes, and the coordinate frames in which model families write them.
 
 A box is `(x1, y1, x2, y2)`, floats, half-open: a box of one pixel is `(3, 4, 4, 5)`. Samples hold boxes in pixels of
-the stored image; a model writes them in its own frame. `to_frame` and `from_frame` are the only places that convert.
+the stored image; a model writes them in the frame of its family (`models_families`). `to_frame` and `from_frame` are
+the only places that convert.
 """
 
 import math
@@ -45,7 +46,8 @@ def clip(box: Box, size: Size) -> tuple[float, float, float, float]:
     >>> clip((-2, 3, 90, 8), (64, 64))
     (0, 3, 64, 8)
     """
-    return tuple(intersect(box, (0, 0, *size)))
+    x1, y1, x2, y2 = intersect(box, (0, 0, *size))
+    return (x1, y1, x2, y2)
 
 
 def scale(box: Box, size: Size, new_size: Size) -> tuple[float, float, float, float]:
@@ -72,16 +74,9 @@ class Frame:
     min_pixels: int = 3136
     max_pixels: int = 401_408
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("resized", "thousand"):
             raise InputError(f"frame kind is {self.kind!r}, but must be 'resized' or 'thousand'")
-
-
-FRAMES = {  # by the model type of config.json, at the paper's pixel budget
-    "qwen2_vl": Frame(kind="thousand"),
-    "qwen2_5_vl": Frame(kind="resized"),
-    "qwen3_vl": Frame(kind="thousand", factor=32),
-}
 
 
 def resized_size(size: Size, frame: Frame) -> Size:

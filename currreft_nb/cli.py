@@ -18,15 +18,21 @@ FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errn
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file, such as params/pocket.yaml.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's folder, such as outputs/pocket.")]
 Changes = Annotated[
-    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
+    list[str],
+    typer.Option("--set", default_factory=list, metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step."),
 ]
-Only = Annotated[list[str], typer.Option("--only", metavar="STEP", help="This step alone; may be repeated.")]
-Force = Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step although it is complete.")]
+Only = Annotated[
+    list[str], typer.Option("--only", default_factory=list, metavar="STEP", help="This step alone; may be repeated.")
+]
+Force = Annotated[
+    list[str],
+    typer.Option("--force", default_factory=list, metavar="STEP", help="Run this step although it is complete."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
 
 @app.command()
-def run(file: File, dry_run: DryRun = False, only: Only = (), force: Force = (), changes: Changes = ()) -> None:
+def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
     from currreft_nb import experiment, runner
 
@@ -94,8 +100,8 @@ def rewards(
 @app.command()
 def preflight(
     file: File,
-    changes: Changes = (),
-    only: Only = (),
+    changes: Changes,
+    only: Only,
     card_gib: Annotated[float, typer.Option(help="GPU memory in GiB; 0 is this machine's largest card.")] = 0.0,
     measure: Annotated[bool, typer.Option("--measure", help="Load the model and take the largest step, too.")] = False,
 ) -> None:
@@ -113,7 +119,7 @@ def preflight(
 @app.command()
 def probe(
     file: File,
-    changes: Changes = (),
+    changes: Changes,
     questions: Annotated[int, typer.Option(min=1, help="Validation questions per task and stage.")] = 25,
     completions: Annotated[int, typer.Option(min=1, help="Answers sampled to each.")] = 8,
 ) -> None:
@@ -147,6 +153,21 @@ def export(
             f" {shift['asked']}, {shift['changed_answers']:.0%} got another greedy answer"
             f" ({shift['changed_completions']:.0%} another completion)"
         )
+
+
+@app.command()
+def benchmark(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as `currreft export` writes it.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="lmms-eval's name of the benchmark, such as ai2d.")],
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions; 0 is all.")] = 0,
+    tasks_folder: Annotated[Path | None, typer.Option(help="A folder with task files of your own.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 1,
+) -> None:
+    """Run a standard benchmark by lmms-eval, in its own environment (`make bench-env`), on an exported model."""
+    from currreft_nb import cli_benchmark
+
+    made, numbers = cli_benchmark.benchmark(folder, task, limit=limit, tasks_folder=tasks_folder, batch_size=batch_size)
+    print("\n".join(f"{name}: {value:.4g}" for name, value in numbers.items()) + f"\n{made}")
 
 
 def main() -> None:

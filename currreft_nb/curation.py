@@ -45,7 +45,7 @@ from currreft_nb.curation_sources import DRAWN, Source, parse_sources
 from currreft_nb.curation_splits import Cell, Room
 from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, check_tasks
+from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, check_tasks, size_of
 
 __all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
@@ -203,7 +203,7 @@ def _put_chosen(index: Index, rules: Rules) -> None:
     for id, source, split, stored, text in index.run(query):
         sample = to_sample(text)
         if sample.image is not None:
-            sample = resized(sample, shrunk_size(sample.size, rules.max_pixels))
+            sample = resized(sample, shrunk_size(size_of(sample), rules.max_pixels))
             sample = replace(sample, image=f"images/{stored}")
         index.put(replace(sample, id=_unused(index, id), split=split), source)
 
@@ -226,7 +226,7 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
         {(split, task, stage): n for split, task, stage, n in index.run(
             "SELECT split, task, stage, COUNT(*) FROM samples GROUP BY 1, 2, 3")}
     )  # fmt: skip
-    reasons = Counter()
+    reasons: Counter[str] = Counter()
     open_ones = "stage = 'open' AND task != 'general' AND split != 'pool' AND source = ? ORDER BY id"
     for (source,) in index.run("SELECT DISTINCT source FROM samples ORDER BY source").fetchall():
         # What is absent from an image is named in its source's own words.

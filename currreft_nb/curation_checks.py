@@ -4,13 +4,14 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import replace
+from typing import Any
 
 from currreft_nb.boxes import Box, Size, scale
 from currreft_nb.curriculum import CannotPose, true_value
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
 from currreft_nb.rewards import score
-from currreft_nb.samples import Sample
+from currreft_nb.samples import Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 SMALLEST_PX = 1.0  # sides of a box, as stored: a smaller one rounds to nothing in every model's frame
@@ -36,11 +37,11 @@ def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
     values = (
         [sample.answer] if sample.stage == "open" else [value for value in (sample.claim, *sample.options) if value]
     )
-    width, height = sample.size
+    width, height = size = size_of(sample)
     boxes = [box for value in values for box in value]
     if not all(x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for x1, y1, x2, y2 in boxes):
         return "box lies outside the image"
-    stored = [scale(box, sample.size, shrunk_size(sample.size, max_pixels)) for box in boxes]
+    stored = [scale(box, size, shrunk_size(size, max_pixels)) for box in boxes]
     if any(min(x2 - x1, y2 - y1) < SMALLEST_PX for x1, y1, x2, y2 in stored):
         return "box is smaller than a pixel of the stored image"
     return None
@@ -90,25 +91,25 @@ def digest_of(sample: Sample) -> bytes:
 
 def picture_of(sample: Sample) -> tuple[str | None, tuple[int | None, int | None]]:
     """Return the path of the sample's image and its (width, height), or nothing but None."""
-    return (sample.image, tuple(sample.size)) if sample.image is not None else (None, (None, None))
+    return (sample.image, size_of(sample)) if sample.image is not None else (None, (None, None))
 
 
 def resized(sample: Sample, size: Size | None) -> Sample:
     """Return the sample with all its boxes where they are after its image was resized to (width, height)."""
-    if sample.image is None or size == tuple(sample.size):
+    if sample.image is None or size is None or size == (stored := size_of(sample)):
         return sample
 
     def move(box: Box) -> list[float]:
-        return [round(value, 4) for value in scale(box, sample.size, size)]
+        return [round(value, 4) for value in scale(box, stored, size)]
 
-    extra = sample.extra | {"original_size": list(sample.size)}
+    extra = sample.extra | {"original_size": list(stored)}
     if "others" in extra:
         extra["others"] = [other | {"box": move(other["box"])} for other in extra["others"]]
     if sample.task != "detection":
         return replace(sample, size=size, extra=extra)
     if "candidates" in extra:
         extra["candidates"] = [move(box) for box in extra["candidates"]]
-    fields = {"options": [[move(box) for box in option] for option in sample.options]}
+    fields: dict[str, Any] = {"options": [[move(box) for box in option] for option in sample.options]}
     if sample.stage == "open":
         fields["answer"] = [move(box) for box in sample.answer]
     if sample.claim is not None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,8 @@ def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Cou
 
     General questions, which the format does not have, are left out.
     """
-    folder, target, counts = Path(folder), Path(target), Counter()
+    folder, target = Path(folder), Path(target)
+    counts: Counter[str] = Counter()
     for name, samples in _files(folder, target):
         known = [sample for sample in samples if sample.task in TRAINED_TASKS]
         counts.update({"written": len(known), "the format has no general questions": len(samples) - len(known)})
@@ -43,7 +45,8 @@ def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Coun
 
     Columns are the fields of a sample; `answer`, `claim`, `options` and `extra` are JSON text.
     """
-    target, counts = Path(target), Counter()
+    target = Path(target)
+    counts: Counter[str] = Counter()
     for name, samples in _files(Path(folder), target):
         counts["written"] += len(samples)
         partial, rows = target / f"{name}.partial", iter(samples)
@@ -66,7 +69,7 @@ def _files(folder: Path, target: Path) -> Iterator[tuple[str, list[Sample]]]:
 def _schema() -> pa.Schema:
     """Return the columns, with the note by which `datasets` knows which of them are images."""
     fields = [(name, TYPES.get(name, pa.string())) for name in NAMES]
-    features = {name: {"dtype": "string", "_type": "Value"} for name in NAMES}
+    features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in NAMES}
     features |= {
         "image": {"_type": "Image"},
         "size": {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"},

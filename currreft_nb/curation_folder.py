@@ -62,7 +62,7 @@ def _counts(index: Index, left: Counter) -> dict:
     """Return how many questions there are, and how many rows were read, rejected, mended and left out."""
     rejected = Counter(dict(index.run("SELECT reason, COUNT(*) FROM rejected GROUP BY 1")))
     query = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
-    mended = Counter()
+    mended: Counter[str] = Counter()
     mended_ones = "SELECT DISTINCT image, mended FROM pictures JOIN rows USING (image) WHERE split NOT NULL"
     for _, texts in index.run(mended_ones):
         mended.update(json.loads(texts))
@@ -179,8 +179,8 @@ def refuse_leaks(folder: str | os.PathLike) -> None:
 
 
 @lru_cache(maxsize=8)
-def _refuse_leaks(folder: Path, manifest: bytes, stamps: tuple[int, ...]) -> None:
-    manifest = json.loads(manifest)
+def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
+    manifest = json.loads(text)
     hashes = {name: file_hash(folder / name) for name in manifest["files"]}
     for name, expected in manifest["files"].items():
         if hashes[name] != expected:

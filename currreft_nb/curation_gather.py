@@ -17,7 +17,7 @@ from currreft_nb.curation_sources import DRAWN, Source, open_source
 from currreft_nb.curation_splits import Room, Row, allocate, shuffle_key
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import Sample
+from currreft_nb.samples import Sample, size_of
 
 ROUNDS = 4  # how often drawn questions that turned out to be repetitions are replaced by new ones
 STORE_AT_ONCE = 2  # pictures are stored as they are read, unless there are more than twice as many as questions asked
@@ -54,8 +54,10 @@ def _reject(index: Index, found: Rejected, source: Source, rules: Rules, number:
     index.reject(replace(found, file=_below(found.file, source.path)), source.text, number)
 
 
-def _below(file: str, path: Path) -> str:
+def _below(file: str, path: Path | None) -> str:
     """Return the file's path below the source's, so that the list does not depend on where the data lies."""
+    if path is None:  # a drawn picture, which lies below no source
+        return Path(file).name
     folder = path if path.is_dir() else path.parent
     return Path(file).relative_to(folder).as_posix() if Path(file).is_relative_to(folder) else Path(file).name
 
@@ -135,7 +137,7 @@ def group_pictures(index: Index) -> None:
         return
     contents = [content for content, _ in found]
     groups = group_alike(np.frombuffer(b"".join(likeness for _, likeness in found), np.float32).reshape(len(found), -1))
-    sizes, first = np.bincount(groups), {}
+    sizes, first = np.bincount(groups), dict[int, str]()
     rows = [(content, first.setdefault(group, content)) for content, group in zip(contents, groups) if sizes[group] > 1]
     index.run_each("INSERT INTO kin VALUES (?, ?)", rows)
 
@@ -146,7 +148,7 @@ def draw(index: Index, splits: Collection[str], room: Room, rules: Rules) -> Cou
     Returns what was left out by reason. Drawn pictures are compared by their pixels only: by design they differ in
     what a likeness does not see.
     """
-    known, owners, left = set(), {}, Counter()
+    known, owners, left = set[tuple](), dict[str, str](), Counter[str]()
     for (split, task), number in room.wanted.items():
         if split not in splits or (split == "pool" and task != "general"):
             continue  # scenes give the pool general questions only: the others are what training asks
@@ -164,7 +166,7 @@ def draw(index: Index, splits: Collection[str], room: Room, rules: Rules) -> Cou
 
 def _take_drawn(index: Index, made: list[Sample], room: Room, seen: tuple[set, dict], rules: Rules) -> Counter:
     """Add those of the drawn samples of one split that are new and wanted; return what was left out by reason."""
-    (known, owners), left, rows = seen, Counter(), []
+    (known, owners), left, rows = seen, Counter[str](), []
     for sample in made:
         content, found = _content_of_drawn(sample, rules)
         if (digest := digest_of(sample), content) in known:
@@ -193,7 +195,7 @@ def _take_drawn(index: Index, made: list[Sample], room: Room, seen: tuple[set, d
         owners[content] = split
         index.add(sample, DRAWN, digest, content, split)
         if found is not None:
-            values = (sample.image, *sample.size, content, found.stored)
+            values = (sample.image, *size_of(sample), content, found.stored)
             index.run("INSERT INTO pictures VALUES (?, ?, ?, 0, ?, NULL, ?, '[]')", *values)
     return left
 
@@ -201,5 +203,5 @@ def _take_drawn(index: Index, made: list[Sample], room: Room, seen: tuple[set, d
 def _content_of_drawn(sample: Sample, rules: Rules) -> tuple[str, Seen | None]:
     if sample.image is None:
         return f"text:{words_of(sample.question).hex()}", None
-    found = look(_job(sample.image, sample.size, str(rules.images), rules))
+    found = look(_job(sample.image, size_of(sample), str(rules.images), rules))
     return found.content, found

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -79,7 +79,8 @@ def in_order(jobs: Iterable[Job], workers: int) -> Iterator[Seen]:
     if workers <= 1:
         yield from map(look, jobs)
         return
-    jobs, waiting, idle = iter(jobs), deque(), queue.SimpleQueue()
+    jobs, idle = iter(jobs), queue.SimpleQueue[subprocess.Popen]()
+    waiting: deque[Future[list[Seen]]] = deque()
     processes = [_start_process() for _ in range(workers)]
     threads = ThreadPoolExecutor(workers)  # each waits for one process
     for process in processes:

@@ -48,7 +48,7 @@ class Index:
     def __enter__(self) -> "Index":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def run(self, query: str, *values: object) -> sqlite3.Cursor:
@@ -63,7 +63,9 @@ class Index:
         """Make `name(source)` known to statements: the text that belongs to a source."""
         self._connection.create_function(name, 1, texts.__getitem__, deterministic=True)
 
-    def add(self, sample: Sample, source: str, digest: bytes, content: str | None = None, split: str | None = None):
+    def add(
+        self, sample: Sample, source: str, digest: bytes, content: str | None = None, split: str | None = None
+    ) -> None:
         """Add a question whose text was checked; its picture's content may follow."""
         self._number += 1
         image, size = picture_of(sample)

@@ -40,7 +40,7 @@ def share_out(index: Index, room: Room, splits: Mapping[str, tuple[str, ...]], o
     beside = {split: {other for where in splits.values() if split in where for other in where} for split in SPLITS}
     for row, owner, reason in allocate(rows, room):
         # Where it happens to end up depends on the seed; that both are possible does not.
-        if reason == ELSEWHERE and on_leak == "stop" and _crosses(*beside[owner], *row.splits):
+        if owner and reason == ELSEWHERE and on_leak == "stop" and _crosses(*beside[owner], *row.splits):
             _refuse(index, row)
         split = None if reason else owner
         index.run("UPDATE rows SET split = ?, reason = ? WHERE number = ?", split, reason or None, row.number)

@@ -56,7 +56,8 @@ def read_portion(text: str) -> tuple[str, Portion]:
     ('voc:VOC2012', Portion(quotas={'detection': 20}, weight=2.0))
     """
     source, bar, terms = text.partition("|")
-    quotas, weight = {}, None
+    quotas: dict[str, int] = {}
+    weight = None
     for term in terms.split(",") if bar else ():
         *name, number = term.split() or [""]
         try:
@@ -64,7 +65,7 @@ def read_portion(text: str) -> tuple[str, Portion]:
                 weight = _positive(float(number))
             else:
                 check_tasks(name or TASKS)
-                quotas |= dict.fromkeys(name or TASKS, _positive(int(number)))
+                quotas |= dict.fromkeys(name or TASKS, int(_positive(int(number))))
         except ValueError as problem:
             raise InputError(
                 f"source {text!r}: {term.strip()!r} is no portion ({problem}); after | write numbers of questions, "
@@ -84,7 +85,8 @@ def asked_for(wanted: Mapping[Cell, int], mixture: Mixture) -> dict[Cell, int]:
     asked = {}
     for (split, task), number in wanted.items():
         quotas = [portion.quota(task) for portion in mixture[split].values()]
-        asked[split, task] = number if None in quotas else min(number, sum(quotas))
+        stated = [quota for quota in quotas if quota is not None]
+        asked[split, task] = number if len(stated) < len(quotas) else min(number, sum(stated))
     return {cell: number for cell, number in asked.items() if number}
 
 

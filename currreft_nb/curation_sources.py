@@ -32,42 +32,32 @@ What each option means is told by the `read` function of the format's module.
 """
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from currreft_nb import InputError
-from currreft_nb.formats import (
-    Rejected,
-    clevr,
-    coco,
-    curr_reft,
-    geometry3k,
-    llava,
-    math_vision,
-    refcoco,
-    rows,
-    science_qa,
-    super_clevr,
-    table,
-    unknown,
-    voc,
-)
+from currreft_nb.formats import Rejected, rows, unknown
 from currreft_nb.samples import Sample
 
-READERS = {
-    "clevr": clevr.read,
-    "coco": coco.read,
-    "curr_reft": curr_reft.read,
-    "geometry3k": geometry3k.read,
-    "llava": llava.read,
-    "math_vision": math_vision.read,
-    "refcoco": refcoco.read,
-    "science_qa": science_qa.read,
-    "super_clevr": super_clevr.read,
-    "table": table.read,
-    "voc": voc.read,
+FORMATS = (  # modules of `formats`; a new format is a name here and the module
+    "clevr",
+    "coco",
+    "curr_reft",
+    "geometry3k",
+    "llava",
+    "math_vision",
+    "refcoco",
+    "science_qa",
+    "super_clevr",
+    "table",
+    "voc",
+)
+READERS: dict[str, Callable[..., Iterator[Sample | Rejected]]] = {
+    name: import_module(f"currreft_nb.formats.{name}").read for name in FORMATS
 }
 DRAWN = "scenes"
 
@@ -151,8 +141,10 @@ def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Iter
 
     `extracted`: the folder that images are written to which the data hold inside a table.
     """
-    reader, options = READERS[source.format], source.options
+    if source.path is None:
+        raise InputError(f"source {source.text!r} is drawn; there is no file to read")
+    reader, options = READERS[source.format], dict[str, Any](source.options)
     path = rows.fetch(source.path, options.get("files", "")) if rows.is_hub(source.path) else source.path
     if "extracted" in inspect.signature(reader).parameters:
-        options = options | {"extracted": extracted}
+        options["extracted"] = extracted
     return reader(path, tasks, **options)

@@ -58,7 +58,7 @@ class Room:
 
     def neediest(self, group: Iterable[Row]) -> str | None:
         """Return the split that lacks most of what these rows can give, or None if none of them lacks any."""
-        lacking = Counter()
+        lacking: dict[str, float] = dict.fromkeys(SPLITS, 0.0)
         for split in SPLITS:
             kinds = {}
             for row in group:

@@ -20,10 +20,10 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import iou
-from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
+from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, VALUES, Sample
 from currreft_nb.tasks import TASK_MODULES, classification, detection
 
-OPTIONS = {"detection": 4, "classification": 5, "math": 4}
+OPTIONS = dict.fromkeys(TRAINED_TASKS, 4) | {"classification": 5}
 SINGLE_SHARE = 0.4  # of classification choices: one right option even where several labels are present
 SWAP_SHARE = 0.2  # of false detection claims: the true box, but asked about another object
 MOVED_SHARE = 3 / 8  # of the other false detection claims: the true box moved; the rest show another object's box
@@ -82,7 +82,8 @@ def pose_all(
     """
     samples = list(samples)
     vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
-    posed, reasons = [], Counter()
+    posed: list[Sample] = []
+    reasons: Counter[str] = Counter()
     for sample in samples:
         try:
             posed.append(pose(sample, stage, seed, vocabulary))
@@ -260,7 +261,7 @@ def _candidates(sample: Sample, truths: list) -> list:
     candidates = sample.extra.get("candidates")
     if not candidates:
         return []
-    values = candidates if sample.task == "math" else [[value] for value in candidates]
+    values = candidates if VALUES[sample.task] == "text" else [[value] for value in candidates]
     for truth in truths:
         if truth not in values:
             raise InputError(f"sample {sample.id!r}: extra.candidates does not contain the answer {truth!r}; add it")

@@ -78,7 +78,8 @@ def keep(
     >>> [sample.id for sample in kept], dropped
     (['a', 'b'], {'math, always right': 1})
     """
-    kept, dropped = [], Counter()
+    kept: list[Sample] = []
+    dropped: Counter[str] = Counter()
     for sample in samples:
         extreme = {0.0: "never", 1.0: "always"}.get(rates[sample.id].rate) if drop else None
         if extreme in drop:

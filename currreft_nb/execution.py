@@ -83,7 +83,7 @@ class _Kernel(KernelManager):
 
     talker: KernelClient | None = None
 
-    def client(self, **options: Any) -> KernelClient:
+    def client(self, **options: Any) -> Any:  # of the class that was asked for, which the base declares as another
         self.talker = super().client(**options)
         return self.talker
 
@@ -178,7 +178,10 @@ def _literal(path: Path) -> str:
 def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
     kernel = _Kernel(kernel_name="python3", client_class="jupyter_client.asynchronous.AsyncKernelClient")
     # The Python that runs this command, whatever the user's kernel of that name was installed for.
-    kernel.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = kernel.kernel_spec
+    if spec is None:
+        raise InputError("Jupyter knows no kernel python3; install ipykernel")
+    spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     # Its own standard error holds ipykernel's notice about TCP at every start: into the log with it.
     kernel.start_kernel(
         cwd=str(root),
@@ -196,9 +199,10 @@ def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
 def _end(kernel: KernelManager) -> None:
     """End the kernel and all that it started; a second Ctrl-C meanwhile changes nothing."""
     with _deaf():
-        if kernel.has_kernel and kernel.provisioner.pid:
+        pid = getattr(kernel.provisioner, "pid", None)  # none before it has started
+        if kernel.has_kernel and pid:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(kernel.provisioner.pid, signal.SIGKILL)  # Jupyter starts each kernel as leader of a group
+                os.killpg(pid, signal.SIGKILL)  # Jupyter starts each kernel as leader of a group
         kernel.shutdown_kernel(now=True)
 
 

@@ -41,7 +41,7 @@ from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"
-WORDS = {dict: "mapping", list: "list", str: "text"}
+WORDS: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
 INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
 BY_HAND = "outputs/notebooks/"
 STEP_KEYS = {"name": str, "notebook": str, "params": dict, "grid": dict}

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from currreft_nb import InputError
 
@@ -50,7 +51,7 @@ def append_journal(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
         os.fsync(stream.fileno())
 
 
-def _whole_length(stream) -> int:
+def _whole_length(stream: BinaryIO) -> int:
     """Return the length in bytes of the file up to and with its last line end."""
     end = stream.seek(0, os.SEEK_END)
     while end > 0:

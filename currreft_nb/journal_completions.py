@@ -21,8 +21,11 @@ def read_completions(folder: Path, step: int | str) -> list[dict]:
     steps = sorted(paths)
     if not steps:
         return []
-    named = {"first": steps[0], "middle": steps[len(steps) // 2], "last": steps[-1]}
-    if (number := named.get(step, step)) not in paths:
+    named: dict[int | str, int] = {"first": steps[0], "middle": steps[len(steps) // 2], "last": steps[-1]}
+    number = named.get(step)
+    if number is None and isinstance(step, int) and step in paths:
+        number = step
+    if number is None:
         raise InputError(
             f"there are no completions of step {step!r}; give first, middle, last or a number from {steps[0]} to"
             f" {steps[-1]}"

@@ -1,7 +1,7 @@
 """The table of model families: what differs between them, and the check that a processor fits its model.
 
-A new family is one entry in `FAMILIES` and, for the way it writes boxes, one in `boxes.FRAMES`. Patch and merge size
-are not repeated here: config.json says them for every model, and the processor must say the same.
+A new family is one entry in `FAMILIES`. Patch and merge size of a model are not looked up here: its config.json says
+them, and its processor must say the same.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.boxes import FRAMES, Frame
+from currreft_nb.boxes import Frame
 
 POCKETS = ("pocket", "pocket-clean")  # names of the models that come with the kit
 LORA_ON = ("language", "merger", "vision")
@@ -26,20 +26,17 @@ class Family:
     `language`, `merger`, `tower`: the linear layers that LoRA may go on. The merger joins the vision tower to the
     language model, Qwen3-VL's deepstack mergers included; the tower's patch embedding, a convolution, is left alone.
     `kept_16_bit`: module names that 4-bit loading leaves alone, matched from the start of the name (`visual` alone
-    would match nothing; naming any replaces the default, hence `lm_head`).
+    would match nothing; naming any replaces the default, hence `lm_head`). `frame`: how its released models write
+    boxes, at the paper's pixel budget; the factor is their patch size times their merge size.
     """
 
     model_type: str
     class_name: str
+    frame: Frame
     tower: str
     merger: str = MERGER
     language: str = LANGUAGE
     kept_16_bit: tuple[str, ...] = ("model.visual", "lm_head")
-
-    @property
-    def frame(self) -> Frame:
-        """How released models of the family write boxes; `factor` is their patch size times their merge size."""
-        return FRAMES[self.model_type]
 
     def lora_targets(self, lora_on: str = "language") -> str:
         """Return which layers get LoRA: the language model's, with the merger's, or with the whole vision tower's.
@@ -57,16 +54,19 @@ FAMILIES = {
         Family(
             "qwen2_vl",
             "Qwen2VLForConditionalGeneration",
+            Frame(kind="thousand"),
             tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])",
         ),
         Family(
             "qwen2_5_vl",
             "Qwen2_5_VLForConditionalGeneration",
+            Frame(kind="resized"),
             tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
         ),
         Family(
             "qwen3_vl",
             "Qwen3VLForConditionalGeneration",
+            Frame(kind="thousand", factor=32),
             tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
             merger=r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
         ),
@@ -85,8 +85,8 @@ def family_of(config: Any, name: str) -> Family:
     if config.model_type not in FAMILIES:
         raise InputError(
             f"model {name!r} is of the family {config.model_type!r}, but only {', '.join(FAMILIES)} are known; add an"
-            " entry to FAMILIES in currreft_nb/models_families.py (its class, which layers get LoRA, what stays in 16"
-            " bit) and one to FRAMES in currreft_nb/boxes.py (how it writes boxes)"
+            " entry to FAMILIES in currreft_nb/models_families.py (its class, how it writes boxes, which layers get"
+            " LoRA, what stays in 16 bit)"
         )
     return FAMILIES[config.model_type]
 

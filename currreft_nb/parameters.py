@@ -106,7 +106,7 @@ def _declaration(statement: ast.stmt, comments: dict[int, str]) -> Declaration |
         return None
     if kind not in KINDS or convert(default, kind) is None:
         return None
-    lines = range(statement.lineno, statement.end_lineno + 1)
+    lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
     text = " ".join(comments[line] for line in lines if line in comments)
     return Declaration(statement.target.id, kind, convert(default, kind), text, statement.lineno)
 

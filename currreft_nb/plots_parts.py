@@ -1,7 +1,7 @@
 """What every figure shares: colours, panels, titles, and names written beside what they name."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from currreft_nb.samples import TASKS
+
 BLACK, GREY, PALE = "#222222", "#8a8a8a", "#e8e8e8"
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 RED, PINK, YELLOW = "#D55E00", "#CC79A7", "#B8A800"
 SERIES = (BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW, BLACK)
 STAGE_COLOURS = {"binary": BLUE, "choice": ORANGE, "open": GREEN, "mixed": PINK}
-TASK_COLOURS = {"detection": BLUE, "classification": RED, "math": GREEN, "general": PINK}
+TASK_COLOURS = dict(zip(TASKS, cycle((BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW, BLACK))))
 ARM_COLOURS = {
     "base": GREY,
     "sft": ORANGE,

@@ -1,5 +1,4 @@
-"""What the pocket model is told besides the next token, while it is built: where to look, what to gather, what cells
-show.
+"""What the pocket model is told besides the next token while it is built: where to look, what to gather, what is there.
 
 A model of this size learns formats and frequencies from answers alone, but not to look. So three kinds of attention
 heads are supervised, and the picture's tokens are read out through the model's own word embeddings. All of it is

@@ -12,7 +12,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame, to_frame
-from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.samples import LETTERS, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 WORDINGS = ("full", "short")
@@ -30,7 +30,7 @@ class Style:
     wording: str = "full"
     frame: Frame = Frame()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.wording not in WORDINGS:
             raise InputError(f"wording is {self.wording!r}, but must be one of {', '.join(WORDINGS)}")
 
@@ -43,7 +43,7 @@ def render_value(sample: Sample, value: Any, style: Style) -> str:
     'cat, dog'
     """
     if sample.task == "detection":
-        value = [to_frame(box, sample.size, style.frame) for box in value]
+        value = [to_frame(box, size_of(sample), style.frame) for box in value]
     return TASK_MODULES[sample.task].render(value)
 
 
@@ -104,7 +104,7 @@ def render_answer(sample: Sample, style: Style) -> str:
         raise InputError(f"sample {sample.id!r} has no reference answer to write out")
     if sample.task != "detection" or style.wording == "short":
         return render_value(sample, sample.answer, style)
-    objects = [{"bbox_2d": to_frame(box, sample.size, style.frame)} for box in sample.answer]
+    objects = [{"bbox_2d": to_frame(box, size_of(sample), style.frame)} for box in sample.answer]
     return json.dumps(objects[0] if len(objects) == 1 else objects)
 
 

@@ -14,6 +14,7 @@ paths are relative to the run's folder, so that a moved experiment still holds t
 import datetime
 import hashlib
 import json
+import math
 import numbers
 import os
 import shutil
@@ -77,7 +78,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        return float(value) if abs(value) < float("inf") else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"run.json holds numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")

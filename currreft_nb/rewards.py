@@ -45,16 +45,16 @@ class Rules:
     partial: str = "subset"
     partial_reward: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, allowed in (
             ("detection", self.detection, ("hard", "soft", "soft_above_threshold")),
             ("partial", self.partial, ("subset", "overlap", "none")),
         ):
             if value not in allowed:
                 raise InputError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
-        for name, value in (("threshold", self.threshold), ("partial_reward", self.partial_reward)):
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} is {value!r}, but must lie between 0 and 1")
+        for name, share in (("threshold", self.threshold), ("partial_reward", self.partial_reward)):
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share!r}, but must lie between 0 and 1")
 
 
 class Score(NamedTuple):

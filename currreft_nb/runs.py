@@ -90,7 +90,7 @@ class Run:
         self._inputs: dict[Path, dict] = {}
         self._clock = time.monotonic()
         session = uuid.uuid4().hex
-        self._record = {
+        self._record: dict[str, Any] = {
             "notebook": name,
             "status": "running",
             "id": session,
@@ -243,10 +243,10 @@ class Run:
         again = self.folder in _started_here
         _started_here.add(self.folder)
         same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
-        self.resuming = same and earlier["status"] != "complete" and not again
+        self.resuming = same and earlier is not None and earlier["status"] != "complete" and not again
         if earlier is not None:
             self._keep_last_complete(earlier)
-        if self.resuming:
+        if earlier is not None and self.resuming:
             self._continue(earlier)
         else:
             self._begin_afresh()

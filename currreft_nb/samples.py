@@ -13,12 +13,18 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from currreft_nb import InputError
 
-TASKS = ("detection", "classification", "math", "general")
-TRAINED_TASKS = TASKS[:3]
+VALUES = {  # what an open answer to each task is; a new task is a line here and a module in tasks/
+    "detection": "boxes",
+    "classification": "labels",
+    "math": "text",
+    "general": "text or null",
+}
+TASKS = tuple(VALUES)
+TRAINED_TASKS = tuple(task for task in TASKS if task != "general")
 STAGES = ("binary", "choice", "open")
 SPLITS = ("train", "val", "test_id", "test_ood", "pool")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -56,7 +62,7 @@ class Sample:
     parent: str | None = None
     extra: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, allowed in (
             ("task", self.task, TASKS),
             ("stage", self.stage, STAGES),
@@ -75,7 +81,22 @@ class Sample:
             raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
 
 
-def answer_problem(sample: Sample) -> str | None:
+class Answered(Protocol):
+    """What tells whether an answer is of the right type: a sample, or the part of it that scoring needs."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def answer(self) -> Any: ...
+    @property
+    def claim(self) -> Any: ...
+    @property
+    def options(self) -> list: ...
+
+
+def answer_problem(sample: Answered) -> str | None:
     """Say what is wrong with the type of the sample's answer, claim or options, or None.
 
     >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
@@ -110,19 +131,20 @@ def value_problem(task: str, value: Any) -> str | None:
     >>> value_problem("classification", "dog")
     "a classification answer is a list of labels, not 'dog'"
     """
-    if task == "detection":
+    kind = VALUES[task]
+    if kind == "boxes":
         fine = isinstance(value, list) and value and all(_is_box(box) for box in value)
         return (
             None
             if fine
-            else f"a detection answer is a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2, not {value!r}"
+            else f"a {task} answer is a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2, not {value!r}"
         )
-    if task == "classification":
+    if kind == "labels":
         fine = _is_list_of(value, str) and value and all(label.strip() for label in value)
-        return None if fine else f"a classification answer is a list of labels, not {value!r}"
-    if task == "math":
-        return None if isinstance(value, str) and value.strip() else f"a math answer is a string, not {value!r}"
-    return None if value is None or isinstance(value, str) else f"a general answer is a string or null, not {value!r}"
+        return None if fine else f"a {task} answer is a list of labels, not {value!r}"
+    if kind == "text":
+        return None if isinstance(value, str) and value.strip() else f"a {task} answer is a string, not {value!r}"
+    return None if value is None or isinstance(value, str) else f"a {task} answer is a string or null, not {value!r}"
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
@@ -161,7 +183,8 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
         raise InputError(f"{path} is a folder; give a samples file, such as test_id-open.jsonl in a data folder")
     if not path.is_file():
         raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
-    samples, lines = [], {}
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -191,6 +214,13 @@ def _parse_line(line: bytes, path: Path, number: int) -> Sample:
         return Sample(**row)
     except (InputError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}:{number}: {error}") from None
+
+
+def size_of(sample: Sample) -> tuple[int, int]:
+    """Return (width, height) in pixels; raises `InputError` for a sample without an image."""
+    if sample.size is None:
+        raise InputError(f"sample {sample.id!r} has no image, so no box can be placed in it; give image and size")
+    return sample.size
 
 
 def inside(folder: str | os.PathLike, name: str) -> Path:

@@ -76,7 +76,9 @@ def compose(rng: random.Random, task: str, look: str) -> tuple[Scene, Sample]:
         return _compose_classification(rng, look)
     if task == "math":
         return _compose_counting(rng, look)
-    return _compose_general(rng, look)
+    if task == "general":
+        return _compose_general(rng, look)
+    raise InputError(f"no {task} questions are drawn; read them from data of your own, by train_sources and the like")
 
 
 def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 from currreft_nb.samples import Sample
 from currreft_nb.scenes_drawing import COLORS, SHAPES, SIDE, Box, Scene, Thing, pairs
@@ -10,7 +11,7 @@ LARGEST_COUNT = 4
 COUNTS = [str(count) for count in range(LARGEST_COUNT + 1)]
 CLEARLY_ASIDE = 12  # pixels between the middles of two things that are asked about as left and right
 CLEARLY_LARGER = 1.4  # times the area of the next one
-NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBER_WORDS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBER_WORDS += ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen")
 WORD_GROUPS = (tuple(COLORS), SHAPES, NUMBER_WORDS[:10])
 
@@ -130,7 +131,7 @@ def box_text(box: Box) -> str:
     return str(list(box))
 
 
-def _sample(scene: Scene, task: str, question: str, answer, thinking: str, extra: dict) -> Sample:
+def _sample(scene: Scene, task: str, question: str, answer: Any, thinking: str, extra: dict) -> Sample:
     return Sample(
         id="scene",
         task=task,

@@ -1,5 +1,10 @@
 """Train an adapter: by reinforcement learning with verifiable rewards (GRPO), or on given answers (SFT).
 
+GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
+group's mean, divided by its standard deviation (`metrics.advantages`), and the tokens of a completion become likelier
+or less likely in proportion. No value model and no labelled reasoning are needed; a group in which all earned the same
+teaches nothing, which is why a form of questions must be neither too hard nor too easy.
+
 Both use TRL's trainers (`training_config` says how), leave `adapter/` in the run folder, and when interrupted go on
 from the last checkpoint as if nothing had happened: on the CPU the adapter is the same bit for bit.
 """

@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from currreft_nb import plots
-from currreft_nb.boxes import FRAMES, Frame
+from currreft_nb.boxes import Frame
+from currreft_nb.models_families import FAMILIES
 from currreft_nb.samples import Sample
+
+FRAMES = {name: family.frame for name, family in FAMILIES.items()}
 
 
 def boxed(folder, box, size=(100, 60)):

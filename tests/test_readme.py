@@ -37,14 +37,27 @@ AS_IT_STANDS = (
     "currreft run params/pocket.yaml --set seed=1 --only curate",
     "papermill notebooks/01_data_curation.ipynb curated.ipynb -p train_questions 24 -p test_questions 6",
 )
+IN_TEST_WORKED_EXAMPLES = (
+    "currreft run params/mine.yaml",
+    """currreft run params/mine.yaml --set 'tasks=["order"]' \
+--set 'train_sources=["table:order/rows.csv?task=order"]'""",
+    """currreft run params/mine.yaml --only curate --set 'train_sources=["folders:pets"]'""",
+    "currreft run params/mine.yaml --set model=models/glm",
+)
 NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
+BENCHMARKS = ("mathvista_testmini_format", "mmbench_en_dev_static", "ai2d", "mmvet", "ocrbench")
 AFTER_A_RUN = (
     "currreft report outputs/smoke",
     "currreft report outputs/smoke --beside outputs/pocket",
     "currreft probe params/pocket.yaml",
+    *(f"currreft benchmark exported {name}" for name in BENCHMARKS),  # with a run: tests/test_cli_benchmark.py
 )
-MAKE = ("make demo", "make lab")
+MAKE = {  # and what it would run
+    "make demo": "currreft run params/pocket.yaml",
+    "make lab": "jupyter lab notebooks/00_start_here.ipynb",
+    "make bench-env": "-c constraints-bench.txt lmms-eval",
+}
 IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 
 
@@ -55,8 +68,8 @@ def run(command, cwd):
 
 
 def test_every_command_of_the_readme_is_tried():
-    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + MAKE + IN_TEST_GENERATION_HTTP
-    assert set(COMMANDS) == set(tried)
+    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + tuple(MAKE) + IN_TEST_GENERATION_HTTP
+    assert set(COMMANDS) == {*tried, *IN_TEST_WORKED_EXAMPLES}
 
 
 @pytest.mark.parametrize("command", AS_IT_STANDS)
@@ -74,9 +87,14 @@ def test_command_without_what_it_needs_says_so_in_words(command, project):
 
 @pytest.mark.parametrize("command", MAKE)
 def test_make_knows_the_target(command):
-    code, text = run(command + " --dry-run", ROOT)
+    code, text = run(command + " --dry-run --always-make", ROOT)
     assert code == 0, text[-2000:]
-    assert "currreft run params/pocket.yaml" in text or "jupyter lab notebooks/00_start_here.ipynb" in text
+    assert MAKE[command] in text
+
+
+def test_make_bench_runs_every_benchmark():
+    scripts = {path.name for path in (ROOT / "tests" / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert set(re.findall(r"tests/benchmarks/(\w+\.py)", (ROOT / "Makefile").read_text())) == scripts
 
 
 def test_the_file_tree_is_the_real_one():

@@ -4,6 +4,9 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
+    Glm4vImageProcessor,
+    Glm4vProcessor,
+    Glm4vVideoProcessor,
     Qwen2_5_VLProcessor,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
@@ -118,4 +121,31 @@ def write_tiny(model_type, folder, tied=True, max_shard_size="5GB"):
         for weight in model.parameters():
             weight.mul_(5 if weight.dim() > 1 else 1)  # answers that depend on the question
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=max_shard_size)
+    return folder
+
+
+def write_tiny_glm4v(folder):
+    """Write a model of a family that is not in the table, with its processor; return the folder."""
+    marks = [f"<|{name}|>" for name in ("begin_of_image", "image", "end_of_image", "begin_of_video", "video")]
+    marks.append("<|end_of_video|>")
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "".join(marks[:3]))
+    images = Glm4vImageProcessor(size={"shortest_edge": 1024, "longest_edge": 4096}, patch_size=PATCH, merge_size=MERGE)
+    videos = Glm4vVideoProcessor(patch_size=PATCH, merge_size=MERGE)
+    Glm4vProcessor(images, tokenizer, videos, chat_template=template).save_pretrained(folder)
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LANGUAGE_LAYERS, "num_attention_heads": 2}
+    text |= {"num_key_value_heads": 1, "vocab_size": len(tokenizer)}
+    text |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 1000.0, "partial_rotary_factor": 0.5}
+    vision = {"depth": TOWER_BLOCKS, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 32, "intermediate_size": 64}
+    vision |= {"patch_size": PATCH, "spatial_merge_size": MERGE, "image_size": 64}
+    names = ("image_start", "image", "image_end", "video_start", "video", "video_end")
+    tokens = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(mark) for name, mark in zip(names, marks)}
+    parts = {"text_config": text | {"rope_parameters": rope}, "vision_config": vision}
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model("glm4v", **parts, **tokens))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
     return folder

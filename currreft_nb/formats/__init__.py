@@ -1,6 +1,7 @@
 """Readers of the formats that data comes in: one module each, whose `read` yields samples and what it left out.
 
 Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
+`curation_sources.FORMATS` lists the formats.
 This module holds what the readers share; `streams` reads lines and documents, `rows` tables of every kind.
 """
 
@@ -8,7 +9,7 @@ import difflib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Rejected:
     value: str = ""
     fault: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.value) > SHOWN:
             object.__setattr__(self, "value", self.value[: SHOWN - 1] + "…")
 
@@ -74,7 +75,7 @@ def read_rows(
         if isinstance(row, Rejected):
             yield row
             continue
-        place = {"file": str(file), "line": line}
+        place: dict[str, Any] = {"file": str(file), "line": line}
         try:
             yield from make(row, file, line)
         except BadRow as problem:
@@ -110,7 +111,7 @@ def first_image(folders: Iterable[Path], name: str) -> Path:
     raise ImageProblem("image does not exist", name)
 
 
-def files_in(folder: Path, *patterns: str, trusted: bool = False) -> list[Path | Rejected]:
+def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Path | Rejected]:
     """Return the files that fit one of the patterns, sorted by name.
 
     What is outside of the folder, or a link out of it, is rejected, unless the folder is `trusted`.
@@ -176,7 +177,7 @@ def object_samples(
     of the categories `names` are in the image; the answer is the sorted set of labels, `extra["counts"]` tells how many
     objects of each were annotated, `extra["categories"]` is `names`.
     """
-    common = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
+    common: dict[str, Any] = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
     if not things:
         yield Rejected(file=str(image), reason="image has no annotated object", fault=False)
         return
@@ -192,24 +193,26 @@ def object_samples(
 
 
 def _detection_samples(things: list[Thing], id: str, common: dict, note: dict) -> Iterator[Sample | Rejected]:
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for thing in things:
         counts[thing.label] += 2 if thing.crowd else 1
-    asked = [thing for thing in things if counts[thing.label] == 1 and thing.ask and thing.box is not None]
+    asked = {t: list(t.box) for t in things if counts[t.label] == 1 and t.ask and t.box is not None}
     if not asked:
         yield Rejected(file=common["image"], reason="no category occurs exactly once", fault=False)
     questions = {thing: f"the {thing.label}" for thing in asked}
-    for thing in asked:
+    for thing, box in asked.items():
         name = f"{id}-{thing.label.replace(' ', '_')}"
         extra = {"label": thing.label, "others": other_objects(things, thing, questions), **note}
-        question, answer = questions[thing], [list(thing.box)]
-        yield Sample(id=name, task="detection", question=question, answer=answer, extra=extra, **common)
+        yield Sample(id=name, task="detection", question=questions[thing], answer=[box], extra=extra, **common)
 
 
 def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]) -> list[dict]:
     """Return the image's other objects that have a box, each with the question that asks for it, or None."""
-    others = [other for other in things if other is not thing and other.box is not None and not other.crowd]
-    return [{"label": o.label, "question": questions.get(o), "box": list(o.box)} for o in others]
+    return [
+        {"label": other.label, "question": questions.get(other), "box": list(other.box)}
+        for other in things
+        if other is not thing and other.box is not None and not other.crowd
+    ]
 
 
 def category_question(names: list[str]) -> str:

@@ -121,7 +121,7 @@ def read_annotation(
 ) -> tuple[Thing | None, Rejected | None]:
     """Return the object, without its box where that cannot be used, and why it is left out as an object, or None."""
     id, category, bbox, crowd = annotation
-    place = {"file": str(file), "value": f"annotation {id}"}
+    place: dict[str, Any] = {"file": str(file), "value": f"annotation {id}"}
     if category not in names:
         return None, Rejected(reason=UNKNOWN, **place)
     if crowd:

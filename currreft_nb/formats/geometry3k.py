@@ -33,7 +33,7 @@ def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterato
         yield from read_rows(json_files(files), _read_problem, "a Geometry3K problem")
 
 
-def _read_problem(row: dict, file: Path, line: None) -> Iterator[Sample]:
+def _read_problem(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
     options = row.get("compact_choices") or row["choices"]
     if row["answer"] not in LETTERS[: len(options)]:
         raise BadRow("answer is none of the options", f"{row['answer']!r} of {len(options)}")

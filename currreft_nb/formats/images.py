@@ -83,7 +83,7 @@ def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
         pixels, mended = _to_rgb(chosen), _mended(image, chosen, Path(path).suffix)
         plain = image.mode in ("RGB", "L") and not tagged and not image.has_transparency_data
         whole = plain and image.format in SUFFIXES
-        suffix = SUFFIXES.get(image.format, ".png")
+        suffix = SUFFIXES.get(image.format or "", ".png")
     return Picture(pixels=pixels, data=data if whole else None, suffix=suffix, mended=mended)
 
 
@@ -144,7 +144,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:
     """Say what was not as it should be, in words that can be counted."""
     mended = []
-    suffix, kind = suffix.lower(), f".{image.format.lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
+    suffix, kind = suffix.lower(), f".{(image.format or '').lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
     if SPELLINGS.get(suffix, suffix) != kind and image.format != "PPM":
         mended.append(f"named {suffix or 'without extension'}, is {kind}")
     if chosen is not image:

@@ -63,8 +63,7 @@ def read(
 def _apart(found: Iterator[Found]) -> Iterator[Found]:
     """Yield a row of The Cauldron once for each of its questions, as a conversation; other rows as they are."""
     for file, line, row in found:
-        texts = row.get("texts") if isinstance(row, dict) else None
-        if not isinstance(texts, list):
+        if not isinstance(row, dict) or not isinstance(texts := row.get("texts"), list):
             yield file, line, row
             continue
         for number, text in enumerate(texts, 1):

@@ -35,7 +35,7 @@ def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterato
         yield from read_rows(json_lines(path), _read_row, "a MATH-Vision question")
 
 
-def _read_row(row: dict, file: Path, line: int) -> Iterator[Sample]:
+def _read_row(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
     image = image_in(file.parent, row["image"])
     options = [_without_placeholders(text) or letter for letter, text in zip(LETTERS, row["options"])]
     answer = row["answer"].strip()

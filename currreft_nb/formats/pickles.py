@@ -54,7 +54,7 @@ def _check(data: bytes) -> None:
 
 def _instructions(data: bytes) -> Iterator[tuple[str, Any, int]]:
     """Yield (name, argument, position) as `pickletools.genops`, which stops at non-ASCII text of Python 2."""
-    stream, names = io.BytesIO(data), pickletools.code2op
+    stream, names = io.BytesIO(data), {operation.code: operation for operation in pickletools.opcodes}
     while code := stream.read(1).decode("latin-1"):
         position = stream.tell() - 1
         if code not in names:

@@ -114,7 +114,7 @@ def _read_image(
     name = file.parent.name
     if "classification" in tasks:
         listed = [found.names[id] for id in sorted(found.names)]
-        common = {"source": name, "file": file, "image": path, "size": size, "names": listed}
+        common: dict[str, Any] = {"source": name, "file": file, "image": path, "size": size, "names": listed}
         yield from object_samples(list(things.values()), id=f"{name}-{path.stem}", tasks=["classification"], **common)
     if "detection" in tasks:
         scene = {"things": things, "meant": _meant(refs), "questions": _questions(refs, things)}

@@ -14,7 +14,7 @@ out, since a sample names a file.
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,10 @@ def fetch(path: str | os.PathLike, files: str = "") -> Path:
     """Return the folder with the files of a hub dataset that fit the pattern `files`, downloading what is not there."""
     import huggingface_hub  # a second to import, for those who ask for it only
 
-    name, revision = HUB.fullmatch(str(path)).groups()
+    place = HUB.fullmatch(str(path))
+    if place is None:
+        raise InputError(f"{path} names no hub dataset; write hf://datasets/owner/name")
+    name, revision = place.groups()
     wanted = [files] if files else [pattern.removeprefix("**/") for pattern in PATTERNS]
     try:
         return Path(
@@ -75,7 +78,7 @@ def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()
             yield from _read_file(file, columns)
 
 
-def _table_files(folder: Path, files: str) -> list[Path | Rejected]:
+def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
     if (folder / "dataset_dict.json").is_file() and not files:
         splits = sorted(part.name for part in folder.iterdir() if (part / "state.json").is_file())
         raise InputError(f"{folder} holds the splits {', '.join(splits)}; give the folder of one of them")

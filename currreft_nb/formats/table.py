@@ -23,7 +23,7 @@ from currreft_nb.formats import BadRow, Rejected, fit_box, four_numbers, origin,
 from currreft_nb.formats.images import image_size
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import asked_phrase, chosen_letter, clean_question, read_value
-from currreft_nb.samples import LETTERS, TASKS, Sample
+from currreft_nb.samples import LETTERS, TASKS, VALUES, Sample
 
 OPTIONAL = {"image": "image", "options": "options"}  # columns that are read where they are, unless others are named
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
@@ -142,9 +142,9 @@ def _answer(task: str, value: Any, options: list[str], form: str, size: Size | N
         if not 0 <= value < len(options):
             raise BadRow("answer is none of the options", f"{value} of {len(options)}")
         return LETTERS[value]
-    if options and task != "classification":
+    if options and VALUES[task] != "labels":
         return chosen_letter(str(value), options)
-    if task == "classification":
+    if VALUES[task] == "labels":
         return read_value(task, value, size) if isinstance(value, str) else [str(label) for label in value]
     return read_value(task, str(value), size)
 

@@ -19,6 +19,7 @@ import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.formats import BadRow, Rejected, Thing, files_in, fit_box, image_in, need_file, object_samples
@@ -67,7 +68,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
         name, *flag = line.split() or [""]
         if not name or flag == ["-1"]:  # a list for one category marks the images without it by -1
             continue
-        place = {"file": str(path), "line": number, "value": name}
+        place: dict[str, Any] = {"file": str(path), "line": number, "value": name}
         try:
             file = inside(root, f"Annotations/{name}.xml")
         except InputError:
@@ -78,7 +79,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
 
 def _category_names(files: Iterator[Path]) -> list[str]:
     """Return the vocabulary: VOC's twenty categories where no other occurs, else those that occur."""
-    found = set()
+    found: set[str] = set()
     for file in files:
         root = _parse(file)
         found.update(_name(item) for item in ([] if root is None else root.iterfind("object")))

@@ -11,7 +11,7 @@ from typing import Any
 from currreft_nb.answers import parse_boxes, parse_labels
 from currreft_nb.boxes import Size
 from currreft_nb.formats import BadRow, fit_box
-from currreft_nb.samples import LETTERS
+from currreft_nb.samples import LETTERS, VALUES
 from currreft_nb.tasks import detection
 from currreft_nb.tasks.math import read_option
 
@@ -91,7 +91,7 @@ def split_options(problem: str) -> tuple[str, list[str]]:
     """
     marks = list(OPTION.finditer(problem))
     starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
-    chain = []
+    chain: list[re.Match[str]] = []
     for mark in marks[starts[-1] :] if starts else []:
         if len(chain) < len(LETTERS) and mark[1] == LETTERS[len(chain)]:
             chain.append(mark)
@@ -118,9 +118,9 @@ def chosen_letter(text: str, options: list[str]) -> str:
 
 def read_value(task: str, text: str, size: Size | None) -> Any:
     """Return the structured value that the text writes out, boxes within an image of (width, height)."""
-    if task == "classification":
+    if VALUES[task] == "labels":
         return list(dict.fromkeys(parse_labels(text)))
-    if task != "detection":
+    if VALUES[task] != "boxes":
         return text.strip()
     if size is None:
         raise BadRow("row has no image")

@@ -142,11 +142,11 @@ def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str,
     return [_swapped(sample.answer, label, rng) for label in labels]
 
 
-def _draw_by_weight(labels: list[str], together: list[str], rng: random.Random, vocabulary: dict) -> list[str]:
+def _draw_by_weight(labels: list[str], together: list[str], rng: random.Random, vocabulary: dict | None) -> list[str]:
     """Order the labels by a draw without replacement, weighted by how often they stand with `together`."""
 
     def key(label: str) -> float:
-        weight = 0.1 + sum(vocabulary.get(other, {}).get(label, 0) for other in together)
+        weight = 0.1 + sum((vocabulary or {}).get(other, {}).get(label, 0) for other in together)
         return rng.random() ** (1 / weight)  # Efraimidis and Spirakis 2006: the largest keys are such a draw
 
     return sorted(labels, key=key, reverse=True)

@@ -93,7 +93,8 @@ def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list
     """
     if len(sample.answer) != 1:
         return []
-    truth, chosen = sample.answer[0], []
+    truth = sample.answer[0]
+    chosen: list[Box] = []
     for box in _known_boxes(sample, rng):
         _add(chosen, box, truth)
     if sample.extra.get("candidates"):

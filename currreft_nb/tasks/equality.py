@@ -54,7 +54,7 @@ $: dollar dollars USD
 cent: cents
 unit: units
 """
-_UNITS = {}
+_UNITS: dict[str, str] = {}
 for _line in _UNIT_WORDS.strip().splitlines():
     _unit, _words = _line.split(": ")
     _UNITS |= dict.fromkeys([_unit, *_words.split()], _unit)

@@ -11,7 +11,7 @@ letter, and the letter or the option's text is accepted.
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -96,6 +96,7 @@ def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list
     are drawn as members of one sequence in which the gold's place is random: were the gold always in the middle, the
     options would tell it.
     """
+    wrong: Iterable[str]
     if sample.extra.get("candidates"):
         wrong = rng.sample(sample.extra["candidates"], len(sample.extra["candidates"]))
         gold = _gold_value(sample)
@@ -140,7 +141,7 @@ def _variants(gold: str, rng: random.Random) -> Iterator[str]:
 def _sequence(literal: str, rng: random.Random) -> Iterator[str]:
     """Yield positive numbers of an arithmetic or doubling sequence in which the literal has a random place."""
     value = Decimal(literal)
-    unit = Decimal(1).scaleb(value.as_tuple().exponent)
+    unit = Decimal(1).scaleb(int(value.as_tuple().exponent))  # a literal is finite, so this is a number
     sizes = [size for size in (10, 5, 1) if value % (size * unit) == 0 and value > 3 * size * unit] or [1]
     steps = [sizes[0] * factor * unit for factor in (1, 2, 3) if value > 3 * sizes[0] * factor * unit] or [unit]
     step = rng.choice(steps)

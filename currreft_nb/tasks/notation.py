@@ -31,7 +31,7 @@ _SYMBOLS |= {"△": "\\triangle ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne 
 _SYMBOLS |= {"∈": "\\in ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "θ": "\\theta ", "λ": "\\lambda "}
 _SYMBOLS |= {"φ": "\\phi ", "ω": "\\omega ", "′": "'", "″": "''"}
 _SYMBOLS |= {symbol: rf"\frac{{{top}}}{{{bottom}}}" for symbol, top, bottom in ("½12", "⅓13", "⅔23", "¼14", "¾34")}
-_SYMBOLS = str.maketrans(_SYMBOLS)
+_TRANSLATED = str.maketrans(_SYMBOLS)
 _FUNCTIONS = "arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp"
 _REWRITES = [
     (re.compile(pattern), replacement)
@@ -93,7 +93,7 @@ def clean(text: str) -> str:
         return text
     check_size(text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
-    text = unicodedata.normalize("NFKC", text.translate(_SYMBOLS))
+    text = unicodedata.normalize("NFKC", text.translate(_TRANSLATED))
     text = _unwrap(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)

@@ -27,7 +27,7 @@ MEMORY_BYTES = 2 * 1024**3
 class _Worker:
     """The worker process with a thread that reads its lines, so that waiting for one can end."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.owner = os.getpid()
         self.process = subprocess.Popen(
             [sys.executable, "-P", os.path.abspath(__file__)],  # -P: the folder of this file has a math.py
@@ -38,7 +38,9 @@ class _Worker:
             text=True,
             encoding="utf-8",
         )
-        self.lines = queue.SimpleQueue()
+        assert self.process.stdin is not None and self.process.stdout is not None  # pipes, as asked for
+        self.questions, self.answers = self.process.stdin, self.process.stdout
+        self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
         started = self._next(START_S)
         if started != "ready":
@@ -46,7 +48,7 @@ class _Worker:
             raise RuntimeError(f"the math-verify worker did not start: {started or 'it ended without a word'}")
 
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self.answers:
             self.lines.put(json.loads(line))
         self.lines.put(None)
 
@@ -59,8 +61,8 @@ class _Worker:
     def ask(self, gold: str, answer: str) -> str | None:
         """Return the worker's verdict, or None if it ended or took too long."""
         try:
-            self.process.stdin.write(json.dumps([gold, answer]) + "\n")
-            self.process.stdin.flush()
+            self.questions.write(json.dumps([gold, answer]) + "\n")
+            self.questions.flush()
         except OSError:  # it ended since the last question, for instance for lack of memory
             return None
         return self._next(WAIT_S)
@@ -69,7 +71,7 @@ class _Worker:
         self.process.kill()
         self.process.wait()
         with contextlib.suppress(OSError):  # of a question that it did not live to read
-            self.process.stdin.close()
+            self.questions.close()
 
 
 _lock = threading.Lock()
