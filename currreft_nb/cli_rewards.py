@@ -4,19 +4,16 @@
 {"id": "a:choice", "task": "classification", "stage": "choice", "value": 1.0, "format": 1.0, "reason": "ok"}
 """
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
+from currreft_nb.evaluation_sources import completion_rows
 from currreft_nb.rewards import Rules, score, text_of
 from currreft_nb.rewards_reasons import REASONS
 from currreft_nb.samples import Sample, read_samples
 from currreft_nb.tasks.classification import LABELS_VERSION
-
-ROW = '{"id": …, "completion": …}'
 
 
 def score_file(samples: Path, completions: Path, frame: Frame | None = None, rules: Rules = Rules()) -> list[dict]:
@@ -26,7 +23,7 @@ def score_file(samples: Path, completions: Path, frame: Frame | None = None, rul
     `frame`: how boxes are written; None means pixels of the stored image. The value of a sample without reference is
     None. Raises `InputError` naming file, line and remedy for what cannot be used.
     """
-    rows = list(_completions(completions))
+    rows = list(completion_rows(completions))
     by_id = {sample.id: sample for sample in _samples(samples)}
     for place, row in rows:
         if row["id"] not in by_id:
@@ -68,41 +65,3 @@ def _samples(path: Path) -> list[Sample]:
     if not samples:
         raise InputError(f"{path} holds no samples; give the samples that were answered")
     return samples
-
-
-def _completions(path: Path) -> Iterator[tuple[str, dict]]:
-    """Yield place and row of each line that is not blank."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; give a file with {ROW} on each line")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a file of JSON lines in UTF-8") from None
-    if not text.strip():
-        raise InputError(f"{path} is empty; give a file with {ROW} on each line")
-    for number, line in enumerate(text.split("\n"), 1):  # a line feed alone: JSON text may hold the other separators
-        if line.strip():
-            yield f"{path}:{number}", _row(line, f"{path}:{number}")
-
-
-def _row(line: str, place: str) -> dict:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{place}: {line[:60]!r} is not JSON ({error}); write {ROW}") from None
-    if isinstance(row, dict) and "question" in row and "completion" not in row:
-        raise InputError(f"{place}: this is a sample, not a completion; give the samples first, then the completions")
-    missing = [name for name in ("id", "completion") if not isinstance(row, dict) or name not in row]
-    if missing:
-        raise InputError(f"{place}: {line[:60]!r} has no {' and no '.join(missing)}; write {ROW}")
-    if not isinstance(row["id"], str):
-        raise InputError(f"{place}: id is {row['id']!r}; write it as text, as in the samples file")
-    try:
-        fine = isinstance(row["completion"], (str, list)) and isinstance(text_of(row["completion"]), str)
-    except (AttributeError, KeyError, TypeError):
-        fine = False
-    if not fine:
-        shown = json.dumps(row["completion"])[:60]
-        raise InputError(f"{place}: completion is {shown}; write it as text or as a list of messages with content")
-    return row

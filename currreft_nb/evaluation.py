@@ -11,7 +11,7 @@ Records are appended to `records.jsonl` batch by batch; an evaluation that was k
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,16 +23,14 @@ from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.journal_answers import REMEDY, completion_fields, pair_up, question_hash, question_hashes
 from currreft_nb.metrics import measure
 from currreft_nb.models import Loaded
-from currreft_nb.models_adapters import merged_adapter
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import answered_boxes
 from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS, Sample
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
-SELECTED_ON = "val"
 
-Answers = Sequence[str | Completion]
+Answers = Sequence[str | Completion | None]
 
 
 def evaluate(
@@ -50,10 +48,12 @@ def evaluate(
     """Score the answers of an arm to every sample; return its records, mode natural and, if it can be forced, forced.
 
     `generate_function`: from samples to one answer each, a text or a `generation.Completion`; so a model, a file of
-    recorded answers and a server are scored alike. `force_function` is given the samples and answers that opened no
-    `<answer>`, and returns them completed. `frame`: how boxes are written; None means pixels of the stored image.
-    `author`: what answers under the arm's name, such as hashes of its weights. Raises `InputError` for a sample of a
-    split not among `splits`, one without a reference, and stored records of other questions or another author.
+    recorded answers and a server are scored alike. An answer that is None could not be had. `force_function` is given
+    the samples and answers that opened no `<answer>`, and returns them completed. `frame`: how boxes are written; None
+    means pixels of the stored image. `author`: what answers under the arm's name, such as hashes of its weights.
+    `batch_size`: questions between two writings. Raises `InputError` for a sample of a split not among `splits`, one
+    without a reference, stored records of other questions or another author, and, when all was asked, for answers that
+    could not be had: what did come is kept, and the next call asks for the rest.
     """
     check_samples(samples, splits)
     path = Path(folder) / RECORDS
@@ -69,6 +69,11 @@ def evaluate(
         records |= {(record["id"], record["mode"]): record for record in made}
         done = len(samples) - len(pending) + start + len(batch)
         print(f"{arm}: {done:6d} of {len(samples)} questions  {time.monotonic() - clock:6.1f} s", flush=True)
+    if lacking := [sample.id for sample in samples if (sample.id, "natural") not in records]:
+        raise InputError(
+            f"arm {arm!r}: {len(lacking)} of {len(samples)} questions could not be answered, {lacking[0]!r} first; see"
+            " above why, and run this again: it asks only for what is missing"
+        )
     return [records[sample.id, mode] for mode in modes for sample in samples]
 
 
@@ -98,9 +103,10 @@ def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str)
 
 
 def _answer(generate_function: Callable, force_function: Callable | None, batch: list[Sample]) -> list[tuple]:
-    """Return (sample, mode, answer); what opened an answer by itself is not decoded again."""
-    natural = list(generate_function(batch))
-    rows = [(sample, "natural", answer) for sample, answer in pair_up(batch, natural)]
+    """Return (sample, mode, answer) for answers that could be had; what opened an answer is not decoded again."""
+    pairs = [pair for pair in pair_up(batch, generate_function(batch)) if pair[1] is not None]
+    batch, natural = [sample for sample, _ in pairs], [answer for _, answer in pairs]
+    rows = [(sample, "natural", answer) for sample, answer in pairs]
     if force_function:
         unopened = [i for i, answer in enumerate(natural) if OPEN not in completion_fields(answer)["completion"]]
         forced = force_function([batch[i] for i in unopened], [natural[i] for i in unopened]) if unopened else []
@@ -125,11 +131,13 @@ def _record(arm: str, author: str, sample: Sample, mode: str, answer: str | Comp
     }
 
 
-def answerer(loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64) -> Callable[[list[Sample]], Answers]:
-    """Return the model as a function from samples to greedy answers."""
+def answerer(
+    loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64, *, temperature: float = 0.0, seed: int = 0
+) -> Callable[[list[Sample]], Answers]:
+    """Return the model as a function from samples to one answer each, greedy at temperature 0."""
 
     def answer(samples: list[Sample]) -> list[Completion]:
-        options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
         return [found for (found,) in generation.generate(loaded, samples, **options)]
 
     return answer
@@ -206,47 +214,6 @@ def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_h
     return f"{base_hash} {adapter}{' 4-bit' if four_bit else ''}"
 
 
-def evaluate_arms(
-    arms: Mapping[str, str | os.PathLike | None],
-    samples: Sequence[Sample],
-    folder: str | os.PathLike,
-    *,
-    model: str = "pocket",
-    four_bit: bool = False,
-    max_pixels: int = 0,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    forced: bool = True,
-) -> list[dict]:
-    """Score one base model with several adapters, by arm, None being the bare model; return the records of all.
-
-    All adapters are checked before the first model is loaded, and a model is loaded only if records are missing.
-    """
-    check_samples(samples)
-    source = models.source_of(model)
-    base_hash, merged = models.hash_weights(source), merged_adapter(source)
-    hashes = {arm: models.check_adapter(path, model, base_hash) if path else None for arm, path in arms.items()}
-    modes = ("natural", "forced") if forced else ("natural",)
-    records = []
-    for arm, adapter in arms.items():
-        author = author_of(base_hash, hashes[arm], four_bit, merged)
-        stored = stored_records(Path(folder) / RECORDS, samples, arm, author)
-        found = [stored.get((sample.id, mode)) for mode in modes for sample in samples]
-        if None in found:
-            # The model has no name here, so that it is gone from memory before the next arm's is loaded.
-            found = evaluate_model(
-                models.load(model, adapter=adapter, four_bit=four_bit, max_pixels=max_pixels),
-                samples,
-                arm,
-                folder,
-                max_new_tokens=max_new_tokens,
-                batch_size=batch_size,
-                forced=forced,
-            )
-        records += found
-    return records
-
-
 def questions(
     folder: str | os.PathLike,
     splits: Sequence[str],
@@ -276,17 +243,3 @@ def headline(summary: pd.DataFrame, measure: str = "correct") -> dict[str, float
     rows = summary[(summary["measure"] == measure) & (summary["stage"] == "open") & summary["task"].isin(TRAINED_TASKS)]
     means = rows.groupby(["arm", "mode", "split"], sort=False)["mean"].mean()
     return {", ".join(cell): round(float(mean), 4) for cell, mean in means.items()}
-
-
-def choose(records: Iterable[Mapping], measure: str = "correct", mode: str = "natural") -> str:
-    """Return the arm (or checkpoint) with the best validation score, a mean over tasks and stages; the first in a tie.
-
-    Raises `InputError` if any record is of another split: what is chosen on a test split can no longer be tested on it.
-    """
-    frame = pd.DataFrame([record for record in records if record["mode"] == mode])
-    if frame.empty:
-        raise InputError(f"there is no {mode} record to choose by; evaluate on split {SELECTED_ON} first")
-    if others := sorted(set(frame["split"]) - {SELECTED_ON}):
-        raise InputError(f"a choice by split {others[0]} is refused; choose by {SELECTED_ON}, then test the chosen one")
-    cells = frame.groupby(["arm", "task", "stage"], sort=False)[measure].mean()
-    return str(cells.groupby("arm", sort=False).mean().idxmax())

@@ -17,9 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb import InputError, evaluation, models
+from currreft_nb import InputError
 from currreft_nb.boxes import Frame
 from currreft_nb.curriculum_difficulty import PassRate, rate_rows
+from currreft_nb.endpoint import Account
+from currreft_nb.evaluation_arms import Decoding, answerer_of
+from currreft_nb.evaluation_sources import Source
 from currreft_nb.journal import append_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.metrics import bootstrap_interval, measure, pass_at_k
@@ -145,7 +148,7 @@ def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
 
 
 def probe_arms(
-    arms: Mapping[str, str | os.PathLike | None],
+    arms: Mapping[str, Source | str | os.PathLike | None],
     samples: Sequence[Sample],
     folder: str | os.PathLike,
     *,
@@ -158,26 +161,24 @@ def probe_arms(
     batch_size: int = 64,
     seed: int = 0,
     forced: bool = False,
+    accounts: list[Account] | None = None,
 ) -> pd.DataFrame:
-    """Probe one base model with several adapters, None being the bare model; see `probe`. No completions, no rows."""
-    base_hash = models.hash_weights(models.source_of(model))
-    settings = f"T={temperature} seed {seed}{' forced' if forced else ''}"
+    """Probe several arms, named as in `evaluation_arms.evaluate_arms`; see `probe`. No completions, no rows.
+
+    A file of answers cannot be sampled: that is said, and its arm has no rows.
+    """
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
     tables = []
-    for arm, adapter in arms.items() if completions else ():
-        adapter_hash = models.check_adapter(adapter, model, base_hash) if adapter else None
-        draw = _sampler_when_asked(
-            partial(models.load, model, adapter=adapter, four_bit=four_bit, max_pixels=max_pixels),
-            completions=completions,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            batch_size=batch_size,
-            forced=forced,
-        )
-        author = f"{evaluation.author_of(base_hash, adapter_hash, four_bit)} {settings}"
+    for arm, source in arms.items() if completions else ():
+        if isinstance(source, Source) and source.kind == "recorded":
+            print(f"{arm}: a file of answers cannot be sampled, so it has no pass@k")
+            continue
+        options = {"arm": arm, "model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
+        who = answerer_of(source, **options)
+        draw = _sampler_when_asked(partial(who.draw, decoding, completions, forced))
+        author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
-        frame = evaluation.style(model, max_pixels).frame
-        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=frame))
+        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
@@ -203,13 +204,13 @@ def pass_rates(
     return rates
 
 
-def _sampler_when_asked(load: Callable[[], Loaded], **options: Any) -> Callable:
-    """Return a sample function that loads its model when it is first asked: what is stored needs none."""
-    loaded: list[Callable] = []
+def _sampler_when_asked(make: Callable[[], Callable]) -> Callable:
+    """Return a sample function that is made, its model loaded, when it is first asked: what is stored needs none."""
+    made: list[Callable] = []
 
     def draw(samples: list[Sample]) -> Sequence[Sequence[Any]]:
-        if not loaded:
-            loaded.append(evaluation.sampler(load(), **options))
-        return loaded[0](samples)
+        if not made:
+            made.append(make())
+        return made[0](samples)
 
     return draw

@@ -29,6 +29,7 @@ import yaml
 
 from currreft_nb import InputError
 from currreft_nb.endpoint import read_endpoint
+from currreft_nb.experiment_checks import check_arms
 from currreft_nb.judges import read_judges
 from currreft_nb.models_families import check_lora_on
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
@@ -271,8 +272,14 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
     values = {key: _resolve(value, place(key), draft, point, needs) for key, value in given.items()}
     folder = draft.folder / name
     settings = settle(declared, {**values, "output": shown(folder, draft.root)}, place)
-    _check_inputs(settings, given, name, lambda key: place(key) if key in given else source.at("steps", index))
+
+    def where(key: str) -> str:
+        return place(key) if key in given else source.at("steps", index)
+
+    _check_inputs(settings, given, name, where)
     _check_training(settings, f"{source.at('steps', index)} (step {name})")
+    if {"arms", "start_from"} <= set(settings):
+        check_arms(settings, draft.root, draft.folder, where)
     return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
 
 

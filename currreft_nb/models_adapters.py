@@ -11,6 +11,7 @@ An adapter folder holds PEFT's two files and `currreft.json`, where it came from
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from safetensors import safe_open
 from currreft_nb import InputError
 
 PROVENANCE = "currreft.json"
+MADE_FROM = "made_from.json"  # beside the checkpoints of a training: what they depend on
+CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
@@ -71,11 +74,15 @@ def check_adapter(adapter: str | os.PathLike, name: str, base_hash: str) -> str:
 
 
 def read_provenance(folder: str | os.PathLike) -> dict:
-    """Return what an adapter's currreft.json says. Raises `InputError` when it is absent or damaged."""
-    path = Path(folder) / PROVENANCE
+    """Return what an adapter's currreft.json says, or a training's note on its checkpoints for one of these.
+
+    Raises `InputError` when it is absent or damaged.
+    """
+    checkpoint = CHECKPOINT.fullmatch(Path(folder).name)
+    path = Path(folder).parent / MADE_FROM if checkpoint else Path(folder) / PROVENANCE
     try:
         provenance = json.loads(path.read_text(encoding="utf-8"))
-        base, base_hash = provenance["base"], provenance["base_hash"]
+        base, base_hash = "of its training" if checkpoint else provenance["base"], provenance["base_hash"]
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist, so nobody can tell which base model the adapter was made for; give the adapter"

@@ -12,6 +12,7 @@ from PIL import Image
 from currreft_nb import InputError
 from currreft_nb.boxes import FRAMES, Frame
 
+POCKETS = ("pocket", "pocket-clean")  # names of the models that come with the kit
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 MERGER = r".*visual\.merger\.mlp\.[02]"

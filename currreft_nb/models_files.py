@@ -14,8 +14,8 @@ from huggingface_hub.utils import get_session
 from transformers import AutoConfig
 
 from currreft_nb import InputError, pocket
+from currreft_nb.models_families import POCKETS
 
-POCKETS = ("pocket", "pocket-clean")
 HUB_TIMEOUT_S = 10
 REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
 

@@ -179,7 +179,9 @@ def scores(summary: pd.DataFrame, measure: str = "correct", stage: str = "open")
         dress(axis, f"{task}, {SPLIT_NAMES[split]} (n = {_range(cell['n'])})", percent="x", xlim=(-0.02, 1.02))
         axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
         axis.grid(axis="x", color=PALE, linewidth=0.7)
-    caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced")
+    alone = [arm for arm in arms if not (frame[frame["arm"] == arm]["mode"] == "forced").any()]
+    unforced = f"   (cannot be forced: {', '.join(alone)})" if alone and len(alone) < len(arms) else ""
+    caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced{unforced}")
     return figure
 
 
@@ -196,8 +198,13 @@ def _range(counts: pd.Series) -> str:
 
 
 def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open", mode: str = "forced") -> Figure:
-    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost."""
-    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage) & (summary["mode"] == mode)]
+    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost.
+
+    Arms without scores in this mode, as recorded answers, are drawn by their natural ones, and the caption says so.
+    """
+    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage)]
+    others = [arm for arm, part in frame.groupby("arm", sort=False) if mode not in set(part["mode"])]
+    frame = frame[(frame["mode"] == mode) | (frame["arm"].isin(others) & (frame["mode"] == "natural"))]
     tasks = present(frame["task"], TASKS)
     if not tasks:
         return nothing(f"no {measure} scores of {stage} answers with {mode} format")
@@ -212,7 +219,8 @@ def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open"
         label_points(axis, points)
         dress(axis, task, "in-domain", percent="xy", xlim=(-0.02, 1.02), aspect="equal")
     axes[0].set_ylabel("out-of-domain")
-    caption(figure, f"{measure}, {stage} answers, {mode} decoding, 95 % intervals; dotted: equal in both domains")
+    decoded = f"{mode} decoding" + (f" ({', '.join(others)}: natural)" if others else "")
+    caption(figure, f"{measure}, {stage} answers, {decoded}, 95 % intervals; dotted: equal in both domains")
     return figure
 
 

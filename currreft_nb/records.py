@@ -25,7 +25,7 @@ from currreft_nb import InputError, parameters
 
 RECORD = "run.json"
 JOURNALS = ("metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl")
-WORK = ("checkpoints", "completions", "figures", "processes", "trackers", *JOURNALS)
+WORK = ("checkpoints", "choice", "completions", "figures", "processes", "trackers", *JOURNALS)
 ASIDE = ("output", "report_to")  # settings that do not decide the result
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 

@@ -14,11 +14,13 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
 
 from currreft_nb import InputError, __version__, machine, parameters
+from currreft_nb.evaluation_sources import Source, read_sources
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_completions import choose_groups, read_completions
 from currreft_nb.live import LiveFigure
@@ -164,13 +166,20 @@ class Run:
             raise InputError(f"{shown(folder, self.root)} does not exist; give base or the folder of a training run")
         return folder
 
-    def adapters(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Path | None]:
-        """Return the adapter folder of each arm, None for the bare model; `given` holds one entry for each name."""
-        if len(names) != len(given) or len(set(names)) != len(names):
-            raise InputError(
-                f"{len(names)} arms ({', '.join(names)}), {len(given)} folders: give each its own name and folder"
-            )
-        return {name: self.adapter(text, "04_rl_open") for name, text in zip(names, given)}
+    def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Source]:
+        """Return where the answers of each arm come from, with folders and files where they are; runs become inputs.
+
+        `given` holds one entry for each name, as `evaluation_sources` tells.
+        """
+        return {name: self._found(source) for name, source in read_sources(names, given).items()}
+
+    def _found(self, source: Source) -> Source:
+        if source.kind == "run":
+            adapter = self.adapter(source.run, "04_rl_open")
+            return replace(source, place=str(adapter if source.run == source.place else self.path(source.place)))
+        here = self.path(source.place)
+        local = source.kind == "recorded" or (source.kind == "model" and here.is_dir())
+        return replace(source, place=str(here)) if local else source
 
     def figure(self, figure: Any, name: str) -> Any:
         """Save a matplotlib figure as figures/<name>.png in the run's folder and return it, to be shown."""

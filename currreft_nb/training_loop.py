@@ -27,6 +27,7 @@ from currreft_nb import InputError, memory
 from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
+from currreft_nb.models_adapters import MADE_FROM
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_checkpoints import last_whole, step_of
@@ -116,7 +117,7 @@ def resume_point(folder: Path, asked: dict) -> Path | None:
     Raises `InputError` when the folder's checkpoints come from other settings, data or models.
     """
     checkpoints = folder / "checkpoints"
-    note = checkpoints / "made_from.json"
+    note = checkpoints / MADE_FROM
     asked = json.loads(json.dumps(asked))  # as it is read back, lists and all
     if note.is_file():
         made = json.loads(note.read_text(encoding="utf-8"))

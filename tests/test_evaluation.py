@@ -9,7 +9,8 @@ import pytest
 
 from currreft_nb import InputError, curation, evaluation, generation, metrics, models
 from currreft_nb.boxes import Frame
-from currreft_nb.evaluation import choose, evaluate, evaluate_arms, headline
+from currreft_nb.evaluation import evaluate, headline
+from currreft_nb.evaluation_arms import evaluate_arms
 from currreft_nb.generation import Completion
 from currreft_nb.journal import read_journal
 from currreft_nb.samples import TASKS, Sample
@@ -139,31 +140,23 @@ def test_a_missing_answer_is_an_error_and_no_score(tmp_path):
     assert not (tmp_path / "records.jsonl").exists()
 
 
-def records_of(split, **scores):
-    return [
-        {"arm": arm, "mode": "natural", "task": task, "stage": "open", "split": split, "correct": value}
-        for arm, by_task in scores.items()
-        for task, value in by_task
-    ]
+def test_an_answer_that_could_not_be_had_is_asked_for_again_and_nothing_else_is(tmp_path):
+    """A server may fail: that is no wrong answer, and an evaluation without it is not finished."""
+    model = Model()
+    fails = {"m2", "m5"}
 
+    def ask(samples):
+        return [None if sample.id in fails else answer for sample, answer in zip(samples, model(samples))]
 
-def test_the_choice_weighs_tasks_alike_and_takes_the_first_of_equals():
-    many = [("math", 1.0)] * 9 + [("detection", 0.0)]  # 0.9 of the records, but half of the tasks
-    balanced = [("math", 0.75), ("detection", 0.5)]
-    assert choose(records_of("val", many=many, balanced=balanced)) == "balanced"
-    assert choose(records_of("val", b=balanced, a=balanced)) == "b"
-
-
-@pytest.mark.parametrize("split", ["test_id", "test_ood", "train"])
-def test_nothing_is_chosen_by_a_test_split(split):
-    records = records_of("val", a=[("math", 1.0)]) + records_of(split, a=[("math", 1.0)])
-    with pytest.raises(InputError, match=f"a choice by split {split} is refused"):
-        choose(records)
-
-
-def test_a_choice_needs_records():
-    with pytest.raises(InputError, match="no forced record"):
-        choose(records_of("val", a=[("math", 1.0)]), mode="forced")
+    with pytest.raises(InputError, match="arm 'base': 2 of 7 questions could not be answered, 'm2' first"):
+        evaluate(ask, SAMPLES, "base", tmp_path, force_function=model.force, batch_size=3)
+    assert model.forced == ["m1", "m3"]
+    model.asked.clear()
+    fails.clear()
+    records = evaluate(ask, SAMPLES, "base", tmp_path, force_function=model.force, batch_size=3)
+    assert model.asked == ["m2", "m5"]
+    undisturbed = Model()
+    assert records == evaluate(undisturbed, SAMPLES, "base", tmp_path / "other", force_function=undisturbed.force)
 
 
 def refuse(*arguments, **options):

@@ -12,7 +12,7 @@ from test_models import log_probabilities, randomise_adapter
 from tiny_models import write_tiny
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb import InputError, evaluation, models, models_export, scenes
+from currreft_nb import InputError, evaluation_arms, models, models_export, scenes
 from currreft_nb.models_adapters import hash_file
 
 
@@ -167,13 +167,13 @@ def test_records_say_which_of_the_two_was_scored(tmp_path):
     samples = scenes.samples(tmp_path, "math", 2, "id", 0, "val")
     options = {"max_new_tokens": 2, "forced": False}
     adapter = {"open": run / "adapter"}
-    in_four_bit = evaluation.evaluate_arms(adapter, samples, tmp_path / "4", four_bit=True, **options)
-    attached = evaluation.evaluate_arms(adapter, samples, tmp_path / "16", **options)
+    in_four_bit = evaluation_arms.evaluate_arms(adapter, samples, tmp_path / "4", four_bit=True, **options)
+    attached = evaluation_arms.evaluate_arms(adapter, samples, tmp_path / "16", **options)
     exported = str(tmp_path / "merged")
-    merged = evaluation.evaluate_arms({"open": None}, samples, tmp_path / "m", model=exported, **options)
+    merged = evaluation_arms.evaluate_arms({"open": None}, samples, tmp_path / "m", model=exported, **options)
     base, own = models.hash_weights(models.source_of("pocket")), models.hash_weights(exported)
     adapter_hash = hash_file(run / "adapter" / "adapter_model.safetensors")
     authors = [{record["author"] for record in records} for records in (in_four_bit, attached, merged)]
     assert authors == [{f"{base} {adapter_hash} 4-bit"}, {f"{base} {adapter_hash}"}, {f"{own} merged {adapter_hash}"}]
     with pytest.raises(InputError, match="was answered by another model"):  # one file holds one of them only
-        evaluation.evaluate_arms({"open": None}, samples, tmp_path / "4", model=exported, **options)
+        evaluation_arms.evaluate_arms({"open": None}, samples, tmp_path / "4", model=exported, **options)

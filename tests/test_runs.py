@@ -201,7 +201,8 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
     reader = start("01_data")
     assert reader.adapter("base", "02_train") is None
     assert reader.adapter("mine", "02_train") == project / "mine" / "adapter"
-    assert reader.adapters(["a", "b"], ["base", "mine"]) == {"a": None, "b": project / "mine" / "adapter"}
+    found = reader.sources(["a", "b"], ["base", "mine"])
+    assert found["a"].kind == "base" and found["b"].place == str(project / "mine" / "adapter")
     assert [note["path"] for note in record(reader.folder)["inputs"]] == ["../../../mine"]
     assert reader.records({"a": project / "mine"})["a"]["notebook"] == "02_train"
     with pytest.raises(InputError, match="start_from is empty; give base or"):
@@ -209,8 +210,8 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
     with pytest.raises(InputError, match="outputs/notebooks/02_train holds no run; run notebook 02_train first"):
         reader.adapter("", "02_train")
     for names, given in ((["a"], ["base", "mine"]), (["a", "a"], ["base", "mine"])):
-        with pytest.raises(InputError, match="give each its own name and folder"):
-            reader.adapters(names, given)
+        with pytest.raises(InputError, match="give each arm its own name and its own entry"):
+            reader.sources(names, given)
     start("02_train", output="mine", steps=1).finish({})
     shutil.rmtree(project / "mine" / "adapter")
     with pytest.raises(InputError, match="mine/adapter does not exist; give base or the folder of a training run"):

@@ -1,0 +1,229 @@
+"""Arms side by side: whoever answers, a model here, a file or an endpoint, is asked and scored alike.
+
+A model is asked in its own style, at one pixel budget: the one of its source, else `max_pixels`, else its own. An
+adapter, or a folder with one merged into it, is evaluated at the budget that it was trained with; another one stops
+the run. Answers in a file cannot be completed, nor those of an endpoint, which takes no begun answer: such arms have
+natural records only.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError, evaluation, generation_http, models
+from currreft_nb.boxes import FRAMES, Frame
+from currreft_nb.endpoint import Account
+from currreft_nb.evaluation_sources import BASE, Source, file_hash, read_recorded
+from currreft_nb.models_adapters import merged_adapter, read_provenance
+from currreft_nb.prompts import Style, wording_hash
+from currreft_nb.samples import Sample
+
+STORED_AT_ONCE = 256  # questions between two writings; of an endpoint fewer, since its answers cost money
+ARM = "the arm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How all arms are asked: `temperature` 0 is greedy; `batch_size` answers are decoded at once."""
+
+    max_new_tokens: int = 256
+    batch_size: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.temperature < 0 or self.max_new_tokens < 1 or self.batch_size < 1:
+            raise InputError(
+                f"temperature is {self.temperature} and must be at least 0; max_new_tokens is {self.max_new_tokens},"
+                f" batch_size {self.batch_size}: both must be at least 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """Who answers under an arm's name: checked, and not loaded or asked yet.
+
+    `author`: a text that changes when the answers would. `frame`: how boxes are written; None: pixels of the stored
+    image. `open(decoding)` returns the functions from samples to answers and, where the format can be forced, from
+    samples and answers to completed ones. `draw(decoding, completions, forced)` returns one from samples to several
+    answers each, for pass@k; None where nothing can be sampled.
+    """
+
+    author: str
+    frame: Frame | None
+    open: Callable[[Decoding], tuple[Callable, Callable | None]]
+    draw: Callable[[Decoding, int, bool], Callable] | None
+    can_force: bool = False
+    stored_at_once: int = STORED_AT_ONCE
+
+
+def evaluate_arms(
+    arms: Mapping[str, Source | str | os.PathLike | None],
+    samples: Sequence[Sample],
+    folder: str | os.PathLike,
+    *,
+    model: str = "pocket",
+    four_bit: bool = False,
+    max_pixels: int = 0,
+    max_new_tokens: int = 256,
+    batch_size: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    forced: bool = True,
+    accounts: list[Account] | None = None,
+) -> list[dict]:
+    """Score all arms on the same questions; return the records of all, natural before forced.
+
+    `arms`: sources by name (`evaluation_sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
+    is the model's own budget. `accounts`: where what endpoints cost is added. All arms are checked before the first
+    model is loaded, and one is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate`, and
+    for an arm that cannot answer.
+    """
+    evaluation.check_samples(samples)
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
+    common = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
+    answerers = {arm: answerer_of(source, samples, arm=arm, **common) for arm, source in arms.items()}
+    records = []
+    for arm, who in answerers.items():
+        records += _records(who, samples, arm, Path(folder), decoding, forced)
+    return records
+
+
+def _records(
+    who: Answerer, samples: Sequence[Sample], arm: str, folder: Path, decoding: Decoding, forced: bool
+) -> list[dict]:
+    """Return an arm's records; its model is gone from memory afterwards, before the next arm's is loaded."""
+    author = who.author + (f" T={decoding.temperature} seed {decoding.seed}" if decoding.temperature else "")
+    modes = ("natural", "forced") if forced and who.can_force else ("natural",)
+    if forced and not who.can_force:
+        print(f"{arm}: the format of its answers cannot be forced, so it has natural records only")
+    stored = evaluation.stored_records(folder / evaluation.RECORDS, samples, arm, author)
+    found = [stored.get((sample.id, mode)) for mode in modes for sample in samples]
+    if None not in found:
+        return found
+    generate, force = who.open(decoding)
+    return evaluation.evaluate(
+        generate,
+        samples,
+        arm,
+        folder,
+        force_function=force if forced else None,
+        frame=who.frame,
+        author=author,
+        batch_size=who.stored_at_once,
+    )
+
+
+def answerer_of(
+    source: Source | str | os.PathLike | None,
+    samples: Sequence[Sample] = (),
+    *,
+    arm: str = ARM,
+    model: str = "pocket",
+    four_bit: bool = False,
+    max_pixels: int = 0,
+    accounts: list[Account] | None = None,
+) -> Answerer:
+    """Return who answers for a source, after checking all that can be checked without loading or asking.
+
+    `samples`: which answers a recorded file must hold. Raises `InputError` for an adapter of another base or pixel
+    budget, an unknown model, a file that cannot be used, and an endpoint without its key.
+    """
+    if not isinstance(source, Source):
+        source = BASE if source is None else Source(kind="run", place=str(source))
+    if source.kind == "recorded":
+        return _recorded(source, samples, max_pixels)
+    if source.kind == "http":
+        return _endpoint(source, model, max_pixels, accounts)
+    if source.kind == "model":
+        four_bit = four_bit if source.four_bit is None else source.four_bit
+        return _model(source.place, None, four_bit, source.max_pixels, max_pixels, arm)
+    adapter = source.place if source.kind == "run" else None
+    return _model(model, adapter, four_bit, 0, max_pixels, arm)
+
+
+def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shared_pixels: int, arm: str) -> Answerer:
+    source = models.source_of(name)
+    config = models.read_config(source)
+    models.family_of(config, name)
+    base_hash, merged = models.hash_weights(source), merged_adapter(source)
+    adapter_hash = models.check_adapter(adapter, name, base_hash) if adapter else None
+    trained = read_provenance(adapter) if adapter else read_provenance(source) if merged else {}
+    asked_for = own_pixels or shared_pixels or (trained.get("max_pixels", 0) if merged and not adapter else 0)
+    pixels = asked_for or models.default_pixels(config)
+    _check_trained(trained, pixels, own_pixels, four_bit, arm)
+
+    def load() -> models.Loaded:
+        return models.load(name, adapter=adapter, four_bit=four_bit, max_pixels=pixels)
+
+    def open_model(decoding: Decoding) -> tuple[Callable, Callable]:
+        loaded, sizes = load(), (decoding.max_new_tokens, decoding.batch_size)
+        sampling = {"temperature": decoding.temperature, "seed": decoding.seed}
+        return evaluation.answerer(loaded, *sizes, **sampling), evaluation.forcer(loaded, *sizes)
+
+    def draw(decoding: Decoding, completions: int, forced: bool) -> Callable:
+        return evaluation.sampler(load(), completions=completions, forced=forced, **vars(decoding))
+
+    return Answerer(
+        author=evaluation.author_of(base_hash, adapter_hash, four_bit, merged),
+        frame=evaluation.style(name, pixels).frame,
+        open=open_model,
+        draw=draw,
+        can_force=True,
+    )
+
+
+def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, four_bit: bool, arm: str) -> None:
+    """Compare with how the weights were trained: another pixel budget stops, another precision is told."""
+    budget = trained.get("max_pixels", pixels)
+    if budget != pixels and not own_pixels:
+        raise InputError(
+            f"{arm} was trained with max_pixels {budget} and would be evaluated with {pixels}, where boxes and details"
+            f" are others; set max_pixels to {budget} (an exported folder can have its own: model:DIR | max_pixels N)"
+        )
+    if trained.get("four_bit", four_bit) != four_bit:
+        bits = ("in 16 bit", "in 4 bit")
+        print(f"{arm} was trained {bits[not four_bit]} and is evaluated {bits[four_bit]}: other weights than it knew")
+
+
+def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Answerer:
+    path = Path(source.place)
+    answers = read_recorded(path, samples)
+
+    def open_file(decoding: Decoding) -> tuple[Callable, None]:
+        return (lambda asked: [answers[sample.id] for sample in asked]), None
+
+    frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
+    return Answerer(author=f"recorded {file_hash(path)}", frame=frame, open=open_file, draw=None)
+
+
+def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Account] | None) -> Answerer:
+    endpoint, style = source.endpoint, style_like(source.like or model, source.max_pixels or max_pixels)
+    endpoint.secret()  # one that is missing is told before anything is asked
+
+    def draw(decoding: Decoding, completions: int, forced: bool = False) -> Callable:
+        if forced:
+            raise InputError(f"the format cannot be forced on {endpoint.name}; sample its answers as they are")
+        options = {name: getattr(decoding, name) for name in ("temperature", "max_new_tokens", "seed")}
+        return generation_http.sampler(endpoint, style, completions=completions, accounts=accounts, **options)
+
+    def open_endpoint(decoding: Decoding) -> tuple[Callable, None]:
+        ask = draw(decoding, 1)
+        return (lambda asked: [answer for (answer,) in ask(asked)]), None
+
+    return Answerer(
+        author=f"{endpoint.name}, wording {wording_hash(style)}",
+        frame=style.frame,
+        open=open_endpoint,
+        draw=draw,
+        stored_at_once=4 * endpoint.concurrency,
+    )
+
+
+def style_like(name: str, max_pixels: int = 0) -> Style:
+    """Return how a family or a model is spoken to. Raises `InputError` for what is neither."""
+    if name in FRAMES:
+        return Style(frame=replace(FRAMES[name], **({"max_pixels": max_pixels} if max_pixels else {})))
+    return evaluation.style(name, max_pixels)
