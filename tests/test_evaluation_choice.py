@@ -46,7 +46,8 @@ def test_numbers_that_decided_are_told():
 
 def test_the_format_that_was_forced_decides_nothing():
     forced = [record | {"mode": "forced", "correct": 1.0} for record in records_of("val", many=MANY)]
-    assert choose(records_of("val", many=MANY, balanced=BALANCED) + forced, ["many", "balanced"])["chosen"] == "balanced"
+    records = records_of("val", many=MANY, balanced=BALANCED) + forced
+    assert choose(records, ["many", "balanced"])["chosen"] == "balanced"
 
 
 @pytest.mark.parametrize("split", ["test_id", "test_ood", "train", "pool"])
