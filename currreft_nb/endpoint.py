@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -163,6 +164,21 @@ class Account:
         if self.dollars:
             told.append(f"{self.dollars:.2f} dollars")
         return f"{self.name}: " + "; ".join(told) + f"; {self.seconds:.1f} s"
+
+
+def summed(accounts: Iterable[Account]) -> list[Account]:
+    """Return one account for each endpoint, of all that it was asked.
+
+    >>> [account.requests for account in summed([Account("a", 2), Account("b", 1), Account("a", 3)])]
+    [5, 1]
+    """
+    found: dict[str, Account] = {}
+    for account in accounts:
+        total = found.setdefault(account.name, Account(account.name))
+        for name, value in vars(account).items():
+            if name != "name":
+                setattr(total, name, getattr(total, name) + value)
+    return list(found.values())
 
 
 def user_message(text: str, sample: Sample | None = None) -> dict:

@@ -181,6 +181,16 @@ def test_scores_keep_the_domains_apart_and_show_the_numbers_of_questions():
     assert plots.scores(summary).axes[0].get_title(loc="left") == "detection, in-domain (n = 80–100)"
 
 
+def test_an_arm_that_cannot_be_forced_is_shown_by_its_natural_scores_and_named():
+    rows = score_rows()
+    some = rows[(rows["mode"] == "natural") | (rows["arm"] != "rl")]
+    assert "(cannot be forced: rl)" in plots.scores(some).get_supxlabel()
+    assert "forced decoding (rl: natural)" in plots.domains(some).get_supxlabel()
+    drawn = {text for axis in plots.domains(some).axes for text in texts(axis)}
+    assert drawn == {text for axis in plots.domains(rows).axes for text in texts(axis)}
+    assert "rl" not in plots.scores(rows).get_supxlabel() + plots.domains(rows).get_supxlabel()
+
+
 def test_marks_stand_at_the_scores():
     summary = score_rows()
     cell = summary.query("task == 'detection' and split == 'test_id' and mode == 'natural' and arm == 'sft'")

@@ -32,6 +32,11 @@ AS_IT_STANDS = (
     """currreft run params/pocket.yaml --dry-run --set 'reject.judges=["http:org/judge@http://127.0.0.1:8000/v1 \
 | concurrency 32", rule]'""",
     """currreft run params/pocket.yaml --dry-run --set 'reject.judges=["recorded:@rl/verdicts.jsonl"]'""",
+    "currreft run params/eval_released.yaml --dry-run",
+    """currreft run params/eval_released.yaml --dry-run --set evaluate_3b.model=pocket \
+--set 'evaluate_3b.start_from=[base, "model:currreft_nb/weights/pocket"]'""",
+    """currreft run params/pocket.yaml --dry-run --set 'evaluate.arms=[base, other]' \
+--set 'evaluate.start_from=[base, "http:gpt-4o@https://api.openai.com/v1 | like qwen2_5_vl"]'""",
     "currreft rewards --help",
     "currreft export --help",
     "currreft run params/pocket.yaml --set seed=1 --only curate",
