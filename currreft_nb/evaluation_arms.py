@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, evaluation, generation_http, models
-from currreft_nb.boxes import FRAMES, Frame
+from currreft_nb.boxes import Frame
 from currreft_nb.endpoint import Account
 from currreft_nb.evaluation_sources import BASE, Source, file_hash, read_recorded
 from currreft_nb.models_adapters import merged_adapter, read_provenance
+from currreft_nb.models_families import FAMILIES
 from currreft_nb.prompts import Style, wording_hash
 from currreft_nb.samples import Sample
 
@@ -224,6 +225,6 @@ def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Accoun
 
 def style_like(name: str, max_pixels: int = 0) -> Style:
     """Return how a family or a model is spoken to. Raises `InputError` for what is neither."""
-    if name in FRAMES:
-        return Style(frame=replace(FRAMES[name], **({"max_pixels": max_pixels} if max_pixels else {})))
+    if name in FAMILIES:
+        return Style(frame=replace(FAMILIES[name].frame, **({"max_pixels": max_pixels} if max_pixels else {})))
     return evaluation.style(name, max_pixels)

@@ -13,12 +13,12 @@ from test_models import randomise_adapter
 from tiny_models import write_tiny
 
 from currreft_nb import InputError, curation, evaluation, evaluation_probe, generation, models, models_export, training
-from currreft_nb.boxes import FRAMES
 from currreft_nb.curation import load
 from currreft_nb.evaluation_arms import Decoding, answerer_of, evaluate_arms
 from currreft_nb.evaluation_choice import choose_arms
 from currreft_nb.evaluation_sources import Source, read_source
 from currreft_nb.journal import read_journal
+from currreft_nb.models_families import FAMILIES
 from currreft_nb.prompts import render_answer
 from currreft_nb.samples import TASKS
 
@@ -92,7 +92,7 @@ def test_a_right_box_counts_in_the_frame_of_whoever_wrote_it(data, tmp_path):
     boxes = [s for s in load(data, "test_id", "open") if s.task == "detection"]
     right = {"pixels": {s.id: f"<think></think><answer>{json.dumps(list(s.answer[0]))}</answer>" for s in boxes}}
     for family in ("qwen3_vl", "qwen2_5_vl"):
-        style = evaluation.Style(frame=FRAMES[family])
+        style = evaluation.Style(frame=FAMILIES[family].frame)
         right[family] = {s.id: f"<think></think><answer>{render_answer(s, style)}</answer>" for s in boxes}
     assert right["qwen3_vl"] != right["qwen2_5_vl"]
     for name, answers in right.items():
