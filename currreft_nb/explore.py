@@ -57,8 +57,9 @@ def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool
     def narrow(values: Values) -> Iterator[tuple[str, list]]:
         rows = rows_of(values()["step"])
         yield "task", [ANY, *dict.fromkeys(row["task"] for row in rows)]
+        rows = choose_groups(rows, task=_wanted(values()["task"]))
         yield "reason", [ANY, *dict.fromkeys(row["reason"] for row in rows)]
-        rows = rows_of(values()["step"], task=_wanted(values()["task"]), reason=_wanted(values()["reason"]))
+        rows = choose_groups(rows, reason=_wanted(values()["reason"]))
         yield "group", [(f"{count} drawn by lot", ANY), *group_labels(rows)]
 
     steps = completion_steps(folder)
