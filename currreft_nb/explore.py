@@ -178,10 +178,12 @@ def watch(
                 drawing = False
 
     first = draw()
-    display(widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap")))
+    for control in controls.values():
+        control.style.description_width, control.layout.width = "initial", "max-content"
+    layout = widgets.Layout(flex_flow="row wrap", grid_gap="0 16px")
+    display(widgets.HBox(list(controls.values()), layout=layout))
     shown = display(first, display_id=True)
     for control in controls.values():
-        control.style.description_width = "initial"
         control.observe(redraw, "value")
 
 

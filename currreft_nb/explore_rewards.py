@@ -6,8 +6,8 @@ Every number comes from `rewards.score` and `metrics.advantages`, as in training
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from currreft_nb.gallery_groups import SIDE, asked, completion_text
-from currreft_nb.gallery_parts import CELL, MUTED, clean, heading
+from currreft_nb.gallery_groups import asked, completion_text
+from currreft_nb.gallery_parts import CELL, MUTED, beside, clean, heading
 from currreft_nb.journal_completions import drawn_by_lot
 from currreft_nb.metrics import advantages
 from currreft_nb.prompts import Style
@@ -103,10 +103,9 @@ def varied(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping
         cells = [cell.format("left", text) for text in (str(place + 1), *earned, clean(last[place]["reason"]))]
         body.append("".join([*cells, cell.format("left", completion_text(row["completion"]))]))
     rows = "".join(f"<tr>{line}</tr>" for line in body)
-    table = f'<div style="overflow:auto"><table style="border-collapse:collapse">{rows}</table></div>'
-    sides = "".join(f'<td style="{SIDE}">{part}</td>' for part in (asked(sample, group, style), table))
+    table = f'<table style="border-collapse:collapse">{rows}</table>'
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
-    return heading("who wins the group?", note) + f"<table><tr>{sides}</tr></table>"
+    return heading("who wins the group?", note) + beside(asked(sample, group, style), table)
 
 
 def _earned(row: Mapping, weight: float) -> str:

@@ -14,6 +14,7 @@ from currreft_nb.gallery_parts import (
     MUTED,
     PREDICTED,
     Mark,
+    beside,
     clean,
     details,
     heading,
@@ -28,7 +29,6 @@ from currreft_nb.rewards import answered_boxes
 from currreft_nb.rewards_reasons import REASONS
 from currreft_nb.samples import Sample
 
-SIDE = "vertical-align:top;text-align:left;padding:0"
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
 
@@ -52,8 +52,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
 
 
 def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
-    cells = "".join(f'<td style="{SIDE}">{part}</td>' for part in (asked(sample, group, style), _table(group)))
-    return f"<table><tr>{cells}</tr></table>"
+    return beside(asked(sample, group, style), _table(group))
 
 
 def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
@@ -88,7 +87,7 @@ def _table(group: Sequence[Mapping]) -> str:
         cells = [cell.format("right", value) for value in values] + [cell.format("left", text) for text in texts]
         body.append("".join([*cells, cell.format("left", completion_text(answer["completion"]))]))
     rows = "".join(f"<tr>{line}</tr>" for line in body)
-    return f'<div style="overflow:auto"><table style="border-collapse:collapse">{rows}</table></div>'
+    return f'<table style="border-collapse:collapse">{rows}</table>'
 
 
 def completion_text(text: str) -> str:

@@ -14,7 +14,11 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
     """Return a folder with copies of notebooks/ and params/, whose outputs/ no other test writes to."""
-    folder = tmp_path_factory.mktemp("project")
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def copy_project(folder):
+    """Copy notebooks/ and params/ into a folder and return it."""
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints"))
     return folder
