@@ -102,7 +102,42 @@ def interrupt(lab, place):
     lab.wait(began)
     assert f"resuming after step {done} of {LONG}" in training.inner_text()
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, LONG + 1))
+    began = lab.count()
     lab.menu("Run", "Run Selected Cell and All Below")
+    lab.wait(began)
+
+
+def type_a_parameter(lab, place):
+    """Type another value into the parameters cell, and run all of it once more in the same kernel."""
+    lab.page.locator(".cm-line", has_text="train_questions: int = ").first.click()
+    lab.page.keyboard.press("Home")
+    lab.page.keyboard.press("Shift+End")
+    lab.page.keyboard.type("train_questions: int = 11")
+    began = lab.count()
+    lab.run_all()
+    lab.wait(began)
+    assert record(place / "outputs" / "notebooks" / "01_data_curation")["settings"]["train_questions"] == 11
+    assert "11" in lab.cell("curation.summary").inner_text()
+
+
+def move_controls(lab, place):
+    """Choose with the controls as a person does; the view below them follows."""
+    browser, reward = lab.page.locator(".jp-CodeCell", has=lab.page.locator(".widget-hbox")).all()
+    assert "step 2:" in browser.inner_text()
+    browser.locator(".noUi-handle").press("ArrowLeft")
+    lab.until(lambda: "step 1:" in browser.inner_text())
+    task = browser.locator("select").first
+    last = task.locator("option").last.inner_text()
+    task.select_option(last)
+    lab.until(lambda: f"{last} · open" in browser.inner_text() and "1 groups" in browser.inner_text())
+    assert "0.5 ×" in reward.inner_text() and "+ 1 ×" not in reward.inner_text()
+    reward.locator(".noUi-handle").first.press("ArrowRight")
+    lab.until(lambda: "+ 1 ×" in reward.inner_text())
+    reward.locator("select").nth(1).select_option("hard")
+    assert lab.faults() == []
+
+
+THEN = {"01_data_curation": type_a_parameter, "04_rl_open": move_controls}
 
 
 @pytest.mark.parametrize("name", ORDER)
@@ -112,9 +147,9 @@ def test_notebook_runs_and_is_seen_as_a_person_sees_it(name, place, open_lab):
     lab.run_all()
     if name == "02_rl_binary":
         interrupt(lab, place)
-        lab.wait(lab.count())
     lab.wait(1)
     assert record(place / "outputs" / "notebooks" / name)["status"] == "complete", lab.faults()
+    THEN.get(name, lambda lab, place: None)(lab, place)
     lab.save()
     look(lab, name, place)
     assert lab.page.locator(".widget-hbox").count() == CONTROLS.get(name, 0)
