@@ -22,6 +22,8 @@ HUB = "https://huggingface.co"
 HUB_S = 5.0  # that the hub has to answer, its name looked up included
 LEAST_DISK_GIB, LEAST_MEMORY_GIB = 1, 3  # that the pocket model needs
 
+TESTED = "tested "
+
 Row = tuple[str, str, bool | None]
 
 
@@ -32,12 +34,13 @@ def examine(folder: Path) -> list[Row]:
 
 
 def table(folder: Path) -> Any:
-    """Return the same as a DataFrame, for a notebook to show."""
+    """Return the same as a DataFrame, for a notebook to show; packages in their tested ranges take one row together."""
     import pandas  # takes half a second, which no other notebook should pay for starting its run
 
-    words = {True: "ok", False: "look here", None: ""}
-    rows = [{"what": what, "found": finding, "verdict": words[fine]} for what, finding, fine in examine(folder)]
-    return pandas.DataFrame(rows)
+    rows, words = examine(folder), {True: "ok", False: "look here", None: ""}
+    sound = [row for row in rows if row[2] and TESTED in row[1]]
+    rows = [("packages", f"{len(sound)} in their tested ranges", True), *(row for row in rows if row not in sound)]
+    return pandas.DataFrame([{"what": what, "found": text, "verdict": words[fine]} for what, text, fine in rows])
 
 
 def _python_rows() -> list[Row]:
@@ -47,7 +50,7 @@ def _python_rows() -> list[Row]:
         rows.append((DISTRIBUTION, "not installed; run: pip install -e .", False))
     for item in known:
         version = version_of(item.name)
-        tested = f"tested {item.specifier}"
+        tested = f"{TESTED}{item.specifier}"
         fine = version is not None and item.specifier.contains(version, prereleases=True)
         rows.append((item.name, f"{version} ({tested})" if version else f"missing; install {item}", fine))
     return rows

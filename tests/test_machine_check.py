@@ -128,9 +128,11 @@ def test_this_machine_is_examined_offline():
     assert "(tested " in rows["trl"][0]
 
 
-def test_a_notebook_shows_the_same(monkeypatch):
-    monkeypatch.setattr(machine_check, "examine", lambda folder: [("disk", "none", False), ("cores", "2", None)])
+def test_a_notebook_shows_the_same_with_sound_packages_in_one_row(monkeypatch):
+    rows = [("trl", "1.16 (tested <1.17)", True), ("peft", "9 (tested <1)", False), ("cores", "2", None)]
+    monkeypatch.setattr(machine_check, "examine", lambda folder: rows)
     assert table(ROOT).to_dict("records") == [
-        {"what": "disk", "found": "none", "verdict": "look here"},
+        {"what": "packages", "found": "1 in their tested ranges", "verdict": "ok"},
+        {"what": "peft", "found": "9 (tested <1)", "verdict": "look here"},
         {"what": "cores", "found": "2", "verdict": ""},
     ]
