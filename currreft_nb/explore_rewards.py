@@ -113,4 +113,5 @@ def _earned(row: Mapping, weight: float) -> str:
     total = f"{row['reward']:.2f}"
     total = f"<b>{total} {WINNER}</b>" if row["wins"] else total
     parts = f"{row['accuracy']:.2f} + {weight:g} × {row['format']:g} = "
-    return f'<div style="white-space:nowrap">{parts}{total}</div><div style="{MUTED}">advantage {row["advantage"]:+.2f}</div>'
+    sum_line = f'<div style="white-space:nowrap">{parts}{total}</div>'
+    return f'{sum_line}<div style="{MUTED}">advantage {row["advantage"]:+.2f}</div>'
