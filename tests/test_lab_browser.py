@@ -71,7 +71,9 @@ def check(lab, path):
     assert lab.faults() == []
     assert len(galleries) == html > 0 and all(text.strip() for text in galleries)
     assert len(pictures) >= figures and 0 not in pictures
-    assert lab.errors == [] and lab.outside() == []
+    # In a window opened later, the controls are gone with their kernel: what they showed is still there.
+    assert [error for error in lab.errors if "widget model not found" not in error] == []
+    assert lab.outside() == []
     return len(pictures), galleries
 
 
@@ -162,7 +164,8 @@ def test_saved_notebook_is_seen_alike_trusted_and_untrusted(name, place, open_la
     copy = path.with_name(f"{name}_from_somebody.ipynb")
     content = json.loads(path.read_text(encoding="utf-8"))
     copy.write_text(json.dumps(content | {"metadata": content["metadata"] | {"from": "somebody"}}), encoding="utf-8")
-    seen = {file: open_lab(f"notebooks/{file.name}") for file in (path, copy)}
-    trusted, untrusted = (lab.page.locator(".jp-StatusItem-trust svg") for lab in seen.values())
+    lab_of = {file: open_lab(f"notebooks/{file.name}") for file in (path, copy)}
+    trusted, untrusted = (lab.page.locator(".jp-StatusItem-trust svg") for lab in lab_of.values())
     assert trusted.get_attribute("data-icon") != untrusted.get_attribute("data-icon")
-    assert check(seen[path], path) == check(seen[copy], copy)
+    look(lab_of[copy], f"{name}-untrusted", place)
+    assert check(lab_of[path], path) == check(lab_of[copy], copy)
