@@ -246,7 +246,7 @@ class Run:
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
         same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
-        self.resuming = same and earlier["status"] != "complete" and not self._again
+        self.resuming = same and earlier["status"] != "complete"
         if earlier is not None:
             self._keep_last_complete(earlier)
         if self.resuming:

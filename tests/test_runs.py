@@ -118,11 +118,13 @@ def test_names_are_read_from_the_executed_cells(cells, names, reason):
     assert assigned_names(cells, {"seed": None, "rows": None}) == names, reason
 
 
-def test_a_stopped_run_is_resumed_with_the_same_settings(project):
+@pytest.mark.parametrize("kernel", ["another", "the same"])
+def test_a_stopped_run_is_resumed_with_the_same_settings(project, kernel):
     first = start()
     work(first)
     before = record(first.folder)
-    new_kernel()
+    if kernel == "another":
+        new_kernel()
     second = start()
     assert second.resuming
     assert (second.folder / "checkpoints" / "checkpoint-20").is_dir()
@@ -131,15 +133,14 @@ def test_a_stopped_run_is_resumed_with_the_same_settings(project):
     assert now["session"] != before["session"]
 
 
-@pytest.mark.parametrize("case", ["other settings", "same kernel", "finished"])
+@pytest.mark.parametrize("case", ["other settings", "finished"])
 def test_other_starts_begin_afresh_and_keep_the_adapter(project, case):
     first = start()
     work(first)
     write_adapter(first)
     if case == "finished":
         first.finish({})
-    if case != "same kernel":
-        new_kernel()
+    new_kernel()
     second = start(rows=5 if case == "other settings" else 4)
     assert not second.resuming
     assert not (second.folder / "checkpoints").exists()
