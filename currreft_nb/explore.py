@@ -180,7 +180,7 @@ def watch(
     first = draw()
     for control in controls.values():
         control.style.description_width = "initial"
-        control.layout.width = "max-content" if isinstance(control, widgets.Dropdown) else "220px"
+        control.layout.width = "max-content" if isinstance(control, widgets.Dropdown) else "300px"
     layout = widgets.Layout(flex_flow="row wrap", grid_gap="0 16px")
     display(widgets.HBox(list(controls.values()), layout=layout))
     shown = display(first, display_id=True)

@@ -54,12 +54,12 @@ def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Pa
 
 def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> dict[str, tuple[list, Any]]:
     """Return the options and the present value of each rule that matters for some of the samples."""
-    kinds = {(sample.task, sample.stage) for sample in samples}
+    samples = list(samples)
     found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
-    if ("detection", "open") in kinds:
+    if any((sample.task, sample.stage) == ("detection", "open") for sample in samples):
         found["detection"] = (("hard", "soft", "soft_above_threshold"), rules.detection)
         found["threshold"] = (TENTHS, rules.threshold)
-    if ("classification", "choice") in kinds:
+    if any(sample.stage == "choice" and len(sample.answer) > 1 for sample in samples):
         found["partial"] = (("subset", "overlap", "none"), rules.partial)
         found["partial_reward"] = (TENTHS, rules.partial_reward)
     return {

@@ -132,7 +132,7 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
         models = sorted({step.settings["model"] for step in experiment.steps if "model" in step.settings})
         peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
         if not any(is_large(model) for model in models):
-            return "works, with or without a card"
+            return "runs with or without a card"
         if not card_gib:
             return f"needs a CUDA GPU: {peak}"
         missing = [model for model in models if is_large(model) and not hub and not _is_here(model)]

@@ -51,7 +51,7 @@ def test_a_large_experiment_works_where_its_estimate_fits(monkeypatch, gib, fact
     text, fine = rows[LARGE]
     assert expected in text
     assert fine is None  # that a file asks for more than this machine has is no fault of the machine
-    assert rows["params/pocket.yaml"][0] == "works, with or without a card"
+    assert rows["params/pocket.yaml"][0] == "runs with or without a card"
     assert rows["demo"] == ("works: the pocket model, on the processor", True)
 
 
