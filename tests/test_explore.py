@@ -1,5 +1,6 @@
 """Views to play with: static where nobody could answer, the same views with controls where somebody can."""
 
+import dataclasses
 import json
 
 import nbformat
@@ -116,6 +117,8 @@ def test_only_rules_that_matter_are_offered_and_none_twice(samples):
     assert set(choosable([samples["sum"]], Rules(), 0.5)) == {"format_weight"}
     offered = choosable(samples.values(), Rules(detection="soft", threshold=0.55), 0.3)
     assert set(offered) == {"format_weight", "detection", "threshold", "partial", "partial_reward"}
+    one_letter = dataclasses.replace(samples["letters"], answer=["A"])
+    assert "partial" not in choosable([one_letter], Rules(), 0.5)  # there is nothing incomplete about one letter
     for options, value in offered.values():
         assert value in options  # a value of one's own parameters can be chosen again
     assert offered["threshold"][0] == sorted(offered["threshold"][0])
