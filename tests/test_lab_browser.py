@@ -128,10 +128,12 @@ def move_controls(lab, place):
     assert "step 2:" in browser.inner_text()
     browser.locator(".noUi-handle").press("ArrowLeft")
     lab.until(lambda: "step 1:" in browser.inner_text())
-    task = browser.locator("select").first
-    last = task.locator("option").last.inner_text()
-    task.select_option(last)
-    lab.until(lambda: f"{last} · open" in browser.inner_text() and "1 groups" in browser.inner_text())
+    step = browser.inner_text()
+    group = browser.locator("select").nth(2)  # after task and reason
+    name = group.locator("option").last.inner_text()
+    group.select_option(name)
+    lab.until(lambda: "1 of 1 groups" in browser.inner_text() and browser.inner_text() != step)
+    assert f"\n{name.split(' · ')[-1]}\n" in browser.inner_text()
     assert "0.5 ×" in reward.inner_text() and "+ 1 ×" not in reward.inner_text()
     reward.locator(".noUi-handle").first.press("ArrowRight")
     lab.until(lambda: "+ 1 ×" in reward.inner_text())
