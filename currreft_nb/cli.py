@@ -64,8 +64,8 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Say whether this machine is ready: versions, cards, memory, disk, hub. Exit status 1 if something is wrong."""
-    from currreft_nb.machine import examine
+    """Say whether this machine is ready, and for what: versions, cards, memory, disk, hub. Exit status 1 if not."""
+    from currreft_nb.machine_check import examine
 
     rows = examine(Path.cwd())
     width = max(len(what) for what, _, _ in rows)

@@ -14,22 +14,21 @@ from currreft_nb.gallery_parts import (
     MUTED,
     PREDICTED,
     Mark,
+    beside,
     clean,
     details,
     heading,
-    in_turns,
     lines,
     picture,
     preformatted,
 )
 from currreft_nb.gallery_parts import card as framed
-from currreft_nb.journal_completions import grouped
+from currreft_nb.journal_completions import drawn_by_lot, grouped
 from currreft_nb.prompts import Style, render_answer, render_question
 from currreft_nb.rewards import answered_boxes
 from currreft_nb.rewards_reasons import REASONS
 from currreft_nb.samples import Sample
 
-SIDE = "vertical-align:top;text-align:left;padding:0"
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
 
@@ -43,7 +42,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     found = [group for group in grouped(rows).values() if group[0]["id"] in by_id]
     if not found:
         return heading("no such groups")
-    chosen = in_turns(found, lambda group: group[0]["id"], lambda group: (group[0]["task"], group[0]["stage"]))[:count]
+    chosen = drawn_by_lot(found)[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
     shown = [_group(by_id[group[0]["id"]], group, style) for group in chosen]
@@ -53,6 +52,11 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
 
 
 def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
+    return beside(asked(sample, group, style), _table(group))
+
+
+def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
+    """Return the card of a group's question: picture with all that was answered, prompt, gold."""
     origin = " · ".join((sample.task, sample.stage, sample.source))
     parts = [f'<div><b>{clean(sample.id)}</b></div><div style="{MUTED}">{clean(origin)}</div>']
     if sample.image:
@@ -60,8 +64,7 @@ def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
     parts.append(preformatted(render_question(sample, style), "prompt"))
     gold = "no reference" if sample.answer is None else render_answer(sample, style)
     parts.append(lines([("gold", gold)]))
-    cells = "".join(f'<td style="{SIDE}">{part}</td>' for part in (framed(parts), _table(group)))
-    return f"<table><tr>{cells}</tr></table>"
+    return framed(parts)
 
 
 def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[Mark]:
@@ -82,12 +85,12 @@ def _table(group: Sequence[Mapping]) -> str:
         values = [number, f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}", *(f"{v:.2f}" for v in numbers)]
         texts = [clean(answer["reason"]), f"{answer['length']}{', cut off' if answer['truncated'] else ''}"]
         cells = [cell.format("right", value) for value in values] + [cell.format("left", text) for text in texts]
-        body.append("".join([*cells, cell.format("left", _completion(answer["completion"]))]))
+        body.append("".join([*cells, cell.format("left", completion_text(answer["completion"]))]))
     rows = "".join(f"<tr>{line}</tr>" for line in body)
-    return f'<div style="overflow:auto"><table style="border-collapse:collapse">{rows}</table></div>'
+    return f'<table style="border-collapse:collapse">{rows}</table>'
 
 
-def _completion(text: str) -> str:
+def completion_text(text: str) -> str:
     """Return a short completion as it is, of a long one its answer and the whole behind a click."""
     if len(text) <= SHORT:
         return preformatted(text, "completion")

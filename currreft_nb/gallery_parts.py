@@ -97,7 +97,10 @@ def lines(pairs: Iterable[tuple[str, Any]]) -> str:
         label = (
             f'<td style="text-align:left;vertical-align:top;font-size:12px;padding:1px 6px{colour}">{clean(name)}</td>'
         )
-        rows.append(f'<tr>{label}<td style="text-align:left">{preformatted(str(text), "answer")}</td></tr>')
+        value = (
+            f'<td style="text-align:left;vertical-align:top;padding:1px 6px">{preformatted(str(text), "answer")}</td>'
+        )
+        rows.append(f"<tr>{label}{value}</tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
@@ -138,6 +141,12 @@ def together(parts: Sequence[str]) -> str:
 def row(parts: Sequence[str]) -> str:
     """Return the parts beside each other, wrapping to new lines on narrow screens."""
     return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-start">{"".join(parts)}</div>'
+
+
+def beside(left: str, right: str) -> str:
+    """Return a card and, right of it, what may be wider than the page and is then scrolled."""
+    wide = f'<div style="overflow:auto">{right}</div>'
+    return f'<div style="display:flex;align-items:flex-start"><div style="min-width:300px">{left}</div>{wide}</div>'
 
 
 def picture(path: str, marks: Sequence[Mark] = ()) -> str:

@@ -5,7 +5,8 @@
  "group": 0, "reward": 1.5, "advantage": 0.66}
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from currreft_nb import InputError
@@ -17,7 +18,7 @@ def read_completions(folder: Path, step: int | str) -> list[dict]:
 
     Raises `InputError` for a step of which there are none although there are some of others.
     """
-    paths = {int(path.stem.removeprefix("step-")): path for path in (folder / "completions").glob("step-*.jsonl")}
+    paths = _paths(folder)
     steps = sorted(paths)
     if not steps:
         return []
@@ -31,6 +32,15 @@ def read_completions(folder: Path, step: int | str) -> list[dict]:
             f" {steps[-1]}"
         )
     return read_journal(paths[number])
+
+
+def completion_steps(folder: Path) -> list[int]:
+    """Return the steps of which a run folder holds completions, ascending."""
+    return sorted(_paths(folder))
+
+
+def _paths(folder: Path) -> dict[int, Path]:
+    return {int(path.stem.removeprefix("step-")): path for path in (folder / "completions").glob("step-*.jsonl")}
 
 
 def choose_groups(
@@ -60,3 +70,14 @@ def grouped(rows: Sequence[dict]) -> dict[int, list[dict]]:
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
     return groups
+
+
+def drawn_by_lot(found: Sequence[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
+    """Return groups in the order of a lot, the first of each task and stage before the second of any."""
+    turns: dict[tuple[str, str], int] = {}
+    drawn = []
+    for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
+        kind = group[0]["task"], group[0]["stage"]
+        turns[kind] = turns.get(kind, 0) + 1
+        drawn.append((turns[kind], group))
+    return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]

@@ -85,7 +85,8 @@ class Run:
         self.settings = SimpleNamespace(**settings)
         self.root = project_root()
         self.folder = self.path(settings.get("output") or f"outputs/notebooks/{name}")
-        self.resuming = False
+        self.resuming = self._again = False
+        self._left_over: tuple[int, int] | None = None
         self._earlier_inputs: dict[Path, dict] = {}
         self._inputs: dict[Path, dict] = {}
         self._clock = time.monotonic()
@@ -213,6 +214,11 @@ class Run:
         if current is None or current["session"] != self._record["session"]:
             place = shown(self.folder, self.root)
             raise InputError(f"{place} was started again by another kernel or removed; run this notebook from its top")
+        if not self._did_something():
+            raise InputError(
+                f"{shown(self.folder, self.root)} was started, and nothing was made since: what is there is from an"
+                " earlier run; run the cells between Run.start and run.finish"
+            )
         self._earlier_inputs = {}
         seconds = self._record["seconds"] + time.monotonic() - self._clock
         self._record |= {
@@ -225,6 +231,12 @@ class Run:
         self._write(seconds=round(seconds, 1))
         release(self.folder)
         print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
+
+    def _did_something(self) -> bool:
+        """Say whether what finishes is this run's own: variables of an earlier one may still be in the kernel."""
+        if self._left_over and self._left_over == _stamp(self.folder):
+            return False
+        return bool(find_work(self.folder)) or not self._again
 
     def _open(self) -> None:
         name, place = self._record["notebook"], shown(self.folder, self.root)
@@ -240,10 +252,10 @@ class Run:
                 f"{place} cannot be made ({error.strerror}); set output to a folder that can be written"
             ) from None
         hold(self.folder, place)
-        again = self.folder in _started_here
+        self._again = self.folder in _started_here
         _started_here.add(self.folder)
         same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
-        self.resuming = same and earlier is not None and earlier["status"] != "complete" and not again
+        self.resuming = same and earlier is not None and earlier["status"] != "complete"
         if earlier is not None:
             self._keep_last_complete(earlier)
         if earlier is not None and self.resuming:
@@ -262,6 +274,7 @@ class Run:
         self._earlier_inputs = {}
         self._record |= {"id": self._record["session"], "started": now(), "seconds": 0.0}
         clear_work(self.folder)
+        self._left_over = _stamp(self.folder)
 
     def _keep_last_complete(self, earlier: dict) -> None:
         last = earlier if earlier["status"] == "complete" else earlier.get("last_complete")
@@ -274,6 +287,12 @@ class Run:
         self._record |= {"inputs": inputs, **changes}
         self._record["fingerprint"] = fingerprint(self._record)
         write_record(self.folder, self._record)
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Return when a run folder's adapter was written, and its size; None where there is none."""
+    weights = folder / "adapter" / "adapter_model.safetensors"
+    return (weights.stat().st_mtime_ns, weights.stat().st_size) if weights.is_file() else None
 
 
 def hold(folder: Path, place: str) -> None:

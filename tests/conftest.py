@@ -11,11 +11,31 @@ from commands import BIN, run
 
 ROOT = Path(__file__).parent.parent
 
+_passed_browser_tests = []
+
+
+def pytest_runtest_logreport(report):
+    """Note each test that a browser took part in."""
+    if report.when == "call" and report.passed and "browser" in report.keywords:
+        _passed_browser_tests.append(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    """Let a run of the whole suite fail where CURRREFT_BROWSER=required and no browser test passed."""
+    whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if whole and os.environ.get("CURRREFT_BROWSER") == "required" and not _passed_browser_tests:
+        print("\nno browser test passed, and CURRREFT_BROWSER=required")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
     """Return a folder with copies of notebooks/ and params/, whose outputs/ no other test writes to."""
-    folder = tmp_path_factory.mktemp("project")
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def copy_project(folder):
+    """Copy notebooks/ and params/ into a folder and return it."""
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints"))
     return folder

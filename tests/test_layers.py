@@ -15,7 +15,7 @@ FLOORS = (
     ("samples", "boxes", "answers", "journal"),
     ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
     ("models", "pocket", "memory", "endpoint", "generation", "training", "judges", "rejection", "evaluation"),
-    ("plots", "gallery", "tables", "live"),
+    ("plots", "gallery", "tables", "live", "explore"),
     ("machine", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS, 1) for name in names}

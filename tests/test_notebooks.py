@@ -8,7 +8,10 @@ import subprocess
 import time
 
 import pytest
+from browser import Watched
 from commands import BIN, run
+
+from currreft_nb.report import export
 
 ORDER = (
     "00_start_here",
@@ -85,6 +88,53 @@ def test_the_report_page_loads_nothing_from_outside(project, smoke):
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']+\.(?:js|css)""", page)
     assert "curr_reft" in page
     assert len(page.encode()) < 3_000_000
+
+
+EXPORT = (
+    "jupyter nbconvert --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= "
+    "--HTMLExporter.mermaid_js_url="
+)
+
+
+@pytest.mark.slow
+def test_an_executed_notebook_holds_no_widget(project, smoke):
+    paths = list((project / "outputs" / "smoke").glob("*/notebook.ipynb"))
+    assert len(paths) >= len(ORDER)
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert "vnd.jupyter.widget" not in text and "application/javascript" not in text, path
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("by", ["jupyter", "report"])
+def test_an_executed_notebook_becomes_a_page_that_loads_nothing_from_outside(project, smoke, browser, tmp_path, by):
+    """With the network cut off, every picture and every gallery of it is there, and nothing was asked for."""
+    paths = {path.parent.name: path for path in sorted((project / "outputs" / "smoke").glob("*/notebook.ipynb"))}
+    for name, path in paths.items():
+        if by == "report":
+            export(path, tmp_path / f"{name}.html")
+        else:
+            command = EXPORT.split()
+            code, text = run(BIN / command[0], *command[1:], path, "--output", tmp_path / f"{name}.html", cwd=project)
+            assert code == 0, text[-2000:]
+    window = Watched(browser)
+    window.page.route(
+        "**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort()
+    )
+    for name, path in paths.items():
+        window.page.goto((tmp_path / f"{name}.html").as_uri())
+        found = [o.get("data", {}) for cell in json.loads(path.read_text())["cells"] for o in cell.get("outputs", [])]
+        widths = window.page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+        html = window.page.locator(".jp-OutputArea-output.jp-RenderedHTMLCommon [style]").count()
+        assert len(widths) >= sum("image/png" in data for data in found) and 0 not in widths, name
+        assert html or not any("text/html" in data for data in found), name
+    assert window.outside() == [] and window.errors == []
+    window.page.close()
+
+
+def test_the_readme_says_how_to_export():
+    assert EXPORT in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 KILLED = """

@@ -118,11 +118,13 @@ def test_names_are_read_from_the_executed_cells(cells, names, reason):
     assert assigned_names(cells, {"seed": None, "rows": None}) == names, reason
 
 
-def test_a_stopped_run_is_resumed_with_the_same_settings(project):
+@pytest.mark.parametrize("kernel", ["another", "the same"])
+def test_a_stopped_run_is_resumed_with_the_same_settings(project, kernel):
     first = start()
     work(first)
     before = record(first.folder)
-    new_kernel()
+    if kernel == "another":
+        new_kernel()
     second = start()
     assert second.resuming
     assert (second.folder / "checkpoints" / "checkpoint-20").is_dir()
@@ -131,15 +133,14 @@ def test_a_stopped_run_is_resumed_with_the_same_settings(project):
     assert now["session"] != before["session"]
 
 
-@pytest.mark.parametrize("case", ["other settings", "same kernel", "finished"])
+@pytest.mark.parametrize("case", ["other settings", "finished"])
 def test_other_starts_begin_afresh_and_keep_the_adapter(project, case):
     first = start()
     work(first)
     write_adapter(first)
     if case == "finished":
         first.finish({})
-    if case != "same kernel":
-        new_kernel()
+    new_kernel()
     second = start(rows=5 if case == "other settings" else 4)
     assert not second.resuming
     assert not (second.folder / "checkpoints").exists()
@@ -212,7 +213,9 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
     for names, given in ((["a"], ["base", "mine"]), (["a", "a"], ["base", "mine"])):
         with pytest.raises(InputError, match="give each arm its own name and its own entry"):
             reader.sources(names, given)
-    start("02_train", output="mine", steps=1).finish({})
+    again = start("02_train", output="mine", steps=1)
+    write_adapter(again)
+    again.finish({})
     shutil.rmtree(project / "mine" / "adapter")
     with pytest.raises(InputError, match="mine/adapter does not exist; give base or the folder of a training run"):
         reader.adapter("mine", "02_train")
@@ -348,3 +351,23 @@ def test_a_folder_that_another_process_writes_to_is_refused(project):
             start()
         other.kill()
     assert start().folder == run.folder  # the dead hold nothing
+
+
+@pytest.mark.parametrize("made", ["nothing", "a figure and no adapter", "a figure and an adapter"])
+def test_what_an_earlier_run_left_is_not_finished_as_if_it_were_this_ones(project, made):
+    """The start cell again, then the last one, whose variables are still in the kernel."""
+    first = start()
+    work(first)
+    write_adapter(first)
+    first.finish({})
+    weights = first.folder / "adapter" / "adapter_model.safetensors"
+    second = start(rows=5)
+    if made != "nothing":
+        work(second)
+    if made == "a figure and an adapter":
+        os.utime(weights, ns=(0, 0))  # written anew, by whatever clock
+        second.finish({})
+        return
+    with pytest.raises(InputError, match=r"nothing was made since.*run the cells between Run.start and run.finish"):
+        second.finish({})
+    assert record(second.folder)["status"] == "running"

@@ -1,0 +1,216 @@
+"""Views to play with: controls above a gallery, in JupyterLab; the same gallery without controls everywhere else.
+
+    explore.browse(run.folder, samples, loaded.style, disagree=True)        # completions by step, task, reason, group
+    explore.change_reward(run.completions("middle"), samples, loaded.style)  # other rules: who wins the group?
+    explore.sift(pool, rows)                                                # what was kept of a question, and why
+
+Controls only choose. What they choose is shown as static HTML of `gallery` in an output of its own, which a saved or
+exported notebook keeps. Under Papermill and nbconvert, and wherever nobody could answer, there are no controls.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.explore_rewards import VARIED, choosable, telling, variants, varied
+from currreft_nb.gallery import kept_and_rejected
+from currreft_nb.gallery_groups import groups
+from currreft_nb.gallery_parts import clean, heading
+from currreft_nb.journal_completions import choose_groups, completion_steps, grouped, read_completions
+from currreft_nb.live import in_notebook
+from currreft_nb.prompts import Style
+from currreft_nb.rewards import Rules
+from currreft_nb.samples import Sample
+
+ANY = "any"
+Values = Callable[[], dict[str, Any]]
+
+
+def interactive() -> bool:
+    """Say whether a person runs this cell: JupyterLab names it to the kernel, Papermill and nbconvert do not."""
+    if not in_notebook():
+        return False
+    parent = sys.modules["IPython"].get_ipython().kernel.get_parent()
+    return "cellId" in parent.get("metadata", {})
+
+
+def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool = False, count: int = 2) -> None:
+    """Show completions of a run: by step, task and reason with controls; of the first, middle and last step without.
+
+    `disagree`: only groups whose rewards differ; `count`: groups shown at once, drawn by lot. Shown are those groups
+    whose question is among `samples`.
+    """
+    samples = list(samples)
+    known = {sample.id for sample in samples}
+
+    def rows_of(step: int | str, **wanted: Any) -> list[dict]:
+        rows = choose_groups(read_completions(folder, step), disagree=disagree, **wanted)
+        return [row for row in rows if row["id"] in known]
+
+    def view(step: int, task: str, reason: str, group: int | str) -> str:
+        rows = rows_of(step, task=_wanted(task), reason=_wanted(reason))
+        chosen = rows if group == ANY else grouped(rows)[group]
+        return groups(chosen, samples, style, count)
+
+    def narrow(values: Values) -> Iterator[tuple[str, list]]:
+        rows = rows_of(values()["step"])
+        yield "task", [ANY, *dict.fromkeys(row["task"] for row in rows)]
+        rows = choose_groups(rows, task=_wanted(values()["task"]))
+        yield "reason", [ANY, *dict.fromkeys(row["reason"] for row in rows)]
+        rows = choose_groups(rows, reason=_wanted(values()["reason"]))
+        yield "group", [(f"{count} drawn by lot", ANY), *group_labels(rows)]
+
+    steps = completion_steps(folder)
+    if not interactive() or not steps:
+        named = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else ["last"]
+        _show("".join(groups(rows_of(step), samples, style, count) for step in named))
+        return
+    import ipywidgets as widgets
+
+    controls = {"step": widgets.SelectionSlider(options=steps, value=steps[-1], description="step")}
+    for name in ("task", "reason", "group"):
+        controls[name] = widgets.Dropdown(options=[ANY], description=name)
+    watch(view, controls, narrow)
+
+
+def change_reward(
+    rows: Sequence[Mapping],
+    samples: Iterable[Sample],
+    style: Style,
+    rules: Rules = Rules(),
+    format_weight: float = 0.5,
+) -> None:
+    """Show who wins a group, and by how much, if the same completions are paid by other rules.
+
+    `rows`: completions of a step (`Run.completions`); `rules`, `format_weight`: what the training paid. With controls
+    group and rules are chosen; without, one group is shown by several rules, where possible one whose winner changes.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    found = {name: group for name, group in grouped(rows).items() if group[0]["id"] in by_id}
+    if not found:
+        _show(heading("no such groups"))
+        return
+    chosen = telling(found, by_id, style, rules, format_weight)
+
+    def view(group: int, **values: Any) -> str:
+        weight = values.pop("format_weight", format_weight)
+        now = Rules(**{name: getattr(rules, name) for name in VARIED} | values)
+        compared = {"as trained": (rules, format_weight), "now": (now, weight)}
+        return varied(by_id[found[group][0]["id"]], found[group], style, compared)
+
+    if not interactive():
+        sample = by_id[found[chosen][0]["id"]]
+        _show(varied(sample, found[chosen], style, variants(sample, rules, format_weight)))
+        return
+    import ipywidgets as widgets
+
+    labels = group_labels([row for group in found.values() for row in group])
+    controls = {"group": widgets.Dropdown(options=labels, value=chosen, description="group")}
+    for name, (options, value) in choosable(by_id.values(), rules, format_weight).items():
+        kind = widgets.Dropdown if isinstance(options[0], str) else widgets.SelectionSlider
+        controls[name] = kind(options=options, value=value, description=name.replace("_", " "))
+    watch(view, controls)
+
+
+def sift(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> None:
+    """Show what was kept of a question's answers and what not: by outcome with controls; `count` of each kind without.
+
+    `rows`: what `rejection.select` returns.
+    """
+    samples = list(samples)
+    if not interactive() or not rows:
+        _show(kept_and_rejected(samples, rows, count))
+        return
+
+    def chosen(outcome: str) -> list[Mapping]:
+        names = {row["id"] for row in rows if outcome in (ANY, row["outcome"])}
+        return [row for row in rows if row["id"] in names]
+
+    def view(outcome: str, question: str) -> str:
+        return kept_and_rejected(samples, [row for row in chosen(outcome) if question in (ANY, row["id"])], count)
+
+    def narrow(values: Values) -> Iterator[tuple[str, list]]:
+        names = dict.fromkeys(row["id"] for row in chosen(values()["outcome"]))
+        yield "question", [(f"{count} drawn by lot", ANY), *((clean(name), name) for name in names)]
+
+    import ipywidgets as widgets
+
+    outcomes = [ANY, *dict.fromkeys(row["outcome"] for row in rows)]
+    controls = {"outcome": widgets.Dropdown(options=outcomes, description="outcome")}
+    controls["question"] = widgets.Dropdown(options=[ANY], description="question")
+    watch(view, controls, narrow)
+
+
+def watch(
+    view: Callable[..., str],
+    controls: Mapping[str, Any],
+    narrow: Callable[[Values], Iterable[tuple[str, list]]] = lambda values: (),
+) -> None:
+    """Show widgets by name, and below them `view(**their values)`, anew at each change.
+
+    `narrow(values)` yields the options that a control has left, in order; it may ask for the values between.
+    """
+    import ipywidgets as widgets
+    from IPython.display import HTML, display
+
+    drawing = False
+
+    def values() -> dict[str, Any]:
+        return {name: control.value for name, control in controls.items()}
+
+    def draw() -> HTML:
+        try:
+            for name, options in narrow(values):
+                _refill(controls[name], options)
+            return HTML(view(**values()))
+        except InputError as problem:
+            return HTML(heading(str(problem)))
+
+    def redraw(change: Any) -> None:
+        nonlocal drawing
+        if not drawing:  # refilling a control is a change as well
+            drawing = True
+            try:
+                shown.update(draw())
+            finally:
+                drawing = False
+
+    first = draw()
+    for control in controls.values():
+        control.style.description_width = "initial"
+        control.layout.width = "max-content" if isinstance(control, widgets.Dropdown) else "300px"
+    layout = widgets.Layout(flex_flow="row wrap", grid_gap="0 16px")
+    display(widgets.HBox(list(controls.values()), layout=layout))
+    shown = display(first, display_id=True)
+    for control in controls.values():
+        control.observe(redraw, "value")
+
+
+def _refill(control: Any, options: Sequence[Any]) -> None:
+    """Give a control other options; its value stays where that is still one of them, else the first is taken."""
+    known = [option[1] if isinstance(option, tuple) else option for option in options]
+    kept = control.value if control.value in known else known[0]
+    control.options = options
+    control.value = kept
+
+
+def group_labels(rows: Sequence[Mapping]) -> list[tuple[str, int]]:
+    """Return a label for each group, and its number.
+
+    >>> group_labels([{"group": 3, "id": "scene-7", "task": "math", "stage": "open"}])
+    [('3: math · open · scene-7', 3)]
+    """
+    firsts = {number: group[0] for number, group in grouped(rows).items()}
+    return [(f"{number}: {row['task']} · {row['stage']} · {row['id'][:60]}", number) for number, row in firsts.items()]
+
+
+def _wanted(choice: str) -> str:
+    return "" if choice == ANY else choice
+
+
+def _show(html: str) -> None:
+    from IPython.display import HTML, display
+
+    display(HTML(html))

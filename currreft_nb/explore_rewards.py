@@ -1,0 +1,117 @@
+"""A group of completions paid by several rules: who wins, and by how much. Static HTML like the rest of `gallery`.
+
+Every number comes from `rewards.score` and `metrics.advantages`, as in training.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from currreft_nb.gallery_groups import asked, completion_text
+from currreft_nb.gallery_parts import CELL, MUTED, beside, clean, heading
+from currreft_nb.journal_completions import drawn_by_lot
+from currreft_nb.metrics import advantages
+from currreft_nb.prompts import Style
+from currreft_nb.rewards import Rules, score
+from currreft_nb.samples import Sample
+
+VARIED = ("detection", "threshold", "partial", "partial_reward")
+WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+TENTHS = tuple(step / 10 for step in range(11))
+WINNER = "★"
+
+Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the format
+
+
+def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, format_weight: float) -> list[dict]:
+    """Return what each completion of a group earns by these rules: accuracy, format, reason, reward, advantage, wins.
+
+    `wins` marks the highest reward; nobody wins a group whose rewards are all equal.
+    """
+    scores = [score(sample, row["completion"], style.frame, rules) for row in group]
+    totals = [result.value + format_weight * result.format for result in scores]
+    best, silent = max(totals), max(totals) == min(totals)
+    return [
+        {"accuracy": result.value, "format": result.format, "reason": result.reason, "reward": total}
+        | {"advantage": float(advantage), "wins": total == best and not silent}
+        for result, total, advantage in zip(scores, totals, advantages(totals, len(totals)))
+    ]
+
+
+def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Paid]:
+    """Return other ways of paying a question's answers, by name; "as trained" first, none twice."""
+    found: dict[str, Paid] = {"as trained": (rules, format_weight)}
+    if sample.stage == "open" and sample.task == "detection":
+        found["hard: 1 above an IoU of 0.5"] = (Rules(detection="hard"), format_weight)
+        found["soft: the IoU"] = (Rules(detection="soft"), format_weight)
+    if sample.stage == "choice" and len(sample.answer) > 1:
+        found["no partial credit"] = (Rules(partial="none"), format_weight)
+        found["any right letter pays 0.2"] = (Rules(partial="overlap"), format_weight)
+    found["format not paid"] = (rules, 0.0)
+    found["format pays 2"] = (rules, 2.0)
+    trained = found.pop("as trained")
+    return {"as trained": trained} | {name: paid for name, paid in found.items() if paid != trained}
+
+
+def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> dict[str, tuple[list, Any]]:
+    """Return the options and the present value of each rule that matters for some of the samples."""
+    samples = list(samples)
+    found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
+    if any((sample.task, sample.stage) == ("detection", "open") for sample in samples):
+        found["detection"] = (("hard", "soft", "soft_above_threshold"), rules.detection)
+        found["threshold"] = (TENTHS, rules.threshold)
+    if any(sample.stage == "choice" and len(sample.answer) > 1 for sample in samples):
+        found["partial"] = (("subset", "overlap", "none"), rules.partial)
+        found["partial_reward"] = (TENTHS, rules.partial_reward)
+    return {
+        name: (list(options) if isinstance(value, str) else sorted({*options, value}), value)
+        for name, (options, value) in found.items()
+    }
+
+
+def telling(
+    found: Mapping[int, Sequence[Mapping]],
+    by_id: Mapping[str, Sample],
+    style: Style,
+    rules: Rules,
+    format_weight: float,
+) -> int:
+    """Return the group, in the order of a lot, in which most is at stake: its winners change with the rules.
+
+    Of those where they do not change, one that has a winner comes before one that has none.
+    """
+    best, most = None, -1
+    for group in drawn_by_lot(list(found.values())):
+        sample = by_id[group[0]["id"]]
+        paid = [repay(sample, group, style, *way) for way in variants(sample, rules, format_weight).values()]
+        winners = {tuple(row["wins"] for row in rows) for rows in paid}
+        stake = 2 * (len(winners) - 1) + any(row["wins"] for row in paid[0])
+        if stake > most:
+            best, most = group[0]["group"], stake
+    return best
+
+
+def varied(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping[str, Paid]) -> str:
+    """Return one question with its completions and what each earns in each way of paying; winners are bold."""
+    paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
+    notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
+    cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
+    heads = ["", *(f'<b>{clean(name)}</b><div style="{MUTED}">{notes[name]}</div>' for name in paid)]
+    body = ["".join(cell.format("left", text) for text in (*heads, "<b>reason</b>", "<b>completion</b>"))]
+    last = list(paid.values())[-1]
+    for place, row in enumerate(group):
+        earned = [_earned(rows[place], weight) for rows, (_, weight) in zip(paid.values(), ways.values())]
+        cells = [cell.format("left", text) for text in (str(place + 1), *earned, clean(last[place]["reason"]))]
+        body.append("".join([*cells, cell.format("left", completion_text(row["completion"]))]))
+    rows = "".join(f"<tr>{line}</tr>" for line in body)
+    table = f'<table style="border-collapse:collapse">{rows}</table>'
+    note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
+    return heading("who wins the group?", note) + beside(asked(sample, group, style), table)
+
+
+def _earned(row: Mapping, weight: float) -> str:
+    """Return the sum of a reward as it is paid, and the advantage that follows from it."""
+    total = f"{row['reward']:.2f}"
+    total = f"<b>{total} {WINNER}</b>" if row["wins"] else total
+    parts = f"{row['accuracy']:.2f} + {weight:g} × {row['format']:g} = "
+    sum_line = f'<div style="white-space:nowrap">{parts}{total}</div>'
+    return f'{sum_line}<div style="{MUTED}">advantage {row["advantage"]:+.2f}</div>'

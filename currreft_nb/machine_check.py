@@ -1,0 +1,153 @@
+"""Is this machine ready, and for what? Versions, cards, memory, disk, hub, and what will therefore work.
+
+`currreft doctor` and notebook 00 show the same rows: (what, finding, fine), fine being None for mere facts.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.endpoint import Endpoint
+from currreft_nb.machine import DISTRIBUTION, GIB, ask, cards, cores, is_large, memory_gib, requirements, version_of
+
+HUB = "https://huggingface.co"
+HUB_S = 5.0  # that the hub has to answer, its name looked up included
+LEAST_DISK_GIB, LEAST_MEMORY_GIB = 1, 3  # that the pocket model needs
+
+TESTED = "tested "
+
+Row = tuple[str, str, bool | None]
+
+
+def examine(folder: Path) -> list[Row]:
+    """Return what is found here, and what will work: the demo, each file of the folder's params/, judges."""
+    facts = [*_python_rows(), *_card_rows(), *_space_rows(folder), _hub_row()]
+    return [*facts, *prospects(folder, facts)]
+
+
+def table(folder: Path) -> Any:
+    """Return the same as a DataFrame, for a notebook to show; packages in their tested ranges take one row together."""
+    import pandas  # takes half a second, which no other notebook should pay for starting its run
+
+    rows, words = examine(folder), {True: "ok", False: "look here", None: ""}
+    sound = [row for row in rows if row[2] and TESTED in row[1]]
+    rows = [("packages", f"{len(sound)} in their tested ranges", True), *(row for row in rows if row not in sound)]
+    return pandas.DataFrame([{"what": what, "found": text, "verdict": words[fine]} for what, text, fine in rows])
+
+
+def _python_rows() -> list[Row]:
+    rows: list[Row] = [("python", platform.python_version(), sys.version_info >= (3, 11))]
+    known = requirements()
+    if not known:
+        rows.append((DISTRIBUTION, "not installed; run: pip install -e .", False))
+    for item in known:
+        version = version_of(item.name)
+        tested = f"{TESTED}{item.specifier}"
+        fine = version is not None and item.specifier.contains(version, prereleases=True)
+        rows.append((item.name, f"{version} ({tested})" if version else f"missing; install {item}", fine))
+    return rows
+
+
+def _card_rows() -> list[Row]:
+    # A child process, because torch belongs to a higher floor's needs and takes seconds to import.
+    code = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name(0))"
+    usable = ask(sys.executable, "-c", code, timeout_s=120)
+    found = [(f"card {i}", f"{card['name']}, {card['memory_gib']} GiB", True) for i, card in enumerate(cards())]
+    if usable is None:
+        return [*found, ("torch", "cannot be imported; reinstall it for this machine", False)]
+    if usable == "False":
+        text = "none that torch can use: the pocket model runs on the processor; a 3B model needs an NVIDIA card"
+        return [*found, ("CUDA", text, False if found else None)]
+    return [*found, ("CUDA", f"torch uses {usable.splitlines()[-1]}", True)]
+
+
+def _space_rows(folder: Path) -> list[Row]:
+    size = memory_gib()
+    free_gib = shutil.disk_usage(folder).free / GIB
+    return [
+        ("cores", str(cores()), None),
+        ("memory", f"{size} GiB" if size else "unknown", None if size is None else size >= LEAST_MEMORY_GIB),
+        ("disk", f"{free_gib:.0f} GiB free in {folder}", free_gib >= LEAST_DISK_GIB),
+    ]
+
+
+def _hub_row() -> Row:
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return ("hub", "HF_HUB_OFFLINE is set: only models that are here already", None)
+    address = os.environ.get("HF_ENDPOINT") or HUB
+    if answers(address):
+        return ("hub", f"{address} answers: models can be downloaded", True)
+    return ("hub", f"{address} does not answer: the pocket model and local folders only", None)
+
+
+def answers(address: str, seconds: float = HUB_S) -> bool:
+    """Say whether a web address answers; at most so many seconds are waited, also for a name that nobody knows."""
+    found = []
+
+    def knock() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds):
+                found.append(True)
+        except (urllib.error.URLError, OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=knock, daemon=True)  # looking up a name knows no time limit of its own
+    thread.start()
+    thread.join(seconds)
+    return bool(found)
+
+
+def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
+    """Return what will work with the facts found: the demo, each params file by its estimated memory, judges."""
+    fine = {what: verdict for what, _, verdict in facts}
+    ready = not any(verdict is False for what, _, verdict in facts if what != "CUDA")
+    text = "works: the pocket model, on the processor" if ready else "mend first what is marked above"
+    files = sorted((folder / "params").glob("*.yaml"))
+    usable = cards() if fine.get("CUDA") else []
+    large = max((card["memory_gib"] for card in usable if card["memory_gib"]), default=0.0)
+    return [
+        ("demo", text, ready),
+        *((f"params/{file.name}", _file_text(file, large, fine["hub"]), None) for file in files if ready),
+        ("judges", _judges_text(), None),
+    ]
+
+
+def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
+    """Say whether an experiment will work here, as far as can be known beforehand."""
+    from currreft_nb.cli_commands import preflight  # loads torch, which is not for a broken installation
+    from currreft_nb.experiment import read_experiment
+    from currreft_nb.memory import verdict
+
+    try:
+        experiment = read_experiment(file)
+        parts = max((parts for _, parts in preflight(experiment)), key=lambda parts: parts[-1]["gib"])
+        models = sorted({step.settings["model"] for step in experiment.steps if "model" in step.settings})
+        peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
+        if not any(is_large(model) for model in models):
+            return "runs with or without a card"
+        if not card_gib:
+            return f"needs a CUDA GPU: {peak}"
+        missing = [model for model in models if is_large(model) and not hub and not _is_here(model)]
+        return verdict(parts, card_gib) + (f"; {missing[0]} must be downloaded first" if missing else "")
+    except InputError as problem:
+        return str(problem)
+
+
+def _is_here(model: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return Path(model).is_dir() or isinstance(try_to_load_from_cache(model, "config.json"), str)
+
+
+def _judges_text() -> str:
+    key = Endpoint.key
+    known = "is set" if os.environ.get(key, "").strip() else "is not set: only endpoints that need none"
+    return f"rule and recorded ones work; for http: ones the key {key} {known}"
