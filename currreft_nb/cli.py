@@ -20,25 +20,36 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's fol
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
 ]
-Only = Annotated[list[str], typer.Option("--only", metavar="STEP", help="This step alone; may be repeated.")]
-Force = Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step although it is complete.")]
+Only = Annotated[
+    list[str],
+    typer.Option(
+        "--only",
+        metavar="STEP",
+        help="This step alone, or those that fit a pattern such as '*-seed-0'; may be repeated.",
+    ),
+]
+Force = Annotated[
+    list[str], typer.Option("--force", metavar="STEP", help="Run this step although it is complete; patterns as well.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
 
 @app.command()
 def run(file: File, dry_run: DryRun = False, only: Only = (), force: Force = (), changes: Changes = ()) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
-    from currreft_nb import experiment, runner
+    from currreft_nb import execution_stop, experiment, runner
 
     read = experiment.read_experiment(file, changes)
     if dry_run:
         runner.show_plan(runner.plan(read, only, force), read)
         return
-    try:
-        complete = runner.run(read, only, force)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with execution_stop.stoppable():
+        try:
+            complete = runner.run(read, only, force)
+        except KeyboardInterrupt:
+            execution_stop.ignore_signals()
+            print("stopped; the same command continues", file=sys.stderr)
+            raise typer.Exit(130) from None
     raise typer.Exit(0 if complete else 1)
 
 

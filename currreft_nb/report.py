@@ -11,6 +11,7 @@ from nbconvert import HTMLExporter
 
 from currreft_nb import InputError
 from currreft_nb.execution import NOTEBOOK, execute_run
+from currreft_nb.execution_status import Status
 from currreft_nb.parameters import declarations
 from currreft_nb.records import RECORD, input_folder, read_record, shown
 from currreft_nb.runs import find_notebook, project_root
@@ -99,7 +100,7 @@ def build(folder: str | os.PathLike) -> Path:
     values = former_values(step, records[step], root) if former else found_values(records, root)
     known = declarations(notebook)  # an older run may have had other parameters
     values = {name: value for name, value in values.items() if name in known} | {"output": shown(step, root)}
-    outcome = execute_run(notebook, step, values, root)
+    outcome = execute_run(notebook, step, values, root, Status("report"))
     if not outcome.complete:
         raise InputError(f"the report failed: {outcome.error}; see {shown(step, root)}/{NOTEBOOK}")
     export(step / NOTEBOOK, folder / PAGE)

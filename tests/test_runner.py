@@ -1,7 +1,8 @@
 """Running an experiment: with kernels that are killed, stopped and started again, and run.json as the only judge."""
 
+import contextlib
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,11 @@ def test_what_stands_is_left_alone_and_what_changed_is_run_again(project, capsys
     assert run(experiment)
     text = capsys.readouterr().out
     assert "[2/2] train: complete in" in text
-    assert "      02_train -> outputs/tiny/train" in text  # the notebook's own lines
+    assert "02_train -> outputs/tiny/train" not in text  # the notebook's own lines are in its log
+    log = (project / "outputs/tiny/train/log.txt").read_text()
+    assert re.fullmatch(
+        r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d 02_train\n02_train -> outputs/tiny/train\ncomplete in .*\n", log
+    )
     train = record(project / "outputs/tiny/train")
     assert train["metrics"] == {"rows": 4}
     assert train["settings"] == experiment.steps[1].settings
@@ -189,6 +194,12 @@ WAITING = (
 )
 
 
+def heed_signals():
+    """Undo what a shell's background or nohup told the tests to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(project):
     """Start the command line in a process of its own and wait until its kernel is in the middle of its work."""
     write_notebook(
@@ -201,31 +212,45 @@ def started(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_signals,
+        start_new_session=True,
     )
     pids = project / "outputs/tiny/data/pids"
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     return process, [int(pid) for pid in pids.read_text().split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_stopped_command_leaves_a_resumable_step_and_no_kernel(project, capsys, number):
+STOPS = {
+    "Ctrl-C": (signal.SIGINT, 1, 0),
+    "Ctrl-C twice": (signal.SIGINT, 2, 0.2),
+    "Ctrl-C held down": (signal.SIGINT, 30, 0.01),
+    "a scheduler, and a person": (signal.SIGTERM, 3, 0.05),
+    "the terminal is closed": (signal.SIGHUP, 1, 0),
+    "killed": (signal.SIGKILL, 1, 0),
+}
+
+
+@pytest.mark.parametrize("case", STOPS)
+def test_a_stopped_command_leaves_a_resumable_step_and_no_process(project, capsys, case):
+    number, times, apart_s = STOPS[case]
     process, (kernel, child) = started(project)
     experiment = read_experiment("params/tiny.yaml")
-    with pytest.raises(InputError, match=f"outputs/tiny is being run already by process {process.pid} on "):
+    with pytest.raises(InputError) as refused:
         run(experiment)
-    process.send_signal(number)
-    if number == signal.SIGINT:
-        time.sleep(0.2)
-        process.send_signal(number)  # impatient people press it twice
+    assert re.fullmatch(
+        rf"step data in outputs/tiny is being used already by process {process.pid} on \S+ since [-\d: ]+"
+        r" \(currreft run params/tiny.yaml\); wait for it, stop it, or run other steps with --only",
+        str(refused.value),
+    )
+    for _ in range(times):  # impatient people press it several times
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        time.sleep(apart_s)
     text, _ = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "Traceback" not in text
     assert number == signal.SIGKILL or "stopped; the same command continues" in text
-    wait_for(lambda: not is_alive(kernel))
-    if number != signal.SIGKILL:
-        wait_for(lambda: not is_alive(child))
-    elif is_alive(child):
-        os.kill(child, signal.SIGKILL)  # nobody was left to do it
+    wait_for(lambda: not is_alive(kernel) and not is_alive(child), 3)
     assert record(project / "outputs/tiny/data")["status"] == "running"
     (project / "go").touch()
     assert run(experiment)
