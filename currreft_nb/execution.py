@@ -51,9 +51,10 @@ def kernel_environment(notebook: Path) -> dict[str, str]:
 
 
 class _Kernel(KernelManager):
-    """A kernel that remembers its client: nbclient closes no client of a kernel that it did not start itself."""
+    """A kernel that remembers its client, which nbclient leaves open, and its group, in which it may leave others."""
 
     talker: KernelClient | None = None
+    group: int  # Jupyter starts each kernel as leader of a group
 
     def client(self, **options: Any) -> KernelClient:
         self.talker = super().client(**options)
@@ -171,8 +172,9 @@ def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
         stdout=log.fileno(),
         stderr=log.fileno(),
     )
+    kernel.group = kernel.provisioner.pid
     guard = subprocess.Popen(
-        [sys.executable, "-ISc", GUARD, str(kernel.provisioner.pid)], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-ISc", GUARD, str(kernel.group)], stdin=subprocess.PIPE, start_new_session=True
     )
     try:
         yield kernel
@@ -182,11 +184,10 @@ def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
         guard.communicate()
 
 
-def _end(kernel: KernelManager) -> None:
+def _end(kernel: _Kernel) -> None:
     """End the kernel and all that it started."""
-    if kernel.has_kernel and kernel.provisioner.pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(kernel.provisioner.pid, signal.SIGKILL)  # Jupyter starts each kernel as leader of a group
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(kernel.group, signal.SIGKILL)
     kernel.shutdown_kernel(now=True)
 
 

@@ -102,6 +102,105 @@ FAULTS = {
 }
 
 
+def test_a_failed_step_shows_its_error_its_last_lines_and_where_there_is_more(project, capsys):
+    write_notebook(
+        project / "notebooks", "01_data", 'output: str = ""', 'for i in range(30): print("line", i)', "1 / 0"
+    )
+    assert not run(read(project, "steps:\n  - {name: data, notebook: 01_data}\n"))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if ": failed after " in line)
+    assert lines[start].endswith("ZeroDivisionError: division by zero")
+    assert lines[start + 1 : start + 9] == [f"      | line {i}" for i in range(22, 30)]
+    assert lines[start + 9] == "      see outputs/tiny/data/notebook.ipynb and outputs/tiny/data/log.txt"
+
+
+REFUSES = (
+    'if run.settings.model == "wrong":\n    from currreft_nb import InputError\n    raise InputError("no such model")'
+)
+
+
+def test_a_complete_step_survives_a_repetition_that_its_kernel_refuses(project, capsys):
+    make = '(run.folder / "metrics.jsonl").write_text("{}")\n(run.folder / "completions").mkdir()'
+    end = 'run.finish({"rows": 1})'
+    write_notebook(project / "notebooks", "02_train", TRAIN, 'run.input(data, "01_data")', REFUSES, make, end)
+    assert run(read(project))
+    folder = project / "outputs/tiny/train"
+    before = {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("log.txt", ".lock")
+    }
+    capsys.readouterr()
+    assert not run(read(project, changes=["model=wrong"]))
+    shown = capsys.readouterr().out
+    assert "train: failed after" in shown and ": no such model" in shown
+    assert "see outputs/tiny/train/failed.ipynb and" in shown
+    assert "nothing was made: the complete run of before stands as it was" in shown
+    assert before == {path: path.read_bytes() for path in before}
+    assert todo(read(project)) == {"data": "skip", "train": "skip"}
+
+
+def test_other_weights_behind_the_same_name_are_run_again(project):
+    weights = project / "models" / "mine" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one")
+    changes = ["model=models/mine"]
+    assert run(read(project, changes=changes))
+    assert todo(read(project, changes=changes))["train"] == "skip"
+    weights.write_bytes(b"two")
+    assert reasons(read(project, changes=changes))["train"] == "the weights of models/mine changed"
+    shutil.rmtree(weights.parent)  # as on another machine, where the runs were copied to
+    assert todo(read(project, changes=changes))["train"] == "skip"
+
+
+GRID = """\
+steps:
+  - {name: data, notebook: 01_data}
+  - {name: train, notebook: 02_train, params: {data: "@data"}, grid: {seed: [0, 1], steps: [2, 3]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("only", "expected", "reason"),
+    [
+        (["train"], "0-2 0-3 1-2 1-3", "a grid's name stands for all"),
+        (["*-seed-0-*"], "0-2 0-3", "a pattern"),
+        (["*-steps-3"], "0-3 1-3", "of the other value"),
+        (["train-seed-[12]-*"], "1-2 1-3", "a choice of letters"),
+        (["train-seed-?-steps-2"], "0-2 1-2", "any letter"),
+        (["*-0-steps-2", "train-seed-1-steps-3"], "0-2 1-3", "several"),
+        (["d*a"], "", "patterns are for steps without a grid, too"),
+    ],
+)
+def test_steps_are_chosen_by_pattern(project, only, expected, reason):
+    assert run(read(project, GRID), only=["data"])
+    names = [f"train-seed-{point[0]}-steps-{point[-1]}" for point in expected.split()] or ["data"]
+    assert list(todo(read(project, GRID), only=only)) == names, reason
+
+
+def test_a_pattern_that_fits_nothing_is_told(project):
+    experiment = read(project, GRID)
+    for wanted in ("*-sed-0-steps-2", "[", "*-SEED-*"):
+        with pytest.raises(InputError, match=r"no step '.*'; (did you mean train-seed-0-steps-2\?|known are: data, )"):
+            plan(experiment, only=[wanted])
+
+
+def test_only_force_set_and_grid_work_together(project):
+    assert run(read(project, GRID), only=["data", "*-seed-0-*"])
+    ids = {name: record(f"outputs/tiny/{name}")["id"] for name in ("data", "train-seed-0-steps-2")}
+    changed = read(project, GRID, ["train.learning_rate=1e-5"])
+    assert reasons(changed, only=["*-steps-2"], force=["train-seed-1-*2"]) == {
+        "train-seed-0-steps-2": "learning_rate changed",
+        "train-seed-1-steps-2": "not run yet",
+    }
+    assert run(changed, only=["*-steps-2"], force=["*-seed-0-steps-2"])
+    assert record("outputs/tiny/data")["id"] == ids["data"]
+    assert record("outputs/tiny/train-seed-0-steps-2")["id"] != ids["train-seed-0-steps-2"]
+    assert record("outputs/tiny/train-seed-0-steps-2")["settings"]["learning_rate"] == 1e-5
+    with pytest.raises(InputError, match="--set seed=1: seed is multiplied by a grid"):
+        read(project, GRID, ["seed=1"])
+
+
 def test_whatever_stops_a_step_only_run_json_says_so(project, capsys):
     """Papermill calls a killed kernel completed and sys.exit(0) a success; a step behind a failed one is not run."""
     text = "steps:\n  - {name: data, notebook: 01_data}\n"
