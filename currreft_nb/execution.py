@@ -27,7 +27,7 @@ from currreft_nb import machine
 from currreft_nb.execution_status import Status
 from currreft_nb.execution_stop import Stop, stoppable
 from currreft_nb.records import mark_failed, read_record
-from currreft_nb.records_former import NOTEBOOK, put_back, set_notebook_aside
+from currreft_nb.records_former import NOTEBOOK, put_all_back, set_notebook_aside
 from currreft_nb.runs import NOTEBOOK_VARIABLE
 
 LOG = "log.txt"
@@ -88,12 +88,12 @@ def execute_run(notebook: Path, folder: Path, values: Mapping[str, Any], root: P
     seconds = time.monotonic() - began
     record = read_record(folder)
     if record is None or (before is not None and record["session"] == before["session"]):
-        return Outcome(False, error or "its notebook ended without Run.start", seconds, put_back(folder))
+        return Outcome(False, error or "its notebook ended without Run.start", seconds, put_all_back(folder))
     if record["status"] == "complete":
         return Outcome(True, error, seconds)
     error = error or "its notebook ended without run.finish"
     mark_failed(folder, record["session"], error, seconds)
-    return Outcome(False, error, seconds, put_back(folder))
+    return Outcome(False, error, seconds, put_all_back(folder))
 
 
 def execute(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path, status: Status) -> str | None:

@@ -68,11 +68,17 @@ def put_back(folder: Path) -> bool:
         for path in find_work(former):
             os.replace(path, folder / path.name)
         shutil.rmtree(former)
-    if complete and (folder / FORMER_NOTEBOOK).is_file():
+    return complete
+
+
+def put_all_back(folder: Path) -> bool:
+    """Do as `put_back`, when nobody executes a notebook there any more, and put the executed notebook back, too."""
+    stands = put_back(folder)
+    if stands and (folder / FORMER_NOTEBOOK).is_file():
         if (folder / NOTEBOOK).is_file():
             os.replace(folder / NOTEBOOK, folder / FAILED_NOTEBOOK)
         os.replace(folder / FORMER_NOTEBOOK, folder / NOTEBOOK)
-    return complete
+    return stands
 
 
 def _has_work(folder: Path) -> bool:

@@ -24,7 +24,7 @@ from currreft_nb.records import (
     shown,
     source_hash,
 )
-from currreft_nb.records_former import FAILED_NOTEBOOK, NOTEBOOK, put_back
+from currreft_nb.records_former import FAILED_NOTEBOOK, NOTEBOOK, put_all_back
 from currreft_nb.records_locks import Held, take
 from currreft_nb.report import PAGE, REPORT_NOTEBOOK, export, summary
 from currreft_nb.runner_plan import Standing, count, show_plan
@@ -158,7 +158,7 @@ def _recover(step: Step) -> None:
     """Put back a complete run whose repetition was killed before it had made anything."""
     if step.folder.is_dir():
         with contextlib.suppress(Held), take(step.folder / LOCK, doing="currreft run"):
-            put_back(step.folder)
+            put_all_back(step.folder)
 
 
 def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: Sequence[str]) -> Rows:

@@ -150,7 +150,10 @@ def test_the_executed_notebook_comes_back_and_the_failed_one_can_be_seen(complet
     notebook.write_text("old")
     records_former.set_notebook_aside(complete)
     notebook.write_text("failed")
-    assert put_back(complete)
+    start()  # while Papermill writes there, nobody else does
+    assert notebook.read_text() == "failed"
+    new_kernel()
+    assert records_former.put_all_back(complete)
     assert notebook.read_text() == "old"
     assert (complete / "failed.ipynb").read_text() == "failed"
     assert json.loads((complete / "run.json").read_text())["status"] == "complete"
