@@ -228,6 +228,8 @@ def last_lines(folder: Path, most: int = 8) -> list[str]:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, PapermillExecutionError):
+        if error.ename == "CellExecutionError":  # what Papermill says where IPython printed the error as text
+            return "several errors at once, which the log shows"
         first = str(error.evalue).strip().split("\n")[0]
         return first if error.ename == "InputError" else f"{error.ename}: {first}"
     if "Kernel died" in str(error):

@@ -42,7 +42,7 @@ POINTS = {
         "*/run.json.partial 3",
     ),
     "reject": ("*/answers.jsonl 1", "*/sft.jsonl 1", "*/metrics.jsonl 2", "*/figures/loss.png 1"),
-    "evaluate": ("*/records.jsonl 2", "*/passes-base.jsonl 1", "*/run.json 3"),
+    "evaluate": ("*/records.jsonl 1", "*/passes-base.jsonl 1", "*/run.json 3"),
     "report": ("*/run.json.partial 2", "*/figures/scores.png 1", "*/results.json 1"),
 }
 ALL = [(kind, fault, place) for kind in KINDS for fault in FAULTS for place in range(len(POINTS[kind]))]
@@ -61,12 +61,12 @@ ASIDE = ("notebook.ipynb", "log.txt", "run.json", ".lock", "figures", "checkpoin
 
 
 def write_experiment(project, name, kinds):
-    lines = [f"  - {{name: {kind}, notebook: {KINDS[kind]}}}\n" for kind in kinds]
-    data = "@curate" if "curate" in kinds else "outputs/calm/curate"
-    text = f'shared: {{model: pocket, seed: 0, data: "{data}"}}\nsteps:\n' + "".join(lines)
-    if kinds == ["curate"]:
-        text = "steps:\n" + lines[0]
-    (project / "params" / f"{name}.yaml").write_text(text)
+    """Write an experiment of steps of these kinds; only the calm one makes data of its own."""
+    shared = {"model": "pocket", "seed": 0, "data": "@curate" if len(kinds) > 1 else "outputs/calm/curate"}
+    known = {"curate": ["seed"], "report": ["data"]}.get(kinds[0], list(shared)) if len(kinds) == 1 else list(shared)
+    lines = [f"shared: {json.dumps({key: shared[key] for key in known})}", "steps:"]
+    lines += [f"  - {{name: {kind}, notebook: {KINDS[kind]}}}" for kind in kinds]
+    (project / "params" / f"{name}.yaml").write_text("\n".join(lines))
     return f"params/{name}.yaml"
 
 

@@ -98,6 +98,7 @@ FAULTS = {
     "raises": 'raise ValueError("one\\ntwo")',
     "refuses": 'from currreft_nb import InputError\nraise InputError("the data is empty; add some")',
     "silent": "run.finish = print",
+    "groups": 'raise ExceptionGroup("both", [ValueError("a"), ValueError("b")])',  # IPython prints it as text
 }
 
 
@@ -217,6 +218,7 @@ def test_whatever_stops_a_step_only_run_json_says_so(project, capsys):
         "raises": "ValueError: one",
         "refuses": "the data is empty; add some",
         "silent": "its notebook ended without run.finish",
+        "groups": "several errors at once, which the log shows",
     }
     assert {record(f"outputs/tiny/{name}")["status"] for name in FAULTS} == {"failed"}
     assert "after: not run, because raises is not complete" in shown
