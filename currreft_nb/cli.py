@@ -22,11 +22,22 @@ Changes = Annotated[
     typer.Option("--set", default_factory=list, metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step."),
 ]
 Only = Annotated[
-    list[str], typer.Option("--only", default_factory=list, metavar="STEP", help="This step alone; may be repeated.")
+    list[str],
+    typer.Option(
+        "--only",
+        default_factory=list,
+        metavar="STEP",
+        help="This step alone, or those that fit a pattern such as '*-seed-0'; may be repeated.",
+    ),
 ]
 Force = Annotated[
     list[str],
-    typer.Option("--force", default_factory=list, metavar="STEP", help="Run this step although it is complete."),
+    typer.Option(
+        "--force",
+        default_factory=list,
+        metavar="STEP",
+        help="Run this step although it is complete; patterns as well.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
@@ -34,17 +45,19 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and sh
 @app.command()
 def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
-    from currreft_nb import experiment, runner
+    from currreft_nb import execution_stop, experiment, runner
 
     read = experiment.read_experiment(file, changes)
     if dry_run:
         runner.show_plan(runner.plan(read, only, force), read)
         return
-    try:
-        complete = runner.run(read, only, force)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with execution_stop.stoppable():
+        try:
+            complete = runner.run(read, only, force)
+        except KeyboardInterrupt:
+            execution_stop.ignore_signals()
+            print("stopped; the same command continues", file=sys.stderr)
+            raise typer.Exit(130) from None
     raise typer.Exit(0 if complete else 1)
 
 

@@ -117,10 +117,12 @@ def ask_all(
         with anyio.from_thread.start_blocking_portal() as portal:
             portal.start_task_soon(run).result()
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        failed = _first(errors)
+    else:
+        return account
     finally:
         account.seconds = time.monotonic() - start
-    return account
+    raise failed  # out here, where no group is its context: a notebook would show that as text and no error
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,4 +1,4 @@
-"""Execute one notebook with Papermill: in a kernel of its own, its printed lines shown as they come, gone when we are.
+"""Execute one notebook with Papermill: in a kernel of its own, its printed lines in log.txt, gone when we are.
 
 Nothing here says whether the notebook succeeded: Papermill marks every cell of a killed kernel as completed. `run.json`
 says.
@@ -6,16 +6,14 @@ says.
 
 import contextlib
 import datetime
-import fcntl
-import json
 import logging
 import os
 import signal
-import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,47 +23,21 @@ from jupyter_client.client import KernelClient
 from jupyter_client.manager import KernelManager
 from papermill.exceptions import PapermillExecutionError
 
-from currreft_nb import InputError, machine
+from currreft_nb import machine
+from currreft_nb.execution_status import Status
+from currreft_nb.execution_stop import Stop, stoppable
 from currreft_nb.records import mark_failed, read_record
+from currreft_nb.records_former import NOTEBOOK, put_all_back, set_notebook_aside
 from currreft_nb.runs import NOTEBOOK_VARIABLE
 
-NOTEBOOK = "notebook.ipynb"
 LOG = "log.txt"
-LOCK = ".lock"
+# What is left to do when this process is killed: its end of the pipe closes, and the kernel's group ends.
+GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), signal.SIGKILL)"
+BEGINS = "--- "  # before the time at which an execution began
+TICK_S = 0.2  # between two looks at whether an end is asked for
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say, run.json and log.txt say better
 # Progress bars become one line per refresh in a log; the training callback prints plain lines instead.
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or raise `InputError` that names the holder; a dead process holds nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise InputError(
-                f"{folder} is being run already by {_holder(stream.read())}; wait for it or stop it"
-            ) from None
-        stream.truncate(0)
-        since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, stream)
-        stream.flush()
-        try:
-            yield
-        finally:
-            # The file stays: deleting it would let a third process lock another file of the same name.
-            stream.truncate(0)
-
-
-def _holder(text: str) -> str:
-    try:
-        note = json.loads(text)
-    except json.JSONDecodeError:  # caught between its locking and its writing
-        return "another process"
-    return f"process {note['pid']} on {note['host']} since {note['since']}"
 
 
 def kernel_environment(notebook: Path) -> dict[str, str]:
@@ -79,9 +51,10 @@ def kernel_environment(notebook: Path) -> dict[str, str]:
 
 
 class _Kernel(KernelManager):
-    """A kernel that remembers its client: nbclient closes no client of a kernel that it did not start itself."""
+    """A kernel that remembers its client, which nbclient leaves open, and its group, in which it may leave others."""
 
     talker: KernelClient | None = None
+    group: int  # Jupyter starts each kernel as leader of a group
 
     def client(self, **options: Any) -> Any:  # of the class that was asked for, which the base declares as another
         self.talker = super().client(**options)
@@ -94,52 +67,64 @@ class _Kernel(KernelManager):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one execution, as its run.json says; a complete one has an `error` if a later cell failed."""
+    """What became of one execution, as its run.json says; a complete one has an `error` if a later cell failed.
+
+    `stands`: it failed before it had made anything, and what was complete before is complete still.
+    """
 
     complete: bool
     error: str | None
     seconds: float
+    stands: bool = False
 
 
-def execute_run(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path) -> Outcome:
+def execute_run(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path, status: Status) -> Outcome:
     """Execute a notebook that records a run, and judge it only by the run.json that this execution wrote."""
     before = read_record(folder)
+    if before is not None and before["status"] == "complete":
+        set_notebook_aside(folder)
     began = time.monotonic()
-    error = execute(notebook, folder, values, root)
+    error = execute(notebook, folder, values, root, status)
     seconds = time.monotonic() - began
     record = read_record(folder)
     if record is None or (before is not None and record["session"] == before["session"]):
-        return Outcome(False, error or "its notebook ended without Run.start", seconds)
+        return Outcome(False, error or "its notebook ended without Run.start", seconds, put_all_back(folder))
     if record["status"] == "complete":
         return Outcome(True, error, seconds)
     error = error or "its notebook ended without run.finish"
     mark_failed(folder, record["session"], error, seconds)
-    return Outcome(False, error, seconds)
+    return Outcome(False, error, seconds, put_all_back(folder))
 
 
-def execute(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path) -> str | None:
+def execute(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path, status: Status) -> str | None:
     """Execute a notebook in the project root, into the folder's notebook.ipynb; return what stopped it, or None.
 
-    Printed lines go to standard output as they come, and with everything on standard error to log.txt. On Ctrl-C and on
-    SIGTERM the kernel and its children are ended before `KeyboardInterrupt` goes on.
+    Printed lines go to `status`, and with everything on standard error to log.txt. On Ctrl-C and on SIGTERM, however
+    often they come, the kernel and its children are ended and then `KeyboardInterrupt` is raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     errors: list[Exception] = []
-    with (folder / LOG).open("a", encoding="utf-8") as log, _kernel(notebook, root, log) as kernel:
-        console = Lines(log, show=True)
-        work = threading.Thread(
-            target=_papermill, args=(notebook, folder, values, kernel, console, log, errors), daemon=True
-        )
-        try:
-            work.start()
-            work.join()
-        except KeyboardInterrupt:
-            _end(kernel)
-            work.join(timeout=10)  # Papermill notices the end and saves the notebook
-            raise
-        finally:
-            console.close()
+    with stoppable() as stop, (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(f"{BEGINS}{datetime.datetime.now().isoformat(sep=' ', timespec='seconds')} {notebook.stem}\n")
+        log.flush()
+        with _kernel(notebook, root, log) as kernel:
+            _wait(kernel, stop, status, log, (notebook, folder, values), errors)
+        stop.check()
     return _sentence(errors[0]) if errors else None
+
+
+def _wait(kernel: _Kernel, stop: Stop, status: Status, log: TextIO, what: tuple, errors: list[Exception]) -> None:
+    """Execute a notebook, show how far it is, and end the kernel where an end is asked for."""
+    lines = Lines(log, status.note)
+    work = threading.Thread(target=_papermill, args=(*what, kernel, lines, log, errors), daemon=True)
+    work.start()
+    while work.is_alive() and not stop.asked:
+        work.join(timeout=TICK_S)
+        status.show()
+    if stop.asked:
+        _end(kernel)
+        work.join(timeout=10)  # Papermill notices the end and saves the notebook
+    lines.close()
 
 
 def _papermill(
@@ -147,11 +132,11 @@ def _papermill(
     folder: Path,
     values: Mapping[str, Any],
     kernel: _Kernel,
-    console: "Lines",
+    lines: "Lines",
     log: TextIO,
     errors: list[Exception],
 ) -> None:
-    # In a thread, so that Ctrl-C reaches the main thread and not nbclient's own handler, which would hide it.
+    # In a thread, so that the main thread is free to look for Ctrl-C, and to show how far it is.
     try:
         papermill.execute_notebook(
             _literal(notebook),
@@ -159,8 +144,8 @@ def _papermill(
             dict(values),
             kernel_name="python3",
             progress_bar=False,
-            stdout_file=console,
-            stderr_file=Lines(log, show=False),
+            stdout_file=lines,
+            stderr_file=Lines(log),
             km=kernel,
         )
     except Exception as error:  # whatever it is, it is told in the main thread
@@ -190,78 +175,64 @@ def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
         stdout=log.fileno(),
         stderr=log.fileno(),
     )
+    kernel.group = kernel.provisioner.pid
+    guard = subprocess.Popen(
+        [sys.executable, "-ISc", GUARD, str(kernel.group)], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         yield kernel
     finally:
         _end(kernel)
+        guard.kill()
+        guard.communicate()
 
 
-def _end(kernel: KernelManager) -> None:
-    """End the kernel and all that it started; a second Ctrl-C meanwhile changes nothing."""
-    with _deaf():
-        pid = getattr(kernel.provisioner, "pid", None)  # none before it has started
-        if kernel.has_kernel and pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # Jupyter starts each kernel as leader of a group
-        kernel.shutdown_kernel(now=True)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM end what runs inside as Ctrl-C does, kernel included."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end(kernel: _Kernel) -> None:
+    """End the kernel and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(kernel.group, signal.SIGKILL)
+    kernel.shutdown_kernel(now=True)
 
 
 class Lines:
-    """A stream that copies what a notebook prints into a log and, line by line and indented, onto standard output."""
+    """A stream that copies what a notebook prints into a log, and gives each line to `say`, as a terminal shows it."""
 
-    def __init__(self, log: TextIO, show: bool):
-        self.log, self.show, self.rest = log, show, ""
+    def __init__(self, log: TextIO, say: Callable[[str], None] = lambda line: None):
+        self.log, self.say, self.rest = log, say, ""
 
     def write(self, text: str) -> None:
         """Take text in pieces of any size."""
         self.log.write(text)
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
-            self._say(line)
+            self.say(line.rstrip("\r").rsplit("\r", 1)[-1])
 
     def flush(self) -> None:
         """Bring the log up to date."""
         self.log.flush()
 
     def close(self) -> None:
-        """Show a last line that was not ended."""
+        """Bring the log up to date, and give a last line that was not ended."""
+        self.flush()
         if self.rest:
-            self._say(self.rest)
-            self.rest = ""
+            self.write("\n")
 
-    def _say(self, line: str) -> None:
-        if self.show:
-            print("      " + line.rstrip("\r").rsplit("\r", 1)[-1], flush=True)
+
+def last_lines(folder: Path, most: int = 8) -> list[str]:
+    """Return the end of what the last execution in a folder printed, no line longer than 200 characters."""
+    try:
+        text = (folder / LOG).read_bytes().decode(errors="replace")
+    except OSError:
+        return []
+    lines = text.rpartition(BEGINS)[2].split("\n")[1:]
+    told = [line for line in lines if line.strip() and not line.startswith("[IPKernelApp]")]  # its greeting
+    return [line.rsplit("\r", 1)[-1][:200] for line in told][-most:]
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, PapermillExecutionError):
+        if error.ename == "CellExecutionError":  # what Papermill says where IPython printed the error as text
+            return "several errors at once, which the log shows"
         first = str(error.evalue).strip().split("\n")[0]
         return first if error.ename == "InputError" else f"{error.ename}: {first}"
     if "Kernel died" in str(error):

@@ -22,6 +22,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,16 @@ class Experiment:
     steps: tuple[Step, ...]
 
     def named(self, wanted: Iterable[str]) -> set[str]:
-        """Return the steps of these names, a grid's name standing for all of its steps; `InputError` for others."""
+        """Return the steps of these names; `InputError` where there is none.
+
+        A grid's name stands for all of its steps, and `*`, `?` and `[01]` for what they do in a shell.
+        """
         found: set[str] = set()
         for name in wanted:
-            hits = {step.name for step in self.steps if name in (step.name, step.family)}
+            hits = {s.name for s in self.steps if fnmatchcase(s.name, name) or fnmatchcase(s.family, name)}
             if not hits:
-                raise InputError(f"{self.file}: no step {name!r}{did_you_mean(name, [s.name for s in self.steps])}")
+                known = dict.fromkeys(name for step in self.steps for name in (step.name, step.family))
+                raise InputError(f"{self.file}: no step {name!r}{did_you_mean(name, known)}")
             found |= hits
         return found
 

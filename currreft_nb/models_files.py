@@ -4,7 +4,6 @@ import currreft_nb.models_messages  # noqa: F401
 
 # isort: split
 import difflib
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from transformers import AutoConfig
 
 from currreft_nb import InputError, pocket
 from currreft_nb.models_families import POCKETS
+from currreft_nb.models_hash import hash_files
 
 HUB_TIMEOUT_S = 10
 REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
@@ -94,16 +94,5 @@ def weight_files(source: str) -> list[Path]:
 
 
 def hash_weights(source: str) -> str:
-    """Return a hash of a model's weight files: their sizes and 64 evenly spread samples of 4 KiB of each.
-
-    Samples and not every byte, because 7 GB would take half a minute at each start; any training changes them all.
-    """
-    digest = hashlib.sha256()
-    for path in weight_files(source):
-        size = path.stat().st_size
-        digest.update(f"{path.suffix} {size} ".encode())
-        with path.open("rb") as stream:
-            for index in range(64):
-                stream.seek(max(0, size - 4096) * index // 63)
-                digest.update(stream.read(4096))
-    return digest.hexdigest()[:16]
+    """Return a hash of a model's weight files, as `models_hash.hash_files` takes it."""
+    return hash_files(weight_files(source))

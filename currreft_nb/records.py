@@ -2,13 +2,14 @@
 
     {"notebook": "02_rl_binary", "status": "complete", "id": "5f0c…", "session": "91ab…", "fingerprint": "c0ffee…",
      "started": "2026-11-23T08:00:00+00:00", "finished": "2026-11-23T08:02:00+00:00", "seconds": 120.0,
-     "settings": {"output": "outputs/pocket/binary", "data": "outputs/pocket/data", "steps": 60},
+     "settings": {"output": "outputs/pocket/binary", "data": "outputs/pocket/data", "steps": 60}, "weights": "0b5d…",
      "inputs": [{"path": "../data", "given": "outputs/pocket/data", "notebook": "01_data_curation", "id": "77e1…", …}],
      "metrics": {"reward": 0.8}, "error": null, "source": "1f2e…", "package": "0.1.0", "commit": "…",
      "machine": {"cores": 2}, "versions": {"trl": "1.16.0"}}
 
 `status` is running, complete or failed. `id` names the run through all resumptions, `session` one start of it. Input
-paths are relative to the run's folder, so that a moved experiment still holds together.
+paths are relative to the run's folder, so that a moved experiment still holds together. `weights` is a hash of those of
+the model, where they lie on this machine.
 """
 
 import datetime
@@ -172,12 +173,12 @@ def portable(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
 
 
 def fingerprint(record: Mapping) -> str:
-    """Return the hash of what decides a run's result: settings, inputs, the notebook's code, the package's version."""
+    """Return the hash of what decides a run's result: settings, weights, inputs, the notebook's code, the version."""
     names = {note["given"]: f"input {index}" for index, note in enumerate(record["inputs"])}
     inputs = [note["fingerprint"] for note in record["inputs"]]
-    return _digest(
-        [record["notebook"], portable(record["settings"], names), inputs, record["source"], record["package"]]
-    )
+    settings = portable(record["settings"], names)
+    decisive = [record["notebook"], settings, inputs, record["source"], record["package"], record.get("weights")]
+    return _digest(decisive)
 
 
 def same_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> bool:

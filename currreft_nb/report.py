@@ -15,6 +15,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.execution import NOTEBOOK, execute_run
+from currreft_nb.execution_status import Status
 from currreft_nb.parameters import declarations
 from currreft_nb.records import read_record, shown
 from currreft_nb.report_page import export as export_page
@@ -61,7 +62,7 @@ def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) ->
         step, values = folder / f"beside-{other.name}", values | {"beside": shown(other, root)}
     known = declarations(notebook)  # an older run may have had other parameters
     values = {name: value for name, value in values.items() if name in known} | {"output": shown(step, root)}
-    outcome = execute_run(notebook, step, values, root)
+    outcome = execute_run(notebook, step, values, root, Status("report"))
     if not outcome.complete:
         raise InputError(f"the report failed: {outcome.error}; see {shown(step, root)}/{NOTEBOOK}")
     page = (step if beside is not None else folder) / PAGE

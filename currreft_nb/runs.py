@@ -6,10 +6,10 @@
     run.finish({"reward": 0.8})                     # only now is the run complete
 
 A run that was stopped is resumed by starting it again: what can be continued lies in `WORK`, which a start with other
-settings or other inputs clears away first. `adapter/` is never cleared: it stays until the next one replaces it.
+settings or other inputs clears away first. Of a complete run it is only set aside until the next one is complete, and
+put back where that one ends before it has made anything. `adapter/` stays until the next one replaces it.
 """
 
-import fcntl
 import os
 import time
 import uuid
@@ -24,6 +24,7 @@ from currreft_nb.evaluation_sources import Source, read_sources
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_completions import choose_groups, read_completions
 from currreft_nb.live import LiveFigure
+from currreft_nb.models_hash import hash_model
 from currreft_nb.records import (
     RECORD,
     adapter_hash,
@@ -41,11 +42,14 @@ from currreft_nb.records import (
     source_hash,
     write_record,
 )
+from currreft_nb.records_former import give_up, put_back, set_aside
+from currreft_nb.records_locks import Held, take
 from currreft_nb.tasks.classification import LABELS_VERSION
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
 LOCK = ".lock"
+PATIENCE_S = 5.0  # the kernel of a runner that was killed notices it within about a second
 
 _held: dict[Path, TextIO] = {}  # the locks of the runs that this process has not finished
 _started_here: set[Path] = set()  # folders in which this process has started a run
@@ -101,6 +105,7 @@ class Run:
             "finished": None,
             "seconds": 0.0,
             "settings": settings,
+            "weights": hash_model(settings.get("model", ""), self.root),
             "inputs": [],
             "metrics": {},
             "error": None,
@@ -229,6 +234,7 @@ class Run:
         }
         self._record.pop("last_complete", None)
         self._write(seconds=round(seconds, 1))
+        give_up(self.folder)
         release(self.folder)
         print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
 
@@ -251,16 +257,21 @@ class Run:
             raise InputError(
                 f"{place} cannot be made ({error.strerror}); set output to a folder that can be written"
             ) from None
-        hold(self.folder, place)
+        hold(self.folder, place, f"notebook {name}")
+        put_back(self.folder)
+        earlier = read_record(self.folder)
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
         same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
+        same = same and earlier is not None and earlier.get("weights") == self._record["weights"]
         self.resuming = same and earlier is not None and earlier["status"] != "complete"
         if earlier is not None:
             self._keep_last_complete(earlier)
         if earlier is not None and self.resuming:
             self._continue(earlier)
         else:
+            if earlier is not None and earlier["status"] == "complete":
+                set_aside(self.folder)
             self._begin_afresh()
         self._write()
         print(f"{name} -> {place}" + (" (resuming an unfinished run)" if self.resuming else ""))
@@ -295,22 +306,25 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
     return (weights.stat().st_mtime_ns, weights.stat().st_size) if weights.is_file() else None
 
 
-def hold(folder: Path, place: str) -> None:
+def hold(folder: Path, place: str, doing: str = "") -> None:
     """Keep other processes from writing to a run's folder until it is finished or this process ends.
 
-    Raises `InputError` when another process holds it.
+    Raises `InputError`, with who it is, when another process holds it.
     """
     if folder in _held:
         return
-    stream = (folder / LOCK).open("a", encoding="utf-8")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        raise InputError(
-            f"{place} is being written by another kernel; wait for it, shut it down, or set output to another folder"
-        ) from None
-    _held[folder] = stream
+    end_s = time.monotonic() + (PATIENCE_S if NOTEBOOK_VARIABLE in os.environ else 0.0)
+    while folder not in _held:
+        try:
+            _held[folder] = take(folder / LOCK, doing=doing)
+        except Held as error:
+            if time.monotonic() < end_s:
+                time.sleep(0.2)
+                continue
+            raise InputError(
+                f"{place} is being written by another kernel, {error}; wait for it, shut it down, or set output to"
+                " another folder"
+            ) from None
 
 
 def release(folder: Path) -> None:

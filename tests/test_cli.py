@@ -69,8 +69,8 @@ def test_the_installed_command_runs_an_experiment_and_its_status_says_how_it_wen
 def test_a_dry_run_checks_and_shows_and_starts_nothing(project, monkeypatch, capsys):
     assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "tiny: 2 steps in outputs/tiny"
-    assert lines[2].split() == ["[2/2]", "train", "02_train", "run", "(not", "run", "yet)"]
+    assert lines[0].startswith("tiny: 2 steps in outputs/tiny; ")
+    assert lines[2].split() == ["[2/2]", "train", "02_train", "run", "(not", "run", "yet)", "time", "unknown"]
     assert not (project / "outputs").exists()
     assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run", "--only", "data", "--set", "rows=9") == 0
     assert "1 steps" in capsys.readouterr().out

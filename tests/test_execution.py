@@ -1,25 +1,11 @@
-"""What stands around a kernel: the lock of its experiment, its environment, and the lines that it prints."""
+"""What stands around a kernel: its environment, and the lines that it prints."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from currreft_nb import InputError, machine
-from currreft_nb.execution import Lines, kernel_environment, locked
-
-
-def test_the_lock_of_a_dead_process_holds_nothing(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (tmp_path / ".lock").write_text(json.dumps({"pid": gone.pid, "host": "here", "since": "yesterday"}))
-    with locked(tmp_path), pytest.raises(InputError, match=f"by process {os.getpid()} on"), locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
+from currreft_nb import machine
+from currreft_nb.execution import BEGINS, Lines, kernel_environment, last_lines
 
 
 @pytest.mark.parametrize(
@@ -42,11 +28,28 @@ def test_a_kernel_sees_one_card(monkeypatch, cards, visible, expected, reason):
     assert found["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
 
 
-def test_lines_arrive_whole(tmp_path, capsys):
+def test_lines_arrive_whole(tmp_path):
+    said = []
     with (tmp_path / "log").open("w") as log:
-        lines = Lines(log, show=True)
+        lines = Lines(log, said.append)
         for piece in ("step ", "1\nstep", " 2\n 10%\r100%\n", "end"):
             lines.write(piece)
         lines.close()
-    assert capsys.readouterr().out.split("\n") == ["      step 1", "      step 2", "      100%", "      end", ""]
-    assert (tmp_path / "log").read_bytes() == b"step 1\nstep 2\n 10%\r100%\nend"
+    assert said == ["step 1", "step 2", "100%", "end"]
+    assert (tmp_path / "log").read_bytes() == b"step 1\nstep 2\n 10%\r100%\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "reason"),
+    [
+        (None, [], "no log"),
+        (f"{BEGINS}1 a\nold\n{BEGINS}2 a\n", [], "nothing was printed this time"),
+        (f"{BEGINS}1 a\nold\n{BEGINS}2 a\none\n\n 10%\r100%\n", ["one", "100%"], "the last execution's"),
+        (f"{BEGINS}1 a\n" + "".join(f"{i}\n" for i in range(20)), [str(i) for i in range(12, 20)], "eight at most"),
+        (f"{BEGINS}1 a\n{'x' * 999}", ["x" * 200], "nobody reads longer lines"),
+    ],
+)
+def test_the_end_of_the_last_execution_is_shown(tmp_path, text, expected, reason):
+    if text is not None:
+        (tmp_path / "log.txt").write_text(text)
+    assert last_lines(tmp_path) == expected, reason

@@ -1,7 +1,8 @@
 """Running an experiment: with kernels that are killed, stopped and started again, and run.json as the only judge."""
 
+import contextlib
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,10 @@ def test_what_stands_is_left_alone_and_what_changed_is_run_again(project, capsys
     assert run(experiment)
     text = capsys.readouterr().out
     assert "[2/2] train: complete in" in text
-    assert "      02_train -> outputs/tiny/train" in text  # the notebook's own lines
+    assert "02_train -> outputs/tiny/train" not in text  # the notebook's own lines are in its log
+    log = (project / "outputs/tiny/train/log.txt").read_text()
+    head = r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d 02_train"
+    assert re.fullmatch(rf"{head}\n(\[IPKernelApp\].*\n)*02_train -> outputs/tiny/train\ncomplete in .*\n", log)
     train = record(project / "outputs/tiny/train")
     assert train["metrics"] == {"rows": 4}
     assert train["settings"] == experiment.steps[1].settings
@@ -94,7 +98,107 @@ FAULTS = {
     "raises": 'raise ValueError("one\\ntwo")',
     "refuses": 'from currreft_nb import InputError\nraise InputError("the data is empty; add some")',
     "silent": "run.finish = print",
+    "groups": 'raise ExceptionGroup("both", [ValueError("a"), ValueError("b")])',  # IPython prints it as text
 }
+
+
+def test_a_failed_step_shows_its_error_its_last_lines_and_where_there_is_more(project, capsys):
+    write_notebook(
+        project / "notebooks", "01_data", 'output: str = ""', 'for i in range(30): print("line", i)', "1 / 0"
+    )
+    assert not run(read(project, "steps:\n  - {name: data, notebook: 01_data}\n"))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if ": failed after " in line)
+    assert lines[start].endswith("ZeroDivisionError: division by zero")
+    assert lines[start + 1 : start + 9] == [f"      | line {i}" for i in range(22, 30)]
+    assert lines[start + 9] == "      see outputs/tiny/data/notebook.ipynb and outputs/tiny/data/log.txt"
+
+
+REFUSES = (
+    'if run.settings.model == "wrong":\n    from currreft_nb import InputError\n    raise InputError("no such model")'
+)
+
+
+def test_a_complete_step_survives_a_repetition_that_its_kernel_refuses(project, capsys):
+    make = '(run.folder / "metrics.jsonl").write_text("{}")\n(run.folder / "completions").mkdir()'
+    end = 'run.finish({"rows": 1})'
+    write_notebook(project / "notebooks", "02_train", TRAIN, 'run.input(data, "01_data")', REFUSES, make, end)
+    assert run(read(project))
+    folder = project / "outputs/tiny/train"
+    before = {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("log.txt", ".lock")
+    }
+    capsys.readouterr()
+    assert not run(read(project, changes=["model=wrong"]))
+    shown = capsys.readouterr().out
+    assert "train: failed after" in shown and ": no such model" in shown
+    assert "see outputs/tiny/train/failed.ipynb and" in shown
+    assert "nothing was made: the complete run of before stands as it was" in shown
+    assert before == {path: path.read_bytes() for path in before}
+    assert todo(read(project)) == {"data": "skip", "train": "skip"}
+
+
+def test_other_weights_behind_the_same_name_are_run_again(project):
+    weights = project / "models" / "mine" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one")
+    changes = ["model=models/mine"]
+    assert run(read(project, changes=changes))
+    assert todo(read(project, changes=changes))["train"] == "skip"
+    weights.write_bytes(b"two")
+    assert reasons(read(project, changes=changes))["train"] == "the weights of models/mine changed"
+    shutil.rmtree(weights.parent)  # as on another machine, where the runs were copied to
+    assert todo(read(project, changes=changes))["train"] == "skip"
+
+
+GRID = """\
+steps:
+  - {name: data, notebook: 01_data}
+  - {name: train, notebook: 02_train, params: {data: "@data"}, grid: {seed: [0, 1], steps: [2, 3]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("only", "expected", "reason"),
+    [
+        (["train"], "0-2 0-3 1-2 1-3", "a grid's name stands for all"),
+        (["*-seed-0-*"], "0-2 0-3", "a pattern"),
+        (["*-steps-3"], "0-3 1-3", "of the other value"),
+        (["train-seed-[12]-*"], "1-2 1-3", "a choice of letters"),
+        (["train-seed-?-steps-2"], "0-2 1-2", "any letter"),
+        (["*-0-steps-2", "train-seed-1-steps-3"], "0-2 1-3", "several"),
+        (["d*a"], "", "patterns are for steps without a grid, too"),
+    ],
+)
+def test_steps_are_chosen_by_pattern(project, only, expected, reason):
+    assert run(read(project, GRID), only=["data"])
+    names = [f"train-seed-{point[0]}-steps-{point[-1]}" for point in expected.split()] or ["data"]
+    assert list(todo(read(project, GRID), only=only)) == names, reason
+
+
+def test_a_pattern_that_fits_nothing_is_told(project):
+    experiment = read(project, GRID)
+    for wanted in ("*-sed-0-steps-2", "[", "*-SEED-*"):
+        with pytest.raises(InputError, match=r"no step '.*'; (did you mean train-seed-0-steps-2\?|known are: data, )"):
+            plan(experiment, only=[wanted])
+
+
+def test_only_force_set_and_grid_work_together(project):
+    assert run(read(project, GRID), only=["data", "*-seed-0-*"])
+    ids = {name: record(f"outputs/tiny/{name}")["id"] for name in ("data", "train-seed-0-steps-2")}
+    changed = read(project, GRID, ["train.learning_rate=1e-5"])
+    assert reasons(changed, only=["*-steps-2"], force=["train-seed-1-*2"]) == {
+        "train-seed-0-steps-2": "learning_rate changed",
+        "train-seed-1-steps-2": "not run yet",
+    }
+    assert run(changed, only=["*-steps-2"], force=["*-seed-0-steps-2"])
+    assert record("outputs/tiny/data")["id"] == ids["data"]
+    assert record("outputs/tiny/train-seed-0-steps-2")["id"] != ids["train-seed-0-steps-2"]
+    assert record("outputs/tiny/train-seed-0-steps-2")["settings"]["learning_rate"] == 1e-5
+    with pytest.raises(InputError, match="--set seed=1: seed is multiplied by a grid"):
+        read(project, GRID, ["seed=1"])
 
 
 def test_whatever_stops_a_step_only_run_json_says_so(project, capsys):
@@ -114,6 +218,7 @@ def test_whatever_stops_a_step_only_run_json_says_so(project, capsys):
         "raises": "ValueError: one",
         "refuses": "the data is empty; add some",
         "silent": "its notebook ended without run.finish",
+        "groups": "several errors at once, which the log shows",
     }
     assert {record(f"outputs/tiny/{name}")["status"] for name in FAULTS} == {"failed"}
     assert "after: not run, because raises is not complete" in shown
@@ -189,6 +294,12 @@ WAITING = (
 )
 
 
+def heed_signals():
+    """Undo what a shell's background or nohup told the tests to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(project):
     """Start the command line in a process of its own and wait until its kernel is in the middle of its work."""
     write_notebook(
@@ -201,31 +312,45 @@ def started(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_signals,
+        start_new_session=True,
     )
     pids = project / "outputs/tiny/data/pids"
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     return process, [int(pid) for pid in pids.read_text().split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_stopped_command_leaves_a_resumable_step_and_no_kernel(project, capsys, number):
+STOPS = {
+    "Ctrl-C": (signal.SIGINT, 1, 0),
+    "Ctrl-C twice": (signal.SIGINT, 2, 0.2),
+    "Ctrl-C held down": (signal.SIGINT, 30, 0.01),
+    "a scheduler, and a person": (signal.SIGTERM, 3, 0.05),
+    "the terminal is closed": (signal.SIGHUP, 1, 0),
+    "killed": (signal.SIGKILL, 1, 0),
+}
+
+
+@pytest.mark.parametrize("case", STOPS)
+def test_a_stopped_command_leaves_a_resumable_step_and_no_process(project, capsys, case):
+    number, times, apart_s = STOPS[case]
     process, (kernel, child) = started(project)
     experiment = read_experiment("params/tiny.yaml")
-    with pytest.raises(InputError, match=f"outputs/tiny is being run already by process {process.pid} on "):
+    with pytest.raises(InputError) as refused:
         run(experiment)
-    process.send_signal(number)
-    if number == signal.SIGINT:
-        time.sleep(0.2)
-        process.send_signal(number)  # impatient people press it twice
+    assert re.fullmatch(
+        rf"step data in outputs/tiny is being used already by process {process.pid} on \S+ since [-\d: ]+"
+        r" \(currreft run params/tiny.yaml\); wait for it, stop it, or run other steps with --only",
+        str(refused.value),
+    )
+    for _ in range(times):  # impatient people press it several times
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        time.sleep(apart_s)
     text, _ = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "Traceback" not in text
     assert number == signal.SIGKILL or "stopped; the same command continues" in text
-    wait_for(lambda: not is_alive(kernel))
-    if number != signal.SIGKILL:
-        wait_for(lambda: not is_alive(child))
-    elif is_alive(child):
-        os.kill(child, signal.SIGKILL)  # nobody was left to do it
+    wait_for(lambda: not is_alive(kernel) and not is_alive(child), 3)
     assert record(project / "outputs/tiny/data")["status"] == "running"
     (project / "go").touch()
     assert run(experiment)

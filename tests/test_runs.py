@@ -347,7 +347,7 @@ def test_a_folder_that_another_process_writes_to_is_refused(project):
     code = HOLDER.format(tests=str(Path(__file__).parent), folder=str(run.folder))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="is being written by another kernel; wait for it"):
+        with pytest.raises(InputError, match=f"is being written by another kernel, process {other.pid} on .*; wait"):
             start()
         other.kill()
     assert start().folder == run.folder  # the dead hold nothing

@@ -1,0 +1,168 @@
+"""A complete run that is repeated: it comes back unless the repetition made something, wherever that was stopped."""
+
+import json
+import os
+import shutil
+
+import pytest
+from tiny import finished, make_project, new_kernel, record, start, work, write_adapter
+
+from currreft_nb import records_former, runs
+from currreft_nb.records import complete_record
+from currreft_nb.records_former import put_back
+
+
+@pytest.fixture
+def complete(tmp_path, monkeypatch):
+    """Return the folder of a complete run with all that one leaves."""
+    project = make_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    run = start()
+    work(run)
+    (run.folder / "figures").mkdir()
+    (run.folder / "figures" / "curve.png").write_bytes(b"old")
+    (run.folder / "data").mkdir()
+    (run.folder / "data" / "manifest.json").write_text("{}")
+    (run.folder / "scores.csv").write_text("old")
+    write_adapter(run)
+    run.finish({"done": 1})
+    new_kernel()
+    return run.folder
+
+
+def tree(folder):
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in (".lock", "log.txt")}
+
+
+MADE = {
+    "nothing": (lambda folder: None, True),
+    "a figure before the model is loaded": (lambda folder: draw(folder), True),
+    "half-made data, which count for nothing": (lambda folder: half_made(folder), True),
+    "measures": (lambda folder: (folder / "metrics.jsonl").write_text("{}\n"), False),
+    "a checkpoint": (lambda folder: (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True), False),
+    "another adapter": (lambda folder: (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"new!!"), False),
+    "other data": (lambda folder: (folder / "data" / "manifest.json").write_text("{ }"), False),
+    "other scores of the same size": (lambda folder: (folder / "scores.csv").write_text("new"), False),
+    "data deleted": (lambda folder: shutil.rmtree(folder / "data"), False),
+}
+
+
+def draw(folder):
+    (folder / "figures").mkdir()
+    (folder / "figures" / "memory.png").write_bytes(b"new")
+
+
+def half_made(folder):
+    (folder / "data" / ".curating").mkdir()
+    (folder / "data" / ".curating" / "index.sqlite").write_bytes(b"half")
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_it_is_put_back_unless_something_was_made(complete, made):
+    before = tree(complete)
+    start(rows=5)
+    assert record(complete)["status"] == "running"
+    assert not (complete / "metrics.jsonl").exists()
+    make, expected = MADE[made]
+    make(complete)
+    new_kernel()
+    assert put_back(complete) is expected
+    if expected:
+        after = {name: text for name, text in tree(complete).items() if ".curating" not in name}
+        assert after == before
+    else:
+        assert record(complete)["status"] == "running"
+        assert put_back(complete) is False  # asked twice
+
+
+def test_a_repetition_that_is_complete_gives_it_up(complete):
+    run = start(rows=5)
+    run.finish({"done": 2})
+    assert not (complete / "former").exists()
+    assert put_back(complete) is True
+    assert record(complete)["metrics"] == {"done": 2}
+
+
+def test_a_start_with_the_old_settings_finds_it_complete_again(complete):
+    """A kernel that was killed could not put anything back."""
+    before = record(complete)
+    start(rows=5)
+    new_kernel()
+    start()
+    assert record(complete / "former") == before
+    new_kernel()
+    assert put_back(complete) and record(complete) == before
+
+
+def test_while_it_is_repeated_its_adapter_counts(complete):
+    start(rows=5)
+    assert complete_record(complete, complete.parents[2], "01_data")["metrics"] == {"done": 1}
+
+
+class Cut(BaseException):
+    """Stands for SIGKILL: nothing runs after it."""
+
+
+@pytest.mark.parametrize("phase", ["setting aside", "putting back"])
+def test_being_killed_in_the_middle_loses_nothing(complete, monkeypatch, phase):
+    """Cut after each single change to the folder, then let the next command put it right."""
+    before, replace, rmtree, copy2 = tree(complete), os.replace, shutil.rmtree, shutil.copy2
+    cuts = 0
+    for last in range(1, 50):
+        if phase == "putting back":
+            start(rows=5)
+            new_kernel()
+        count = [0]
+
+        def cutting(function, last=last, count=count):
+            def call(*arguments, **options):
+                if count[0] == last:
+                    raise Cut
+                count[0] += 1
+                return function(*arguments, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(records_former.os, "replace", cutting(replace))
+            patch.setattr(records_former.shutil, "rmtree", cutting(rmtree))
+            patch.setattr(records_former.shutil, "copy2", cutting(copy2))
+            try:
+                start(rows=5) if phase == "setting aside" else put_back(complete)
+                done = True
+            except Cut:
+                done, cuts = False, cuts + 1
+        new_kernel()
+        assert put_back(complete), f"after {last} changes"
+        after = tree(complete)
+        for name in [name for name in after if ".partial" in name]:
+            del after[name]
+        assert after == before, f"after {last} changes"
+        if done:
+            break
+    assert done and cuts >= 5
+
+
+def test_the_executed_notebook_comes_back_and_the_failed_one_can_be_seen(complete):
+    notebook = complete / "notebook.ipynb"
+    notebook.write_text("old")
+    records_former.set_notebook_aside(complete)
+    notebook.write_text("failed")
+    start()  # while Papermill writes there, nobody else does
+    assert notebook.read_text() == "failed"
+    new_kernel()
+    assert records_former.put_all_back(complete)
+    assert notebook.read_text() == "old"
+    assert (complete / "failed.ipynb").read_text() == "failed"
+    assert json.loads((complete / "run.json").read_text())["status"] == "complete"
+
+
+def test_a_folder_without_a_complete_run_has_nothing_to_put_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path / "project"))
+    assert put_back(tmp_path) is False
+    run = start()
+    new_kernel()
+    assert put_back(run.folder) is False
+    assert put_back(finished(output="other").folder) is True
