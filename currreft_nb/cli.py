@@ -45,11 +45,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and sh
 @app.command()
 def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
-    from currreft_nb import execution_stop, experiment, runner
+    from currreft_nb import execution_stop, experiment, runner, runner_plan
 
     read = experiment.read_experiment(file, changes)
     if dry_run:
-        runner.show_plan(runner.plan(read, only, force), read)
+        runner_plan.show_plan(runner.plan(read, only, force), read)
         return
     with execution_stop.stoppable():
         try:

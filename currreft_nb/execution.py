@@ -23,7 +23,7 @@ from jupyter_client.client import KernelClient
 from jupyter_client.manager import KernelManager
 from papermill.exceptions import PapermillExecutionError
 
-from currreft_nb import machine
+from currreft_nb import InputError, machine
 from currreft_nb.execution_status import Status
 from currreft_nb.execution_stop import Stop, stoppable
 from currreft_nb.records import mark_failed, read_record
@@ -175,7 +175,8 @@ def _kernel(notebook: Path, root: Path, log: TextIO) -> Iterator[_Kernel]:
         stdout=log.fileno(),
         stderr=log.fileno(),
     )
-    kernel.group = kernel.provisioner.pid
+    provisioner: Any = kernel.provisioner  # which starts a process, and so knows its number
+    kernel.group = provisioner.pid
     guard = subprocess.Popen(
         [sys.executable, "-ISc", GUARD, str(kernel.group)], stdin=subprocess.PIPE, start_new_session=True
     )

@@ -24,7 +24,18 @@ from currreft_nb.metrics_intervals import (
 from currreft_nb.metrics_labels import CELL as RECORD_CELL
 from currreft_nb.samples import TASKS
 
-COLUMNS = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n", "clusters")
+COLUMNS: tuple[str, ...] = (
+    "arm",
+    "other",
+    "mode",
+    "against_mode",
+    "task",
+    "split",
+    "stage",
+    "measure",
+    "n",
+    "clusters",
+)
 COLUMNS += ("difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
 CELL = (*RECORD_CELL, "measure")
 POWER, LEVEL = 0.8, 0.95
@@ -63,7 +74,7 @@ def compare(
         rows += [{**cell, **row} for row in found]
     rows.sort(key=lambda row: (arms.index(row["arm"]), row["against_mode"] != "natural"))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.assign(p_holm=holm(table["p"]))
+    return table.assign(p_holm=holm(table["p"].to_numpy()))
 
 
 def _scored(records: Iterable[Mapping], stage: str, measure: str) -> pd.DataFrame:
@@ -110,7 +121,7 @@ def _by_question(part: pd.DataFrame, where: str) -> pd.DataFrame:
         raise InputError(
             f"{where}: the id {named!r} stands for different questions; evaluate all arms on one data folder"
         )
-    return part.pivot(index="id", columns=["arm", "mode"], values="score").reindex(dict.fromkeys(part["id"]))
+    return part.pivot(index="id", columns=["arm", "mode"], values="score").reindex(list(dict.fromkeys(part["id"])))
 
 
 def _check_same_questions(wide: pd.DataFrame, one: tuple[str, str], other: tuple[str, str], where: str) -> None:
@@ -131,7 +142,7 @@ def _differences(
     """Return what is to be said of each column of paired differences, shape (questions, columns)."""
     sums, counts = cluster_sums(differences, codes)
     common = {"n": len(differences), "clusters": len(counts)}
-    rows = [{**common, "difference": float(mean)} for mean in differences.mean(axis=0)]
+    rows: list[dict] = [{**common, "difference": float(mean)} for mean in differences.mean(axis=0)]
     if len(counts) < LEAST_CLUSTERS:
         note = f"too few images: {len(counts)} of at least {LEAST_CLUSTERS}"
         unknown = dict.fromkeys(("low", "high", "p", "minimum_detectable"), math.nan)
@@ -179,17 +190,18 @@ def sign_flip(sums: Sequence[float] | np.ndarray, resamples: int = 10_000, seed:
     >>> sign_flip([1.0, 1, 1, 1, 1, -1])  # 6 against 1 or more: (1 + 6) * 2 of 2**6
     0.21875
     """
-    sums = np.asarray(sums, dtype=float)
-    sums = sums[np.abs(sums) > 1e-9]
-    if not len(sums):
+    by_image = np.asarray(sums, dtype=float)
+    by_image = by_image[np.abs(by_image) > 1e-9]
+    if not len(by_image):
         return 1.0
-    if np.allclose(sums, sums.round(), atol=1e-9):
-        return _exact_flips(np.abs(sums.round()).astype(int), abs(int(sums.sum().round())))
-    rng, extreme, seen = np.random.default_rng(seed), 0, abs(sums.sum()) - 1e-9
-    rows = max(1, AT_ONCE // len(sums))
+    total = by_image.sum()
+    if np.allclose(by_image, by_image.round(), atol=1e-9):
+        return _exact_flips(np.abs(by_image.round()).astype(int), abs(int(total.round())))
+    rng, extreme, seen = np.random.default_rng(seed), 0, abs(total) - 1e-9
+    rows = max(1, AT_ONCE // len(by_image))
     for start in range(0, resamples, rows):
-        swapped = rng.integers(2, size=(min(rows, resamples - start), len(sums)), dtype=np.int8)
-        extreme += int((np.abs(sums.sum() - 2 * (swapped @ sums)) >= seen).sum())
+        swapped = rng.integers(2, size=(min(rows, resamples - start), len(by_image)), dtype=np.int8)
+        extreme += int((np.abs(total - 2 * (swapped @ by_image)) >= seen).sum())
     return (1 + extreme) / (1 + resamples)
 
 
@@ -205,7 +217,7 @@ def _exact_flips(sizes: np.ndarray, seen: int) -> float:
     return float(min(1.0, chances[np.abs(np.arange(-reach, reach + 1)) >= seen].sum()))
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the p-values corrected for how many there are, by Holm's step-down rule; nan stays and does not count.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
@@ -250,13 +262,12 @@ def _by_cell(summary: pd.DataFrame) -> pd.Series:
 
 def _minus(values: pd.Series, against: str, mode: str) -> pd.Series:
     """Return the values of all other arms less those of one, cell by cell."""
-    other = {cell[2:]: value for cell, value in values.items() if cell[:2] == (against, mode)}
+    cells: dict[tuple, float] = dict(zip(values.index.tolist(), values.tolist()))
+    other = {cell[2:]: value for cell, value in cells.items() if cell[:2] == (against, mode)}
     if not other:
         raise InputError(f"a seed has no {mode} scores of arm {against!r} to compare with")
-    found = {
-        cell: value - other[cell[2:]] for cell, value in values.items() if cell[0] != against and cell[2:] in other
-    }
-    return pd.Series(found.values(), pd.MultiIndex.from_tuples(found, names=CELL), dtype=float)
+    found = {cell: value - other[cell[2:]] for cell, value in cells.items() if cell[0] != against and cell[2:] in other}
+    return pd.Series(list(found.values()), pd.MultiIndex.from_tuples(list(found), names=CELL), dtype=float)
 
 
 def _over_seeds(values: np.ndarray) -> dict:

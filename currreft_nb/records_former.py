@@ -54,7 +54,7 @@ def put_back(folder: Path) -> bool:
     """
     former, kept, record = folder / FORMER, read_record(folder / FORMER), read_record(folder)
     complete = record is not None and record["status"] == "complete"
-    if kept is not None and complete and record["session"] != kept["session"]:
+    if kept is not None and record is not None and complete and record["session"] != kept["session"]:
         give_up(folder)  # a repetition that was killed between finishing and this
         return True
     if kept is not None:

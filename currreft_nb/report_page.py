@@ -141,7 +141,7 @@ def outside_loads(html: str) -> list[str]:
 class _LoadFinder(HTMLParser):
     """Collect what tags, style attributes and style sheets load; escaped text, whoever wrote it, is not looked at."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
         self.in_style = False

@@ -33,7 +33,7 @@ COLUMNS = {
     "high": "upper end of it; both are empty where there is too little to say anything",
     "clusters": "number of pictures (or questions without one) behind the interval",
 }
-KEPT = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "metrics")
+KEPT: tuple[str, ...] = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "metrics")
 KEPT += ("machine", "versions")
 
 
@@ -58,7 +58,7 @@ def write_results(
     whole = {
         "title": title,
         "note": note,
-        "columns": {name: COLUMNS.get(name, "") for name in labelled},
+        "columns": {name: COLUMNS.get(name, "") for name in map(str, labelled)},
         "scores": _rows(labelled),
         **{name: _rows(table) for name, table in (tables or {}).items()},
         "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},

@@ -19,7 +19,8 @@ def read_runs(folder: Path) -> dict[Path, dict]:
 
     Raises `InputError` when none is complete.
     """
-    records = {path.parent: read_record(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
+    places = [path.parent for path in sorted(folder.glob(f"*/{RECORD}"))]
+    records = {place: record for place in places if (record := read_record(place)) is not None}
     if not any(record["status"] == "complete" for record in records.values()):
         raise InputError(f"{folder} holds no complete run; give the folder of an experiment, such as outputs/pocket")
     return records
@@ -81,7 +82,7 @@ def unfinished(folder: Path) -> list[str]:
     """Return a line for each run in an experiment's folder that is not complete, reports aside."""
     lines = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
-        record = read_record(path.parent)
+        record = read_record(path.parent) or {"notebook": REPORT_NOTEBOOK}
         if record["notebook"] != REPORT_NOTEBOOK and record["status"] != "complete":
             why = f": {record['error']}" if record.get("error") else ", stopped or still running"
             lines.append(f"{path.parent.name} ({record['notebook']}) is not complete{why}")

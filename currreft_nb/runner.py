@@ -26,7 +26,8 @@ from currreft_nb.records import (
 )
 from currreft_nb.records_former import FAILED_NOTEBOOK, NOTEBOOK, put_all_back
 from currreft_nb.records_locks import Held, take
-from currreft_nb.report import PAGE, REPORT_NOTEBOOK, export, summary
+from currreft_nb.report import PAGE, export, summary
+from currreft_nb.report_runs import REPORT_NOTEBOOK
 from currreft_nb.runner_plan import Standing, count, show_plan
 from currreft_nb.runs import LOCK
 

@@ -21,7 +21,7 @@ from currreft_nb.records import RECORD, read_record, shown
 from currreft_nb.records_former import FORMER
 
 # Parameters that the time is about proportional to, as numbers or by the length of a list.
-AMOUNTS = ("steps", "prompts_per_step", "group_size", "prompts", "questions", "completions", "epochs")
+AMOUNTS: tuple[str, ...] = ("steps", "prompts_per_step", "group_size", "prompts", "questions", "completions", "epochs")
 AMOUNTS += ("train_questions", "arms", "start_from", "trainings", "tasks")
 ALIKE = ("model", "four_bit", "max_pixels", "num_processes", "lora_on", "shortcuts", "judges", "teacher")
 
@@ -161,8 +161,8 @@ class Records:
         if self.found is None:
             here = _kind(machine.describe())
             paths = [path.parent for path in (self.root / "outputs").glob(f"*/*/{RECORD}")]
-            notes = [(shown(path, self.root), own_complete(path)) for path in paths]
-            self.found = [note for note in notes if note[1] and _kind(note[1].get("machine") or {}) == here]
+            notes = [(shown(path, self.root), note) for path in paths if (note := own_complete(path))]
+            self.found = [note for note in notes if _kind(note[1].get("machine") or {}) == here]
             self.found.sort(key=lambda note: note[1].get("finished") or "", reverse=True)
         yield from (note for note in self.found if note[1]["notebook"] == notebook)
 
