@@ -121,6 +121,23 @@ def test_the_numbers_are_those_of_the_committed_table():
         assert re.findall(r"\d\.\d\d", numbers) == expected, arm
 
 
+def test_the_study_of_the_rule_is_told_as_its_table_says():
+    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_study.csv")
+    assert sorted(set(table["seed"])) == [21, 22, 23, 24, 25]
+    rows = re.findall(
+        r"^\| (misled|`pocket`), (\w+) \| (.{4}) \| \w+ \| (.{4}) \| (.{4}) \| (\S+) \(", README, flags=re.M
+    )
+    assert len(rows) == 4
+    for base, task, *told in rows:
+        name = "pocket" if base == "`pocket`" else "pocket-misled"
+        cell = table[(table["base"] == name) & (table["task"] == task) & (table["stage"] == "open")]
+        right = cell[(cell["measure"] == "correct") & (cell["mode"] == "natural") & (cell["split"] == "test_id")]
+        means = right.groupby("arm")["mean"].mean()
+        support = cell[cell["measure"] == "pass_at_8"]["mean"].mean()
+        expected = (support, means["rl_60"], means["curr_rl_60"], means["curr_rl_60"] - means["rl_60"])
+        assert [float(number) for number in told] == pytest.approx(expected, abs=0.0051), (base, task)
+
+
 def test_the_gains_at_a_third_of_the_budget_are_those_of_their_table():
     table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds_20.csv")
     means = table[table["split"] == "test_id"].groupby(["arm", "mode", "task"])["mean"].mean()

@@ -7,7 +7,7 @@ that stands in the experiment's file, and prints the difference that it speaks o
 interval (Student's t, one difference a seed) and each seed's own. Seeds and bases that are not complete are left out,
 and counted. `--output` writes the scores as tidy CSV, with a figure of the same name: a row per base, seed, arm, mode,
 task, stage and split, the support of the bases as measure pass_at_8, and a recipe: a hash of what the experiment's
-file says, comments apart, and of the base's weights.
+file says, comments apart, and of the base's weights. Of the format-forced scores only the base's are kept.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def collect(folder: Path) -> pd.DataFrame:
         tables.append(table.assign(recipe=_recipe(path.parent), **known))
     if not tables:
         sys.exit(f"{folder} holds no complete evaluation; run params/pocket_study.yaml first")
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+    table = pd.concat(tables, ignore_index=True)[COLUMNS]
+    return table[(table["mode"] == "natural") | (table["arm"] == "base")]
 
 
 def _recipe(folder: Path) -> str:
