@@ -63,7 +63,7 @@ def test_the_installed_command_runs_an_experiment_and_its_status_says_how_it_wen
     assert code == 1
     assert "[1/2] data: failed after" in out and "ZeroDivisionError: division by zero" in out
     assert "Traceback" not in out + err  # it stays in the executed notebook
-    assert "ZeroDivisionError" in (project / "outputs/tiny/data/notebook.ipynb").read_text()
+    assert "ZeroDivisionError" in (project / "outputs/tiny/data/failed.ipynb").read_text()
 
 
 def test_a_dry_run_checks_and_shows_and_starts_nothing(project, monkeypatch, capsys):

@@ -79,6 +79,7 @@ def test_it_is_put_back_unless_something_was_made(complete, made):
 
 def test_a_repetition_that_is_complete_gives_it_up(complete):
     run = start(rows=5)
+    (complete / "adapter" / "adapter_model.safetensors").write_bytes(b"new!!")
     run.finish({"done": 2})
     assert not (complete / "former").exists()
     assert put_back(complete) is True
