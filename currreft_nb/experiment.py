@@ -20,7 +20,7 @@ its inputs and its notebook are still the ones asked for.
 
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,22 +29,14 @@ from typing import Any
 import yaml
 
 from currreft_nb import InputError
-from currreft_nb.endpoint import read_endpoint
-from currreft_nb.experiment_checks import check_arms
-from currreft_nb.judges import read_judges
-from currreft_nb.models_families import check_lora_on
+from currreft_nb.experiment_checks import check_arms, check_inputs, check_training
 from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
 from currreft_nb.records import shown
-from currreft_nb.rejection_checks import read_quotas
 from currreft_nb.runs import project_root
-from currreft_nb.samples import STAGES, check_tasks
-from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"
 WORDS: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
-INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
-BY_HAND = "outputs/notebooks/"
 STEP_KEYS = {"name": str, "notebook": str, "params": dict, "grid": dict}
 
 
@@ -281,44 +273,11 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
     def where(key: str) -> str:
         return place(key) if key in given else source.at("steps", index)
 
-    _check_inputs(settings, given, name, where)
-    _check_training(settings, f"{source.at('steps', index)} (step {name})")
+    check_inputs(settings, given, name, where)
+    check_training(settings, f"{source.at('steps', index)} (step {name})")
     if {"arms", "start_from"} <= set(settings):
         check_arms(settings, draft.root, draft.folder, where)
     return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
-
-
-def _check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str, place: Callable[[str], str]) -> None:
-    """Refuse a default that stands for a run made by hand: an experiment says what it is made of."""
-    for key in (key for key in INPUTS if key in settings):
-        for text in settings[key] if isinstance(settings[key], list) else [settings[key]]:
-            if not text or (text.startswith(BY_HAND) and key not in given):
-                run = text or "empty, which stands for a run made by hand"
-                raise InputError(
-                    f'{place(key)}: {key} of step {name} is {run}; name its run, as "@step" or as a folder'
-                )
-
-
-def _check_training(settings: Mapping[str, Any], place: str) -> None:
-    """Refuse settings of a training that do not go together, which its notebook would notice hours later."""
-    try:
-        if "tasks" in settings and "lora_rank" in settings:
-            check_tasks(settings["tasks"])
-        if "lora_on" in settings:
-            check_lora_on(settings["lora_on"])
-        if "stages" in settings and "lora_rank" in settings:
-            check_tasks(settings["stages"], STAGES, "stages")
-        if "group_size" in settings:
-            GrpoSettings.from_parameters(settings)
-        elif "batch_size" in settings and "learning_rate" in settings:
-            SftSettings.from_parameters(settings)
-        if "judges" in settings:
-            read_judges(settings["judges"])
-            read_quotas(settings["quotas"])
-            if settings["teacher"]:
-                read_endpoint(settings["teacher"])
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
 
 
 def _resolve(value: Any, place: str, draft: _Draft, point: Mapping[str, Any], needs: list[str]) -> Any:
