@@ -16,7 +16,7 @@ MARKED = "import pytest\n@pytest.mark.browser\ndef test_marked(): {}\n"
 
 def run(folder, *arguments, required="required", **tests):
     (folder / "tests").mkdir()
-    for name in ("conftest.py", "browser.py"):
+    for name in ("conftest.py", "browser.py", "commands.py"):
         shutil.copy(HERE / name, folder / "tests" / name)
     for name, text in tests.items():
         (folder / "tests" / f"test_{name}.py").write_text(text)
