@@ -23,6 +23,7 @@ HUB_S = 5.0  # that the hub has to answer, its name looked up included
 LEAST_DISK_GIB, LEAST_MEMORY_GIB = 1, 3  # that the pocket model needs
 
 TESTED = "tested "
+MADE_HERE = "outputs/"  # where models are that an experiment does not download
 
 Row = tuple[str, str, bool | None]
 
@@ -128,15 +129,20 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
 
     try:
         experiment = read_experiment(file)
-        parts = max((parts for _, parts in preflight(experiment)), key=lambda parts: parts[-1]["gib"])
         models = sorted({step.settings["model"] for step in experiment.steps if "model" in step.settings})
-        peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
+        if absent := [name for name in models if name.startswith(MADE_HERE) and not (experiment.root / name).is_dir()]:
+            return f"needs {absent[0]}, which is not here yet; the head of the file says how to make it"
         if not any(is_large(model) for model in models):
             return "runs with or without a card"
+        peak = "trains nothing, so nothing is estimated"
+        if any("micro_batch" in step.settings for step in experiment.steps):
+            parts = max((parts for _, parts in preflight(experiment)), key=lambda parts: parts[-1]["gib"])
+            peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
+            peak = verdict(parts, card_gib) if card_gib else peak
         if not card_gib:
             return f"needs a CUDA GPU: {peak}"
         missing = [model for model in models if is_large(model) and not hub and not _is_here(model)]
-        return verdict(parts, card_gib) + (f"; {missing[0]} must be downloaded first" if missing else "")
+        return peak + (f"; {missing[0]} must be downloaded first" if missing else "")
     except InputError as problem:
         return str(problem)
 
