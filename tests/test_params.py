@@ -86,6 +86,16 @@ LARGE = FILES[0].parent / "qwen2_5_vl_3b.yaml"
 CARDS = re.findall(r"^#   (\d+) GB +(.*?) +([\d.]+) GiB$", LARGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
+def test_the_readme_estimates_what_the_file_does():
+    readme = (FILES[0].parent.parent / "README.md").read_text(encoding="utf-8")
+    for card, _, gib in CARDS:
+        assert re.search(rf"^\| GPU of {card} GB \| .* \| {gib} GiB, estimated \|", readme, flags=re.MULTILINE)
+    head = LARGE.read_text(encoding="utf-8").split("\nshared:")[0]
+    hours = [int(n) for n in re.findall(r"^#   (?:rl_binary|rl|sft|reject|evaluate) .*?: (\d+) h", head, re.MULTILINE)]
+    hours += 2 * [int(n) for n in re.findall(r"^#   rl_choice, rl_open .*: (\d+) h each", head, re.MULTILINE)]
+    assert len(hours) == 7 and f"| {sum(hours)} h, of which `evaluate` 69 h, estimated |" in readme
+
+
 def changes_of(text):
     return [word for word in shlex.split(text) if word != "--set"]
 
