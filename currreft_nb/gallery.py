@@ -84,7 +84,7 @@ def changes(
     SHA-256 of the question's id), where tasks and stages take turns.
     """
     by_id = {sample.id: sample for sample in samples}
-    pairs = [pair for pair in _pairs(records, before, after) if pair[0]["id"] in by_id]
+    pairs = [pair for pair in answer_pairs(records, before, after) if pair[0]["id"] in by_id]
     if not pairs:
         return heading("no answers to show", "no question whose sample is here was answered by two arms")
     parts = []
@@ -95,7 +95,7 @@ def changes(
     return "".join(parts)
 
 
-def _pairs(records: Iterable[Mapping], before: str, after: str) -> list[tuple[Mapping, Mapping]]:
+def answer_pairs(records: Iterable[Mapping], before: str, after: str) -> list[tuple[Mapping, Mapping]]:
     """Return the natural records of the questions that both arms answered, in the order of a lot."""
     found: dict[str, dict[str, Mapping]] = {before: {}, after: {}}
     for record in records:

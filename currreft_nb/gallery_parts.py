@@ -144,9 +144,8 @@ def row(parts: Sequence[str]) -> str:
 
 
 def beside(left: str, right: str) -> str:
-    """Return a card and, right of it, what may be wider than the page and is then scrolled."""
-    wide = f'<div style="overflow:auto">{right}</div>'
-    return f'<div style="display:flex;align-items:flex-start"><div style="min-width:300px">{left}</div>{wide}</div>'
+    """Return a card and, right of it or on narrow pages below it, what is scrolled where it is wider than the page."""
+    return row([f'<div style="min-width:300px">{left}</div>', f'<div style="overflow:auto">{right}</div>'])
 
 
 def picture(path: str, marks: Sequence[Mark] = ()) -> str:

@@ -91,7 +91,7 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
         dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
     dots = "; dots: validation" if "validation_accuracy" in frame else ""
     known = set(baseline or ()) & set(frame["stage"])
-    dashed = "dashed: the model before training, format forced" if known else "no baseline was measured"
+    dashed = "dashed: where the stage began, format forced" if known else "no baseline was measured"
     caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows{dots}; {dashed}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

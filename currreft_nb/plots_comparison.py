@@ -1,11 +1,19 @@
-"""The figure of differences between arms on the same questions, each beside what so many questions could show."""
+"""Arms on the same questions: their answers, and their differences beside what so many questions could show."""
+
+from collections.abc import Iterable, Mapping
+from textwrap import fill, shorten
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_parts import BLACK, PALE, arm_colour, caption, dress, nothing, panels, present
-from currreft_nb.samples import TASKS
+from currreft_nb.answers import parse_completion
+from currreft_nb.formats.images import read_image
+from currreft_nb.gallery import answer_pairs
+from currreft_nb.gallery_marks import question_marks
+from currreft_nb.gallery_parts import draw
+from currreft_nb.plots_parts import BLACK, GREEN, PALE, RED, arm_colour, caption, dress, nothing, panels, present
+from currreft_nb.samples import TASKS, Sample
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 LIFT = {"natural": 0.15, "forced": -0.15}
@@ -49,3 +57,29 @@ def _draw_difference(axis: Axes, row, height: float) -> None:
         axis.hlines(height, row.low, row.high, color=colour, linewidth=1.5)
     fill = colour if row.against_mode == "natural" else "white"
     axis.plot(row.difference, height, "o", color=colour, markersize=5, markerfacecolor=fill)
+
+
+def before_after(
+    records: Iterable[Mapping], samples: Iterable[Sample], before: str, after: str, count: int = 6
+) -> Figure:
+    """Draw `count` questions with what two arms answered, one above the other, chosen by the lot of `gallery.changes`.
+
+    Right answers are green, wrong ones red; in a picture gold is green and the answered box red.
+    """
+    by_id = {sample.id: sample for sample in samples if sample.image}
+    pairs = [pair for pair in answer_pairs(records, before, after) if pair[0]["id"] in by_id][:count]
+    if not pairs:
+        return nothing("no answers to show: no question with a picture here was answered by two arms")
+    figure, axes = panels(2, len(pairs), width=1.6, height=2.2)
+    for axis, record in zip(axes, [record for row in zip(*pairs) for record in row]):
+        sample = by_id[record["id"]]
+        axis.imshow(draw(read_image(sample.image), question_marks(sample, record)))
+        dress(axis, "", percent="", xticks=[], yticks=[])
+        answer = parse_completion(record["completion"]).answer
+        read = "no answer" if answer is None else shorten(answer, 24, placeholder="…")
+        axis.set_xlabel(read, color=GREEN if record["correct"] else RED, fontsize=9, parse_math=False)
+    for axis, (record, _) in zip(axes, pairs):
+        axis.set_title(fill(by_id[record["id"]].question, 20), fontsize=8, parse_math=False)
+    for axis, arm in zip(axes[:: len(pairs)], (before, after)):
+        axis.set_ylabel(arm, fontweight="bold")
+    return figure

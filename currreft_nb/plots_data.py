@@ -41,7 +41,7 @@ def _draw_bars(axis: Axes, counter: Counter, top: int, colour: str) -> None:
     names = [name if len(name) <= 24 else name[:23] + "…" for name, _ in bars]
     drawn = axis.barh(range(len(bars)), [count for _, count in bars], color=colours, height=0.7)
     axis.bar_label(drawn, padding=2, fontsize=8)
-    axis.set_yticks(range(len(bars)), names)
+    axis.set_yticks(range(len(bars)), names, parse_math=False)  # an answer in half a formula is shown as it is
     axis.invert_yaxis()
 
 

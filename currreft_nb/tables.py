@@ -185,18 +185,3 @@ def machine_lines(record: Mapping[str, Any], packages: Sequence[str]) -> pd.Data
     versions = {name: record["versions"].get(name) for name in packages}
     pairs: Iterable[tuple[str, Any]] = {**machine, "cards": cards, **versions}.items()
     return pd.DataFrame([{"what": name, "value": str(value)} for name, value in pairs])
-
-
-def forced_baseline(summary: pd.DataFrame, arm: str) -> dict[str, float]:
-    """Return for each stage the mean accuracy of an arm in-domain, format forced, over the trained tasks.
-
-    Drawn as a line into the learning curves: what rises above it is more than form.
-    """
-    chosen = summary[
-        (summary["arm"] == arm)
-        & (summary["mode"] == "forced")
-        & (summary["split"] == "test_id")
-        & (summary["measure"] == "value")
-        & (summary["task"] != "general")
-    ]
-    return chosen.groupby("stage")["mean"].mean().to_dict()

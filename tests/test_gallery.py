@@ -2,14 +2,19 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from sanitiser import colour_at, draw_scene, pixels, read
 
 from currreft_nb import gallery
 from currreft_nb.boxes import Frame
-from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED
+from currreft_nb.formats.images import read_image
+from currreft_nb.gallery_marks import question_marks
+from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw
 from currreft_nb.judges import rule_judge
+from currreft_nb.plots_comparison import before_after
+from currreft_nb.plots_parts import GREEN, RED
 from currreft_nb.prompts import Style
 from currreft_nb.rejection import select
 from currreft_nb.rewards import Rules, score
@@ -215,3 +220,25 @@ def test_a_by_hand_question_needs_no_picture_file():
     soft = [score(sample, "<answer>[0, 0, 9, 9]</answer>", rules=Rules(detection="soft"))]
     text, pictures = read(gallery.scored(sample, ["<answer>[0, 0, 9, 9]</answer>"], soft, picture=False))
     assert "cannot be shown" not in text and not pictures
+
+
+def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene, tmp_path):
+    samples = [sample for sample in samples_of(scene, text="$\\frac{1}{") if sample.image]
+    records = [record(sample, f"<answer>{text}</answer>") for sample in samples for text in ("$\\href{$",)]
+    records += [record(sample, "no tags", arm="rl", correct=1.0) for sample in samples[:4]]
+    figure = before_after(records, samples, "base", "rl", count=3)
+    figure.savefig(tmp_path / "drawn.png")
+    shown = [(axis.get_ylabel(), axis.get_xlabel(), axis.xaxis.label.get_color()) for axis in figure.axes]
+    assert (
+        shown
+        == [("base", "$\\href{$", RED)]
+        + [("", "$\\href{$", RED)] * 2
+        + [("rl", "no answer", GREEN)]
+        + [("", "no answer", GREEN)] * 2
+    )
+    chosen = [old["id"] for old, _ in gallery.answer_pairs(records, "base", "rl")][:3]
+    asked = {sample.id: sample for sample in samples}
+    drawn = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[:3]]
+    expected = [draw(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]
+    assert all((picture == np.asarray(image)).all() for picture, image in zip(drawn, expected))
+    assert len(before_after(records, [], "base", "rl").axes) == 1  # which says that there is nothing

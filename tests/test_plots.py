@@ -131,7 +131,7 @@ def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_pane
 
 
 def test_the_caption_says_whether_there_was_a_baseline():
-    measured, missing = "dashed: the model before training", "no baseline was measured"
+    measured, missing = "dashed: where the stage began", "no baseline was measured"
     for baseline, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
         figure = plots.learning_curves(training_rows(("open",)), baseline)
         assert words in figure.get_supxlabel()

@@ -38,3 +38,11 @@ def test_a_coarse_frame_shows_its_rounding(tmp_path):
 def test_there_is_a_column_for_each_family_and_words_where_there_is_no_box(tmp_path):
     assert len(plots.round_trips([boxed(tmp_path, [1, 1, 9, 9])] * 5, FRAMES, count=2).axes) == 6
     assert "no boxes" in plots.round_trips([], FRAMES).axes[0].texts[0].get_text()
+
+
+@pytest.mark.parametrize("answer", ["$\\frac{1}{$", "$\\text{cm}$", "\\frac12", "100%", "a_b^c"])
+def test_an_answer_that_is_no_formula_is_drawn_as_it_stands(tmp_path, answer):
+    sample = Sample(id="a", task="math", split="train", source="s", question="?", answer=answer)
+    figure = plots.answer_distribution([sample])
+    figure.savefig(tmp_path / "drawn.png")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [answer]

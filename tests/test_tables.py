@@ -129,10 +129,6 @@ def test_provenance_names_what_is_needed_to_make_it_again():
     ]
 
 
-def test_the_forced_baseline_is_a_mean_over_trained_tasks_in_domain():
-    assert tables.forced_baseline(SUMMARY, "base") == {"open": 0.4}  # not counting general questions
-
-
 def test_the_card_as_a_table_keeps_models_and_forms_apart():
     def part(value, **more):
         return {"id": {task: {stage: {"accuracy": value, **more} for stage in STAGES} for task in TRAINED_TASKS}}
