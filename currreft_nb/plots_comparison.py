@@ -70,7 +70,7 @@ def before_after(
     pairs = [pair for pair in answer_pairs(records, before, after) if pair[0]["id"] in by_id][:count]
     if not pairs:
         return nothing("no answers to show: no question with a picture here was answered by two arms")
-    figure, axes = panels(2, len(pairs), width=1.6, height=2.2)
+    figure, axes = panels(2, len(pairs), width=1.6, height=1.9)
     for axis, record in zip(axes, [record for row in zip(*pairs) for record in row]):
         sample = by_id[record["id"]]
         axis.imshow(draw(read_image(sample.image), question_marks(sample, record)))

@@ -14,12 +14,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trl import SFTTrainer
-
 from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards, training_processes
 from currreft_nb import training_ranks as ranks
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
-from currreft_nb.generation import picture
+from currreft_nb.generation import end_tokens, picture
 from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.samples import Sample
@@ -42,6 +40,7 @@ from currreft_nb.training_loop import (
 )
 from currreft_nb.training_rows import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
 from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training_sft import AnswerTrainer
 from currreft_nb.training_trackers import trackers_in
 from currreft_nb.training_validation import Promotion, baseline
 
@@ -159,8 +158,8 @@ def train_sft(
 ) -> dict:
     """Fine-tune the adapter on (sample, text) pairs, such as `targets`; return the run's measures.
 
-    The loss is taken over the text only, and no image token is cut off. `live`, resuming and `InputError` are as in
-    `train_grpo`.
+    The loss is taken over the text and the token that ends it, and no image token is cut off. `live`, resuming and
+    `InputError` are as in `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
     if training_processes.needed(settings):
@@ -174,7 +173,8 @@ def train_sft(
     clock.watch = watch
     order = draw_order(len(rows), min(settings.budget, steps * settings.batch_size), settings.seed)
     build = partial(
-        SFTTrainer,
+        AnswerTrainer,
+        end_tokens=end_tokens(loaded),
         model=loaded.model,
         processing_class=loaded.processor,
         args=sft_config(loaded, folder, settings, steps),

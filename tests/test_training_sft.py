@@ -50,10 +50,11 @@ class TestSft:
         assert len(read_journal(tmp_path / "cut" / "metrics.jsonl")) == 6
 
     def test_loss_is_taken_over_the_text_alone(self, samples):
-        """The share of the prompt in the loss is none: labels outside the target are masked."""
+        """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""
         loaded = models.load("pocket", trainable=True)
         rows = training.targets(samples[:3], loaded.style)
-        trainer = training.SFTTrainer(
+        trainer = training.AnswerTrainer(
+            end_tokens=generation.end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), FINE),
@@ -61,10 +62,17 @@ class TestSft:
         )
         batch = next(iter(trainer.get_train_dataloader()))
         for labels, (_, text) in zip(batch["labels"], rows):
-            learnt = loaded.processor.tokenizer.decode(labels[labels != -100], skip_special_tokens=True)
-            assert learnt.strip() == text
+            assert loaded.processor.tokenizer.decode(labels[labels != -100]) == f"{text}<|im_end|>"
         image = loaded.model.config.image_token_id
         assert (batch["input_ids"] == image).sum() * 4 == len(batch["pixel_values"])
+
+    def test_its_own_greedy_answers_are_likely_under_the_model(self, samples, tmp_path):
+        """The loss of what it would say anyway starts near zero; a token that it never writes would show."""
+        loaded = models.load("pocket", trainable=True)
+        said = generation.generate(loaded, samples[:8], temperature=0.0, max_new_tokens=24)
+        rows = [(sample, answer.text) for sample, (answer,) in zip(samples, said) if not answer.truncated]
+        train_sft(loaded, rows, tmp_path, replace(FINE, prompts=4, learning_rate=1e-9))
+        assert len(rows) >= 4 and read_journal(tmp_path / "metrics.jsonl")[0]["loss"] < 0.5
 
     def test_text_only_and_image_rows_share_a_batch_and_no_image_token_is_lost(self, samples):
         """Whatever the order: what the trainer collates is what the processor makes of whole conversations."""
@@ -73,7 +81,8 @@ class TestSft:
             id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
         )
         rows = training.targets([samples[0], words, samples[1], words], loaded.style)
-        trainer = training.SFTTrainer(
+        trainer = training.AnswerTrainer(
+            end_tokens=generation.end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
@@ -88,7 +97,7 @@ class TestSft:
         assert per_row[0] > 0 and per_row[1] == per_row[3] == 0
         assert torch.equal(batch["pixel_values"], whole["pixel_values"])
         for labels, (_, text) in zip(batch["labels"], rows):
-            assert loaded.processor.tokenizer.decode(labels[labels != -100], skip_special_tokens=True).strip() == text
+            assert loaded.processor.tokenizer.decode(labels[labels != -100]) == f"{text}<|im_end|>"
         assert torch.isfinite(trainer.compute_loss(loaded.model, batch))
         cut = {name: batch[name][:, :6] for name in ("input_ids", "attention_mask", "labels") if name in batch}
         with pytest.raises(ValueError, match="tokens"):  # a cut image would not pass in silence
