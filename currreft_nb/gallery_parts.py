@@ -144,7 +144,7 @@ def row(parts: Sequence[str]) -> str:
 
 
 def beside(left: str, right: str) -> str:
-    """Return a card and, right of it or on narrow pages below it, what is scrolled where it is wider than the page."""
+    """Return a card and, right of it or below it where it is too wide for that, what is scrolled if still too wide."""
     return row([f'<div style="min-width:300px">{left}</div>', f'<div style="overflow:auto">{right}</div>'])
 
 

@@ -68,13 +68,16 @@ Rows = Sequence[Mapping] | pd.DataFrame
 def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
     """Draw accuracy and format over the training steps, in separate panels; stages follow one another.
 
-    `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage` and
-    `validation_accuracy`, `validation_format`. `baseline`: by stage, the accuracy before training when the format is
-    forced: what rises above that was learnt, not formatted. Without one the caption says that it is missing.
+    `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage`,
+    `validation_accuracy`, `validation_format` and `baseline`: the accuracy where the stage began, format forced. What
+    rises above that was learnt, not formatted. Without it the caption says that it is missing. `baseline`: the same by
+    stage, for rows without that column.
     """
     frame = frame_of(metrics, ["step", "accuracy", "format"])
     if "stage" not in frame:
         frame["stage"] = ""
+    if "baseline" not in frame:
+        frame["baseline"] = frame["stage"].map(baseline or {})
     begins = (frame["stage"] != frame["stage"].shift()) | (frame["step"] < frame["step"].shift())
     figure, axes = panels(1, 2, width=4.6)
     for axis, column in zip(axes, ("accuracy", "format")):
@@ -82,15 +85,15 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
         for _, rows in frame.groupby(begins.cumsum()):
             stage = rows["stage"].iloc[0]
             _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
-            if column == "accuracy" and baseline and stage in baseline:
-                axis.hlines(baseline[stage], start, start + rows["step"].max(), BLACK, linestyle="--", linewidth=1)
+            if column == "accuracy" and pd.notna(began := rows["baseline"].iloc[0]):
+                axis.hlines(began, start, start + rows["step"].max(), BLACK, linestyle="--", linewidth=1)
             if f"validation_{column}" in rows:
                 points = rows.dropna(subset=[f"validation_{column}"])
                 axis.plot(start + points["step"], points[f"validation_{column}"], "o", color=BLACK, markersize=3)
             start += rows["step"].max()
         dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
     dots = "; dots: validation" if "validation_accuracy" in frame else ""
-    known = set(baseline or ()) & set(frame["stage"])
+    known = frame["baseline"].notna().any()
     dashed = "dashed: where the stage began, format forced" if known else "no baseline was measured"
     caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows{dots}; {dashed}")
     if title:

@@ -1,7 +1,7 @@
 """Arms on the same questions: their answers, and their differences beside what so many questions could show."""
 
 from collections.abc import Iterable, Mapping
-from textwrap import fill, shorten
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -75,11 +75,12 @@ def before_after(
         sample = by_id[record["id"]]
         axis.imshow(draw(read_image(sample.image), question_marks(sample, record)))
         dress(axis, "", percent="", xticks=[], yticks=[])
-        answer = parse_completion(record["completion"]).answer
-        read = "no answer" if answer is None else shorten(answer, 24, placeholder="…")
-        axis.set_xlabel(read, color=GREEN if record["correct"] else RED, fontsize=9, parse_math=False)
+        answer = " ".join((parse_completion(record["completion"]).answer or "no answer").split())
+        shown = answer if len(answer) <= 24 else answer[:23] + "…"
+        axis.set_xlabel(shown, color=GREEN if record["correct"] else RED, fontsize=9, parse_math=False)
     for axis, (record, _) in zip(axes, pairs):
         axis.set_title(fill(by_id[record["id"]].question, 20), fontsize=8, parse_math=False)
     for axis, arm in zip(axes[:: len(pairs)], (before, after)):
         axis.set_ylabel(arm, fontweight="bold")
+    caption(figure, "below each picture what was answered: green right, red wrong; boxes: true green, answered red")
     return figure
