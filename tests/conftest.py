@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,20 @@ def pytest_runtest_logreport(report):
         _passed_browser_tests.append(report.nodeid)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Where several workers share the files, let those with most slow tests go first, lest one of them comes last."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
 def pytest_sessionfinish(session):
-    """Let a run of the whole suite fail where CURRREFT_BROWSER=required and no browser test passed."""
+    """Let a run of the whole suite fail where CURRREFT_BROWSER=required and no browser test passed.
+
+    Of several workers each sees its own tests only: the process that started them, and got their reports, decides.
+    """
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    whole = whole and not hasattr(session.config, "workerinput")
     if whole and os.environ.get("CURRREFT_BROWSER") == "required" and not _passed_browser_tests:
         print("\nno browser test passed, and CURRREFT_BROWSER=required")
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
