@@ -1,5 +1,6 @@
 """What several test files share: a project to run notebooks in, an experiment, real data, a browser, Ctrl-C."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from browser import chromium, chromium_path
 from commands import BIN, run
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,9 +56,23 @@ def copy_project(folder):
 
 
 @pytest.fixture(scope="session")
-def smoke(project):
-    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed."""
-    return run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
+def smoke(project, tmp_path_factory):
+    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed.
+
+    Of several workers the first that asks runs it; the others wait, and go on with a copy of what it left.
+    """
+    command = (BIN / "currreft", "run", "params/smoke.yaml")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run(*command, cwd=project)
+    outputs, place = project / "outputs" / "smoke", tmp_path_factory.getbasetemp().parent  # that of all workers
+    with FileLock(place / "smoke.lock"):
+        if (place / "smoke.json").exists():
+            shutil.copytree(place / "smoke", outputs)
+        else:
+            done = run(*command, cwd=project)
+            shutil.copytree(outputs, place / "smoke")
+            (place / "smoke.json").write_text(json.dumps(done))
+    return tuple(json.loads((place / "smoke.json").read_text()))
 
 
 @pytest.fixture
