@@ -92,9 +92,12 @@ def real_data():
     return Path(folder).resolve()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Return a running Chromium. Without one the test is skipped, but fails where CURRREFT_BROWSER=required."""
+    """Return a running Chromium. Without one the test is skipped, but fails where CURRREFT_BROWSER=required.
+
+    Each file has its own, for as long as it is driven an event loop runs, in which others cannot start theirs.
+    """
     if chromium_path() is None:
         message = "no Chromium here: apt-get install chromium, or name one in CURRREFT_CHROMIUM"
         if os.environ.get("CURRREFT_BROWSER") == "required":
