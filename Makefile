@@ -3,6 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# A worker for each core, and whole files for each worker, whose tests share what is dear to make (tests/conftest.py lets
+# the longest go first). More than eight workers would end no sooner than the longest file, and want a machine's memory.
+WORKERS := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# As many threads of torch as cores in every worker, kernel and training would fight for the cores.
+ONE_THREAD := OMP_NUM_THREADS=1
 
 .PHONY: demo test lab lint bench bench-env clean
 
@@ -10,7 +15,7 @@ demo: .venv/installed
 	$(BIN)/currreft run params/pocket.yaml
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest $(WORKERS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

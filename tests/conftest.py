@@ -1,13 +1,16 @@
 """What several test files share: a project to run notebooks in, an experiment, real data, a browser, Ctrl-C."""
 
+import json
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from browser import chromium, chromium_path
 from commands import BIN, run
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,9 +23,20 @@ def pytest_runtest_logreport(report):
         _passed_browser_tests.append(report.nodeid)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Where several workers share the files, let those with most slow tests go first, lest one of them comes last."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
 def pytest_sessionfinish(session):
-    """Let a run of the whole suite fail where CURRREFT_BROWSER=required and no browser test passed."""
+    """Let a run of the whole suite fail where CURRREFT_BROWSER=required and no browser test passed.
+
+    Of several workers each sees its own tests only: the process that started them, and got their reports, decides.
+    """
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    whole = whole and not hasattr(session.config, "workerinput")
     if whole and os.environ.get("CURRREFT_BROWSER") == "required" and not _passed_browser_tests:
         print("\nno browser test passed, and CURRREFT_BROWSER=required")
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -42,9 +56,23 @@ def copy_project(folder):
 
 
 @pytest.fixture(scope="session")
-def smoke(project):
-    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed."""
-    return run(BIN / "currreft", "run", "params/smoke.yaml", cwd=project)
+def smoke(project, tmp_path_factory):
+    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed.
+
+    Of several workers the first that asks runs it; the others wait, and go on with a copy of what it left.
+    """
+    command = (BIN / "currreft", "run", "params/smoke.yaml")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run(*command, cwd=project)
+    outputs, place = project / "outputs" / "smoke", tmp_path_factory.getbasetemp().parent  # that of all workers
+    with FileLock(place / "smoke.lock"):
+        if (place / "smoke.json").exists():
+            shutil.copytree(place / "smoke", outputs)
+        else:
+            done = run(*command, cwd=project)
+            shutil.copytree(outputs, place / "smoke")
+            (place / "smoke.json").write_text(json.dumps(done))
+    return tuple(json.loads((place / "smoke.json").read_text()))
 
 
 @pytest.fixture
@@ -64,9 +92,12 @@ def real_data():
     return Path(folder).resolve()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Return a running Chromium. Without one the test is skipped, but fails where CURRREFT_BROWSER=required."""
+    """Return a running Chromium. Without one the test is skipped, but fails where CURRREFT_BROWSER=required.
+
+    Each file has its own, for as long as it is driven an event loop runs, in which others cannot start theirs.
+    """
     if chromium_path() is None:
         message = "no Chromium here: apt-get install chromium, or name one in CURRREFT_CHROMIUM"
         if os.environ.get("CURRREFT_BROWSER") == "required":

@@ -11,6 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 SETTINGS = '[tool.pytest.ini_options]\ntestpaths = ["tests"]\nmarkers = ["browser: needs Chromium"]\n'
 PLAIN = "def test_plain(): pass\n"
+WORKERS = ("-n", "2", "--dist", "loadfile")
 MARKED = "import pytest\n@pytest.mark.browser\ndef test_marked(): {}\n"
 
 
@@ -36,6 +37,8 @@ def run(folder, *arguments, required="required", **tests):
         ({"plain": PLAIN, "marked": MARKED.format("pass")}, ("-m", "not browser"), "required", True),
         ({"plain": PLAIN}, (), "", False),  # nobody requires one
         ({"plain": PLAIN}, ("tests/test_plain.py",), "required", False),  # not the whole suite
+        ({"plain": PLAIN, "marked": MARKED.format("pass")}, WORKERS, "required", False),  # each sees one file of two
+        ({"plain": PLAIN}, WORKERS, "required", True),
     ],
 )
 def test_a_run_without_a_browser_test_fails_where_one_is_required(tmp_path, tests, arguments, required, fails):

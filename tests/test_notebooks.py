@@ -209,7 +209,7 @@ def shrink(path):
 
 
 @pytest.mark.slow
-def test_every_notebook_runs_by_hand_from_its_own_folder(project):
+def test_every_notebook_runs_by_hand_from_its_own_folder(project, tmp_path):
     """In order, with defaults, each taking its input from where the previous one wrote."""
     for name in ORDER:
         shrink(project / "notebooks" / f"{name}.ipynb")
@@ -221,9 +221,9 @@ def test_every_notebook_runs_by_hand_from_its_own_folder(project):
             "--execute",
             f"{name}.ipynb",
             "--output-dir",
-            "/tmp",
+            tmp_path,
         ]
-        code, text = run(*command, "--output", f"{project.name}-{name}", cwd=project / "notebooks")
+        code, text = run(*command, cwd=project / "notebooks")
         assert code == 0, f"{name}: {text[-3000:]}"
         assert record(project / "outputs" / "notebooks" / name)["status"] == "complete"
 

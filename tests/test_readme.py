@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import copy_project
 from scipy.stats import ttest_1samp
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +65,12 @@ MAKE = {  # and what it would run
     "make bench-env": "-c constraints-bench.txt lmms-eval",
 }
 IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Return a folder in which nothing was run yet, whatever other tests have run in theirs."""
+    return copy_project(tmp_path_factory.mktemp("readme"))
 
 
 def run(command, cwd):
