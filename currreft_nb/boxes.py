@@ -110,10 +110,18 @@ def to_frame(box: Box, size: Size, frame: Frame) -> list[int]:
     >>> to_frame((320, 240, 640, 480), (640, 480), Frame(kind="thousand"))
     [500, 500, 1000, 1000]
     """
-    target = _frame_size(size, frame)
-    x1, y1, x2, y2 = (round(v) for v in scale(box, size, target))
-    x1, y1 = min(x1, target[0] - 1), min(y1, target[1] - 1)
-    return [x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)]
+    width, height = _frame_size(size, frame)
+    x1, y1, x2, y2 = scale(box, size, (width, height))
+    (left, right), (top, bottom) = _whole(x1, x2, width), _whole(y1, y2, height)
+    return [left, top, right, bottom]
+
+
+def _whole(low: float, high: float, end: int) -> tuple[int, int]:
+    """Return two edges as the nearest whole numbers, or where these are one the unit around their middle."""
+    if round(low) < round(high):
+        return round(low), round(high)
+    unit = min(math.floor((low + high) / 2), end - 1)
+    return unit, unit + 1
 
 
 def from_frame(box: Box, size: Size, frame: Frame) -> tuple[float, float, float, float]:

@@ -102,5 +102,9 @@ def test_frames_round_trip_within_one_unit(kind, width, height, data):
     assert all(abs(a - b) <= 1.001 * unit for a, b, unit in zip(back, box, units))
 
 
+def test_a_box_smaller_than_a_unit_becomes_the_unit_that_it_lies_in():
+    assert to_frame((0, 1280, 1, 1281), (1442, 1489), Frame()) == [0, 529, 1, 530]  # at 529.54 to 529.95
+
+
 def test_a_box_at_the_far_edge_keeps_a_width():
     assert to_frame((639.9, 479.9, 640, 480), (640, 480), Frame(kind="thousand")) == [999, 999, 1000, 1000]
