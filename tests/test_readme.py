@@ -160,8 +160,8 @@ def test_nothing_is_gained_where_there_is_no_habit_to_unlearn():
     table = table[table["task"] != "general"]
     means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
     for arm in ("sft", "rl", "curr_rl", "curr_reft"):
-        assert (means[arm, "natural"] - means["base", "forced"]).abs().max() < 0.051
-    assert "moves by more than 0.05 in any task, split and seed" in README
+        assert (means[arm, "natural"] - means["base", "forced"]).abs().max() < 0.071
+    assert "moves by more than 0.07 in any task, split and seed" in README
 
 
 def test_what_is_said_of_forgetting_is_what_the_table_says():
