@@ -38,6 +38,7 @@ from currreft_nb.plots_parts import (
     panels,
     present,
     reason_colours,
+    shortened,
     smooth,
 )
 from currreft_nb.plots_probe import pass_at_k, pass_rates
@@ -283,8 +284,8 @@ def group_picture(labels: Sequence[str], rewards: Sequence[float], advantages: S
     colours = [GREEN if value > 0 else RED if value < 0 else GREY for value in advantages]
     right.bar_label(right.barh(places, advantages, color=colours, height=0.6), fmt="%+.2f", padding=3, fontsize=8)
     right.axvline(0, color=BLACK, linewidth=0.8)
-    shortened = [label if len(label) <= 44 else label[:43] + "…" for label in labels]
-    dress(left, "reward", percent="", yticks=places, yticklabels=shortened, ylim=(len(labels) - 0.35, -0.5))
+    names = [shortened(label, 44) for label in labels]
+    dress(left, "reward", percent="", yticks=places, yticklabels=names, ylim=(len(labels) - 0.35, -0.5))
     dress(right, "advantage", percent="", ylim=(len(labels) - 0.35, -0.5))
     left.set_xlim(0, 1.2 * max(*rewards, 0.1))
     right.set_xlim(*(sign * 1.6 * max(0.1, *map(abs, advantages)) for sign in (-1, 1)))

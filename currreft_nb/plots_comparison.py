@@ -12,7 +12,19 @@ from currreft_nb.formats.images import read_image
 from currreft_nb.gallery import answer_pairs
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import draw
-from currreft_nb.plots_parts import BLACK, GREEN, PALE, RED, arm_colour, caption, dress, nothing, panels, present
+from currreft_nb.plots_parts import (
+    BLACK,
+    GREEN,
+    PALE,
+    RED,
+    arm_colour,
+    caption,
+    dress,
+    nothing,
+    panels,
+    present,
+    shortened,
+)
 from currreft_nb.samples import TASKS, Sample
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
@@ -76,8 +88,7 @@ def before_after(
         axis.imshow(draw(read_image(sample.image), question_marks(sample, record)))
         dress(axis, "", percent="", xticks=[], yticks=[])
         answer = " ".join((parse_completion(record["completion"]).answer or "no answer").split())
-        shown = answer if len(answer) <= 24 else answer[:23] + "…"
-        axis.set_xlabel(shown, color=GREEN if record["correct"] else RED, fontsize=9, parse_math=False)
+        axis.set_xlabel(shortened(answer), color=GREEN if record["correct"] else RED, fontsize=9, parse_math=False)
     for axis, (record, _) in zip(axes, pairs):
         axis.set_title(fill(by_id[record["id"]].question, 20), fontsize=8, parse_math=False)
     for axis, arm in zip(axes[:: len(pairs)], (before, after)):

@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from currreft_nb.boxes import Frame, area, from_frame, to_frame
 from currreft_nb.formats.images import read_image
 from currreft_nb.metrics import mean_interval
-from currreft_nb.plots_parts import BLACK, BLUE, GREEN, GREY, RED, SERIES, TASK_COLOURS, caption, dress, nothing, panels
+from currreft_nb.plots_parts import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    SERIES,
+    TASK_COLOURS,
+    caption,
+    dress,
+    nothing,
+    panels,
+    shortened,
+)
 from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample
 
 
@@ -38,7 +51,7 @@ def _draw_bars(axis: Axes, counter: Counter, top: int, colour: str) -> None:
     if others := counter.total() - sum(count for _, count in bars):
         bars.append((f"{len(counter) - top} others", others))
         colours.append(GREY)
-    names = [name if len(name) <= 24 else name[:23] + "…" for name, _ in bars]
+    names = [shortened(name) for name, _ in bars]
     drawn = axis.barh(range(len(bars)), [count for _, count in bars], color=colours, height=0.7)
     axis.bar_label(drawn, padding=2, fontsize=8)
     axis.set_yticks(range(len(bars)), names, parse_math=False)  # an answer in half a formula is shown as it is

@@ -76,6 +76,15 @@ def caption(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=8, color="#555555")
 
 
+def shortened(text: str, length: int = 24) -> str:
+    """Return a text of at most `length` characters.
+
+    >>> shortened("[10.5, 20.25, 300.75]", 12)
+    '[10.5, 20.2…'
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def present(values: pd.Series, order: Iterable[str]) -> list[str]:
     """Return the names of `order` that occur among the values."""
     return [name for name in order if name in set(values)]

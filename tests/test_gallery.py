@@ -224,7 +224,7 @@ def test_a_by_hand_question_needs_no_picture_file():
 
 def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene, tmp_path):
     samples = [sample for sample in samples_of(scene, text="$\\frac{1}{") if sample.image]
-    records = [record(sample, f"<answer>{text}</answer>") for sample in samples for text in ("$\\href{$",)]
+    records = [record(sample, "<answer>$\\href{$</answer>") for sample in samples]
     records += [record(sample, "no tags", arm="rl", correct=1.0) for sample in samples[:4]]
     figure = before_after(records, samples, "base", "rl", count=3)
     figure.savefig(tmp_path / "drawn.png")

@@ -130,6 +130,13 @@ def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_pane
     assert not plots.learning_curves(training_rows()).axes[0].collections  # none given, none drawn
 
 
+def test_each_part_of_a_chain_has_its_own_baseline_even_where_the_stage_is_the_same():
+    parts = [[row | {"baseline": height} for row in training_rows(("open",))] for height in (0.3, None, 0.5)]
+    left, right = plots.learning_curves([row for part in parts for row in part]).axes
+    drawn = [segment for collection in left.collections for segment in collection.get_segments()]
+    assert [line[0][1] for line in drawn] == [0.3, 0.5] and drawn[0][1][0] < drawn[1][0][0] and not right.collections
+
+
 def test_the_caption_says_whether_there_was_a_baseline():
     measured, missing = "dashed: where the stage began", "no baseline was measured"
     for baseline, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
