@@ -1,0 +1,44 @@
+"""Files that are whole or absent, and the digests that identify values and files."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open `<path>.partial` for writing; when the block ends, flush it to the disk and rename it to `path`.
+
+    A reader sees the old file or the new one, never a part of it. When the block raises, `path` stays as it was and
+    the partial file is removed. `mode` is "w" (UTF-8 text) or "wb".
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """Return the first `length` hexadecimal digits of the SHA-256 of a value's JSON text, keys sorted.
+
+    >>> digest({"b": 1, "a": [2, "x"]}) == digest({"a": [2, "x"], "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
+
+
+def file_digest(path: str | os.PathLike, length: int = 16) -> str:
+    """Return the first `length` hexadecimal digits of the SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:length]
