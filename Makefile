@@ -1,15 +1,15 @@
-# make demo | test | lab | lint | bench | clean: each sets up .venv by itself, with the versions of constraints.txt.
-# make bench-env: a second environment, .venv-bench, for `currreft benchmark`, with those of constraints-bench.txt.
+# make demo | test | lab | lint | docs | bench | clean: each first installs .venv with the versions in constraints.txt.
+# make bench-env: installs .venv-bench, for `currreft benchmark`, with the versions in constraints-bench.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
-# A worker for each core, and whole files for each worker, whose tests share what is dear to make (tests/conftest.py lets
-# the longest go first). More than eight workers would end no sooner than the longest file, and want a machine's memory.
+# One worker per core; each gets whole test files, because tests in a file share expensive fixtures (tests/conftest.py
+# starts the longest first). More than eight workers finish no sooner than the longest file, and need more memory.
 WORKERS := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# As many threads of torch as cores in every worker, kernel and training would fight for the cores.
+# With one torch thread per core in every worker, kernel and training, processes would compete for the cores.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: demo test lab lint bench bench-env clean
+.PHONY: demo test lab lint docs bench bench-env clean
 
 demo: .venv/installed
 	$(BIN)/currreft run params/pocket.yaml
@@ -25,7 +25,11 @@ lint: .venv/installed-test
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-# Every script of tests/benchmarks at a size that shows something; how long it takes stands in the README.
+# Rewrites the generated parts of the README files.
+docs: .venv/installed-test
+	$(BIN)/python tests/helpers/docs.py
+
+# Every script of tests/benchmarks at a small size; tests/README.md says how long it takes.
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/rewards.py
 	$(BIN)/python tests/benchmarks/readers.py

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".venv-bench"
 POCKET = Path(models.source_of("pocket"))
 TASK = Path(__file__).parent / "lmms_eval_task"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
 in_environment = pytest.mark.skipif(
     not (ENVIRONMENT / "bin" / "lmms-eval").is_file(), reason="lmms-eval is not installed here: make bench-env"
 )

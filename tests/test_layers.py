@@ -1,7 +1,6 @@
 """The floors of the package: imports go only downward, and what needs no torch never imports it."""
 
 import ast
-import re
 import subprocess
 import sys
 import tomllib
@@ -119,12 +118,3 @@ def test_every_file_says_what_it_is_for():
         assert text.split("\n")[0].endswith((".", "?", ":")), (
             f"{path.name} does not begin with a line that is a sentence"
         )
-
-
-def test_the_readme_lists_modules_from_the_ground_up():
-    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    listed = [PACKAGE / name for name in re.findall(r"^  (\w+\.py|tasks/|formats/) {2,}\S", readme, flags=re.M)]
-    floors = [floor_of(path) for path in listed]
-    assert len(floors) > 90 and floors == sorted(floors)
-    told = re.findall(r"^\| (\d) \w+ \| `([\w ]+)` \|", readme, flags=re.M)
-    assert [(int(number), tuple(names.split())) for number, names in told] == list(enumerate(FLOORS, 1))

@@ -140,7 +140,7 @@ def test_an_executed_notebook_becomes_a_page_that_loads_nothing_from_outside(pro
 
 
 def test_the_readme_says_how_to_export():
-    assert EXPORT in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert EXPORT in (Path(__file__).parent.parent / "notebooks" / "README.md").read_text(encoding="utf-8")
 
 
 KILLED = """

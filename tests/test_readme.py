@@ -1,4 +1,4 @@
-"""The README's commands work, its numbers are those of the committed tables, and its file tree is the real one."""
+"""The README files: their commands work, their links lead somewhere, and their generated parts are up to date."""
 
 import os
 import re
@@ -7,23 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from conftest import copy_project
-from scipy.stats import ttest_1samp
+from helpers import docs
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in docs.pages()}
+FIRST = PAGES[ROOT / "README.md"]
+README = "\n".join(PAGES.values())  # all pages, for tests/test_worked_examples.py
 COMMANDS = [
     line.split("  #")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", README, flags=re.S)
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
 ]
-# How each command is tried: as it stands; in tests/test_notebooks.py; what make would do. Commands that need a finished
-# run are tried without one here, and with one in tests/test_notebooks.py.
-AS_IT_STANDS = (
+# How each command is tried: as written; by a test named here; by what make would do. Commands that need a finished run
+# are tried here without one, where they must fail in words, and with one by the tests of notebooks and benchmarks.
+AS_WRITTEN = (
     "currreft preflight params/qwen2_5_vl_3b.yaml",
     "currreft run params/qwen2_5_vl_3b.yaml --dry-run",
     "currreft run params/pocket.yaml --dry-run",
@@ -50,10 +51,11 @@ IN_TEST_WORKED_EXAMPLES = (
     """currreft run params/mine.yaml --only curate --set 'train_sources=["folders:pets"]'""",
     "currreft run params/mine.yaml --set model=models/glm",
 )
-NOT_FINE_EVERYWHERE = ("currreft doctor",)  # its exit status says whether this machine is ready
 IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
+IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 BENCHMARKS = ("mathvista_testmini_format", "mmbench_en_dev_static", "ai2d", "mmvet", "ocrbench")
-AFTER_A_RUN = (
+MAY_FAIL_IN_WORDS = (
+    "currreft doctor",  # its exit status says whether this machine is ready
     "currreft report outputs/smoke",
     "currreft report outputs/smoke --beside outputs/pocket",
     "currreft probe params/pocket.yaml",
@@ -62,9 +64,12 @@ AFTER_A_RUN = (
 MAKE = {  # and what it would run
     "make demo": "currreft run params/pocket.yaml",
     "make lab": "jupyter lab notebooks/00_start_here.ipynb",
+    "make test": "-m pytest",
+    "make lint": "mypy",
+    "make docs": "tests/helpers/docs.py",
+    "make bench": "tests/benchmarks/rewards.py",
     "make bench-env": "-c constraints-bench.txt lmms-eval",
 }
-IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +84,18 @@ def run(command, cwd):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_every_command_of_the_readme_is_tried():
-    tried = AS_IT_STANDS + NOT_FINE_EVERYWHERE + IN_TEST_NOTEBOOKS + AFTER_A_RUN + tuple(MAKE) + IN_TEST_GENERATION_HTTP
-    assert set(COMMANDS) == {*tried, *IN_TEST_WORKED_EXAMPLES}
+def test_every_command_of_the_pages_is_tried():
+    elsewhere = IN_TEST_WORKED_EXAMPLES + IN_TEST_NOTEBOOKS + IN_TEST_GENERATION_HTTP
+    assert set(COMMANDS) == {*AS_WRITTEN, *MAY_FAIL_IN_WORDS, *MAKE, *elsewhere}
 
 
-@pytest.mark.parametrize("command", AS_IT_STANDS)
+@pytest.mark.parametrize("command", AS_WRITTEN)
 def test_command_works(command, project):
     code, text = run(command, project)
     assert code == 0, text[-2000:]
 
 
-@pytest.mark.parametrize("command", NOT_FINE_EVERYWHERE + AFTER_A_RUN)
+@pytest.mark.parametrize("command", MAY_FAIL_IN_WORDS)
 def test_command_without_what_it_needs_says_so_in_words(command, project):
     code, text = run(command, project)
     assert code in (0, 1)
@@ -109,98 +114,41 @@ def test_make_bench_runs_every_benchmark():
     assert set(re.findall(r"tests/benchmarks/(\w+\.py)", (ROOT / "Makefile").read_text())) == scripts
 
 
-def test_the_file_tree_is_the_real_one():
-    named = set(re.findall(r"^\s*(\w+(?:\.py|/)) {2,}\S", README, flags=re.M))
-    modules = {path.name for path in (ROOT / "currreft_nb").glob("*.py")} - {"__init__.py"}
-    assert modules <= named, f"the README's tree does not name {sorted(modules - named)}"
+def test_the_first_page_is_one_page():
+    lines = FIRST.splitlines()
+    assert len(lines) <= 200
+    assert [line for line in lines if len(line) > 160] == []
 
 
-def test_the_numbers_are_those_of_the_committed_table():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds.csv")
-    assert set(table["n"]) == {100} and sorted(set(table["seed"])) == [11, 12, 13, 14, 15]
-    means = table.groupby(["arm", "mode", "task", "split"])["mean"].mean()
-    rows = re.findall(r"^\| `(\w+)`(, format forced)?[^|]*\|((?: \d\.\d\d \|){8})$", README, flags=re.M)
-    assert [arm for arm, _, _ in rows] == ["base", "base", "sft", "rl", "curr_rl", "curr_reft"]
-    for arm, forced, numbers in rows:
-        cells = means[arm, "forced" if forced else "natural"]
-        tasks = ("detection", "classification", "math", "general")
-        expected = [f"{cells[task, split]:.2f}" for task in tasks for split in ("test_id", "test_ood")]
-        assert re.findall(r"\d\.\d\d", numbers) == expected, arm
+def test_the_first_page_links_every_package():
+    linked = {target.split("/")[1] for target in targets(FIRST) if re.match(r"currreft_nb/\w+/", target)}
+    assert {package.name for package in docs.packages()} <= linked
 
 
-def test_the_study_of_the_rule_is_told_as_its_table_says():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_study.csv")
-    assert sorted(set(table["seed"])) == [21, 22, 23, 24, 25]
-    rows = re.findall(
-        r"^\| (misled|`pocket`), (\w+) \| (.{4}) \| \w+ \| (.{4}) \| (.{4}) \| (\S+) \(", README, flags=re.M
-    )
-    assert len(rows) == 4
-    for base, task, *told in rows:
-        name = "pocket" if base == "`pocket`" else "pocket-misled"
-        cell = table[(table["base"] == name) & (table["task"] == task) & (table["stage"] == "open")]
-        right = cell[(cell["measure"] == "correct") & (cell["mode"] == "natural") & (cell["split"] == "test_id")]
-        means = right.groupby("arm")["mean"].mean()
-        support = cell[cell["measure"] == "pass_at_8"]["mean"].mean()
-        expected = (support, means["rl_60"], means["curr_rl_60"], means["curr_rl_60"] - means["rl_60"])
-        assert [float(number) for number in told] == pytest.approx(expected, abs=0.0051), (base, task)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_generated_parts_are_up_to_date(path):
+    assert docs.rewritten(PAGES[path]) == PAGES[path], "run make docs"
 
 
-def test_the_gains_at_a_third_of_the_budget_are_those_of_their_table():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds_20.csv")
-    means = table[table["split"] == "test_id"].groupby(["arm", "mode", "task"])["mean"].mean()
-    told = re.search(r"gains (.{4}), open questions alone (.{4}) and imitation (.{4}) ", README).groups()
-    told_too = re.search(r"bring nothing: (.{4}) against (.{4}) for `rl` and (.{4}) for `sft`", README).groups()
-    for task, numbers in (("classification", told), ("detection", told_too)):
-        gains = [means[arm, "natural", task] - means["base", "forced", task] for arm in ("curr_rl", "rl", "sft")]
-        assert [f"{gain:.2f}" for gain in gains] == list(numbers)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(path):
+    assert [target for target in targets(PAGES[path]) if not leads_somewhere(path, target)] == []
 
 
-def test_nothing_is_gained_where_there_is_no_habit_to_unlearn():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_clean_seeds.csv")
-    table = table[table["task"] != "general"]
-    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
-    for arm in ("sft", "rl", "curr_rl", "curr_reft"):
-        assert (means[arm, "natural"] - means["base", "forced"]).abs().max() < 0.071
-    assert "moves by more than 0.07 in any task, split and seed" in README
+def leads_somewhere(path, target):
+    name, _, anchor = target.partition("#")
+    file = (path.parent / name).resolve() if name else path
+    return file.exists() and (not anchor or anchor in anchors(PAGES[file]))
 
 
-def test_what_is_said_of_forgetting_is_what_the_table_says():
-    table = pd.read_csv(ROOT / "notebooks" / "results" / "pocket_seeds.csv")
-    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
-
-    def interval(one, other, split):
-        found = means.loc[(*one, "general", split)] - means.loc[(*other, "general", split)]
-        return found.mean(), *ttest_1samp(found, 0).confidence_interval(0.95)
-
-    base, after, second = ("base", "forced"), ("curr_rl", "natural"), ("curr_reft", "natural")
-    told = re.search(
-        r"by (\S+) in-domain \(interval (\S+) to (\S+)\) and (\S+) out-of-domain \((\S+) to (\S+)\)", README
-    )
-    expected = [*interval(after, base, "test_id"), *interval(after, base, "test_ood")]
-    assert list(told.groups()) == [f"{value:.2f}" for value in expected]
-    told = re.search(r"Phase 2 then adds (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)", README)
-    expected = [*interval(second, after, "test_id"), *interval(second, after, "test_ood")]
-    assert list(told.groups()) == [f"{value:.2f}" for value in expected]
+def targets(text):
+    """Return the files and headings that a page links to; not web addresses."""
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    return [target for target in found if not target.startswith(("http:", "https:"))]
 
 
-@pytest.mark.parametrize("condition", ["clean", "harsh"])
-def test_what_is_said_of_forgetting_on_purpose_is_what_the_tables_say(condition):
-    table = pd.read_csv(ROOT / "notebooks" / "results" / f"pocket_forgetting_{condition}.csv")
-    means = table.set_index(["arm", "mode", "task", "split", "seed"])["mean"].sort_index()
-    base, after, second = ("base", "forced"), ("curr_rl", "natural"), ("curr_reft", "natural")
-
-    def told(one, other, split, sign=1):
-        found = sign * (means.loc[(*one, "general", split)] - means.loc[(*other, "general", split)])
-        low, high = ttest_1samp(found, 0).confidence_interval(0.95)
-        return f"{found.mean():.2f}", f"{low:.2f} to {high:.2f}"
-
-    changes = [told(after, base, split, 1 if condition == "clean" else -1) for split in ("test_id", "test_ood")]
-    assert all(f"{mean} " in README and f"({interval})" in README for mean, interval in changes), changes
-    if condition == "harsh":
-        gains = [told(second, after, split) for split in ("test_id", "test_ood")]
-        assert f"{gains[0][0]} ({gains[0][1]}) and {gains[1][0]} ({gains[1][1]}), most of it" in README, gains
-
-
-def test_links_lead_to_files():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
-        assert (ROOT / target).exists(), target
+def anchors(text):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.M)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]

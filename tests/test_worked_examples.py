@@ -1,4 +1,4 @@
-"""The README's worked examples, taken from the page, put into a copy of the project and run as they stand there."""
+"""The worked examples of the README files, put into a copy of the project and run as written."""
 
 import csv
 import json

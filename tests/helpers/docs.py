@@ -1,0 +1,224 @@
+"""Write the generated parts of the README files: lists of modules, the import table and the tables of results.
+
+    python tests/helpers/docs.py        (or: make docs)
+
+A generated part stands between `<!-- made by make docs: NAME -->` and `<!-- end -->`; PARTS lists the names. Statistics
+come from the scripts in tests/benchmarks, so that a table and the verdict that a script prints never differ.
+"""
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "currreft_nb"
+RESULTS = ROOT / "notebooks" / "results"
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
+
+import forgetting  # noqa: E402
+import pocket_study  # noqa: E402
+
+PACKAGES = (  # from the ground up
+    *("core", "tasks", "method", "data", "metrics", "models", "endpoints", "views", "generation"),
+    *("rejection", "training", "evaluation", "memory", "pocket", "report", "running", "cli"),
+)
+PART = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
+TASKS = {"detection": "detection", "classification": "classification", "math": "counting", "general": "general"}
+BASE, FORCED = ("base", "natural"), ("base", "forced")
+ARMS = {
+    BASE: "`base`, before training",
+    FORCED: "`base`, format forced",
+    ("sft", "natural"): "`sft`, imitation of right answers",
+    ("rl", "natural"): "`rl`, rewards on open questions only",
+    ("curr_rl", "natural"): "`curr_rl`, the curriculum",
+    ("curr_reft", "natural"): "`curr_reft`, and its own best answers",
+}
+TRAINED = tuple(arm for arm in ARMS if arm not in (BASE, FORCED))
+CURR_RL, RL, SFT, CURR_REFT = (("curr_rl", "natural"), ("rl", "natural"), ("sft", "natural"), ("curr_reft", "natural"))
+CONDITIONS = {
+    "demo": "pocket_seeds.csv",
+    "clean": "pocket_forgetting_clean.csv",
+    "harsh": "pocket_forgetting_harsh.csv",
+}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a module's docstring."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n")[0].replace("|", "\\|")
+
+
+def packages() -> list[Path]:
+    """Return the package folders from the ground up; unknown ones come last."""
+    found = {path.parent.name: path.parent for path in sorted(PACKAGE.glob("*/__init__.py"))}
+    return [found[name] for name in sorted(found, key=lambda name: (name not in PACKAGES, _place(name), name))]
+
+
+def _place(name: str) -> int:
+    return PACKAGES.index(name) if name in PACKAGES else 0
+
+
+def modules() -> str:
+    """Return a section per package: the first lines of the docstrings of the package and of its modules."""
+    sections = []
+    for package in packages():
+        lines = [f"#### {package.name}\n", f"{first_line(package / '__init__.py')}\n"]
+        lines += [f"- {_link(path)}: {first_line(path)}" for path in _files(package)]
+        sections.append("\n".join(lines))
+    return "\n" + "\n\n".join(sections) + "\n\n"
+
+
+def _files(package: Path) -> Iterator[Path]:
+    """Yield the modules of a package, a nested package before its modules."""
+    for path in sorted(package.rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name)):
+        if path != package / "__init__.py":
+            yield path
+
+
+def _link(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    return f"[{name}]({path.relative_to(PACKAGE).as_posix()})"
+
+
+def imports() -> str:
+    """Return which package may import which, from the table that tests/test_layers.py enforces."""
+    allowed = getattr(importlib.import_module("test_layers"), "MAY_IMPORT", {})
+    order = sorted(allowed, key=lambda name: (_place(name), name))
+    return table(("package", "may import"), ((f"`{name}`", _names(allowed[name])) for name in order))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names, key=_place)) or "nothing of the package"
+
+
+def summary() -> str:
+    """Return the six rows of the demo: means over the seeds, in-domain / out-of-domain."""
+    means = _means("pocket_seeds.csv")
+    rows = ([label, *(_in_out(means[arm], task) for task in TASKS)] for arm, label in ARMS.items())
+    return table(["arm", *TASKS.values()], rows)
+
+
+def _means(name: str) -> pd.Series:
+    return pd.read_csv(RESULTS / name).groupby(["arm", "mode", "task", "split"])["mean"].mean()
+
+
+def _in_out(means: pd.Series, task: str) -> str:
+    return " / ".join(f"{means[task, split]:.2f}" for split in forgetting.SPLITS)
+
+
+def demo() -> str:
+    """Return what each arm gained over the base with the format forced, with intervals over the seeds."""
+    return _gains("pocket_seeds.csv", "in-domain", "test_id") + "\n" + _gains("pocket_seeds.csv", "out", "test_ood")
+
+
+def third() -> str:
+    """Return the same after a third of the budget, in-domain, and the curriculum minus the other arms."""
+    results = pd.read_csv(RESULTS / "pocket_seeds_20.csv")
+    pairs = [(CURR_RL, RL, "`curr_rl` minus `rl`"), (CURR_RL, SFT, "`curr_rl` minus `sft`")]
+    rows = ([label, *_differences(results, one, other, "test_id")] for one, other, label in pairs)
+    names = list(TASKS.values())
+    return _gains("pocket_seeds_20.csv", "in-domain", "test_id") + "\n" + table(["difference", *names], rows)
+
+
+def _gains(name: str, title: str, split: str) -> str:
+    results = pd.read_csv(RESULTS / name)
+    rows = ([f"`{arm[0]}`", *_differences(results, arm, FORCED, split)] for arm in TRAINED)
+    return table([f"gain, {title}", *TASKS.values()], rows)
+
+
+def _differences(results: pd.DataFrame, one: tuple[str, str], other: tuple[str, str], split: str) -> list[str]:
+    found = forgetting.differences(results, tuple(TASKS), one, other)
+    return [interval(row) for row in found[found["split"] == split].to_dict("records")]
+
+
+def interval(row: dict) -> str:
+    """Return a mean difference with its 95 % interval; -0.00 keeps its sign."""
+    return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def clean() -> str:
+    """Return the largest move of any seed from the base with the format forced, on the base without bad habits."""
+    results = pd.read_csv(RESULTS / "pocket_clean_seeds.csv")
+    rows = []
+    for arm in TRAINED:
+        found = forgetting.differences(results, tuple(TASKS), arm, FORCED)
+        largest = found.assign(largest=found["seeds"].map(lambda seeds: max(map(abs, seeds))))
+        rows.append([f"`{arm[0]}`", *(f"{largest[largest['task'] == task]['largest'].max():.2f}" for task in TASKS)])
+    return table(["arm", *TASKS.values()], rows)
+
+
+def study() -> str:
+    """Return, per base and task, what the rule predicts and what the curriculum brought after 60 steps."""
+    results = pd.read_csv(RESULTS / "pocket_study.csv")
+    passes = results[results["measure"] == "pass_at_8"].groupby(["base", "task", "stage"])["mean"].mean()
+    rows = []
+    for base in dict.fromkeys(results["base"]):
+        for task in pocket_study.TASKS:
+            cell = (task, "open", "test_id")
+            arms = [pocket_study.scores(results, base, *cell, arm, "natural").mean() for arm in ("rl_60", "curr_rl_60")]
+            gain = pocket_study.row(pocket_study.difference(results, base, cell, "curr_rl_60", "rl_60"))
+            predicted = "a gain" if pocket_study.rule(results, base, task) else "no gain"
+            support = f"{passes[base, task, 'open']:.2f}"
+            rows.append([f"`{base}`, {task}", support, predicted, *(f"{mean:.2f}" for mean in arms), interval(gain)])
+    head = ("base, task", "pass@8 open", "the rule predicts", "`rl`", "`curr_rl`", "difference (95 % over seeds)")
+    return table(head, rows)
+
+
+def hypotheses() -> str:
+    """Return every difference that a hypothesis of the study speaks of, and its verdict."""
+    found = pocket_study.hypotheses(pd.read_csv(RESULTS / "pocket_study.csv"))
+    rows = ((row["hypothesis"], row["what"], interval(row), row["verdict"]) for row in found)
+    return table(("", "difference", "mean (95 % over seeds)", "verdict"), rows)
+
+
+def general() -> str:
+    """Return how general accuracy moved during reinforcement learning and in phase 2, per condition and split."""
+    rows = []
+    for condition, name in CONDITIONS.items():
+        results = pd.read_csv(RESULTS / name)
+        first = forgetting.differences(results, ("general",), CURR_RL, FORCED).to_dict("records")
+        second = forgetting.differences(results, ("general",), CURR_REFT, CURR_RL).to_dict("records")
+        for one, two, place in zip(first, second, ("in-domain", "out-of-domain")):
+            rows.append([condition, place, interval(one), interval(two)])
+    return table(("condition", "general questions", "reinforcement learning", "phase 2"), rows)
+
+
+PARTS = {part.__name__: part for part in (modules, imports, summary, demo, third, clean, study, hypotheses, general)}
+
+
+def pages() -> list[Path]:
+    """Return the README files of the project."""
+    folders = ("", "notebooks", "params", "currreft_nb", "tests")
+    found = [path for folder in folders[1:] for path in (ROOT / folder).rglob("README.md")]
+    return [ROOT / "README.md", *sorted(found)]
+
+
+def rewritten(text: str) -> str:
+    """Return a page with its generated parts made anew."""
+    return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}{found[3]}", text)
+
+
+def main() -> None:
+    """Rewrite the pages whose generated parts changed."""
+    for path in pages():
+        before = path.read_text(encoding="utf-8")
+        after = rewritten(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(f"rewrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
