@@ -182,7 +182,7 @@ def test_a_second_experiment_is_compared_on_the_questions_that_are_the_same(five
     watched = Watched(browser, PHONE)
     watched.page.goto(page.as_uri())
     text = watched.page.inner_text("main")
-    assert "A second experiment beside this one" in text and "questions are the same, by id and content" in text
+    assert "A second experiment for comparison" in text and "questions are the same, by id and content" in text
     assert {"base · five", "base · smoke", "curr_reft · smoke"} <= set(text.replace("\t", "\n").splitlines())
     assert "smoke minus five, arm by arm" in text
     assert watched.errors == [] and watched.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
