@@ -67,7 +67,7 @@ def packages() -> list[Path]:
 
 
 def _place(name: str) -> int:
-    return PACKAGES.index(name) if name in PACKAGES else 0
+    return PACKAGES.index(name) if name in PACKAGES else -1
 
 
 def modules() -> str:
