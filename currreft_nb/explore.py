@@ -1,11 +1,11 @@
-"""Views to play with: controls above a gallery, in JupyterLab; the same gallery without controls everywhere else.
+"""Interactive views: a gallery with controls in JupyterLab, the same gallery without controls elsewhere.
 
     explore.browse(run.folder, samples, loaded.style, disagree=True)        # completions by step, task, reason, group
     explore.change_reward(run.completions("middle"), samples, loaded.style)  # other rules: who wins the group?
-    explore.sift(pool, rows)                                                # what was kept of a question, and why
+    explore.browse_rejection(pool, rows)  # what was kept of a question, and why
 
-Controls only choose. What they choose is shown as static HTML of `gallery` in an output of its own, which a saved or
-exported notebook keeps. Under Papermill and nbconvert, and wherever nobody could answer, there are no controls.
+Controls select; the selection is static HTML of `gallery` in an output of its own, which a saved or exported notebook
+keeps. Under Papermill and nbconvert there are no controls.
 """
 
 import sys
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.explore_rewards import VARIED, choosable, telling, variants, varied
+from currreft_nb.explore_rewards import VARIED, by_rules, choosable, most_informative_group, variants
 from currreft_nb.gallery import kept_and_rejected
 from currreft_nb.gallery_groups import groups
 from currreft_nb.gallery_parts import clean, heading
@@ -39,8 +39,8 @@ def interactive() -> bool:
 def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool = False, count: int = 2) -> None:
     """Show completions of a run: by step, task and reason with controls; of the first, middle and last step without.
 
-    `disagree`: only groups whose rewards differ; `count`: groups shown at once, drawn by lot. Shown are those groups
-    whose question is among `samples`.
+    `disagree`: only groups whose rewards differ; `count`: groups shown at once, shuffled by hash. Only groups
+    whose question is among `samples` are shown.
     """
     samples = list(samples)
     known = {sample.id for sample in samples}
@@ -60,7 +60,7 @@ def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool
         rows = choose_groups(rows, task=_wanted(values()["task"]))
         yield "reason", [ANY, *dict.fromkeys(row["reason"] for row in rows)]
         rows = choose_groups(rows, reason=_wanted(values()["reason"]))
-        yield "group", [(f"{count} drawn by lot", ANY), *group_labels(rows)]
+        yield "group", [(f"{count} shuffled by hash", ANY), *group_labels(rows)]
 
     steps = completion_steps(folder)
     if not interactive() or not steps:
@@ -92,17 +92,17 @@ def change_reward(
     if not found:
         _show(heading("no such groups"))
         return
-    chosen = telling(found, by_id, style, rules, format_weight)
+    chosen = most_informative_group(found, by_id, style, rules, format_weight)
 
     def view(group: int, **values: Any) -> str:
         weight = values.pop("format_weight", format_weight)
         now = Rules(**{name: getattr(rules, name) for name in VARIED} | values)
         compared = {"as trained": (rules, format_weight), "now": (now, weight)}
-        return varied(by_id[found[group][0]["id"]], found[group], style, compared)
+        return by_rules(by_id[found[group][0]["id"]], found[group], style, compared)
 
     if not interactive():
         sample = by_id[found[chosen][0]["id"]]
-        _show(varied(sample, found[chosen], style, variants(sample, rules, format_weight)))
+        _show(by_rules(sample, found[chosen], style, variants(sample, rules, format_weight)))
         return
     import ipywidgets as widgets
 
@@ -114,7 +114,7 @@ def change_reward(
     watch(view, controls)
 
 
-def sift(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> None:
+def browse_rejection(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> None:
     """Show what was kept of a question's answers and what not: by outcome with controls; `count` of each kind without.
 
     `rows`: what `rejection.select` returns.
@@ -133,7 +133,7 @@ def sift(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> 
 
     def narrow(values: Values) -> Iterator[tuple[str, list]]:
         names = dict.fromkeys(row["id"] for row in chosen(values()["outcome"]))
-        yield "question", [(f"{count} drawn by lot", ANY), *((clean(name), name) for name in names)]
+        yield "question", [(f"{count} shuffled by hash", ANY), *((clean(name), name) for name in names)]
 
     import ipywidgets as widgets
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from currreft_nb.gallery_groups import asked, completion_text
-from currreft_nb.gallery_parts import CELL, MUTED, beside, clean, heading
+from currreft_nb.gallery_parts import MUTED, beside, clean, heading, html_table
 from currreft_nb.journal_completions import drawn_by_lot
 from currreft_nb.metrics import advantages
 from currreft_nb.prompts import Style
@@ -68,14 +68,14 @@ def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> 
     }
 
 
-def telling(
+def most_informative_group(
     found: Mapping[int, Sequence[Mapping]],
     by_id: Mapping[str, Sample],
     style: Style,
     rules: Rules,
     format_weight: float,
 ) -> int:
-    """Return the group, in the order of a lot, in which most is at stake: its winners change with the rules.
+    """Return the number of the group whose winners change most with the rules; ties go by hash order.
 
     Of those where they do not change, one that has a winner comes before one that has none.
     """
@@ -90,20 +90,17 @@ def telling(
     return best
 
 
-def varied(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping[str, Paid]) -> str:
+def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping[str, Paid]) -> str:
     """Return one question with its completions and what each earns in each way of paying; winners are bold."""
     paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
     notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
-    cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
     heads = ["", *(f'<b>{clean(name)}</b><div style="{MUTED}">{notes[name]}</div>' for name in paid)]
-    body = ["".join(cell.format("left", text) for text in (*heads, "<b>reason</b>", "<b>completion</b>"))]
     last = list(paid.values())[-1]
+    body: list[list] = [[*heads, "<b>reason</b>", "<b>completion</b>"]]
     for place, row in enumerate(group):
         earned = [_earned(rows[place], weight) for rows, (_, weight) in zip(paid.values(), ways.values())]
-        cells = [cell.format("left", text) for text in (str(place + 1), *earned, clean(last[place]["reason"]))]
-        body.append("".join([*cells, cell.format("left", completion_text(row["completion"]))]))
-    rows = "".join(f"<tr>{line}</tr>" for line in body)
-    table = f'<table style="border-collapse:collapse">{rows}</table>'
+        body.append([place + 1, *earned, clean(last[place]["reason"]), completion_text(row["completion"])])
+    table = html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
     return heading("who wins the group?", note) + beside(asked(sample, group, style), table)
 

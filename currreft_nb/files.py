@@ -14,12 +14,13 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open `<path>.partial` for writing; when the block ends, flush it to the disk and rename it to `path`.
 
     A reader sees the old file or the new one, never a part of it. When the block raises, `path` stays as it was and
-    the partial file is removed. `mode` is "w" (UTF-8 text) or "wb".
+    the partial file is removed. `mode` is "w" (UTF-8 text, in which a lone surrogate becomes "?") or "wb".
     """
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "replace"}
+        with partial.open(mode, **text) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

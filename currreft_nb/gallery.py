@@ -1,12 +1,12 @@
-"""Questions and answers to look at: static HTML that works live, headless, untrusted and in exported pages.
+"""Cards of questions and answers: static HTML for JupyterLab, Papermill, untrusted notebooks and exported pages.
 
-It uses only tags and inline styles that JupyterLab's sanitiser lets through: no script, no style sheet, no outside
-address. Boxes are drawn into the pixels. Whatever a model or a data file wrote is escaped, cut to a readable length,
-and stands in `<pre>`, where no formula is typeset. Every function returns text for `IPython.display.HTML`.
+It uses only tags and inline styles that JupyterLab's sanitiser keeps: no script, no style sheet, no outside address.
+Boxes are drawn into the pixels. Text of a model or a data file is escaped, cut to a readable length, and put in
+`<pre>`, where no formula is typeset. Every function returns text for `IPython.display.HTML`.
 
 An answer is a row with `id` and `completion`, and where they are known `value`, `format`, `reason` (its score) and
 `boxes` (what a detection answer points at, in pixels of the stored image): what evaluation records hold. With a `style`
-the question is shown as the model gets it, without one in plain words, boxes in pixels of the stored image.
+the question is shown as the model gets it; without one in plain words, with boxes in pixels of the stored image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ def questions(samples: Iterable[Sample], style: Style | None = None) -> str:
 
 
 def answers(records: Sequence[Mapping], samples: Iterable[Sample], count: int, style: Style | None = None) -> str:
-    """Return cards of `count` evaluation records, a fair draw over tasks that nobody chose by hand."""
+    """Return cards of `count` evaluation records, shuffled by hash, alternating between tasks."""
     by_id = {sample.id: sample for sample in samples}
     drawn = in_turns(records, lambda record: record["id"], lambda record: record["task"])
     return row([card(by_id[record["id"]], style, record) for record in drawn[:count] if record["id"] in by_id])
@@ -80,8 +80,8 @@ def changes(
 ) -> str:
     """Return up to `count` questions of each kind of `changed` between two arms, with both answers to each.
 
-    The rule: natural answers to questions that both arms answered and whose sample is given, in the order of a lot (the
-    SHA-256 of the question's id), where tasks and stages take turns.
+    The rule: natural answers to questions that both arms answered and whose sample is given, shuffled by the SHA-256 of
+    the question's id, alternating between tasks and stages.
     """
     by_id = {sample.id: sample for sample in samples}
     pairs = [pair for pair in answer_pairs(records, before, after) if pair[0]["id"] in by_id]
@@ -96,7 +96,7 @@ def changes(
 
 
 def answer_pairs(records: Iterable[Mapping], before: str, after: str) -> list[tuple[Mapping, Mapping]]:
-    """Return the natural records of the questions that both arms answered, in the order of a lot."""
+    """Return the natural records of the questions that both arms answered, shuffled by hash."""
     found: dict[str, dict[str, Mapping]] = {before: {}, after: {}}
     for record in records:
         if record["arm"] in found and record["mode"] == "natural":
@@ -121,7 +121,7 @@ def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Ma
 def side_by_side(
     pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
 ) -> str:
-    """Return the two answers of each pair beside each other; `samples` by id."""
+    """Return the two answers of each pair side by side; `samples` by id."""
     return row([together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
 
 
@@ -135,7 +135,7 @@ def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture:
 
 
 def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash is no opinion."""
+    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash abstains."""
     names = ("total", "accuracy", "consistency", "format", "fluency", "reason")
     rows = [
         {"completion": text} | {name: vars(verdict)[name] for name in names}
@@ -150,7 +150,7 @@ def _asked(sample: Sample, with_picture: bool) -> str:
 
 
 def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count: int) -> str:
-    """Return `count` questions with all their answers, points and what became of each; those with a kept one first."""
+    """Return `count` questions with all their answers, points and outcomes; those with a kept answer first."""
     by_id = {sample.id: sample for sample in samples}
     groups: dict[str, list[Mapping]] = {}
     for answer in rows:

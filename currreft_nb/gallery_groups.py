@@ -1,16 +1,14 @@
 """The completions of a training to look at, group by group: what was sampled to one question, and what each earned.
 
-A group's picture is shown once. In it, gold is green, and what completions answered is red, with the numbers of the
-rows in the table beside it. Static HTML like the rest of `gallery`.
+A group's picture is shown once. Gold boxes are green. Answered boxes are red and carry the numbers of their rows in the
+table. Static HTML like `gallery`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 from currreft_nb.answers import parse_completion
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import (
-    CELL,
     MUTED,
     PREDICTED,
     Mark,
@@ -18,6 +16,7 @@ from currreft_nb.gallery_parts import (
     clean,
     details,
     heading,
+    html_table,
     lines,
     picture,
     preformatted,
@@ -31,10 +30,11 @@ from currreft_nb.samples import Sample
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
+SIDES = ["right"] * 5 + ["left"] * 3
 
 
 def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, count: int = 4) -> str:
-    """Return up to `count` groups of a step's completions, one task after the other by lot, not by hand.
+    """Return up to `count` groups of a step's completions, shuffled by hash, alternating between tasks.
 
     `rows`: what `Run.completions` returns, filtered there; `samples`: the questions that were trained on.
     """
@@ -45,14 +45,10 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     chosen = drawn_by_lot(found)[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
-    shown = [_group(by_id[group[0]["id"]], group, style) for group in chosen]
+    shown = [beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
     return heading(title) + "".join(shown) + f'<div style="{MUTED}">{clean(meanings, "prompt")}</div>'
-
-
-def _group(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
-    return beside(asked(sample, group, style), _table(group))
 
 
 def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
@@ -78,20 +74,17 @@ def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[
 
 
 def _table(group: Sequence[Mapping]) -> str:
-    cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
-    body = ["".join(cell.format("left", f"<b>{escape(name)}</b>") for name in COLUMNS)]
+    rows: list[list] = [[f"<b>{name}</b>" for name in COLUMNS]]
     for number, answer in enumerate(group, 1):
-        numbers = (answer["accuracy"], answer["format"])
-        values = [number, f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}", *(f"{v:.2f}" for v in numbers)]
-        texts = [clean(answer["reason"]), f"{answer['length']}{', cut off' if answer['truncated'] else ''}"]
-        cells = [cell.format("right", value) for value in values] + [cell.format("left", text) for text in texts]
-        body.append("".join([*cells, cell.format("left", completion_text(answer["completion"]))]))
-    rows = "".join(f"<tr>{line}</tr>" for line in body)
-    return f'<table style="border-collapse:collapse">{rows}</table>'
+        earned = (f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}")
+        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", clean(answer["reason"]))
+        length = f"{answer['length']}{', cut off' if answer['truncated'] else ''}"
+        rows.append([number, *earned, *parts, length, completion_text(answer["completion"])])
+    return html_table(rows, SIDES)
 
 
 def completion_text(text: str) -> str:
-    """Return a short completion as it is, of a long one its answer and the whole behind a click."""
+    """Return a short completion as it is; of a long one, its answer, and the whole text folded."""
     if len(text) <= SHORT:
         return preformatted(text, "completion")
     answer = parse_completion(text).answer

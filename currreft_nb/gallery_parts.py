@@ -1,11 +1,11 @@
-"""The pieces of a gallery: text made harmless, tables, cards, and pictures with boxes drawn into their pixels."""
+"""Pieces of HTML: escaped text, tables, cards, and pictures with boxes drawn into their pixels."""
 
 import base64
 import hashlib
 import html
 import io
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -16,13 +16,7 @@ from currreft_nb.formats.images import ImageProblem, read_image
 
 SIDE_PX = 256
 SHORT = 40  # characters of a table cell that are kept on one line
-LIMITS = {
-    "name": 80,
-    "answer": 300,
-    "prompt": 1_500,
-    "completion": 4_000,
-    "commands": 40_000,
-}  # characters shown of a text
+LIMITS = {"name": 80, "answer": 300, "prompt": 1_500, "completion": 4_000, "commands": 40_000}  # characters shown
 GOLD, PREDICTED, OPTION = "#009E73", "#D55E00", "#0072B2"
 LINE_COLOURS = {"gold": GOLD, "answer": PREDICTED}
 CARD = "width:272px;border:1px solid #bbbbbb;border-radius:4px;padding:8px;margin:4px;font-size:12px;overflow:hidden"
@@ -61,9 +55,17 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     columns = [_values(frame.iloc[:, place], digits) for place in range(len(sides))]
     rows = [[f"<b>{clean(str(name))}</b>" for name in frame], *zip(*columns)]
+    return f'<div style="overflow:auto">{html_table(rows, sides)}</div>'
+
+
+def html_table(rows: Iterable[Sequence[Any]], sides: Sequence[str]) -> str:
+    """Return a table of harmless HTML; `sides`: left or right for each column.
+
+    Inline styles, since JupyterLab removes style sheets from untrusted output.
+    """
     cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
-    body = "".join(f"<tr>{''.join(map(cell.format, sides, row))}</tr>" for row in rows)
-    return f'<div style="overflow:auto"><table style="border-collapse:collapse">{body}</table></div>'
+    body = "".join(f"<tr>{''.join(map(cell.format, sides, line))}</tr>" for line in rows)
+    return f'<table style="border-collapse:collapse">{body}</table>'
 
 
 def _values(column: pd.Series, digits: int) -> list[str]:
@@ -91,21 +93,17 @@ def heading(title: str, note: str = "") -> str:
 
 def lines(pairs: Iterable[tuple[str, Any]]) -> str:
     """Return (name, text) pairs as a small table; gold and answer have the colours of their boxes."""
+    cell = "text-align:left;vertical-align:top;padding:1px 6px"
     rows = []
     for name, text in pairs:
         colour = f";color:{LINE_COLOURS[name]}" if name in LINE_COLOURS else ""
-        label = (
-            f'<td style="text-align:left;vertical-align:top;font-size:12px;padding:1px 6px{colour}">{clean(name)}</td>'
-        )
-        value = (
-            f'<td style="text-align:left;vertical-align:top;padding:1px 6px">{preformatted(str(text), "answer")}</td>'
-        )
-        rows.append(f"<tr>{label}{value}</tr>")
+        label = f'<td style="{cell};font-size:12px{colour}">{clean(name)}</td>'
+        rows.append(f'<tr>{label}<td style="{cell}">{preformatted(str(text), "answer")}</td></tr>')
     return f"<table>{''.join(rows)}</table>"
 
 
 def in_turns(items: Iterable[Item], name: Callable[[Item], str], kind: Callable[[Item], Hashable]) -> list[Item]:
-    """Return items in the order of a lot that nobody chose (the SHA-256 of their name), where kinds take turns.
+    """Shuffle items by the SHA-256 of their name, alternating between kinds.
 
     >>> in_turns(["a1", "a2", "b1"], name=str, kind=lambda item: item[0])
     ['a2', 'b1', 'a1']
@@ -134,17 +132,17 @@ def card(parts: Sequence[str]) -> str:
 
 
 def together(parts: Sequence[str]) -> str:
-    """Return the parts beside each other in a frame that says that they belong together."""
+    """Return the parts side by side in one frame."""
     return f'<div style="border:1px solid #dddddd;border-radius:4px;margin:4px">{row(parts)}</div>'
 
 
 def row(parts: Sequence[str]) -> str:
-    """Return the parts beside each other, wrapping to new lines on narrow screens."""
+    """Return the parts side by side, wrapping to new lines on narrow screens."""
     return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-start">{"".join(parts)}</div>'
 
 
 def beside(left: str, right: str) -> str:
-    """Return a card and, right of it or below it where it is too wide for that, what is scrolled if still too wide."""
+    """Return a card with a second block to its right; on a narrow screen below it, scrolling sideways if too wide."""
     return row([f'<div style="min-width:300px">{left}</div>', f'<div style="overflow:auto">{right}</div>'])
 
 
@@ -176,10 +174,7 @@ def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX)
 
 def data_address(image: Image.Image) -> str:
     """Return the image as a `data:` address, PNG or JPEG, whichever is smaller."""
-    encoded: Mapping[str, str] = {
-        "png": _encode(image, "png", optimize=True),
-        "jpeg": _encode(image, "jpeg", quality=80),
-    }
+    encoded = {"png": _encode(image, "png", optimize=True), "jpeg": _encode(image, "jpeg", quality=80)}
     name = min(encoded, key=lambda name: len(encoded[name]))
     return f"data:image/{name};base64,{encoded[name]}"
 

@@ -3,10 +3,9 @@
     with run.live(plots.progress) as live:
         training.train_grpo(loaded, samples, run.folder, settings, live=live)
 
-Calling it draws anew if it is time: not before `LEAST_S` seconds have passed, and after the first picture not before
-all drawing together would take at most `SHARE` of the time. Leaving the block draws once more, after an interruption,
-too. What an executed notebook keeps is that last picture, as a plain image: no widget, no script. Outside a notebook
-nothing is drawn, and a figure that cannot be drawn stops no training.
+Calling it redraws at most every `LEAST_S` seconds and spends at most `SHARE` of the time on drawing. Leaving the block
+draws once more, also after an interruption. An executed notebook keeps that last picture as a plain image: no widget,
+no script. Outside a notebook nothing is drawn. A figure that cannot be drawn stops no training.
 """
 
 import io
@@ -31,7 +30,7 @@ class LiveFigure:
 
     def __enter__(self) -> "LiveFigure":
         if in_notebook():
-            from IPython import display  # loaded already where there is a notebook, and slow elsewhere
+            from IPython import display  # loaded already in a notebook, and slow to import elsewhere
 
             self.display = display.display(display.HTML(WAITING), display_id=True)
         self.began_s = time.perf_counter()
@@ -57,7 +56,7 @@ class LiveFigure:
                 figure.savefig(stream, format="png", dpi=DPI)
                 self.display.update(Image(stream.getvalue()))
         except Exception as error:  # whatever it is, it must not cost a training that goes well
-            print(f"the live figure is drawn no more: {type(error).__name__}: {error}")
+            print(f"the live figure has stopped: {type(error).__name__}: {error}; the training continues")
             self.display = None
         now_s = time.perf_counter()
         self.spent_s += now_s - started_s

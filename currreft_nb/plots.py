@@ -1,19 +1,20 @@
 """The figures: one function each, plain data in, a matplotlib Figure out.
 
-Colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; a stage, a task or an arm has the
-same colour in every figure. Lines carry their name at their end instead of in a legend. Accuracy and format are never
-added up in one line: a total reward that rises through format alone looks like learning and is none.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A stage, a task or an arm has the
+same colour in every figure. A line's name stands at its end, not in a legend. Accuracy and format are never summed in
+one line: a total reward that rises through format alone looks like learning, but is not.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_comparison import SPLIT_NAMES, differences
+from currreft_nb.plots_comparison import differences
 from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals, round_trips
 from currreft_nb.plots_memory import memory_parts
 from currreft_nb.plots_parts import (
@@ -21,7 +22,6 @@ from currreft_nb.plots_parts import (
     BLUE,
     GREEN,
     GREY,
-    PALE,
     RED,
     SERIES,
     SKY,
@@ -30,7 +30,10 @@ from currreft_nb.plots_parts import (
     TASK_COLOURS,
     arm_colour,
     caption,
+    draw_smoothed,
+    draw_tasks,
     dress,
+    dress_arms,
     frame_of,
     label_ends,
     label_points,
@@ -44,6 +47,7 @@ from currreft_nb.plots_parts import (
 from currreft_nb.plots_probe import pass_at_k, pass_rates
 from currreft_nb.plots_training import lengths, progress, task_reasons
 from currreft_nb.samples import TASKS
+from currreft_nb.tables import SPLIT_NAMES
 
 __all__ = ["answer_balance", "answer_distribution", "box_sizes", "differences", "domains", "group_picture"]
 __all__ += [
@@ -104,8 +108,7 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
 
 def _draw_stage(axis: Axes, steps: np.ndarray, values: pd.Series, stage: str) -> None:
     colour = STAGE_COLOURS.get(stage, BLUE)
-    axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-    axis.plot(steps, smooth(values), color=colour, linewidth=2)
+    draw_smoothed(axis, steps, values, colour)
     if stage:
         axis.axvline(steps[-1], color=GREY, linewidth=0.5, linestyle=":")
         axis.text((steps[0] + steps[-1]) / 2, 1.12, stage, color=colour, ha="center", va="top", fontweight="bold")
@@ -115,14 +118,7 @@ def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
     """Draw one measure per task over the training steps, from columns named `<measure>/<task>`."""
     frame = frame_of(metrics, ["step"])
     figure, (axis,) = panels(1, 1, width=6)
-    ends = {}
-    for task in TASKS:
-        if f"{measure}/{task}" in frame:
-            rows = frame[["step", f"{measure}/{task}"]].dropna()
-            values = smooth(rows.iloc[:, 1])
-            axis.plot(rows["step"], rows.iloc[:, 1], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
-            axis.plot(rows["step"], values, color=TASK_COLOURS[task], linewidth=2)
-            ends[task] = values[-1]
+    ends = draw_tasks(axis, frame, measure)
     dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
     label_ends(axis, ends, TASK_COLOURS)
     return figure
@@ -135,14 +131,10 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
     task (`zero_variance/<task>`) gets a thin line for each.
     """
     figure, (axis,) = panels(1, 1, width=6)
-    ends, colours = {}, {}
-    for task in TASKS if len(histories) == 1 else ():
-        frame = pd.DataFrame(*histories.values())
-        if (column := f"zero_variance/{task}") in frame:
-            values = frame[["step", column]].dropna()
-            heights = smooth(values[column])
-            axis.plot(values["step"], heights, color=TASK_COLOURS[task], linewidth=0.9)
-            ends[task], colours[task] = heights[-1], TASK_COLOURS[task]
+    ends = {}
+    if len(histories) == 1:
+        ends = draw_tasks(axis, pd.DataFrame(*histories.values()), "zero_variance", linewidth=0.9, raw=False)
+    colours = {task: TASK_COLOURS[task] for task in ends}
     free = [colour for colour in SERIES if colour not in STAGE_COLOURS.values()]
     for name, rows in histories.items():
         frame = frame_of(rows, ["step", "zero_variance"])
@@ -162,8 +154,7 @@ def loss_curve(metrics: Rows) -> Figure:
     """Draw the loss over the training steps."""
     frame = frame_of(metrics, ["step", "loss"])
     figure, (axis,) = panels(1, 1, width=6)
-    axis.plot(frame["step"], frame["loss"], color=BLUE, alpha=0.3, linewidth=0.8)
-    axis.plot(frame["step"], smooth(frame["loss"]), color=BLUE, linewidth=2)
+    draw_smoothed(axis, frame["step"], frame["loss"], BLUE)
     dress(axis, "loss on the answers", "optimiser step", percent="", ylim=(0, None))
     caption(figure, f"thin: each logged step; thick: mean of {SMOOTHING_STEPS} rows")
     return figure
@@ -180,14 +171,13 @@ def scores(summary: pd.DataFrame, measure: str = "correct", stage: str = "open")
         return nothing(f"no {measure} scores of {stage} answers")
     arms = list(dict.fromkeys(frame["arm"]))
     figure, axes = panels(len(tasks), len(splits), width=3.4, height=0.75 + 0.3 * len(arms), sharex=True, sharey=True)
-    for axis, (task, split) in zip(axes, [(t, s) for t in tasks for s in splits]):
+    for axis, (task, split) in zip(axes, product(tasks, splits)):
         cell = frame[(frame["task"] == task) & (frame["split"] == split)]
         for row in cell.itertuples():
             height = len(arms) - 1 - arms.index(row.arm) + (0.14 if row.mode == "natural" else -0.14)
             _draw_interval(axis, row, height)
         dress(axis, f"{task}, {SPLIT_NAMES[split]} (n = {_range(cell['n'])})", percent="x", xlim=(-0.02, 1.02))
-        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
-        axis.grid(axis="x", color=PALE, linewidth=0.7)
+        dress_arms(axis, arms)
     alone = [arm for arm in arms if not (frame[frame["arm"] == arm]["mode"] == "forced").any()]
     unforced = f"   (cannot be forced: {', '.join(alone)})" if alone and len(alone) < len(arms) else ""
     caption(figure, f"{measure}, {stage} answers, 95 % interval;  ● natural   ○ format forced{unforced}")
@@ -219,7 +209,7 @@ def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open"
         return nothing(f"no {measure} scores of {stage} answers with {mode} format")
     wide = min(2, len(tasks))
     figure, axes = panels(-(-len(tasks) // wide), wide, width=4.4, height=3.7, sharex=True, sharey=True)
-    least = np.floor(10 * frame[["low", "mean"]].min(axis=None)) / 10  # the empty part below tells nothing
+    least = np.floor(10 * frame[["low", "mean"]].min(axis=None)) / 10  # leave out the empty part below
     for axis in axes[len(tasks) :]:
         axis.set_axis_off()
     for axis, task in zip(axes, tasks):

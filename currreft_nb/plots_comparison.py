@@ -1,6 +1,7 @@
-"""Arms on the same questions: their answers, and their differences beside what so many questions could show."""
+"""Figures of arms on the same questions: their answers, and their differences with what could be detected."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from textwrap import fill
 
 import pandas as pd
@@ -20,14 +21,15 @@ from currreft_nb.plots_parts import (
     arm_colour,
     caption,
     dress,
+    dress_arms,
     nothing,
     panels,
     present,
     shortened,
 )
 from currreft_nb.samples import TASKS, Sample
+from currreft_nb.tables import SPLIT_NAMES
 
-SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 LIFT = {"natural": 0.15, "forced": -0.15}
 
 
@@ -35,22 +37,21 @@ def differences(comparison: pd.DataFrame) -> Figure:
     """Draw each arm minus the one that it is compared with: tasks as panel rows, splits as columns.
 
     `comparison`: what `metrics_comparison.compare` returns. Filled marks are against that arm's natural answers, hollow
-    ones against its forced ones. A pale bar around zero reaches as far as a true difference must, to be seen in four of
-    five such comparisons: what lies inside it is not shown to be there, nor to be absent.
+    ones against its forced ones. A pale bar around zero reaches to the smallest true difference that four of five such
+    comparisons would detect: a difference inside it is neither shown nor excluded.
     """
     if comparison.empty:
         return nothing("no arms were compared")
     tasks, splits = present(comparison["task"], TASKS), present(comparison["split"], SPLIT_NAMES)
     arms = list(dict.fromkeys(comparison["arm"]))
     figure, axes = panels(len(tasks), len(splits), width=4.0, height=0.75 + 0.32 * len(arms), sharex=True, sharey=True)
-    for axis, (task, split) in zip(axes, [(task, split) for task in tasks for split in splits]):
+    for axis, (task, split) in zip(axes, product(tasks, splits)):
         cell = comparison[(comparison["task"] == task) & (comparison["split"] == split)]
         for row in cell.itertuples():
             _draw_difference(axis, row, len(arms) - 1 - arms.index(row.arm) + LIFT[row.against_mode])
         axis.axvline(0, color=BLACK, linewidth=0.8, linestyle="--")
-        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x", ylim=(-0.6, len(arms) - 0.4))
-        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1])
-        axis.grid(axis="x", color=PALE, linewidth=0.7)
+        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x")
+        dress_arms(axis, arms)
     ends = comparison[["low", "high", "difference", "minimum_detectable"]].abs().max(axis=None)
     axes[0].set_xlim(-1.08 * ends, 1.08 * ends)
     others = comparison["other"].iloc[0] if comparison["other"].nunique() == 1 else "its namesake"
@@ -74,7 +75,7 @@ def _draw_difference(axis: Axes, row, height: float) -> None:
 def before_after(
     records: Iterable[Mapping], samples: Iterable[Sample], before: str, after: str, count: int = 6
 ) -> Figure:
-    """Draw `count` questions with what two arms answered, one above the other, chosen by the lot of `gallery.changes`.
+    """Draw `count` questions with what two arms answered, one above the other, in the order of `gallery.changes`.
 
     Right answers are green, wrong ones red; in a picture gold is green and the answered box red.
     """

@@ -1,7 +1,8 @@
-"""What every figure shares: colours, panels, titles, and names written beside what they name."""
+"""Parts that all figures share: colours, panels, titles, labels at the ends of lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, pairwise
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -69,6 +70,37 @@ def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settin
     if xlabel.startswith("optimiser step"):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel=xlabel, **settings)
+
+
+def dress_arms(axis: Axes, arms: Sequence[str]) -> None:
+    """Name the rows of a panel by arms, the first on top, with pale vertical lines."""
+    axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
+    axis.grid(axis="x", color=PALE, linewidth=0.7)
+
+
+def draw_smoothed(axis: Axes, steps: Any, values: pd.Series, colour: str) -> None:
+    """Draw a noisy line: thin as logged, thick as the mean of `SMOOTHING_STEPS` values."""
+    axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    axis.plot(steps, smooth(values), color=colour, linewidth=2)
+
+
+def draw_tasks(
+    axis: Axes, frame: pd.DataFrame, measure: str, linewidth: float = 2, raw: bool = True
+) -> dict[str, float]:
+    """Draw a smoothed line for each task from columns `<measure>/<task>`; return where each line ends.
+
+    `raw`: draw the values as logged, too.
+    """
+    ends = {}
+    for task in TASKS:
+        if (column := f"{measure}/{task}") in frame:
+            rows = frame[["step", column]].dropna()
+            values = smooth(rows[column])
+            if raw:
+                axis.plot(rows["step"], rows[column], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
+            axis.plot(rows["step"], values, color=TASK_COLOURS[task], linewidth=linewidth)
+            ends[task] = values[-1]
+    return ends
 
 
 def caption(figure: Figure, text: str) -> None:

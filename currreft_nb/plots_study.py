@@ -1,13 +1,14 @@
 """Figures over several seeds: what training gained, seed by seed."""
 
+from itertools import product
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_parts import ARM_COLOURS, BLACK, PALE, caption, dress, nothing, panels, present
+from currreft_nb.plots_parts import ARM_COLOURS, BLACK, caption, dress, dress_arms, nothing, panels, present
 from currreft_nb.samples import TASKS
-
-SPLIT_NAMES = {"test_id": "in-domain", "test_ood": "out-of-domain"}
+from currreft_nb.tables import SPLIT_NAMES
 
 
 def gains(rows: pd.DataFrame) -> Figure:
@@ -20,18 +21,15 @@ def gains(rows: pd.DataFrame) -> Figure:
     tasks, splits = present(rows["task"], TASKS), present(rows["split"], SPLIT_NAMES)
     arms = list(dict.fromkeys(rows["arm"]))
     figure, axes = panels(len(tasks), len(splits), width=3.4, height=0.75 + 0.3 * len(arms), sharex=True, sharey=True)
-    for axis, (task, split) in zip(axes, [(task, split) for task in tasks for split in splits]):
+    for axis, (task, split) in zip(axes, product(tasks, splits)):
         cell = rows[(rows["task"] == task) & (rows["split"] == split)]
         for row in cell.itertuples():
             _draw_gain(axis, row, len(arms) - 1 - arms.index(row.arm))
         axis.axvline(0, color=BLACK, linewidth=0.8, linestyle="--")
-        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x", ylim=(-0.6, len(arms) - 0.4))
-        axis.set(yticks=range(len(arms)), yticklabels=arms[::-1])
-        axis.grid(axis="x", color=PALE, linewidth=0.7)
+        dress(axis, f"{task}, {SPLIT_NAMES[split]}", percent="x")
+        dress_arms(axis, arms)
     count = len(rows["seeds"].iloc[0])
-    caption(
-        figure, f"gain over the base with the format forced; bar: 95 % interval over {count} seeds; ○ one seed each"
-    )
+    caption(figure, f"gain over the base, format forced; bar: 95 % interval over {count} seeds; ○ one seed each")
     return figure
 
 

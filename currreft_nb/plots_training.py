@@ -20,6 +20,7 @@ from currreft_nb.plots_parts import (
     STYLE,
     TASK_COLOURS,
     caption,
+    draw_tasks,
     dress,
     frame_of,
     label_ends,
@@ -28,7 +29,6 @@ from currreft_nb.plots_parts import (
     reason_colours,
     smooth,
 )
-from currreft_nb.samples import TASKS
 
 # What is worth watching, from left to right: of reinforcement learning, and of fine-tuning on given answers.
 WATCHED = (
@@ -75,13 +75,7 @@ def lengths(metrics: Sequence[Mapping] | pd.DataFrame) -> Figure:
     frame = frame_of(metrics, ["step"])
     figure, axes = panels(1, 2, width=4.6)
     for axis, measure in zip(axes, ("length", "truncated")):
-        ends = {}
-        for task in TASKS:
-            if (column := f"{measure}/{task}") in frame:
-                values = frame[["step", column]].dropna()
-                axis.plot(values["step"], values[column], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
-                axis.plot(values["step"], smooth(values[column]), color=TASK_COLOURS[task], linewidth=2)
-                ends[task] = smooth(values[column])[-1]
+        ends = draw_tasks(axis, frame, measure)
         top = max([1.0, *(1.1 * frame[f"length/{task}"].max() for task in ends)]) if measure == "length" else 1.0
         label_ends(axis, ends, TASK_COLOURS, top)
         axis.set_ylim(-0.02 * top, 1.02 * top)

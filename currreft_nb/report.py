@@ -8,7 +8,6 @@ outputs/pocket/beside-other/    with a second experiment beside this one: the ru
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.execution import execute_run
 from currreft_nb.execution_status import Status
+from currreft_nb.files import atomic_write
 from currreft_nb.parameters import declarations
 from currreft_nb.records import read_record, shown
 from currreft_nb.records_former import NOTEBOOK
@@ -29,20 +29,19 @@ PAGE = "report.html"
 
 def export(notebook: Path, page: Path) -> None:
     """Write the executed notebook as a page, with the results that it left beside it; see `report_page.export`."""
-    export_page(notebook, page)
+    export_page(notebook, page, read_record(notebook.parent) or {})
     for name in RESULTS:
         if (made := notebook.parent / name).is_file() and made.parent != page.parent:
-            shutil.copyfile(made, partial := page.with_name(f"{name}.partial"))
-            os.replace(partial, page.with_name(name))
+            with atomic_write(page.with_name(name), "wb") as stream:
+                stream.write(made.read_bytes())
 
 
 def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) -> Path:
-    """Run notebook 07 on an experiment's folder again and return the page that it made, `<folder>/report.html`.
+    """Run notebook 07 on an experiment's folder again and return its page, `<folder>/report.html`.
 
-    What the experiment's own report step was given is given again, without what is not complete; without such a step,
-    every complete run is. `beside`: the folder of a second experiment to lay beside it; that page is
-    `<folder>/beside-<name>/report.html`, and the experiment's own stays. Raises `InputError` when a folder holds no
-    complete run or when the notebook fails.
+    The settings of the experiment's own report step are used again, without runs that are not complete; without such a
+    step, all complete runs are reported. `beside`: the folder of a second experiment to compare with; its page is
+    `<folder>/beside-<name>/report.html`. Raises `InputError` when a folder holds no complete run or the notebook fails.
     """
     folder = Path(folder).resolve()
     root = project_root(folder)
@@ -58,7 +57,9 @@ def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) ->
     if beside is not None:
         other = Path(beside).resolve()
         if other == folder:
-            raise InputError(f"{shown(folder, root)} cannot be laid beside itself; give another experiment's folder")
+            raise InputError(
+                f"{shown(folder, root)} cannot be compared with itself; give the folder of another experiment"
+            )
         found_runs(other)  # refused here, before a kernel starts
         step, values = folder / f"beside-{other.name}", values | {"beside": shown(other, root)}
     known = declarations(notebook)  # an older run may have had other parameters

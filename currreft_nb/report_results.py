@@ -1,20 +1,20 @@
-"""The results of a report for programs: `results.csv`, a row a score, and `results.json`, all that the page tells.
+"""The results of a report for programs: `results.csv`, a row a score, and `results.json`, all facts of the page.
 
     experiment,arm,mode,task,stage,split,measure,n,mean,low,high,clusters
     pocket,sft,natural,math,open,test_id,correct,100,0.87,0.8,0.93,100
 
-`results.json` holds the same rows under "scores", what each column means under "columns", and beside them comparisons,
-pass@k, the hashes of the data, and of every run its settings, fingerprint, metrics (what it cost) and versions.
+`results.json` holds the same rows under "scores", the meaning of each column under "columns", comparisons, pass@k,
+hashes of the data, and of every run its settings, fingerprint, metrics (such as its cost) and versions.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from currreft_nb.files import atomic_write
 from currreft_nb.records import plain
 
 RESULTS = ("results.csv", "results.json")
@@ -54,7 +54,8 @@ def write_results(
     """
     labelled = scores.copy()
     labelled.insert(0, "experiment", experiment)
-    _replace(folder / "results.csv", labelled.to_csv(index=False))
+    with atomic_write(folder / "results.csv") as stream:
+        labelled.to_csv(stream, index=False)
     whole = {
         "title": title,
         "note": note,
@@ -63,7 +64,8 @@ def write_results(
         **{name: _rows(table) for name, table in (tables or {}).items()},
         "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},
     }
-    _replace(folder / "results.json", json.dumps(plain(whole), indent=1, ensure_ascii=False, allow_nan=False))
+    with atomic_write(folder / "results.json") as stream:
+        json.dump(plain(whole), stream, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _rows(table: pd.DataFrame) -> Sequence[dict]:
@@ -71,9 +73,3 @@ def _rows(table: pd.DataFrame) -> Sequence[dict]:
         {name: None if pd.api.types.is_scalar(value) and pd.isna(value) else value for name, value in row.items()}
         for row in table.astype(object).to_dict("records")
     ]
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""The runs that a report is made of: what an experiment's folder holds, what of it is complete, and what is not."""
+"""The runs of a report: those of an experiment's folder that are complete, and those that are not."""
 
 import os
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def read_runs(folder: Path) -> dict[Path, dict]:
 
 
 def found_values(records: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[str, Any]:
-    """Return what a report of these runs is given: the complete ones, by when they were started."""
+    """Return the parameters of a report on these runs: the complete ones, by start time."""
     complete = [(record["started"], place) for place, record in records.items() if record["status"] == "complete"]
     places = [place for _, place in sorted(complete)]
 
@@ -70,7 +70,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def names_of(folder: Path, other: Path) -> tuple[str, str]:
-    """Return how two experiments' folders are called beside each other.
+    """Return distinct names for two experiments' folders.
 
     >>> names_of(Path("a/pocket"), Path("b/pocket"))
     ('pocket', 'the other pocket')
@@ -79,7 +79,7 @@ def names_of(folder: Path, other: Path) -> tuple[str, str]:
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Return a line for each run in an experiment's folder that is not complete, reports aside."""
+    """Return a line for each run in an experiment's folder that is not complete, except reports."""
     lines = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
         record = read_record(path.parent) or {"notebook": REPORT_NOTEBOOK}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS
 
-LOOKS = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
+SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 COSTS = ("prompts", "completions", "tokens", "seconds")
 
 
@@ -57,17 +57,17 @@ def _interval(low: float, high: float) -> str:
 
 
 def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    order = [(task, split) for task in TASKS for split in LOOKS if (task, split) in cells]
-    return {f"{task}, {LOOKS[split]}": cells[task, split] for task, split in order}
+    order = [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in cells]
+    return {f"{task}, {SPLIT_NAMES[split]}": cells[task, split] for task, split in order}
 
 
 def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> str:
-    """Return a table for a terminal: a line per arm, a column per task and split, means natural / forced."""
+    """Return a table for a terminal: a line per arm, a column per task and split, means as natural / forced."""
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     known = set(zip(chosen["task"], chosen["split"]))
-    columns = [(task, split) for task in TASKS for split in LOOKS if (task, split) in known]
+    columns = [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in known]
     lines = [f"share of {stage} questions answered exactly right, natural / format forced"]
-    lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + LOOKS[split][:3]:>15}" for task, split in columns))
+    lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + SPLIT_NAMES[split][:3]:>15}" for task, split in columns))
     for arm, part in chosen.groupby("arm", sort=False):
         means = {(row.task, row.split, row.mode): f"{row.mean:.2f}" for row in part.itertuples(index=False)}
         texts = ["/".join(means.get((*column, mode), " –  ") for mode in ("natural", "forced")) for column in columns]
@@ -76,7 +76,7 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
 
 
 def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and what could be seen.
+    """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and the detectable size.
 
     `comparison`: what `metrics_comparison.compare` returns. `n` is followed by the number of images if it is another.
     """
@@ -85,7 +85,7 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "arm": row.arm,
             "compared with": f"{row.other}, {row.against_mode}",
             "task": row.task,
-            "split": LOOKS[row.split],
+            "split": SPLIT_NAMES[row.split],
             "n": f"{row.n}" if row.n == row.clusters else f"{row.n} ({row.clusters} images)",
             "difference": f"{row.difference:+.2f} "
             + (row.note if pd.isna(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"),
@@ -111,16 +111,16 @@ def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natur
         rows.setdefault(tuple(cell), {})[measure] = f"{mean:.1f}" if measure == "tokens" else f"{mean:.2f}"
     measures = [name for name in dict.fromkeys(summary["measure"]) if any(name in row for row in rows.values())]
     table = pd.DataFrame([dict(zip(names, cell)) | row for cell, row in rows.items()], columns=[*names, *measures])
-    return table.assign(split=table["split"].map(LOOKS))
+    return table.assign(split=table["split"].map(SPLIT_NAMES))
 
 
 def _probability(p: float) -> str:
-    """Return a p-value as text; below a thousandth its size says nothing more."""
+    """Return a p-value as text; below 0.001 the exact size carries no information."""
     return "–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
-    """Return what the pocket models' card says of one look (id, ood): a row per task and form, shares of right answers.
+    """Return the pocket models' card for one look (id, ood): a row per task and form, shares of right answers.
 
     `misled` are the questions on which the sloppy annotators have a habit.
     """
@@ -173,7 +173,7 @@ def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _short_commit(commit: str | None) -> str:
-    """Return the first letters of a commit, and that files differed from it where they did."""
+    """Return the first 12 characters of a commit, with the mark for changed files."""
     name, plus, changes = (commit or "none").partition("+")
     return name[:12] + plus + changes
 

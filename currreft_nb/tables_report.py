@@ -1,4 +1,4 @@
-"""What a report tells of its runs: chains of stages, settings that differ, data, commands, and a second experiment."""
+"""Provenance of a report: chains of stages, settings that differ, data, commands to repeat it."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from currreft_nb import InputError
 from currreft_nb.metrics import summarise
 from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, holm
 from currreft_nb.metrics_labels import label_scores
-from currreft_nb.tables import LOOKS
+from currreft_nb.tables import SPLIT_NAMES
 
 APART = ("output", "report_to")  # settings that do not decide a result
 
@@ -22,9 +22,10 @@ Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run
 
 
 def chains(records: Records) -> dict[str, list[str]]:
-    """Return the runs of each training that no other run here goes on from, first stage first, by its last run's name.
+    """Return each chain of training runs, first stage first, by the name of its last run.
 
-    `records`: of trainings; one goes on from another if it took that one's run as an input.
+    `records`: of trainings. A run continues another if it took that run as an input; a chain ends with a run that no
+    other continues.
 
     >>> record = lambda name, *inputs: {"id": name, "inputs": [{"id": one} for one in inputs]}
     >>> chains({"a": record("1"), "b": record("2", "1"), "c": record("3", "0")})
@@ -46,7 +47,7 @@ def chains(records: Records) -> dict[str, list[str]]:
 
 
 def continued(parts: Iterable[Sequence[Mapping]]) -> list[dict]:
-    """Return the rows of runs that follow one another with steps that go on from run to run.
+    """Return the rows of consecutive runs with steps numbered through.
 
     >>> continued([[{"step": 1}, {"step": 2}], [{"step": 1}]])
     [{'step': 1}, {'step': 2}, {'step': 3}]
@@ -61,7 +62,7 @@ def continued(parts: Iterable[Sequence[Mapping]]) -> list[dict]:
 def settings_tables(records: Records, others: Records | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the parameters in which runs differ, a column a run, and those that are the same in all that have them.
 
-    A run that another one took as its input is written "@name"; `others` are further runs that may be so named.
+    A run that another took as its input is written "@name"; `others`: further runs that may be named so.
     """
     names = {record["id"]: f"@{name}" for name, record in [*(others or {}).items(), *records.items()]}
     values = {name: _readable(record, names) for name, record in records.items()}
@@ -97,7 +98,7 @@ def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFr
     found = []
     for (task, split, name), cell in rows.groupby(["task", "split", part], sort=False):
         values = {row["arm"]: f"{row[value]:.2f}{_interval(row)}" for row in cell.to_dict("records")}
-        found.append({"task": task, "split": LOOKS[split], part: name, "n": int(cell["n"].min()), **values})
+        found.append({"task": task, "split": SPLIT_NAMES[split], part: name, "n": int(cell["n"].min()), **values})
     return pd.DataFrame(found, columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
 
 
@@ -124,7 +125,7 @@ def by_label(records: Iterable[Mapping]) -> tuple[pd.DataFrame, str]:
 
 
 def choice_text(name: str, record: Mapping[str, Any]) -> str:
-    """Say which arm of an evaluation validation chose, among which and by what rule; without a choice, that too."""
+    """Return a sentence on which arm of an evaluation validation chose, from which scores."""
     choice = record["metrics"].get("choice")
     if not choice:
         return f"In {name} no arm was chosen by its scores: every one that was named was tested."
@@ -210,7 +211,7 @@ def fairest(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(comparison: pd.DataFrame) -> str:
-    """Say how many differences hold after the correction, and what the others mean."""
+    """Return a sentence on how many differences hold after the correction."""
     if comparison.empty:
         return ""
     known = comparison[comparison["p_holm"].notna()]
@@ -231,7 +232,7 @@ def read_rows(path: Path) -> list[dict]:
 def beside(
     records: Sequence[Mapping], others: Sequence[Mapping], names: tuple[str, str]
 ) -> tuple[list[dict], str, bool]:
-    """Lay the records of two experiments side by side: return them with arms labelled, a sentence, and if they compare.
+    """Return the records of two experiments with labelled arms, a sentence, and whether they can be compared.
 
     If some questions are the same, by id and content (hash), only the answers to those are returned; otherwise all.
     """
@@ -256,7 +257,7 @@ def beside(
 def compare_beside(records: Sequence[Mapping], names: tuple[str, str]) -> tuple[pd.DataFrame, str]:
     """Return each arm of the second experiment compared with the same arm of the first, corrected for all of them.
 
-    `records`: what `beside` returned. The second value says in words why there is no comparison, or is "".
+    `records`: what `beside` returned. The second value is the reason why there is no comparison, or "".
     """
     arms = dict.fromkeys(record["arm"] for record in records)
     both = [arm.removesuffix(f" · {names[0]}") for arm in arms if arm.endswith(f" · {names[0]}")]

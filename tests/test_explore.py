@@ -10,7 +10,7 @@ from sanitiser import draw_scene, read
 
 from currreft_nb import explore, gallery
 from currreft_nb.boxes import Frame
-from currreft_nb.explore_rewards import choosable, repay, telling, variants
+from currreft_nb.explore_rewards import choosable, most_informative_group, repay, variants
 from currreft_nb.journal import append_journal
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules
@@ -126,8 +126,10 @@ def test_only_rules_that_matter_are_offered_and_none_twice(samples):
 
 def test_shown_first_is_a_group_whose_winner_changes(samples, rows):
     found = {0: of(rows, "box"), 2: of(rows, "sum")}
-    assert telling(found, samples, STYLE, Rules(detection="soft"), 0.5) == 0
-    assert telling({2: of(rows, "sum")}, samples, STYLE, Rules(), 0.5) == 2  # better a silent group than none
+    assert most_informative_group(found, samples, STYLE, Rules(detection="soft"), 0.5) == 0
+    assert (
+        most_informative_group({2: of(rows, "sum")}, samples, STYLE, Rules(), 0.5) == 2
+    )  # better a silent group than none
 
 
 def test_without_a_notebook_the_group_is_shown_under_several_rules(samples, rows, shown):
@@ -216,7 +218,7 @@ def test_a_control_changes_the_view_below_it(samples, run):
     assert len([output for output in seen["browse"] if "widget-view" in json.dumps(output.get("data", {}))]) == 1
     text, pictures = read(html_of(seen["browse"]))
     assert "step 1: 1 of 1 groups" in text and "1 + 1" in text and len(pictures) == 1
-    assert printed(seen["options"]) == "('any', 'no_answer') ['2 drawn by lot', '2: math · open · sum']\n"
+    assert printed(seen["options"]) == "('any', 'no_answer') ['2 shuffled by hash', '2: math · open · sum']\n"
     seen = execute(run, samples, True, **{name: STEPS[name] for name in ("browse", "other", "gone")})
     assert "the yellow square" in read(html_of(seen["browse"]))[0]
     assert printed(seen["gone"]) == "any\n"  # a group that the new reason leaves out is no longer chosen
@@ -250,8 +252,11 @@ def test_what_was_kept_is_sifted_by_outcome(samples, tmp_path, shown):
         for name in ("box", "sum")
         for place in range(2)
     ]
-    explore.sift(samples.values(), rows)
+    explore.browse_rejection(samples.values(), rows)
     assert shown == [gallery.kept_and_rejected(samples.values(), rows, 3)]
-    cells = {"sift": f"explore.sift(samples, {rows!r})", "one": 'control("question").value = "sum"'}
-    text, pictures = read(html_of(execute(tmp_path, samples, True, **cells)["sift"]))
+    cells = {
+        "browse_rejection": f"explore.browse_rejection(samples, {rows!r})",
+        "one": 'control("question").value = "sum"',
+    }
+    text, pictures = read(html_of(execute(tmp_path, samples, True, **cells)["browse_rejection"]))
     assert len(pictures) == 1 and "1 + 1" in text
