@@ -10,7 +10,7 @@ import numpy as np
 
 from currreft_nb import InputError, scenes
 from currreft_nb.curation_checks import digest_of, rejection, row_problem, words_of
-from currreft_nb.curation_images import Job, Seen, count_workers, in_order, look, with_progress
+from currreft_nb.curation_images import Job, PictureFacts, count_workers, in_order, inspect, with_progress
 from currreft_nb.curation_index import Index, to_sample
 from currreft_nb.curation_likeness import group_alike
 from currreft_nb.curation_sources import DRAWN, Source, open_source
@@ -82,7 +82,7 @@ def look_at_pictures(index: Index, sources: Mapping[str, Source], asked: int, ru
     )
 
 
-def _look_at(keys: list[tuple], folder: str | None, rules: Rules) -> Iterator[Seen]:
+def _look_at(keys: list[tuple], folder: str | None, rules: Rules) -> Iterator[PictureFacts]:
     """Yield what is found at each (path, width, height)."""
     jobs = (_job(path, (width, height), folder, rules) for path, width, height in keys)
     found = in_order(jobs, count_workers(rules.workers, len(keys)))
@@ -93,7 +93,9 @@ def _job(path: str, size: tuple[int, int], folder: str | None, rules: Rules) -> 
     return Job(path=path, size=size, stored_size=shrunk_size(size, rules.max_pixels), folder=folder)
 
 
-def _reject_rows_about(index: Index, key: tuple, seen: Seen, sources: Mapping[str, Source], rules: Rules) -> None:
+def _reject_rows_about(
+    index: Index, key: tuple, seen: PictureFacts, sources: Mapping[str, Source], rules: Rules
+) -> None:
     query = "SELECT number, id, source FROM rows WHERE image = ? AND width = ? AND height = ? ORDER BY number"
     for number, id, source in index.run(query, *key).fetchall():
         found = Rejected(file=key[0], reason=seen.reason, value=seen.value or id)
@@ -200,8 +202,8 @@ def _take_drawn(index: Index, made: list[Sample], room: Room, seen: tuple[set, d
     return left
 
 
-def _content_of_drawn(sample: Sample, rules: Rules) -> tuple[str, Seen | None]:
+def _content_of_drawn(sample: Sample, rules: Rules) -> tuple[str, PictureFacts | None]:
     if sample.image is None:
         return f"text:{words_of(sample.question).hex()}", None
-    found = look(_job(sample.image, size_of(sample), str(rules.images), rules))
+    found = inspect(_job(sample.image, size_of(sample), str(rules.images), rules))
     return found.content, found
