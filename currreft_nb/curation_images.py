@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -140,7 +140,7 @@ def _without_main_file() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def with_progress(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
+def with_progress(items: Iterable[Item], name: str, total: int | None = None) -> Generator[Item, None, None]:
     """Yield the items; print every few seconds how many were done, the rate, and the time left."""
     start = reported = time.monotonic()
     for done, item in enumerate(items, 1):

@@ -151,7 +151,7 @@ def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkey
         store(*arguments)
 
     monkeypatch.setattr(curation, "store_missing", disturb)
-    with pytest.raises(InputError, match=r"p1\.png was checked but cannot be stored"):
+    with pytest.raises(InputError, match=r"p1\.png passed its checks but cannot be stored"):
         curate(tmp_path / "data", source, train_questions=50)
     assert not (tmp_path / "data" / "manifest.json").exists()
 

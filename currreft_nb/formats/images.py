@@ -163,12 +163,6 @@ def content_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
 
 
-def file_hash(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of the file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def shrunk_size(size: Size, max_pixels: int) -> Size:
     """Return the largest (width, height) of the same shape with at most `max_pixels` pixels; 0 stands for no limit.
 
