@@ -1,4 +1,4 @@
-"""CLEVR: rendered scenes, whose objects are counted, and questions about them.
+"""CLEVR: rendered scenes with objects to count, and questions about them.
 
     scenes/CLEVR_val_scenes.json
         {"info": {...}, "scenes": [{"image_filename": "CLEVR_val_000000.png", "split": "val", "objects": [{"shape":
@@ -8,8 +8,8 @@
          any other things that are the same shape as the big metallic object?", "answer": "no", "program": [...]}, ...]}
     images/val/CLEVR_val_000000.png
 
-A folder, or a scenes file, gives one counting question for each scene. A questions file gives its questions: those that
-a number answers are mathematics, all others (yes, no, red, cube) are general. The test split has no answers.
+A folder or a scenes file gives one counting question per scene. A questions file gives its questions: mathematics if
+the answer is a number, else general (yes, no, red, cube). The test split has no answers.
 """
 
 import os
@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, files_in, first_image, need_file, origin, read_rows
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, first_image, input_files, origin, read_rows, shown
 from currreft_nb.formats.streams import Found, json_items
 from currreft_nb.samples import Sample
 
@@ -32,22 +31,20 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Yield the counting questions of a CLEVR folder or scenes file, or the questions of a questions file.
 
-    `images`: the folder of the images, else `images` and the folders in it, beside scenes and questions.
+    `images`: the folder of the images; default: `images` and its subfolders, next to scenes and questions.
     """
-    path = need_file(path, "a CLEVR folder, or of one of its scenes or questions files")
-    files = [path] if path.is_file() else files_in(path, "scenes/*.json")
-    if not files:
-        raise InputError(f"{path} holds no scenes/*.json; give the folder with images and scenes, or a questions file")
-    for file in files:
-        yield from (
-            [file] if isinstance(file, Rejected) else read_document(file, tasks, images, "clevr", COUNTING, COUNTS)
-        )
+    what = "a CLEVR folder, with images and scenes, or of one of its scenes or questions files"
+    for file in input_files(path, what, "scenes/*.json"):
+        if isinstance(file, Rejected):
+            yield file
+        else:
+            yield from read_document(file, tasks, images, "clevr", COUNTING, COUNTS)
 
 
 def read_document(
     file: Path, tasks: Collection[str], images: str, source: str, counting: str, counts: list[str]
 ) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one scenes or questions file; `counting` is asked about scenes, answered by `counts`."""
+    """Yield the questions of one scenes or questions file; scenes are asked `counting`, with the answers `counts`."""
     places = [Path(images)] if images else _image_folders(file)
     make = partial(_read_item, partial(first_image, places), tasks, source, counting, counts)
     yield from read_rows(_records(file), make, "a scene or a question")
@@ -60,7 +57,7 @@ def _records(file: Path) -> Iterator[Found]:
             number += 1
             yield file, number, {part: item}
     if not number:
-        raise InputError(f"{file} holds neither scenes nor questions; give such a file, or the folder above")
+        raise InputError(f"{file} holds neither scenes nor questions; give a scenes or questions file, or the folder")
 
 
 def _image_folders(file: Path) -> list[Path]:
@@ -91,18 +88,18 @@ def _read_item(
 
 
 def answer_text(answer: bool | int | str) -> str:
-    """Return an answer as text; Super-CLEVR writes yes and no as true and false.
+    """Return an answer as text; Super-CLEVR has true and false for yes and no.
 
     >>> answer_text(True), answer_text(3), answer_text("red")
     ('yes', '3', 'red')
     """
-    return {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else str(answer)
+    return ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
 
 
 def question_sample(
     question: str, answer: str, task: str, counts: list[str], image: Path, source: str, file: Path, line: int | None
 ) -> Sample:
-    """Return an open sample; a count that is among `counts` is told from these only when it is posed."""
+    """Return an open sample; a count that is among `counts` has these as candidates for wrong options."""
     candidates = {"candidates": counts} if task == "math" and answer in counts else {}
     return Sample(
         id=f"{source}-{file.stem}" + (f"-{line}" if line else ""),
@@ -110,8 +107,7 @@ def question_sample(
         split="train",
         source=source,
         question=question,
-        image=str(image),
-        size=image_size(image),
         answer=answer,
         extra=candidates | origin(file, line),
+        **shown(image),
     )
