@@ -156,7 +156,9 @@ for name in ("sums?task=math&files=data/train-*", "sums@main?task=math", "absent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     train, both, absent = done.stdout.splitlines()
     assert (train, both) == ("['2']", "['4', '2']"), done.stderr
-    assert absent.startswith("hf:/datasets/somebody/absent cannot be downloaded") and "give the folder of a copy" in absent
+    assert (
+        absent.startswith("hf:/datasets/somebody/absent cannot be downloaded") and "give the folder of a copy" in absent
+    )
 
 
 def test_a_folder_that_only_looks_like_the_cache_is_not_trusted(tmp_path):
