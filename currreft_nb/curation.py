@@ -128,7 +128,6 @@ def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: Ru
 
 
 def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> dict[Cell, int]:
-    """Return the number of questions for each (split, task) that should get any."""
     check_tasks(tasks)
     if min(numbers.values()) < 0:
         raise InputError(f"a number of questions is negative: {numbers}; set it to 0 or more")

@@ -59,7 +59,6 @@ def _write_lines(path: Path, rows: Iterable[tuple[str]]) -> None:
 
 
 def _counts(index: Index, left: Counter) -> dict:
-    """Return how many questions there are, and how many rows were read, rejected, mended and left out."""
     rejected = _by_reason(index, "SELECT reason, COUNT(*) FROM rejected GROUP BY 1")
     not_chosen = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
     mended: Counter[str] = Counter()
@@ -81,7 +80,6 @@ def _by_reason(index: Index, query: str) -> Counter:
 
 
 def _read(index: Index, source: str) -> dict[str, int]:
-    """Return how many rows of a source were read, were rejected, passed the checks, and were used."""
     query = "SELECT COUNT(*), COALESCE(SUM(reason IS 'rejected'), 0), COUNT(split) FROM rows WHERE source = ?"
     rows, bad, used = index.run(query, source).fetchone()
     (rejected,) = index.run("SELECT COUNT(*) FROM rejected WHERE source = ?", source).fetchone()

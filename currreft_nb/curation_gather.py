@@ -138,8 +138,9 @@ def group_pictures(index: Index) -> None:
     contents = [content for content, _ in found]
     groups = group_alike(np.frombuffer(b"".join(likeness for _, likeness in found), np.float32).reshape(len(found), -1))
     sizes, first = np.bincount(groups), dict[int, str]()
-    rows = [(content, first.setdefault(group, content)) for content, group in zip(contents, groups) if sizes[group] > 1]
-    index.run_each("INSERT INTO look_alikes VALUES (?, ?)", rows)
+    for content, group in zip(contents, groups):
+        if sizes[group] > 1:
+            index.run("INSERT INTO look_alikes VALUES (?, ?)", content, first.setdefault(group, content))
 
 
 def draw(index: Index, splits: Collection[str], quotas: Quotas, rules: Rules) -> Counter:

@@ -12,7 +12,7 @@ It is in the folder that is being built and is deleted with it.
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,10 +55,6 @@ class Index:
     def run(self, query: str, *values: object) -> sqlite3.Cursor:
         """Run one statement."""
         return self._connection.execute(query, values)
-
-    def run_each(self, statement: str, rows: Iterable[tuple]) -> None:
-        """Run one statement with each of the rows."""
-        self._connection.executemany(statement, rows)
 
     def counts(self, query: str) -> Counter:
         """Return the last column of a query by the tuple of the other columns."""

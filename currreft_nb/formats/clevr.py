@@ -13,7 +13,8 @@ the answer is a number, else general (yes, no, red, cube). The test split has no
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,15 @@ COUNTING = "How many items are there in the image?"
 COUNTS = [str(count) for count in range(11)]  # of CLEVR's answers: scenes have 3 to 10 objects
 
 
+@dataclass(frozen=True)
+class Counting:
+    """How a set counts: its name, the question about each scene, and the answers it can have."""
+
+    source: str
+    question: str
+    counts: list[str]
+
+
 def read(
     path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
 ) -> Iterator[Sample | Rejected]:
@@ -34,20 +44,15 @@ def read(
     `images`: the folder of the images; default: `images` and its subfolders, next to scenes and questions.
     """
     what = "a CLEVR folder, with images and scenes, or of one of its scenes or questions files"
+    counting = Counting("clevr", COUNTING, COUNTS)
     for file in input_files(path, what, "scenes/*.json"):
-        if isinstance(file, Rejected):
-            yield file
-        else:
-            yield from read_document(file, tasks, images, "clevr", COUNTING, COUNTS)
+        yield from [file] if isinstance(file, Rejected) else read_document(file, tasks, images, counting)
 
 
-def read_document(
-    file: Path, tasks: Collection[str], images: str, source: str, counting: str, counts: list[str]
-) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one scenes or questions file; scenes are asked `counting`, with the answers `counts`."""
+def read_document(file: Path, tasks: Collection[str], images: str, counting: Counting) -> Iterator[Sample | Rejected]:
+    """Yield the questions of one scenes or questions file."""
     places = [Path(images)] if images else _image_folders(file)
-    make = partial(_read_item, partial(first_image, places), tasks, source, counting, counts)
-    yield from read_rows(_records(file), make, "a scene or a question")
+    yield from read_rows(_records(file), partial(_read_item, places, tasks, counting), "a scene or a question")
 
 
 def _records(file: Path) -> Iterator[Found]:
@@ -66,25 +71,19 @@ def _image_folders(file: Path) -> list[Path]:
 
 
 def _read_item(
-    find: Callable,
-    tasks: Collection[str],
-    source: str,
-    counting: str,
-    counts: list[str],
-    row: dict,
-    file: Path,
-    line: int,
+    places: list[Path], tasks: Collection[str], counting: Counting, row: dict, file: Path, line: int
 ) -> Iterator[Sample]:
     if "scenes" in row:
-        item = {"question": counting, "answer": len(row["scenes"]["objects"])} | row["scenes"]
+        item = {"question": counting.question, "answer": len(row["scenes"]["objects"])} | row["scenes"]
     else:
-        item, counts = row["questions"], COUNTS
+        item, counting = row["questions"], replace(counting, counts=COUNTS)
     if item.get("answer") is None:
         raise BadRow("question has no answer", fault=False)
     answer = answer_text(item["answer"])
-    task = "math" if answer.isdigit() else "general"
-    if task in tasks:
-        yield question_sample(item["question"], answer, task, counts, find(item["image_filename"]), source, file, line)
+    if ("math" if answer.isdigit() else "general") in tasks:
+        yield question_sample(
+            counting, item["question"], answer, first_image(places, item["image_filename"]), file, line
+        )
 
 
 def answer_text(answer: bool | int | str) -> str:
@@ -97,15 +96,15 @@ def answer_text(answer: bool | int | str) -> str:
 
 
 def question_sample(
-    question: str, answer: str, task: str, counts: list[str], image: Path, source: str, file: Path, line: int | None
+    counting: Counting, question: str, answer: str, image: Path, file: Path, line: int | None
 ) -> Sample:
-    """Return an open sample; a count that is among `counts` has these as candidates for wrong options."""
-    candidates = {"candidates": counts} if task == "math" and answer in counts else {}
+    """Return an open sample; a count that the set can have has its counts as candidates for wrong options."""
+    candidates = {"candidates": counting.counts} if answer in counting.counts else {}
     return Sample(
-        id=f"{source}-{file.stem}" + (f"-{line}" if line else ""),
-        task=task,
+        id=f"{counting.source}-{file.stem}" + (f"-{line}" if line else ""),
+        task="math" if answer.isdigit() else "general",
         split="train",
-        source=source,
+        source=counting.source,
         question=question,
         answer=answer,
         extra=candidates | origin(file, line),

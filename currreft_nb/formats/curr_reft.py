@@ -174,7 +174,6 @@ def _find_image(folders: list[Path], name: str) -> Path:
 
 
 def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | None) -> dict:
-    """Return question, claim, options and answer of a row."""
     if stage == "binary":
         fields = {"answer": parse_verdict(answer)} | _read_claim(task, problem, size)
     elif stage == "choice":

@@ -118,7 +118,6 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
-    """Open an image: read its header, not its pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
@@ -144,7 +143,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:
-    """Return the corrections, in words that can be counted."""
     mended = []
     suffix, kind = suffix.lower(), f".{(image.format or '').lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
     if SPELLINGS.get(suffix, suffix) != kind and image.format != "PPM":

@@ -88,7 +88,6 @@ def _read_row(
 
 
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
-    """Return question, options, answer and thinking."""
     question = clean_question(asked)
     thinking, answer = split_prose(answered) if isinstance(answered, str) else (None, str(answered))
     if task == "detection":

@@ -159,7 +159,6 @@ def _csv_row(names: list[str], values: list[str], **place: Any) -> dict | Reject
 
 
 def _plain(values: list[str]) -> bool:
-    """Return whether all bytes of these fields were UTF-8."""
     return not any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value)
 
 

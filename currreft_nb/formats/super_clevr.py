@@ -26,6 +26,7 @@ from currreft_nb.samples import Sample
 COUNTING = "How many different items are there in the image?"
 TOGETHER = "superCLEVR_scenes.json"
 COUNTS = [str(count) for count in range(3, 11)]
+_COUNTING = clevr.Counting("super_clevr", COUNTING, COUNTS)
 
 
 def read(
@@ -38,7 +39,7 @@ def read(
     path = need_file(path, "a Super-CLEVR folder with images and scenes, or of a questions file")
     path = path / TOGETHER if (path / TOGETHER).is_file() else path
     if path.is_file():
-        yield from clevr.read_document(path, tasks, images, "super_clevr", COUNTING, COUNTS)
+        yield from clevr.read_document(path, tasks, images, _COUNTING)
         return
     files = files_in(path, "scenes/*.json")
     if not files:
@@ -50,4 +51,4 @@ def read(
 
 def _read_scene(folder: Path, row: dict, file: Path, line: None) -> Iterator[Sample]:
     image, answer = image_in(folder, row["image_filename"]), str(len(row["objects"]))
-    yield clevr.question_sample(COUNTING, answer, "math", COUNTS, image, "super_clevr", file, line)
+    yield clevr.question_sample(_COUNTING, COUNTING, answer, image, file, line)

@@ -121,7 +121,6 @@ def _list(value: Any) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """Return the list that the text contains, or the text if it is no list."""
     try:
         return ast.literal_eval(text) if len(text) <= LONGEST_LIST else text  # a long one can exhaust the parser
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -58,7 +58,6 @@ def read(
 
 
 def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
-    """Yield the annotation files that a list names, or their rejections."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -144,7 +143,6 @@ def _recorded_size(root: ElementTree.Element) -> Size | None:
 
 
 def _read_object(item: ElementTree.Element, size: Size) -> tuple[Thing | None, str]:
-    """Return the object (box None if unusable), and what is wrong with it."""
     if not _name(item):
         return None, "object has no name"
     box, reason = None, ""
