@@ -1,16 +1,16 @@
 """Make curriculum data: read, check, split by image, resize, pose at every stage, and write with a manifest.
 
-Each split is made of whole images, so that no image is in two splits at whatever stage; images that look alike count
-as one. The same input and seed give the same bytes, however many processes read the images. Questions pass through an
-index on disk (`curation_index`), so that a million of them need no more memory than a thousand. What the folder holds,
-and how it is opened again, is told in `curation_folder`; how much comes from which source in `curation_mixture`.
+Splits are made of whole images, so that no image is in two splits at any stage; images that look alike count as one.
+The same input and seed give the same bytes, with any number of processes. Questions pass through an index on disk
+(`curation_index`), so that a million need no more memory than a thousand. `curation_folder` describes the data folder
+and opens it; `curation_mixture` sets how much comes from which source.
 """
 
 import errno
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -33,19 +33,19 @@ from currreft_nb.curation_gather import (
     Rules,
     draw,
     group_pictures,
-    look_at_pictures,
+    inspect_pictures,
     read_source,
-    reject_repetitions,
+    reject_duplicates,
     store_missing,
 )
 from currreft_nb.curation_index import Index, to_sample
-from currreft_nb.curation_leaks import share_out
+from currreft_nb.curation_leaks import assign_splits
 from currreft_nb.curation_mixture import Mixture, asked_for, quotas_of, read_mixture, shares_of
 from currreft_nb.curation_sources import DRAWN, Source, parse_sources
-from currreft_nb.curation_splits import Cell, Room
+from currreft_nb.curation_splits import Cell, Quotas
 from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, Sample, check_tasks, size_of
+from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, check_tasks, size_of
 
 __all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
@@ -73,21 +73,20 @@ def curate(
     seed: int = 0,
     root: str | os.PathLike = ".",
 ) -> dict:
-    """Make the data folder; return its numbers of questions and images, what was left out by reason, and of leaks.
+    """Make the data folder; return its numbers of questions, images and leaks, and what was left out, by reason.
 
-    Sources are "format:path" (`curation_sources.READERS`; paths relative to `root`), with a portion where one is wanted
-    (`curation_mixture`), or "scenes", which is drawn and fills what the other sources leave open. `train_sources` are
-    shared out to train, val and test_id; `ood_sources` become test_ood; `pool_sources` the pool, which is asked openly
-    only: it takes the general questions of its sources and, where they are not drawn, those of `tasks`. Numbers of
+    Sources are "format:path" (`curation_sources.READERS`; paths relative to `root`), optionally with a portion
+    (`curation_mixture`), or "scenes", which are drawn to fill up what the other sources leave open. `train_sources` are
+    divided into train, val and test_id; `ood_sources` become test_ood; `pool_sources` become the pool, which has open
+    questions only: the general ones of its sources and, from sources that are not drawn, those of `tasks`. Numbers of
     questions are for each task and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the
-    first bad row, or "skip" bad rows and list them in rejected.jsonl. `on_leak`, where two sources bring one picture to
-    learn from and to test on: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read images;
-    0: one a core. Raises `InputError` for bad rows, for leaks, for an empty split, for sources that cannot be used, and
-    for a full disk.
+    first bad row, or "skip" bad rows and list them in rejected.jsonl. `on_leak`, for a picture that two sources bring
+    for learning and for testing: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read
+    images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split, unusable sources and a full disk.
     """
     for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
         if value not in CHOICES[name]:
-            raise InputError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, CHOICES[name]))}")
+            raise InputError(f"{name} is {value!r}; write {' or '.join(map(repr, CHOICES[name]))}")
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}
@@ -102,7 +101,7 @@ def curate(
         if getattr(error, "errno", None) not in NO_ROOM and "disk" not in str(error):
             raise
         raise InputError(
-            f"{folder} cannot be written ({error}); make room and run again: what is there does not count as finished"
+            f"{folder} cannot be written ({error}); make room and run again; the unfinished data are not used"
         ) from None
     counts = {name: manifest[name] for name in ("questions", "left_out", "rejected", "mended")}
     counts["leaks"] = sum(row["leak"] for row in manifest["leaks"])
@@ -110,7 +109,7 @@ def curate(
 
 
 def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: Rules, root: Path) -> dict:
-    """Make the data in a folder of its own, check it, and only then put it into `folder`; return the manifest."""
+    """Build the data in a subfolder, check them, and then move them into `folder`; return the manifest."""
     mixture = read_mixture(groups)
     wanted = asked_for(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
     sources = parse_sources({split: list(portions) for split, portions in mixture.items()}, root)
@@ -129,14 +128,13 @@ def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: Ru
 
 
 def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> dict[Cell, int]:
-    """Return how many questions each (split, task) should get, where that is more than none."""
     check_tasks(tasks)
     if min(numbers.values()) < 0:
-        raise InputError(f"nothing to curate: tasks is {list(tasks)} and the numbers of questions are {numbers}")
+        raise InputError(f"a number of questions is negative: {numbers}; set it to 0 or more")
     cells = []
     for split in SPLITS:
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) - {"general"}
-        if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
+        if split == "pool":  # never trained with rewards, so general questions need not be in `tasks`
             asked = {"general"} if set(mixture[split]) == {DRAWN} else asked | {"general"}
         cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
     return {cell: numbers[cell[0]] for cell in cells}
@@ -145,45 +143,42 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
 def _gather(
     index: Index, sources: list[Source], wanted: dict[Cell, int], mixture: Mixture, on_leak: str, rules: Rules
 ) -> Counter:
-    """Fill the index with checked questions, give those that are wanted a split; return what was drawn in vain."""
+    """Fill the index with checked questions and assign splits; return the drawn questions left out, by reason."""
     tasks = {source.text: {task for split, task in wanted if split in source.splits} for source in sources}
     read = {source.text: source for source in sources if source.format != DRAWN and tasks[source.text]}
     for source in read.values():
         read_source(index, source, tasks[source.text], rules)
-    look_at_pictures(index, read, sum(wanted.values()), rules)
-    reject_repetitions(index, read, rules)
-    _refuse_barren(index, read, tasks)
+    inspect_pictures(index, read, sum(wanted.values()), rules)
+    reject_duplicates(index, read, rules)
+    for text in read:
+        _check_source_gave_rows(index, text, tasks[text])
     group_pictures(index)
-    quotas = quotas_of(mixture, wanted)
+    limits = quotas_of(mixture, wanted)
     has = {*index.run("SELECT DISTINCT source, task FROM rows WHERE reason IS NULL")}
     shares = shares_of(mixture, wanted, has)
     asked = {split for split, _ in wanted}
     splits = {text: tuple(split for split in source.splits if split in asked) for text, source in read.items()}
-    room = Room(wanted, quotas)
-    if shares:  # what a source cannot give of its share the others fill up afterwards
-        room.limits = {key: min(shares.get(key, number), number) for key, number in (shares | quotas).items()}
-        share_out(index, room, splits, on_leak)
-        room.limits = quotas
-    share_out(index, room, splits, on_leak)
+    quotas = Quotas(wanted, limits)
+    if shares:  # the other sources fill up the share that one cannot give afterwards
+        quotas.limits = {key: min(shares.get(key, number), number) for key, number in (shares | limits).items()}
+        assign_splits(index, quotas, splits, on_leak)
+        quotas.limits = limits
+    assign_splits(index, quotas, splits, on_leak)
     drawn = [source.splits for source in sources if source.format == DRAWN]
-    return draw(index, drawn[0], room, rules) if drawn else Counter()
+    return draw(index, drawn[0], quotas, rules) if drawn else Counter()
 
 
-def _refuse_barren(index: Index, sources: Collection[str], tasks: dict[str, set[str]]) -> None:
-    """Raise `InputError` for a source that gave nothing."""
-    for text in sources:
-        if index.run("SELECT 1 FROM rows WHERE source = ? AND reason IS NULL LIMIT 1", text).fetchone():
-            continue
-        query = "SELECT reason, COUNT(*) FROM rejected WHERE source = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
-        most = index.run(query, text).fetchone()
-        why = f"most often: {most[0]}, {most[1]} times" if most else "its format has none"
-        raise InputError(
-            f"source {text!r} gave no question of {', '.join(sorted(tasks[text]))} ({why}); correct or remove it"
-        )
+def _check_source_gave_rows(index: Index, text: str, tasks: set[str]) -> None:
+    if index.run("SELECT 1 FROM rows WHERE source = ? AND reason IS NULL LIMIT 1", text).fetchone():
+        return
+    query = "SELECT reason, COUNT(*) FROM rejected WHERE source = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+    most = index.run(query, text).fetchone()
+    why = f"most often: {most[0]}, {most[1]} times" if most else "its format has none"
+    raise InputError(f"source {text!r} gave no question of {', '.join(sorted(tasks))} ({why}); correct or remove it")
 
 
 def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[str]]) -> None:
-    """Raise `InputError` if nothing was found for a split and task; the pool is content with any task."""
+    """Raise `InputError` if a split has no question of a task; the pool needs only one of any task."""
     found = {*index.run("SELECT DISTINCT split, task FROM rows WHERE split IS NOT NULL")}
     found |= {(split, "any") for split, _ in found}
     names = {"test_ood": "ood_sources", "pool": "pool_sources"}
@@ -192,12 +187,12 @@ def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[
             name = names.get(split, "train_sources")
             raise InputError(
                 f"split {split!r} has no {task} question from {name} {groups[split]}; add a source that has some, "
-                f"ask for fewer questions in the other splits, or take {task!r} out of tasks"
+                f"ask for fewer questions in the other splits, or remove {task!r} from tasks"
             )
 
 
 def _put_chosen(index: Index, rules: Rules) -> None:
-    """Put the chosen questions among those to write: ids become unique, boxes are where they are in stored images."""
+    """Put the chosen questions into the samples to write, with unique ids and boxes in stored pixels."""
     query = """SELECT id, source, split, stored, sample FROM rows LEFT JOIN pictures USING (image, width, height)
         WHERE split IS NOT NULL ORDER BY id, source, number"""
     for id, source, split, stored, text in index.run(query):
@@ -205,11 +200,10 @@ def _put_chosen(index: Index, rules: Rules) -> None:
         if sample.image is not None:
             sample = resized(sample, shrunk_size(size_of(sample), rules.max_pixels))
             sample = replace(sample, image=f"images/{stored}")
-        index.put(replace(sample, id=_unused(index, id), split=split), source)
+        index.put(replace(sample, id=_unique(index, id), split=split), source)
 
 
-def _unused(index: Index, id: str) -> str:
-    """Return the id, or with the next number that no other question has."""
+def _unique(index: Index, id: str) -> str:
     number, name = 1, id
     while index.run("SELECT 1 FROM samples WHERE id = ?", name).fetchone():
         number += 1
@@ -218,21 +212,19 @@ def _unused(index: Index, id: str) -> str:
 
 
 def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
-    """Put the chosen open questions among those to write at the closed stages too; return what could not be posed.
+    """Pose the chosen open questions at the closed stages too; return how many could not be posed, by reason.
 
-    Rows that a source brings at a closed stage come first; those posed from open ones fill up to the number asked for.
+    Rows that a source brings at a closed stage come first; posed ones fill up to the number asked for.
     """
-    places = Counter(
-        {(split, task, stage): n for split, task, stage, n in index.run(
-            "SELECT split, task, stage, COUNT(*) FROM samples GROUP BY 1, 2, 3")}
-    )  # fmt: skip
+    places = index.counts("SELECT split, task, stage, COUNT(*) FROM samples GROUP BY 1, 2, 3")
     reasons: Counter[str] = Counter()
     open_ones = "stage = 'open' AND task != 'general' AND split != 'pool' AND source = ? ORDER BY id"
     for (source,) in index.run("SELECT DISTINCT source FROM samples ORDER BY source").fetchall():
-        # What is absent from an image is named in its source's own words.
+        # A label that is absent from an image comes from the vocabulary of the image's source.
         vocabulary = vocabulary_of(index.samples(open_ones, source))
         for stage in STAGES[:2]:
-            for batch in _batches(index.samples(open_ones, source)):
+            samples = index.samples(open_ones, source)
+            while batch := list(islice(samples, POSED_AT_A_TIME)):
                 posed, problems = pose_all(batch, stage, seed, vocabulary)
                 reasons.update({f"{stage}: {reason}": number for reason, number in problems.items()})
                 for sample in posed:
@@ -241,11 +233,6 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
                         index.put(sample, source)
     _refuse_empty_stage(places, wanted, reasons)
     return reasons
-
-
-def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
-    while batch := list(islice(samples, POSED_AT_A_TIME)):
-        yield batch
 
 
 def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:

@@ -1,42 +1,39 @@
-"""Check each question before it is used: its boxes, its options, its answer; and tell by what it is known again."""
+"""Check the boxes, options and answer of each question; compute the fingerprints that find duplicates."""
 
 import hashlib
-import json
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from currreft_nb.boxes import Box, Size, scale
 from currreft_nb.curriculum import CannotPose, true_value
+from currreft_nb.files import digest
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
 from currreft_nb.rewards import score
 from currreft_nb.samples import Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
-SMALLEST_PX = 1.0  # sides of a box, as stored: a smaller one rounds to nothing in every model's frame
+SMALLEST_PX = 1.0  # side of a box in the stored image: smaller ones round to nothing in every model's frame
 
 
 def row_problem(sample: Sample, max_pixels: int) -> str | None:
-    """Say why the question cannot be used, or None; its picture is checked elsewhere."""
+    """Return the reason why the question cannot be used, or None; its picture is checked elsewhere."""
     return boxes_problem(sample, max_pixels) or answer_problem(sample)
 
 
 def rejection(sample: Sample, source: str, reason: str, value: str = "") -> Rejected:
     """Return the rejection of a row, with the file and line that it came from."""
     origin = sample.extra.get("origin", {})
-    return Rejected(
-        file=origin.get("file", source), line=origin.get("line"), reason=reason, value=f"{sample.id}{value}"
-    )
+    file, line = origin.get("file", source), origin.get("line")
+    return Rejected(file=file, line=line, reason=reason, value=f"{sample.id}{value}")
 
 
 def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
-    """Say whether a box of the answer, the claim or an option leaves the image, or is too small once it is stored."""
+    """Return what is wrong with a box of the answer, the claim or an option: outside the image, or too small."""
     if sample.task != "detection":
         return None
-    values = (
-        [sample.answer] if sample.stage == "open" else [value for value in (sample.claim, *sample.options) if value]
-    )
+    values = [sample.answer] if sample.stage == "open" else [sample.claim or [], *sample.options]
     width, height = size = size_of(sample)
     boxes = [box for value in values for box in value]
     if not all(x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for x1, y1, x2, y2 in boxes):
@@ -48,7 +45,7 @@ def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
 
 
 def answer_problem(sample: Sample) -> str | None:
-    """Say whether the answer, written out, would not earn the full reward, or the options do not fit."""
+    """Return what is wrong with the options, or with an answer that earns less than the full reward."""
     task = TASK_MODULES[sample.task]
     for position, option in enumerate(sample.options if sample.stage == "choice" else []):
         if any(task.same(option, other) for other in sample.options[:position]):
@@ -65,7 +62,6 @@ def answer_problem(sample: Sample) -> str | None:
 
 
 def _answer_text(sample: Sample) -> str:
-    """Return the answer as text, boxes in stored pixels."""
     if sample.stage == "binary":
         return "yes" if sample.answer else "no"
     if sample.stage == "choice":
@@ -74,7 +70,7 @@ def _answer_text(sample: Sample) -> str:
 
 
 def words_of(question: str) -> bytes:
-    """Return a fingerprint of the question's words, whatever their case, spacing and kind of letters.
+    """Return a fingerprint of the question's words that ignores case, spacing and Unicode form.
 
     >>> words_of("Why is  the sky blue?") == words_of("why is the Sky blue? ") != words_of("Why is the sea blue?")
     True
@@ -83,35 +79,26 @@ def words_of(question: str) -> bytes:
     return hashlib.sha256(words.encode()).digest()
 
 
-def digest_of(sample: Sample) -> bytes:
-    """Return a fingerprint of all that makes a question but its picture: two with both alike are the same question."""
-    known = [sample.task, sample.stage, sample.question, sample.answer, sample.claim, sample.options]
-    return hashlib.sha256(json.dumps(known).encode()).digest()[:16]
+def digest_of(sample: Sample) -> str:
+    """Return a fingerprint of everything that makes a question except its picture."""
+    return digest([sample.task, sample.stage, sample.question, sample.answer, sample.claim, sample.options], 32)
 
 
-def picture_of(sample: Sample) -> tuple[str | None, tuple[int | None, int | None]]:
-    """Return the path of the sample's image and its (width, height), or nothing but None."""
-    return (sample.image, size_of(sample)) if sample.image is not None else (None, (None, None))
-
-
-def resized(sample: Sample, size: Size | None) -> Sample:
-    """Return the sample with all its boxes where they are after its image was resized to (width, height)."""
-    if sample.image is None or size is None or size == (stored := size_of(sample)):
+def resized(sample: Sample, size: Size) -> Sample:
+    """Return the sample with its boxes moved to where they are after its image was resized to (width, height)."""
+    if sample.image is None or size == (stored := size_of(sample)):
         return sample
 
-    def move(box: Box) -> list[float]:
-        return [round(value, 4) for value in scale(box, stored, size)]
+    def move(boxes: Sequence[Box]) -> list[list[float]]:
+        return [[round(value, 4) for value in scale(box, stored, size)] for box in boxes]
 
     extra = sample.extra | {"original_size": list(stored)}
     if "others" in extra:
-        extra["others"] = [other | {"box": move(other["box"])} for other in extra["others"]]
+        extra["others"] = [other | {"box": move([other["box"]])[0]} for other in extra["others"]]
     if sample.task != "detection":
         return replace(sample, size=size, extra=extra)
     if "candidates" in extra:
-        extra["candidates"] = [move(box) for box in extra["candidates"]]
-    fields: dict[str, Any] = {"options": [[move(box) for box in option] for option in sample.options]}
-    if sample.stage == "open":
-        fields["answer"] = [move(box) for box in sample.answer]
-    if sample.claim is not None:
-        fields["claim"] = [move(box) for box in sample.claim]
-    return replace(sample, size=size, extra=extra, **fields)
+        extra["candidates"] = move(extra["candidates"])
+    answer = move(sample.answer) if sample.stage == "open" else sample.answer
+    claim = None if sample.claim is None else move(sample.claim)
+    return replace(sample, size=size, extra=extra, answer=answer, claim=claim, options=[*map(move, sample.options)])

@@ -1,6 +1,6 @@
 """Write a data folder in other forms: the official Curr-ReFT rows, or Parquet files that hold their images.
 
-Both write one file for each split and stage, beside each other in a folder of their own, and the same bytes each time.
+Both write one file for each split and stage into a folder, with the same bytes each time.
 """
 
 import json
@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from currreft_nb.curation_folder import read_manifest, refuse_leaks
+from currreft_nb.files import atomic_write
 from currreft_nb.formats import curr_reft
 from currreft_nb.samples import TRAINED_TASKS, Sample, read_samples, to_row
 
-STRUCTURED = ("claim", "options", "answer", "extra")  # of other types in every row: kept as JSON text
+STRUCTURED = ("claim", "options", "answer", "extra")  # their types differ between rows: kept as JSON text
 ROWS_A_GROUP = 100  # images included, some ten megabytes
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TYPES = {"size": pa.list_(pa.int32()), "image": IMAGE}
@@ -26,9 +27,9 @@ NAMES = ("id", "task", "stage", "split", "source", "image", "size", "question", 
 
 
 def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
-    """Write official rows, whose images lie in `folder`; return how many samples were written, and left out, by reason.
+    """Write official rows about the images in `folder`; return how many samples were written and left out, by reason.
 
-    General questions, which the format does not have, are left out.
+    General questions are left out, because the format has none.
     """
     folder, target = Path(folder), Path(target)
     counts: Counter[str] = Counter()
@@ -41,7 +42,7 @@ def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Cou
 
 
 def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
-    """Write Parquet files that `datasets.load_dataset` opens with their images; return how many samples were written.
+    """Write Parquet files that `datasets.load_dataset` opens with images; return how many samples were written.
 
     Columns are the fields of a sample; `answer`, `claim`, `options` and `extra` are JSON text.
     """
@@ -49,16 +50,18 @@ def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Coun
     counts: Counter[str] = Counter()
     for name, samples in _files(Path(folder), target):
         counts["written"] += len(samples)
-        partial, rows = target / f"{name}.partial", iter(samples)
-        with pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
+        rows, schema = map(_parquet_row, samples), _schema()
+        with (
+            atomic_write(target / f"{name}.parquet", "wb") as stream,
+            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+        ):
             while group := list(islice(rows, ROWS_A_GROUP)):
-                writer.write_table(pa.Table.from_pylist([_parquet_row(sample) for sample in group], _schema()))
-        os.replace(partial, target / f"{name}.parquet")
+                writer.write_table(pa.Table.from_pylist(group, schema))
     return counts
 
 
 def _files(folder: Path, target: Path) -> Iterator[tuple[str, list[Sample]]]:
-    """Yield the name and the samples of each samples file of a data folder that is whole."""
+    """Yield the name and the samples of each samples file of a data folder. Raises `InputError` as `load`."""
     refuse_leaks(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name in read_manifest(folder)["files"]:
@@ -67,7 +70,7 @@ def _files(folder: Path, target: Path) -> Iterator[tuple[str, list[Sample]]]:
 
 
 def _schema() -> pa.Schema:
-    """Return the columns, with the note by which `datasets` knows which of them are images."""
+    """Return the columns, with the metadata in which `datasets` looks for image columns."""
     fields = [(name, TYPES.get(name, pa.string())) for name in NAMES]
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in NAMES}
     features |= {

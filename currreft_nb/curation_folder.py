@@ -1,4 +1,4 @@
-"""The folder that curation makes: written once, checked whenever it is opened.
+"""The data folder: written once, checked whenever it is opened.
 
     <folder>/{split}-{stage}.jsonl    train-binary.jsonl, train-choice.jsonl, train-open.jsonl, val-binary.jsonl, ...
     <folder>/images/                  named by a hash of their content
@@ -6,8 +6,8 @@
     <folder>/manifest.json            settings, sources, counts, what was left out and why, what the splits share,
                                       SHA-256 of every file; written last
 
-A folder in which a file was changed, or a held-out image is among those to learn from, is refused. While it is made,
-the folder holds `.curating`, which counts for nothing and is deleted.
+A folder with a changed file, or with a held-out image among those to learn from, is refused. While the data are made,
+the folder holds `.curating`, which is never read as data and is deleted at the end.
 """
 
 import json
@@ -23,7 +23,7 @@ from currreft_nb import InputError
 from currreft_nb.curation_index import Index
 from currreft_nb.curation_leaks import KINDS, find_leaks
 from currreft_nb.curation_splits import HELD_OUT, LEARNT, Cell
-from currreft_nb.formats.images import file_hash
+from currreft_nb.files import file_digest
 from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples
 
 MANIFEST = "manifest.json"
@@ -31,20 +31,20 @@ BUILDING = ".curating"
 
 
 def make_building(folder: Path) -> Path:
-    """Return an empty folder to build in, inside the data folder. Raises `InputError` where a link leads elsewhere."""
+    """Return an empty folder to build in, inside the data folder. Raises `InputError` for a link."""
     building = folder / BUILDING
     for path in (building, folder / "images"):
         if path.is_symlink():
-            raise InputError(f"{path} is a link; delete it, so that nothing is written or deleted where it leads")
+            raise InputError(f"{path} is a link; delete it, because files would be written and deleted at its target")
     shutil.rmtree(building, ignore_errors=True)
     (building / "images").mkdir(parents=True)
     return building
 
 
 def write_folder(building: Path, index: Index, manifest: dict, wanted: Mapping[Cell, int], left: Counter) -> dict:
-    """Write samples, rejections and manifest beside the images that lie in `building` already; return the manifest."""
+    """Write samples, rejections and manifest next to the images in `building`; return the manifest."""
     for split, stage in index.run("SELECT DISTINCT split, stage FROM samples").fetchall():
-        query = "SELECT sample FROM samples WHERE split = ? AND stage = ? ORDER BY lot"
+        query = "SELECT sample FROM samples WHERE split = ? AND stage = ? ORDER BY shuffled"
         _write_lines(building / f"{split}-{stage}.jsonl", index.run(query, split, stage))
     _write_lines(building / "rejected.jsonl", index.run("SELECT entry FROM rejected ORDER BY number"))
     manifest = manifest | {"asked": nested(Counter(wanted)), **_counts(index, left)}
@@ -59,30 +59,27 @@ def _write_lines(path: Path, rows: Iterable[tuple[str]]) -> None:
 
 
 def _counts(index: Index, left: Counter) -> dict:
-    """Return how many questions there are, and how many rows were read, rejected, mended and left out."""
-    rejected = Counter(dict(index.run("SELECT reason, COUNT(*) FROM rejected GROUP BY 1")))
-    query = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
+    rejected = _by_reason(index, "SELECT reason, COUNT(*) FROM rejected GROUP BY 1")
+    not_chosen = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
     mended: Counter[str] = Counter()
     mended_ones = "SELECT DISTINCT image, mended FROM pictures JOIN rows USING (image) WHERE split NOT NULL"
     for _, texts in index.run(mended_ones):
         mended.update(json.loads(texts))
+    sources = index.run("SELECT source FROM rows UNION SELECT source FROM rejected ORDER BY 1").fetchall()
     return {
-        "questions": nested(_count(index, "SELECT split, stage, task, COUNT(*) FROM samples GROUP BY 1, 2, 3")),
-        "read": {text: _read(index, text) for (text,) in index.run(
-            "SELECT source FROM rows UNION SELECT source FROM rejected ORDER BY 1").fetchall()},
+        "questions": nested(index.counts("SELECT split, stage, task, COUNT(*) FROM samples GROUP BY 1, 2, 3")),
+        "read": {text: _read(index, text) for (text,) in sources},
         "rejected": dict(sorted(rejected.items())),
         "mended": dict(sorted(mended.items())),
-        "left_out": dict(sorted((left + rejected + Counter(dict(index.run(query)))).items())),
-    }  # fmt: skip
+        "left_out": dict(sorted((left + rejected + _by_reason(index, not_chosen)).items())),
+    }
 
 
-def _count(index: Index, query: str) -> Counter:
-    """Return the counts by tuple: what a query yields as its last column, by the others."""
-    return Counter({tuple(path): number for *path, number in index.run(query)})
+def _by_reason(index: Index, query: str) -> Counter:
+    return Counter(dict(index.run(query).fetchall()))
 
 
 def _read(index: Index, source: str) -> dict[str, int]:
-    """Return how many rows of a source passed the checks, were rejected, and were used."""
     query = "SELECT COUNT(*), COALESCE(SUM(reason IS 'rejected'), 0), COUNT(split) FROM rows WHERE source = ?"
     rows, bad, used = index.run(query, source).fetchone()
     (rejected,) = index.run("SELECT COUNT(*) FROM rejected WHERE source = ?", source).fetchone()
@@ -105,7 +102,7 @@ def nested(counts: Counter) -> dict:
 
 
 def _fingerprints(index: Index, building: Path) -> dict:
-    """Return which images each split shows, and the SHA-256 of every file; images that no split shows are deleted."""
+    """Return the images of each split and the SHA-256 of every file; delete images that no split shows."""
     images: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split, name in index.run("SELECT DISTINCT split, image FROM samples WHERE image IS NOT NULL ORDER BY 1, 2"):
         images[split].append(name.removeprefix("images/"))
@@ -114,11 +111,11 @@ def _fingerprints(index: Index, building: Path) -> dict:
         if path.name not in shown:
             path.unlink()
     files = sorted([*building.glob("*.jsonl"), *(building / "images").iterdir()])
-    return {"images": images, "files": {path.relative_to(building).as_posix(): file_hash(path) for path in files}}
+    return {"images": images, "files": {path.relative_to(building).as_posix(): file_digest(path, 64) for path in files}}
 
 
 def move_folder(building: Path, folder: Path) -> None:
-    """Put the finished files into the folder in place of those of an earlier run; the manifest goes last."""
+    """Move the finished files into the folder, in place of those of an earlier run; the manifest is moved last."""
     if (folder / MANIFEST).is_file():
         earlier = [inside(folder, name) for name in read_manifest(folder)["files"]]
         (folder / MANIFEST).unlink()
@@ -131,10 +128,10 @@ def move_folder(building: Path, folder: Path) -> None:
 
 
 def load(folder: str | os.PathLike, split: str, stage: str, tasks: Sequence[str] | None = None) -> list[Sample]:
-    """Return the samples of a data folder at one split and stage; of some tasks only, where these are named.
+    """Return the samples of a data folder in one split and stage, of the given tasks (None: all).
 
-    Raises `InputError` for a folder that is no finished data folder, that was changed since it was made, or where a
-    held-out image is among those to learn from; and for a named task that is unknown or has no sample there.
+    Raises `InputError` for a folder that is unfinished or was changed, for a held-out image among those to learn from,
+    and for a task that is unknown or has no sample.
     """
     folder = Path(os.path.abspath(folder))
     manifest = read_manifest(folder)
@@ -148,7 +145,7 @@ def load(folder: str | os.PathLike, split: str, stage: str, tasks: Sequence[str]
         return samples
     check_tasks(tasks)
     if lacking := set(tasks) - {sample.task for sample in samples}:
-        raise InputError(f"{folder / name} has no {', '.join(sorted(lacking))} question; leave that out of tasks")
+        raise InputError(f"{folder / name} has no {', '.join(sorted(lacking))} question; remove that from tasks")
     return [sample for sample in samples if sample.task in tasks]
 
 
@@ -156,7 +153,9 @@ def read_manifest(folder: str | os.PathLike) -> dict:
     """Return the manifest of a data folder. Raises `InputError` if there is none or if it is damaged."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise InputError(f"{path} does not exist: {folder} is no finished data folder; run notebook 01_data_curation")
+        raise InputError(
+            f"{path} does not exist: {folder} is not a finished data folder; run notebook 01_data_curation"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -166,7 +165,7 @@ def read_manifest(folder: str | os.PathLike) -> dict:
 def refuse_leaks(folder: str | os.PathLike) -> None:
     """Raise `InputError` if a file was changed, or if an image of val or a test split is in train or in the pool.
 
-    Compares what the files hold, not their names; what was found clean is not read again while it stays as it is.
+    Images are compared by content. A folder without leaks is not read again until a file in it changes.
     """
     folder = Path(os.path.abspath(folder))
     manifest = read_manifest(folder)
@@ -181,7 +180,7 @@ def refuse_leaks(folder: str | os.PathLike) -> None:
 @lru_cache(maxsize=8)
 def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
     manifest = json.loads(text)
-    hashes = {name: file_hash(folder / name) for name in manifest["files"]}
+    hashes = {name: file_digest(folder / name, 64) for name in manifest["files"]}
     for name, expected in manifest["files"].items():
         if hashes[name] != expected:
             raise InputError(f"{folder / name} was changed after it was made; run notebook 01_data_curation again")
@@ -192,48 +191,44 @@ def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
         for name in manifest["images"][split]:
             if found := learnt.get(hashes[f"images/{name}"]):
                 raise InputError(
-                    f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]}), so the test "
-                    "would be of what was learnt; run notebook 01_data_curation again with sources that share no image"
+                    f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]}), so a test would "
+                    "use a learnt image; run notebook 01_data_curation again with sources that share no image"
                 )
 
 
 def summary(folder: str | os.PathLike) -> Any:
     """Return a DataFrame with a row for each (split, task): questions asked for, and found at each stage.
 
-    The pool is content with whatever its sources bring, and shows only that.
+    The pool has no quota for each task: tasks that it lacks have no row.
     """
-    import pandas  # half a second that most users of this module do not need
-
     manifest = read_manifest(folder)
     rows = []
     for split in SPLITS:
         for task, asked in manifest["asked"].get(split, {}).items():
             found = {stage: manifest["questions"].get(split, {}).get(stage, {}).get(task, 0) for stage in STAGES}
-            if split == "pool" and not any(found.values()):
-                continue
-            rows.append({"split": split, "task": task, "asked": asked, **found})
-    return pandas.DataFrame(rows, columns=["split", "task", "asked", *STAGES])
+            if split != "pool" or any(found.values()):
+                rows.append({"split": split, "task": task, "asked": asked, **found})
+    return _table(rows, ["split", "task", "asked", *STAGES])
 
 
 def left_out(folder: str | os.PathLike) -> Any:
     """Return a DataFrame of what was left out: reason and number, the largest first."""
-    import pandas
-
     rows = sorted(read_manifest(folder)["left_out"].items(), key=lambda item: (-item[1], item[0]))
-    return pandas.DataFrame(rows, columns=["reason", "number"])
+    return _table(rows, ["reason", "number"])
 
 
 def checked(folder: str | os.PathLike) -> Any:
     """Return a DataFrame with a row for each source: how many of its rows were read, rejected, passed and used."""
-    import pandas
-
     rows = [{"source": source, **counts} for source, counts in read_manifest(folder)["read"].items()]
-    return pandas.DataFrame(rows, columns=["source", "read", "rejected", "passed", "used"])
+    return _table(rows, ["source", "read", "rejected", "passed", "used"])
 
 
 def leaks(folder: str | os.PathLike) -> Any:
-    """Return a DataFrame with a row for each two splits: how many pictures and texts both hold, by kind."""
-    import pandas
+    """Return a DataFrame with a row for each pair of splits: how many pictures and texts both hold, by kind."""
+    return _table(read_manifest(folder)["leaks"], ["splits", *KINDS, "leak", "example"])
 
-    rows = read_manifest(folder)["leaks"]
-    return pandas.DataFrame(rows, columns=["splits", *KINDS, "leak", "example"])
+
+def _table(rows: list, columns: list[str]) -> Any:
+    import pandas  # takes half a second, which most users of this module do not need
+
+    return pandas.DataFrame(rows, columns=columns)

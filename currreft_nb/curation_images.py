@@ -1,21 +1,23 @@
-"""Read each picture once: open it, mend it, tell what it shows, and store it if it is wanted; in several processes.
+"""Read each picture once, in several processes: open it, mend it, compute its fingerprints, store it if wanted.
 
-The work on a picture depends on nothing but the file, and results come in the order of the jobs: one process or
-sixteen, the outcome is the same bytes.
+The result for a picture depends on its file alone, and results come in the order of the jobs, so the number of
+processes changes no byte.
 """
 
 import os
-import pickle
-import queue
 import signal
-import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import get_context, parent_process
+from types import ModuleType
 from typing import TypeVar
 
 from currreft_nb import InputError
@@ -40,10 +42,10 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
-    """What was found: the hash of the pixels, the likeness (63 float32), the stored file's name, and what was mended.
+class PictureFacts:
+    """The hash of a picture's pixels, its likeness (63 float32), its stored file's name, and what was mended.
 
-    Where `reason` is given the picture cannot be used, and `value` tells the particulars.
+    A picture with a `reason` cannot be used; `value` gives the details.
     """
 
     content: str = ""
@@ -54,13 +56,16 @@ class Seen:
     value: str = ""
 
 
-def look(job: Job) -> Seen:
-    """Read the picture of a job, and store it if the job says where."""
+Waiting = deque[tuple[list[Job], Future[list[PictureFacts]]]]  # batches and their results, the oldest first
+
+
+def inspect(job: Job) -> PictureFacts:
+    """Read the picture of a job, and store it if the job has a folder."""
     try:
         picture = read_picture(job.path, job.size)
     except ImageProblem as problem:
-        return Seen(reason=problem.reason, value=problem.value)
-    return Seen(
+        return PictureFacts(reason=problem.reason, value=problem.value)
+    return PictureFacts(
         content=content_hash(picture.pixels),
         likeness=likeness(picture.pixels).tobytes(),
         stored=store_picture(picture, job.stored_size, job.folder) if job.folder else None,
@@ -69,82 +74,74 @@ def look(job: Job) -> Seen:
 
 
 def count_workers(asked: int, jobs: int) -> int:
-    """Return how many processes to use: `asked`, or one a core where that is 0, but none without enough to do."""
+    """Return the number of processes: `asked` (0: one per core), at most one per 100 pictures, at least one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(asked or cores, jobs // WORTH_A_PROCESS))
 
 
-def in_order(jobs: Iterable[Job], workers: int) -> Iterator[Seen]:
-    """Yield what is found for each job, in order; with several workers in as many processes."""
+def in_order(jobs: Iterable[Job], workers: int) -> Iterator[PictureFacts]:
+    """Yield the facts about the picture of each job, in order; several workers read in as many processes.
+
+    Raises `InputError` if a process dies. No process outlives the iterator, however it ends.
+    """
     if workers <= 1:
-        yield from map(look, jobs)
+        yield from map(inspect, jobs)
         return
-    jobs, idle = iter(jobs), queue.SimpleQueue[subprocess.Popen]()
-    waiting: deque[Future[list[Seen]]] = deque()
-    processes = [_start_process() for _ in range(workers)]
-    threads = ThreadPoolExecutor(workers)  # each waits for one process
-    for process in processes:
-        idle.put(process)
+    jobs = iter(jobs)
+    waiting: Waiting = deque()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_process)
     try:
         while batch := list(islice(jobs, BATCH)):
-            waiting.append(threads.submit(_ask, idle, batch))
+            with _without_main_file():
+                waiting.append((batch, pool.submit(_inspect_batch, batch)))
             if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
-                yield from waiting.popleft().result()
+                yield from _first_result(waiting)
         while waiting:
-            yield from waiting.popleft().result()
-    finally:
-        for process in processes:
-            process.kill()
-        threads.shutdown(cancel_futures=True)
-        for process in processes:
-            process.communicate()
-
-
-def _start_process() -> subprocess.Popen:
-    """Start a process that serves: afresh, never forked, and without the main file, which a notebook does not have."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; from currreft_nb.curation_images import serve; serve()"
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _ask(idle: queue.SimpleQueue, batch: list[Job]) -> list[Seen]:
-    """Let a process that has nothing to do look at a batch of pictures."""
-    process = idle.get()
-    try:
-        pickle.dump(batch, process.stdin)
-        process.stdin.flush()
-        found = pickle.load(process.stdout)
-    except (EOFError, OSError, pickle.UnpicklingError):
+            yield from _first_result(waiting)
+    except BrokenProcessPool:
+        started = [job.path for batch, _ in list(waiting)[:workers] for job in batch]
         raise InputError(
-            f"a process that reads pictures ended with status {process.wait()} at one of {batch[0].path} to "
-            f"{batch[-1].path}; if memory ran out, set workers to 1"
+            f"a process died that was reading one of {started[0]} to {started[-1]}; if memory ran out, set workers "
+            f"to fewer than {workers}"
         ) from None
     finally:
-        idle.put(process)
-    if isinstance(found, Exception):
-        raise found
+        pool.shutdown(cancel_futures=True)
+
+
+def _first_result(waiting: Waiting) -> list[PictureFacts]:
+    found = waiting[0][1].result()
+    waiting.popleft()
     return found
 
 
-def serve() -> None:
-    """Look at batches of pictures from standard input until it ends: what a process of `in_order` does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt in the notebook is the parent's matter
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not pass for a reply
-    while True:
-        try:
-            batch = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            found: list[Seen] | Exception = [look(job) for job in batch]
-        except Exception as error:  # a full disk, say: the parent raises it
-            found = error
-        pickle.dump(found, replies)
-        replies.flush()
+def _inspect_batch(batch: list[Job]) -> list[PictureFacts]:
+    return [inspect(job) for job in batch]
 
 
-def with_progress(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items, and print a line every few seconds: how many, how many a second, how long it will take."""
+def _prepare_process() -> None:
+    """Let the parent handle Ctrl-C, and end this process when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _without_main_file() -> Iterator[None]:
+    """Hide the main file from new processes, which would import it: a script without a main guard would run again."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def with_progress(items: Iterable[Item], name: str, total: int | None = None) -> Generator[Item, None, None]:
+    """Yield the items; print every few seconds how many were done, the rate, and the time left."""
     start = reported = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
@@ -154,7 +151,7 @@ def with_progress(items: Iterable[Item], name: str, total: int | None = None) ->
 
 
 def progress_line(name: str, done: int, total: int | None, seconds: float) -> str:
-    """Return what is printed.
+    """Return the printed line.
 
     >>> progress_line("pictures", 1200, 20_000, 4.0)
     'pictures  1,200/20,000  300/s  63 s left'

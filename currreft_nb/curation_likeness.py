@@ -1,11 +1,11 @@
-"""Tell whether two pictures look alike although their pixels differ: encoded at another quality, resized, brightened.
+"""Decide whether two pictures look alike although their pixels differ: encoded again, resized or brightened.
 
-A picture's likeness is the direction of its 63 lowest spatial frequencies: shrunk to 32 x 32 grey levels, cosine
-transformed, the 8 x 8 lowest kept but for the mean, scaled to length 1. A perceptual hash keeps one bit of each of
-these numbers; the numbers themselves also tell apart drawings on white ground, which share most bits. Two likenesses
-nearer than `NEAR` count as one picture. Among 529 pictures of six real sets the nearest two different ones are 0.23
-apart and the closest of 10,000 pairs 0.51; the same picture as JPEG of quality 30 is at most 0.06 from itself, at half
-its size at most 0.13. Cropped, mirrored or turned pictures are not recognised.
+A picture's likeness is the direction of its 63 lowest spatial frequencies: the picture is shrunk to 32 x 32 grey
+levels and cosine transformed; the 8 x 8 lowest frequencies without the mean are scaled to length 1. A perceptual hash
+keeps one bit of each of these numbers; the numbers also separate drawings on a white ground, which share most bits. Two
+likenesses nearer than `NEAR` count as one picture. Among 529 pictures of six real sets the nearest two different ones
+are 0.23 apart and the closest of 10,000 pairs 0.51; the same picture as JPEG of quality 30 is at most 0.06 from itself,
+at half its size at most 0.13. Cropped, mirrored or turned pictures are not recognised.
 """
 
 import math
@@ -15,7 +15,7 @@ from PIL import Image
 
 SIDE, LOWEST = 32, 8
 NEAR = 0.15
-FLAT = SIDE  # below one grey level of deviation there is only noise: such pictures are all alike
+FLAT = SIDE  # below one grey level of deviation there is only noise: all such pictures are alike
 _WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
 _WAVES[0] /= math.sqrt(2)
 _COARSE = np.argsort([(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)], kind="stable")[
@@ -25,7 +25,7 @@ _BATCH, _PAIRS = 256, 100_000
 
 
 def likeness(image: Image.Image) -> np.ndarray:
-    """Return the picture's likeness: 63 numbers of length 1, or all 0 for a picture that shows nothing.
+    """Return the picture's likeness: a vector of 63 numbers and length 1, or all 0 for a picture of one colour.
 
     >>> picture = Image.radial_gradient("L")
     >>> darker = picture.point(lambda level: level // 2)
@@ -39,13 +39,12 @@ def likeness(image: Image.Image) -> np.ndarray:
 
 
 def group_alike(likenesses: np.ndarray) -> np.ndarray:
-    """Return for each of the likenesses (a row each) the number of its group.
+    """Return the group number of each likeness (one per row); near likenesses are in one group, also by a chain.
 
-    Two that are near each other are in one group, and so is who is near one of them. The six lowest frequencies, in
-    which a tree finds neighbours quickly, name the candidates; all 63 decide. Memory stays small even where all are
-    alike, because who is in one group already is not compared again.
+    A tree finds candidates by the six lowest frequencies; all 63 decide. Memory stays small even if all are alike,
+    because members of one group are not compared again.
     """
-    from scipy.spatial import KDTree  # a quarter of a second, which processes that only look need not spend
+    from scipy.spatial import KDTree  # takes a quarter of a second, which processes that only inspect do not need
 
     groups = np.arange(len(likenesses))
     coarse = np.ascontiguousarray(likenesses[:, _COARSE])
@@ -59,7 +58,7 @@ def group_alike(likenesses: np.ndarray) -> np.ndarray:
 
 
 def _join(groups: np.ndarray, likenesses: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the groups after those of each pair (`one`, `other`) that is near were made one."""
+    """Return the groups after merging those of each near pair (`one`, `other`)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

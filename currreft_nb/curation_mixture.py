@@ -1,29 +1,28 @@
-"""How much comes from which source: what may stand after a source's path.
+"""How much comes from which source: the portion after a source's path.
 
     "llava:geo170k/qa_tuning.json | math 100"         at most 100 math questions in each split, and of no other task
     "voc:VOC2012 | 500"                               at most 500 of each task
     "refcoco:refcoco | weight 2"                      twice the share of a source with weight 1
     "coco:coco | classification 1000, weight 0.5"     both
 
-Where every source of a split states a number for a task, their sum is what is asked for, if that is less than the
-number asked for anyway. Weights divide what is asked for among the sources that have such questions; what one of them
-cannot give the others fill up.
+If every source of a split has a quota for a task, the sum of the quotas limits the number of questions. Weights divide
+that number among the sources that have such questions; the other sources fill up the share that one cannot give.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from currreft_nb import InputError
+from currreft_nb import InputError, grammar
 from currreft_nb.curation_splits import Cell
-from currreft_nb.samples import TASKS, check_tasks
+from currreft_nb.samples import TASKS
 
 Limits = dict[tuple[str, str, str], int]  # by split, task, source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Portion:
-    """What is taken of one source: at most so many questions by task (unnamed tasks: none; no names: all), a weight."""
+    """The portion of one source: quotas of questions by task (no quotas: no limit; else other tasks: 0), a weight."""
 
     quotas: dict[str, int] = field(default_factory=dict)
     weight: float | None = None
@@ -37,51 +36,42 @@ Mixture = dict[str, dict[str, Portion]]  # by split, by source
 
 
 def read_mixture(groups: Mapping[str, Sequence[str]]) -> Mixture:
-    """Return the portions by split and source. Raises `InputError` for what is no portion."""
+    """Return the portions by split and source. Raises `InputError`."""
     mixture: Mixture = {}
     for split, texts in groups.items():
         portions = mixture.setdefault(split, {})
         for text in texts:
             source, portion = read_portion(text)
             if source in portions:
-                raise InputError(f"source {source!r} is named twice for the split {split!r}; name it once")
+                raise InputError(f"source {source!r} is a duplicate in the split {split!r}; name it once")
             portions[source] = portion
     return mixture
 
 
 def read_portion(text: str) -> tuple[str, Portion]:
-    """Return the source and how much is taken of it.
+    """Return the source and its portion.
 
     >>> read_portion("voc:VOC2012 | detection 20, weight 2")
     ('voc:VOC2012', Portion(quotas={'detection': 20}, weight=2.0))
     """
     source, bar, terms = text.partition("|")
+    options = {"weight": _positive, "": grammar.whole, **dict.fromkeys(TASKS, grammar.whole)}
+    values = grammar.parse_terms(terms.split(",") if bar else (), options, f"source {text!r}")
+    weight = values.pop("weight", None)
     quotas: dict[str, int] = {}
-    weight = None
-    for term in terms.split(",") if bar else ():
-        *name, number = term.split() or [""]
-        try:
-            if name == ["weight"]:
-                weight = _positive(float(number))
-            else:
-                check_tasks(name or TASKS)
-                quotas |= dict.fromkeys(name or TASKS, int(_positive(int(number))))
-        except ValueError as problem:
-            raise InputError(
-                f"source {text!r}: {term.strip()!r} is no portion ({problem}); after | write numbers of questions, "
-                "as in 'math 100, general 50' or '500', or 'weight 2'"
-            ) from None
+    for task, quota in values.items():
+        quotas |= dict.fromkeys([task] if task else TASKS, quota)
     return source.strip(), Portion(quotas=quotas, weight=weight)
 
 
-def _positive(number: float) -> float:
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError("it must be more than nothing")
-    return number
+def _positive(text: str) -> float:
+    if (value := grammar.number(text)) <= 0:
+        raise ValueError(f"is {text!r}; write a number above 0")
+    return value
 
 
 def asked_for(wanted: Mapping[Cell, int], mixture: Mixture) -> dict[Cell, int]:
-    """Return how many questions to ask for where the sources of a split state how many they may give."""
+    """Return the wanted numbers, at most the sum of the quotas where all sources of a split have one."""
     asked = {}
     for (split, task), number in wanted.items():
         quotas = [portion.quota(task) for portion in mixture[split].values()]
@@ -92,12 +82,12 @@ def asked_for(wanted: Mapping[Cell, int], mixture: Mixture) -> dict[Cell, int]:
 
 def quotas_of(mixture: Mixture, cells: Mapping[Cell, int]) -> Limits:
     """Return the limits that the quotas set."""
-    found = {
-        (split, task, source): portion.quota(task)
+    return {
+        (split, task, source): quota
         for split, task in cells
         for source, portion in mixture[split].items()
+        if (quota := portion.quota(task)) is not None
     }
-    return {key: quota for key, quota in found.items() if quota is not None}
 
 
 def shares_of(mixture: Mixture, wanted: Mapping[Cell, int], has: set[tuple[str, str]]) -> Limits:
@@ -118,7 +108,7 @@ def shares_of(mixture: Mixture, wanted: Mapping[Cell, int], has: set[tuple[str, 
 
 
 def _divide(number: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Return whole shares in proportion to the weights; what rounding leaves over goes to the largest remainders."""
+    """Return whole shares in proportion to the weights; the largest remainders are rounded up."""
     exact = {name: number * weight / sum(weights.values()) for name, weight in weights.items()}
     shares = {name: math.floor(share) for name, share in exact.items()}
     by_remainder = sorted(exact, key=lambda name: shares[name] - exact[name])

@@ -1,4 +1,4 @@
-"""Understand where the user says that questions come from: data in one of the known formats, or drawn scenes.
+"""Parse the sources of questions: data in a known format, or drawn scenes.
 
 A source is one line of text, `format:path`, and where the format has options, `format:path?name=value&name=value`:
 
@@ -26,9 +26,9 @@ A source is one line of text, `format:path`, and where the format has options, `
 | voc | PASCAL VOC: detection and classification | |
 
 Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
-Options are written as in a web address: a blank as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder,
-relative to the data root as the path is. How much is taken of a source may follow after ` | ` (`curation_mixture`).
-What each option means is told by the `read` function of the format's module.
+Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder; like
+the path, it is relative to the data root. A portion may follow after ` | ` (`curation_mixture`). The `read` function of
+each format's module documents its options.
 """
 
 import inspect
@@ -40,7 +40,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from currreft_nb import InputError
-from currreft_nb.formats import Rejected, rows, unknown
+from currreft_nb.errors import did_you_mean
+from currreft_nb.formats import Rejected, rows
+from currreft_nb.grammar import parse
 from currreft_nb.samples import Sample
 
 FORMATS = (  # modules of `formats`; a new format is a name here and the module
@@ -64,7 +66,7 @@ DRAWN = "scenes"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where questions come from: the user's text, its format, its path (None: drawn), its options, and its splits."""
+    """A source of questions: the user's text, its format, its path (None: drawn), its options, and its splits."""
 
     text: str
     format: str
@@ -83,28 +85,16 @@ def parse_sources(groups: dict[str, Sequence[str]], root: Path) -> list[Source]:
 
 
 def _parse_source(text: str, splits: tuple[str, ...], root: Path) -> Source:
-    place, _, query = text.partition("?")
-    format, _, path = place.partition(":")
-    known = [DRAWN, *READERS]
-    if format not in known:
-        raise InputError(f"source {text!r}: {unknown('format', format, known)}; write format:path")
-    if (format == DRAWN) == bool(path):
-        remedy = "write 'scenes' alone" if path else f"write '{format}:path/of/the/data'"
-        raise InputError(f"source {text!r}: {'drawn scenes have no path' if path else 'it names no path'}; {remedy}")
+    head, _, query = text.partition("?")
+    where = f"source {text!r}"
+    format, place, _ = parse(head, {name: {} for name in [DRAWN, *READERS]}, where, bare=[DRAWN])
     if format != DRAWN and "test_ood" in splits and "train" in splits:
-        raise InputError(
-            f"source {text!r} is in train_sources and ood_sources; take another source for out-of-domain data"
-        )
-    options = _parse_options(text, format, query, root)
-    return Source(text=text, format=format, path=_path(text, format, path, root), splits=splits, options=options)
-
-
-def _path(text: str, format: str, path: str, root: Path) -> Path | None:
-    if not rows.is_hub(path):
-        return root / Path(path).expanduser() if path else None
-    if format not in ("table", "llava"):
-        raise InputError(f"source {text!r}: a hub dataset is read as table or llava; download it to read as {format}")
-    return Path(path)
+        raise InputError(f"{where} is in train_sources and ood_sources; use another source for out-of-domain data")
+    if rows.is_hub(place) and format not in ("table", "llava"):
+        raise InputError(f"{where}: only table and llava read hub datasets; download it to read it as {format}")
+    path = Path(place) if rows.is_hub(place) else root / Path(place).expanduser() if place else None
+    options = _parse_options(where, format, query, root)
+    return Source(text=text, format=format, path=path, splits=splits, options=options)
 
 
 def options_of(format: str) -> list[str]:
@@ -117,32 +107,32 @@ def options_of(format: str) -> list[str]:
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "extracted"]
 
 
-def _parse_options(text: str, format: str, query: str, root: Path) -> dict[str, str]:
+def _parse_options(where: str, format: str, query: str, root: Path) -> dict[str, str]:
     known = options_of(format)
     if query and not known:
-        raise InputError(f"source {text!r}: the format {format} has no options; remove ?{query}")
+        raise InputError(f"{where}: the format {format} has no options; remove ?{query}")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
     except ValueError as error:
-        raise InputError(f"source {text!r}: its options are unclear ({error}); write ?name=value&name=value") from None
+        raise InputError(f"{where}: cannot read the options ({error}); write ?name=value&name=value") from None
     options = dict(pairs)
     for name in options:
         if name not in known:
-            raise InputError(f"source {text!r}: {unknown(f'option of {format}', name, known)}")
+            raise InputError(f"{where}: unknown option of {format} {name!r}{did_you_mean(name, known)}")
     if len(options) < len(pairs):
-        raise InputError(f"source {text!r}: an option stands there twice; keep one of the two")
+        raise InputError(f"{where}: duplicate option; keep one")
     if "images" in options:
         options["images"] = str(root / Path(options["images"]).expanduser())
     return options
 
 
 def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Iterator[Sample | Rejected]:
-    """Yield the questions of a source that is not drawn, and what its reader leaves out.
+    """Yield the questions of a source that is not drawn, and the rows that its reader rejects.
 
-    `extracted`: the folder that images are written to which the data hold inside a table.
+    Images inside tables are written to the folder `extracted`.
     """
     if source.path is None:
-        raise InputError(f"source {source.text!r} is drawn; there is no file to read")
+        raise InputError(f"source {source.text!r} is drawn and has no file to read; name a source with a path")
     reader, options = READERS[source.format], dict[str, Any](source.options)
     path = rows.fetch(source.path, options.get("files", "")) if rows.is_hub(source.path) else source.path
     if "extracted" in inspect.signature(reader).parameters:

@@ -1,4 +1,4 @@
-"""Divide questions into train, val, test and pool by what their images show, never by row."""
+"""Divide questions into train, val, test and pool by whole images, never by row."""
 
 import hashlib
 from collections import Counter
@@ -19,9 +19,9 @@ Place = tuple[str, str, str]  # split, task, stage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A checked question: what it is, the group of pictures (or the text) that it is about, and where it may go.
+    """A checked question, the group of pictures (or the text) that it is about, and the splits that it may go to.
 
-    `source` is the text by which the user named where it came from; `owner` the split that its group is in already.
+    `source` is the source as the user wrote it; `owner` the split that the group is in already.
     """
 
     number: int
@@ -33,8 +33,8 @@ class Row:
     owner: str | None = None
 
 
-class Room:
-    """How many questions still fit where: `wanted` by split and task at each stage, `limits` by split, task, source."""
+class Quotas:
+    """Count questions against quotas: `wanted` by split and task at each stage, `limits` by split, task, source."""
 
     def __init__(self, wanted: Mapping[Cell, int], limits: Mapping[tuple[str, str, str], int] = {}):
         self.wanted, self.limits = wanted, limits
@@ -42,13 +42,13 @@ class Room:
         self._given: Counter[tuple[str, str, str, str]] = Counter()
 
     def left(self, split: str, task: str, stage: str, source: str) -> int:
-        """Return how many more questions of a source fit in one place."""
-        room = self.wanted.get((split, task), 0) - self.taken[split, task, stage]
+        """Return how many more questions of a source a split can take at a stage."""
+        free = self.wanted.get((split, task), 0) - self.taken[split, task, stage]
         limit = self.limits.get((split, task, source))
-        return room if limit is None else min(room, limit - self._given[split, task, stage, source])
+        return free if limit is None else min(free, limit - self._given[split, task, stage, source])
 
     def take(self, split: str, row: Row) -> bool:
-        """Count the row in a split, and say whether it fitted."""
+        """Count the row in a split; return False if its quota is used up."""
         place = (split, row.task, row.stage)
         if self.left(*place, row.source) <= 0:
             return False
@@ -56,8 +56,8 @@ class Room:
         self._given[*place, row.source] += 1
         return True
 
-    def neediest(self, group: Iterable[Row]) -> str | None:
-        """Return the split that lacks most of what these rows can give, or None if none of them lacks any."""
+    def split_most_short(self, group: Iterable[Row]) -> str | None:
+        """Return the split that is furthest from its quotas for these rows, or None if all are filled."""
         lacking: dict[str, float] = dict.fromkeys(SPLITS, 0.0)
         for split in SPLITS:
             kinds = {}
@@ -66,30 +66,30 @@ class Room:
                     limited = row.source if (split, row.task, row.source) in self.limits else ""
                     kinds[row.task, row.stage, limited] = row
             for row in kinds.values():
-                if room := self.left(split, row.task, row.stage, row.source):
-                    lacking[split] += room / self.wanted[split, row.task]
+                if left := self.left(split, row.task, row.stage, row.source):
+                    lacking[split] += left / self.wanted[split, row.task]
         best = max(SPLITS, key=lambda split: lacking[split])
         return best if lacking[best] > 0 else None
 
 
-def allocate(rows: Iterable[Row], room: Room) -> Iterator[tuple[Row, str | None, str]]:
-    """Give each group of rows to one split; yield each row, that split, and the reason if the row does not get it.
+def allocate(rows: Iterable[Row], quotas: Quotas) -> Iterator[tuple[Row, str | None, str]]:
+    """Assign each group of rows to a split; yield each row, that split, and the reason if the row is left out.
 
-    Rows of one group stand together. Each group goes to the split that still lacks the largest share of what the group
-    can give, so that scarce data is shared out in proportion to what was asked for.
+    Rows of one group must be consecutive. Each group goes to the split that is furthest from its quotas, so that
+    scarce data is divided in proportion to the quotas.
     """
     for _, members in groupby(rows, key=lambda row: row.group):
         group = list(members)
-        owner = group[0].owner or room.neediest(group)
+        owner = group[0].owner or quotas.split_most_short(group)
         for row in group:
             if owner and owner not in row.splits:
                 yield row, owner, ELSEWHERE
-            elif owner and room.take(owner, row):
+            elif owner and quotas.take(owner, row):
                 yield row, owner, ""
             else:
                 yield row, owner, SURPLUS
 
 
 def shuffle_key(seed: int, name: str) -> bytes:
-    """Return what to sort by for an order that the seed shuffles and nothing else changes."""
+    """Return the sort key of a name for a shuffle that depends on the seed alone."""
     return hashlib.sha256(f"{seed}\n{name}".encode()).digest()

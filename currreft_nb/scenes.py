@@ -3,11 +3,10 @@
     {"id": "scenes-id-train-math-0-7", "task": "math", "question": "How many red objects are there?", "answer": "3",
      "thinking": "[3, 7, 12]=3", "size": [64, 64], "extra": {"look": "id", "candidates": ["0", "1", "2", "3", "4"]}}
 
-Two looks. In-domain (`id`): plain light background, upright filled shapes. Out-of-domain (`ood`): mid-tone texture with
-noise, turned and stretched shapes in sizes that were not seen before, some outlined, and four colour-shape pairs that
-the in-domain look never shows. The answer is drawn first, uniformly over the possible ones, which stand in
-`extra["candidates"]`; boxes offered as wrong answers are placed together with the true one by the same rule, so neither
-wording nor options tell the answer.
+There are two looks. In-domain (`id`): plain light background, upright filled shapes. Out-of-domain (`ood`): mid-tone
+texture with noise, turned and stretched shapes of unseen sizes, some outlined, and four colour-shape pairs that the
+in-domain look never shows. The answer is drawn first, uniformly from `extra["candidates"]`; boxes offered as wrong
+answers are placed together with the true one by the same rule, so that neither wording nor options reveal the answer.
 """
 
 import random
@@ -18,7 +17,7 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.samples import Sample
-from currreft_nb.scenes_drawing import COLORS, SHAPES, Scene, Thing, draw, pairs, place
+from currreft_nb.scenes_drawing import COLORS, SHAPES, Box, Scene, Thing, draw, pairs, place
 from currreft_nb.scenes_questions import (
     CLEARLY_ASIDE,
     LARGEST_COUNT,
@@ -39,7 +38,7 @@ PLACES = 5  # boxes placed in a detection scene; those that stay empty are offer
 def question(rng: random.Random, task: str, look: str) -> tuple[Sample, Image.Image | None]:
     """Return an open sample without a file, and its picture (None for a general question in words only)."""
     if look not in LOOKS:
-        raise InputError(f"look is {look!r}, but must be one of {', '.join(LOOKS)}")
+        raise InputError(f"look is {look!r}; write {' or '.join(LOOKS)}")
     if task == "general" and rng.random() < 0.5:
         return ask_in_words(rng), None
     scene, sample = compose(rng, task, look)
@@ -49,7 +48,7 @@ def question(rng: random.Random, task: str, look: str) -> tuple[Sample, Image.Im
 def samples(folder: str | Path, task: str, count: int, look: str, seed: int, split: str) -> list[Sample]:
     """Write `count` pictures into `folder`/images and return the open samples about them.
 
-    Sample number i depends only on (task, look, seed, split, i): asking for more keeps the first ones.
+    Sample number i depends only on (task, look, seed, split, i): a larger `count` keeps the first samples.
     """
     images = Path(folder).resolve() / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -70,15 +69,9 @@ def compose(rng: random.Random, task: str, look: str) -> tuple[Scene, Sample]:
 
     The subject of the question is drawn first, uniformly over the possible answers, then the scene around it.
     """
-    if task == "detection":
-        return _compose_detection(rng, look)
-    if task == "classification":
-        return _compose_classification(rng, look)
-    if task == "math":
-        return _compose_counting(rng, look)
-    if task == "general":
-        return _compose_general(rng, look)
-    raise InputError(f"no {task} questions are drawn; read them from data of your own, by train_sources and the like")
+    if task not in _COMPOSERS:
+        raise InputError(f"scenes have no {task} questions; read them from your own data by train_sources")
+    return _COMPOSERS[task](rng, look)
 
 
 def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
@@ -86,13 +79,12 @@ def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     subject = rng.choice(pairs(look))
     names = [subject]
     for _ in range(rng.randint(0, 3)):
-        # half of the others share colour or shape with the subject, so that the question must be read to its end
-        related = [p for p in pairs(look) if p != subject and (p[0] == subject[0] or p[1] == subject[1])]
-        others = [p for p in pairs(look) if p != subject]
+        # half of the others share colour or shape with the subject, so that the whole question must be read
+        others = [pair for pair in pairs(look) if pair != subject]
+        related = [pair for pair in others if pair[0] == subject[0] or pair[1] == subject[1]]
         names.append(rng.choice(related if rng.random() < 0.5 else others))
-    things = tuple(Thing(*name, box) for name, box in zip(names, boxes))
-    scene = Scene(things, look, tuple(boxes[len(names) :]))
-    return scene, ask_where(scene, things[0])
+    scene = Scene(_things(names, boxes), look, tuple(boxes[len(names) :]))
+    return scene, ask_where(scene, scene.things[0])
 
 
 def _compose_classification(rng: random.Random, look: str) -> tuple[Scene, Sample]:
@@ -102,9 +94,8 @@ def _compose_classification(rng: random.Random, look: str) -> tuple[Scene, Sampl
     others = [pair for pair in pairs(look) if known not in pair]
     boxes = place(rng, rng.randint(1, 4), look)
     names = [subject] + [rng.choice(others) for _ in boxes[1:]]
-    things = tuple(Thing(*name, box) for name, box in zip(names, boxes))
-    scene = Scene(things, look)
-    return scene, ask_shape(scene, things[0]) if asked == "shape" else ask_color(scene, things[0])
+    scene = Scene(_things(names, boxes), look)
+    return scene, (ask_shape if asked == "shape" else ask_color)(scene, scene.things[0])
 
 
 def _compose_counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
@@ -113,12 +104,12 @@ def _compose_counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     total = rng.randint(max(2, count), 6)
     chosen = [color] * count
     while len(chosen) < total:
-        # a second colour may repeat too, so that "the colour seen most often" is no shortcut
+        # another colour may repeat, too, so that "the most frequent colour" is no shortcut
         allowed = [other for other in palette if chosen.count(other) < LARGEST_COUNT]
         chosen.append(rng.choice(allowed))
     boxes = place(rng, total, look)
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == each]) for each in chosen]
-    scene = Scene(tuple(Thing(*name, box) for name, box in zip(names, boxes)), look)
+    scene = Scene(_things(names, boxes), look)
     return scene, ask_count(scene, color)
 
 
@@ -127,9 +118,21 @@ def _compose_general(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == color]) for color in colors]
     aside = rng.random() < 0.5
     while True:
-        things = tuple(Thing(*name, box) for name, box in zip(names, place(rng, len(names), look)))
-        scene = Scene(things, look)
-        if aside and abs(things[0].middle - things[1].middle) >= CLEARLY_ASIDE:
-            return scene, ask_side(scene, things[0], things[1])
+        scene = Scene(_things(names, place(rng, len(names), look)), look)
+        first, second, *_ = scene.things
+        if aside and abs(first.middle - second.middle) >= CLEARLY_ASIDE:
+            return scene, ask_side(scene, first, second)
         if not aside and has_largest(scene):
             return scene, ask_largest(scene)
+
+
+def _things(names: list[tuple[str, str]], boxes: list[Box]) -> tuple[Thing, ...]:
+    return tuple(Thing(*name, box) for name, box in zip(names, boxes))
+
+
+_COMPOSERS = {
+    "detection": _compose_detection,
+    "classification": _compose_classification,
+    "math": _compose_counting,
+    "general": _compose_general,
+}

@@ -1,4 +1,4 @@
-"""What drawn scenes look like: coloured shapes in two looks, where they may stand, and the picture itself."""
+"""Draw scenes: coloured shapes in two looks, their places, and the picture."""
 
 import math
 import random
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 64  # of a picture, in pixels
-CELL = 16  # counting lists the cells of a grid of 4 x 4, numbered row by row from 0
+CELL = 16  # pixels: counting lists the cells of a grid of 4 x 4, numbered row by row from 0
 COLORS = {
     "red": (220, 40, 40),
     "green": (40, 180, 60),
@@ -36,23 +36,23 @@ class Thing:
 
     @property
     def middle(self) -> float:
-        """Return the horizontal middle of the box."""
+        """The horizontal middle of the box."""
         return (self.box[0] + self.box[2]) / 2
 
     @property
     def area(self) -> int:
-        """Return the area of the box in pixels."""
+        """The area of the box in pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
     @property
     def cell(self) -> int:
-        """Return the grid cell that holds the middle of the box."""
+        """The grid cell that holds the middle of the box."""
         return cell_of(self.box)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows, before it is drawn; `spare` are boxes that could hold an object but hold none."""
+    """The content of a picture; `spare` are boxes that could hold an object but are empty."""
 
     things: tuple[Thing, ...]
     look: str
@@ -89,7 +89,7 @@ def place(rng: random.Random, count: int, look: str) -> list[Box]:
             if all(_apart(box, other) and cell_of(box) != cell_of(other) for other in boxes):
                 boxes.append(box)
             if len(boxes) == count:
-                rng.shuffle(boxes)  # the first to be placed is larger on average, which would tell the true box
+                rng.shuffle(boxes)  # boxes placed first are larger on average, which would reveal the true box
                 return boxes
 
 
@@ -98,7 +98,7 @@ def _apart(a: Box, b: Box) -> bool:
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """Return the scene as an RGB picture of 64 x 64 pixels; shades, texture and turning come from `rng`."""
+    """Return the scene as an RGB picture of 64 x 64 pixels; `rng` sets shades, texture and rotation."""
     image = _background(scene.look, rng)
     pencil = ImageDraw.Draw(image)
     for thing in scene.things:
@@ -122,17 +122,16 @@ def _background(look: str, rng: random.Random) -> Image.Image:
 
 
 def _points(shape: str, box: Box, turn: float) -> list[tuple[float, float]]:
-    """Return the outline of a shape, turned by `turn` radians, that fills the box."""
+    """Return the outline of a shape, turned by `turn` radians and scaled to fill the box."""
     corners = {"circle": 24, "square": 4, "triangle": 3, "star": 10}[shape]
     start = turn - math.pi / 2 + (math.pi / 4 if shape == "square" else 0)
-    outline = []
+    xs, ys = [], []
     for corner in range(corners):
         radius = 0.42 if shape == "star" and corner % 2 else 1.0
         angle = start + 2 * math.pi * corner / corners
-        outline.append((radius * math.cos(angle), radius * math.sin(angle)))
-    return list(
-        zip(_stretch([x for x, _ in outline], box[0], box[2]), _stretch([y for _, y in outline], box[1], box[3]))
-    )
+        xs.append(radius * math.cos(angle))
+        ys.append(radius * math.sin(angle))
+    return list(zip(_stretch(xs, box[0], box[2]), _stretch(ys, box[1], box[3])))
 
 
 def _stretch(values: list[float], low: int, high: int) -> list[float]:

@@ -82,7 +82,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
         draw(tmp_path, seed=1)
     assert read(tmp_path, "train", "open")  # the finished folder was not touched
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(InputError, match="no finished data folder; run notebook 01_data_curation"):
+    with pytest.raises(InputError, match="not a finished data folder; run notebook 01_data_curation"):
         read(tmp_path, "train", "open")
     draw(tmp_path)
     assert not list(tmp_path.glob(".*"))
@@ -222,14 +222,14 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be one of 'stop', 'skip'"),
-        ({"on_leak": "no"}, r"on_leak is 'no', but must be one of 'stop', 'skip', 'allow'"),
+        ({"on_bad": "ignore"}, r"on_bad is 'ignore'; write 'stop' or 'skip'"),
+        ({"on_leak": "no"}, r"on_leak is 'no'; write 'stop' or 'skip' or 'allow'"),
         ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
         ({"tasks": []}, "tasks is empty; name at least one"),
-        ({"val_questions": -1}, "nothing to curate"),
-        ({"train_sources": ["vok:data"]}, "no format 'vok'; did you mean 'voc'"),
-        ({"train_sources": ["voc"]}, "it names no path; write 'voc:path/of/the/data'"),
-        ({"train_sources": ["scenes:data"]}, "drawn scenes have no path"),
+        ({"val_questions": -1}, "a number of questions is negative"),
+        ({"train_sources": ["vok:data"]}, "unknown kind 'vok'; did you mean voc"),
+        ({"train_sources": ["voc"]}, "write voc:PLACE, with a place"),
+        ({"train_sources": ["scenes:data"]}, "write 'scenes' alone"),
         ({"train_sources": ["voc:nowhere"]}, "nowhere does not exist"),
         ({"train_sources": ["voc:same"], "ood_sources": ["voc:same"]}, "train_sources and ood_sources"),
     ],
@@ -242,7 +242,7 @@ def test_unusable_settings_are_named_with_a_remedy(tmp_path, changes, message):
 def test_an_empty_split_is_named_with_task_and_remedy(tmp_path):
     one = voc_set(tmp_path / "voc", 1)
     with pytest.raises(
-        InputError, match=r"split 'val' has no detection question from train_sources .*take 'detection' out"
+        InputError, match=r"split 'val' has no detection question from train_sources .*remove 'detection' from tasks"
     ):
         curation.curate(tmp_path / "data", train_sources=[one], tasks=["detection"], **NO_DRAWN)
     with pytest.raises(InputError, match="gave no question of math"):

@@ -4,9 +4,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 
 from currreft_nb import InputError, curation, curation_gather
 from currreft_nb.curation_folder import read_manifest
-from currreft_nb.curation_images import Job, in_order, look
+from currreft_nb.curation_images import Job, in_order, inspect
 
 FEW = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
 
@@ -36,7 +38,7 @@ def jobs(folder, count):
 
 def test_several_processes_find_what_one_finds_in_the_same_order(tmp_path):
     work = jobs(tmp_path, 40)
-    assert list(in_order(work, 3)) == list(in_order(work, 1)) == [look(job) for job in work]
+    assert list(in_order(work, 3)) == list(in_order(work, 1)) == [inspect(job) for job in work]
 
 
 def test_the_number_of_processes_changes_no_byte(tmp_path, monkeypatch):
@@ -61,16 +63,52 @@ def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
     assert answer.stdout == "4\n", answer.stderr
 
 
-def test_a_process_that_dies_is_named_with_what_it_did(tmp_path):
-    work = jobs(tmp_path, 200)
-    found = in_order(work, 2)
+def workers_of(parent):
+    """Return the ids of the processes that read pictures for a process."""
+    children = subprocess.run(["pgrep", "-P", str(parent), "-f", "spawn_main"], capture_output=True, text=True).stdout
+    return [int(child) for child in children.split()]
+
+
+def wait_for_end(processes):
+    """Wait until the processes have ended, or fail after ten seconds."""
+    for _ in range(200):
+        if not any(Path(f"/proc/{process}").exists() for process in processes):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"of {processes} some still run")
+
+
+def test_a_process_that_dies_is_named_with_what_it_read_and_the_remedy(tmp_path):
+    found = in_order(jobs(tmp_path, 200), 2)
     next(found)
-    children = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True).stdout.split()
-    for child in children:
-        if "curation_images" in Path(f"/proc/{child}/cmdline").read_text():
-            os.kill(int(child), 9)
-    with pytest.raises(InputError, match=r"a process that reads pictures ended with status -9 at one of .*\.jpg"):
+    os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+    with pytest.raises(InputError, match=r"a process died .* of .*\.jpg to .*\.jpg; .*set workers to fewer than 2"):
         list(found)
+    assert not workers_of(os.getpid())
+
+
+def test_an_error_in_a_process_is_raised_and_no_process_is_left(tmp_path):
+    work = [replace(job, folder=str(tmp_path / "absent")) for job in jobs(tmp_path, 40)]
+    with pytest.raises(FileNotFoundError):
+        list(in_order(work, 2))
+    assert not workers_of(os.getpid())
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_behind_by_one_that_is_stopped(tmp_path, signal_number):
+    jobs(tmp_path, 2)
+    code = (
+        "import itertools, os\nfrom currreft_nb.curation_images import Job, in_order\n"
+        f"job = Job(path={str(tmp_path / '0.jpg')!r}, size=(60, 40), stored_size=(9, 9))\n"
+        "for seen in in_order(itertools.repeat(job), 2): print(flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    started = workers_of(process.pid)
+    process.send_signal(signal_number)
+    process.communicate()
+    assert started and process.returncode
+    wait_for_end(started)
 
 
 def test_damaged_pictures_are_listed_and_nothing_else_is_lost(tmp_path):
@@ -113,7 +151,7 @@ def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkey
         store(*arguments)
 
     monkeypatch.setattr(curation, "store_missing", disturb)
-    with pytest.raises(InputError, match=r"p1\.png was checked but cannot be stored"):
+    with pytest.raises(InputError, match=r"p1\.png passed its checks but cannot be stored"):
         curate(tmp_path / "data", source, train_questions=50)
     assert not (tmp_path / "data" / "manifest.json").exists()
 

@@ -58,11 +58,7 @@ def test_the_same_picture_stored_differently_is_near(original, change, why):
     ("one", "other", "why"),
     [
         (photograph(1), photograph(2), "another picture"),
-        (
-            photograph(1),
-            photograph(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-            "mirrored: other boxes are right",
-        ),
+        (photograph(1), photograph(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored: other boxes are right"),
         (diagram((20, 180), (150, 20), (280, 180)), diagram((20, 20), (150, 180), (280, 20)), "a triangle upside down"),
         (diagram((20, 180), (150, 20), (280, 180)), diagram((20, 180), (20, 20), (280, 180)), "another triangle"),
         (diagram((20, 180), (150, 20), (280, 180)), Image.new("RGB", (300, 200), "white"), "an empty page"),

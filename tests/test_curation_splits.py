@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from currreft_nb.curation_splits import ELSEWHERE, SURPLUS, Room, Row, allocate
+from currreft_nb.curation_splits import ELSEWHERE, SURPLUS, Quotas, Row, allocate
 from currreft_nb.samples import SPLITS
 
 
@@ -14,7 +14,7 @@ def row(group, number=0, task="math", splits=SPLITS, stage="open", source="s", o
 
 def share(rows, wanted, limits=None):
     """Return the rows that got a split, with it, and how many got none, by reason."""
-    found = list(allocate(rows, Room(wanted, limits or {})))
+    found = list(allocate(rows, Quotas(wanted, limits or {})))
     chosen = [(row, split) for row, split, reason in found if not reason]
     return chosen, Counter(reason for *_, reason in found if reason)
 

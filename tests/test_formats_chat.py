@@ -107,7 +107,7 @@ def test_science_questions_have_letters_hints_and_reasons(tmp_path):
     assert [s.id for s in science_qa.read(tmp_path / "problems.json", split="val")] == ["science_qa-2"]
     assert {s.task for s in science_qa.read(tmp_path, ["math"], task="math")} == {"math"}
     assert not list(science_qa.read(tmp_path, ["math"]))
-    with pytest.raises(InputError, match="no split 'vall'; did you mean 'val'"):
+    with pytest.raises(InputError, match="unknown split 'vall'; did you mean val"):
         list(science_qa.read(tmp_path, split="vall"))
 
 

@@ -169,7 +169,7 @@ def test_conversations_serve_the_task_that_is_named(tmp_path, task, asked, answe
     [sample] = llava.read(path, task=task)
     assert {name: getattr(sample, name) for name in expected} == expected
     assert not list(llava.read(path, ["math"], task=task))
-    with pytest.raises(InputError, match="no task 'genral'; did you mean 'general'"):
+    with pytest.raises(InputError, match="unknown task 'genral'; did you mean general"):
         list(llava.read(path, task="genral"))
 
 

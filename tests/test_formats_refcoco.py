@@ -4,10 +4,11 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -25,6 +26,7 @@ PLAIN = st.recursive(
 # ---- pickles
 
 
+@settings(deadline=None)
 @given(value=PLAIN, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(tmp_path_factory, value, protocol):
     path = tmp_path_factory.getbasetemp() / "plain.p"
@@ -42,6 +44,13 @@ def test_shared_values_are_the_same_object_again(tmp_path):
 def test_strings_of_python_2_are_text(tmp_path):
     (tmp_path / "a.p").write_bytes(b"(lp0\nS'na\\xc3\\xafve'\np1\naL12L\na.")  # ["naïve", 12L] as Python 2 wrote it
     assert pickles.load(tmp_path / "a.p") == ["naïve", 12]
+
+
+def test_a_large_memo_index_takes_no_memory(tmp_path):
+    (tmp_path / "a.p").write_bytes(b"\x80\x02]r" + struct.pack("<I", 2**31 - 5) + b".")
+    tracemalloc.start()
+    assert pickles.load(tmp_path / "a.p") == [] and tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 class Command:
@@ -67,7 +76,7 @@ class State:
 def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path, protocol, wrap):
     trap = tmp_path / "trap"
     (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(wrap(Command(trap)), protocol))
-    with pytest.raises(InputError, match=r"refs\(unc\)\.p is no pickle of plain lists.*(GLOBAL|system)"):
+    with pytest.raises(InputError, match=r"refs\(unc\)\.p is not a pickle of plain lists.*it names \w+\.system"):
         list(refcoco.read(tmp_path / "refs(unc).p"))
     assert not trap.exists()
     pickle.loads((tmp_path / "refs(unc).p").read_bytes())  # the trap works: another loader springs it
@@ -77,29 +86,29 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path, protocol, wrap):
 @pytest.mark.parametrize(
     ("data", "message", "why"),
     [
-        (b"", "it has no end", "0 bytes"),
-        (pickle.dumps([1] * 50)[:-20], "it has no end", "cut short"),
-        (b"not a pickle", "byte|expected|newline", "another file"),
-        (pickle.dumps(State()), "instruction", "an object with a state"),
-        (pickle.dumps({1, 2}, 4), "EMPTY_SET", "a set is not among what readers know"),
-        (pickle.dumps(b"bytes", 4), "SHORT_BINBYTES", "nor are bytes"),
-        (pickle.dumps(bytearray(3), 5), "BYTEARRAY8", "nor bytearrays"),
-        (b"\x80\x02]r" + struct.pack("<I", 2**31 - 5) + b".", "stores a value in place", "would take 16 GB of memo"),
-        (b"\x80\x02X" + struct.pack("<I", 2**31 - 5) + b"a.", "only 2 remain", "a text that is longer than the file"),
-        (b"cos\nsystem\n(S'true'\ntR.", "GLOBAL os system", "a call written by hand"),
-        (b"(S'true'\nios\nsystem\n.", "INST os system", "and in the oldest form"),
-        (b"\x82\x01.", "EXT1", "an extension that the process may have registered"),
-        (b"Pid\n.", "PERSID", "a persistent id, which a subclass might look up"),
-        (b"a.", "underflow|stack", "an empty stack"),
-        (b"0.", "POP", "nothing to take away"),
-        (b"}(NNe.", "is no pickle|attribute|no ", "appending to what is no list"),
-        (b"](NNu.", "item assignment|list", "naming items of what is no dict"),
+        (b"", "it ends too early", "0 bytes"),
+        (pickle.dumps([1] * 50)[:-20], "truncated|exhausted|too early", "cut short"),
+        (b"not a pickle", "", "another file"),
+        (pickle.dumps(State()), "it names .*State|copyreg", "an object with a state"),
+        (pickle.dumps({1, 2}, 4), "it holds a set", "a set is not among what readers know"),
+        (pickle.dumps([b"bytes"], 4), "it holds a bytes", "nor are bytes"),
+        (pickle.dumps(bytearray(3), 5), "it holds a bytearray", "nor bytearrays"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "it holds a bytearray", "would take a terabyte"),
+        (b"\x80\x02X" + struct.pack("<I", 2**31 - 5) + b"a.", "too early", "a text that is longer than the file"),
+        (b"cos\nsystem\n(S'true'\ntR.", "it names os.system", "a call written by hand"),
+        (b"(S'true'\nios\nsystem\n.", "it names os.system", "and in the oldest form"),
+        (b"\x82\x01.", "it uses extension 1", "an extension that the process may have registered"),
+        (b"Pid\n.", "persistent", "a persistent id, which a subclass might look up"),
+        (b"a.", "", "an empty stack"),
+        (b"0.", "", "nothing to take away"),
+        (b"}(NNe.", "attribute", "appending to what is no list"),
+        (b"](NNu.", "list", "naming items of what is no dict"),
         (b"}]Ns.", "unhashable", "a list as a name"),
     ],
 )
 def test_other_files_are_refused_in_words(tmp_path, data, message, why):
     (tmp_path / "a.p").write_bytes(data)
-    with pytest.raises(InputError, match=rf"(?s)a\.p is no pickle of plain lists.*({message})"):
+    with pytest.raises(InputError, match=rf"(?s)a\.p is not a pickle of plain lists.*({message})"):
         pickles.load(tmp_path / "a.p")
 
 
@@ -205,20 +214,20 @@ def test_crowds_and_bad_boxes_are_no_objects(tmp_path):
 def test_splits_and_makers_are_chosen_by_name(tmp_path):
     folder = refer_set(tmp_path, [ref(0, "left man"), ref(1, "right man", id=1, split="testA")])
     assert len(divide(refcoco.read(folder, ["detection"], split="testA"))[0]) == 1
-    with pytest.raises(InputError, match="no split 'tesA'; did you mean 'testA'"):
+    with pytest.raises(InputError, match="unknown split 'tesA'; did you mean testA"):
         list(refcoco.read(folder, split="tesA"))
     refer_set(tmp_path, [ref(0, "left man")], by="google")
-    with pytest.raises(InputError, match="holds the splits of google, unc; name one by by=google"):
+    with pytest.raises(InputError, match="holds the splits of google, unc; choose one, as in by=google"):
         list(refcoco.read(folder))
     assert len(divide(refcoco.read(folder, ["detection"], by="google"))[0]) == 1
-    with pytest.raises(InputError, match="no refs file by 'umd'"):
+    with pytest.raises(InputError, match="unknown refs file by 'umd'"):
         list(refcoco.read(folder, by="umd"))
 
 
 def test_images_are_looked_for_and_may_be_named(tmp_path):
     folder = refer_set(tmp_path, [ref(0, "left man")])
     (tmp_path / "train2014").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="name their folder by images="):
+    with pytest.raises(InputError, match="give their folder by images="):
         list(refcoco.read(folder))
     samples, _ = divide(refcoco.read(folder, images=str(tmp_path / "elsewhere")))
     assert samples["refcoco-0-0"].image == str(tmp_path / "elsewhere" / "0.jpg")
@@ -243,5 +252,5 @@ def test_what_refgta_notes_about_each_sentence_is_plain_data(tmp_path):
 
 @pytest.mark.parametrize("value", [{"a": 1}, [3], "text", None])
 def test_a_pickle_of_something_else_is_named(tmp_path, value):
-    with pytest.raises(InputError, match="holds no list of phrases"):
+    with pytest.raises(InputError, match="does not hold a list of phrases"):
         list(refcoco.read(refer_set(tmp_path, value)))

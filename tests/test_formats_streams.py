@@ -129,7 +129,7 @@ def test_a_long_csv_line_of_short_fields_is_not_cut_to_fit(tmp_path, monkeypatch
 @pytest.mark.parametrize("head", [b"a,a\n1,2", b"\n1,2", b'a,"b'])
 def test_csv_needs_names_for_its_columns(tmp_path, head):
     (tmp_path / "rows.csv").write_bytes(head)
-    with pytest.raises(InputError, match=r"rows\.csv:1: the first line is no list of column names"):
+    with pytest.raises(InputError, match=r"rows\.csv:1: the first line is not a list of different column names"):
         list(streams.csv_rows(tmp_path / "rows.csv"))
 
 
@@ -184,7 +184,7 @@ def test_documents_are_read_item_by_item_wherever_they_are_cut(tmp_path_factory,
 def test_a_damaged_document_is_named_after_what_could_be_read(tmp_path, text, before, message):
     (tmp_path / "document.json").write_bytes(text)
     items, found = streams.json_items(tmp_path / "document.json"), []
-    with pytest.raises(InputError, match=rf"(?s)document\.json is no JSON document.*({message})"):
+    with pytest.raises(InputError, match=rf"(?s)document\.json is not JSON.*({message})"):
         for item in items:
             found.append(item)
     assert len(found) == before

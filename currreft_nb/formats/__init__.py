@@ -1,11 +1,10 @@
-"""Readers of the formats that data comes in: one module each, whose `read` yields samples and what it left out.
+"""Readers of data formats: one module per format, whose `read` yields samples and rejections.
 
 Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
-`curation_sources.FORMATS` lists the formats.
-This module holds what the readers share; `streams` reads lines and documents, `rows` tables of every kind.
+`curation_sources.FORMATS` lists the formats. This module has what the readers share; `streams` reads lines and
+documents, `rows` tables of every kind.
 """
 
-import difflib
 import math
 import os
 from collections import Counter
@@ -17,29 +16,22 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.answers import Unreadable
 from currreft_nb.boxes import Box, Size, clip
-from currreft_nb.formats.images import ImageProblem
+from currreft_nb.errors import did_you_mean
+from currreft_nb.formats.images import BadRow as BadRow  # re-exported for the readers
+from currreft_nb.formats.images import ImageProblem, image_size
 from currreft_nb.samples import Sample, inside
 
-EDGE_PX = 1.0  # a box may stick out of its image by one pixel (0-based against 1-based, rounding); it is then clipped
-LISTED_CATEGORIES = 40  # longer vocabularies are not spelled out in the question if they are COCO's own
-SHOWN = 200  # characters of a bad value that a rejection tells
-
-
-class BadRow(ValueError):
-    """The row cannot become a sample: `reason`, `value` and `fault` as in `Rejected`."""
-
-    def __init__(self, reason: str, value: str = "", fault: bool = True):
-        super().__init__(f"{reason}: {value}" if value else reason)
-        self.reason, self.value, self.fault = reason, value, fault
+EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
+LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
+SHOWN = 200  # characters of a bad value in a rejection
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """Something that a reader or a check left out.
+    """A row, object or file that a reader or a check left out.
 
-    `line` is the number of the line, or of the record in a file without lines. `reason` is the same for all that was
-    left out for the same cause, `value` tells the particulars. `fault` is true for damaged data, at which a careful run
-    stops, and false for what cannot be asked about (a crowd).
+    `line` is the number of the line, or of the record in a file without lines. Equal causes have an equal `reason`;
+    `value` has the details. `fault`: true for damaged data, which can stop a run, false for what makes no question.
     """
 
     file: str
@@ -59,7 +51,7 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One annotated object; `box`: None if it cannot be used, `crowd`: it stands for several, `ask`: it is clear."""
+    """One annotated object; `box`: None if unusable, `crowd`: it is several objects, `ask`: it is not difficult."""
 
     label: str
     box: Box | None
@@ -70,7 +62,7 @@ class Thing:
 def read_rows(
     rows: Iterable[tuple[Path, int | None, dict | Rejected]], make: Callable[[dict, Path, int | None], Any], what: str
 ) -> Iterator[Sample | Rejected]:
-    """Yield what `make(row, file, line)` yields for each row, or why it cannot; `what` the rows should be."""
+    """Yield what `make(row, file, line)` yields for each row, or its rejection; `what` names the kind of row."""
     for file, line, row in rows:
         if isinstance(row, Rejected):
             yield row
@@ -80,8 +72,6 @@ def read_rows(
             yield from make(row, file, line)
         except BadRow as problem:
             yield Rejected(reason=problem.reason, value=problem.value, fault=problem.fault, **place)
-        except ImageProblem as problem:
-            yield Rejected(reason=problem.reason, value=problem.value, **place)
         except Unreadable as problem:
             yield Rejected(reason=f"answer cannot be read ({problem.reason})", **place)
         except KeyError as error:
@@ -91,12 +81,23 @@ def read_rows(
 
 
 def origin(file: Path, line: int | None = None) -> dict:
-    """Return the note of where a sample comes from, for its `extra`."""
+    """Return the entry of a sample's `extra` that names the file and line it comes from."""
     return {"origin": {"file": file.name, "line": line}}
 
 
+def shown(image: Path | None) -> dict[str, Any]:
+    """Return the fields of a sample that its image sets. Raises `ImageProblem`."""
+    return {"image": str(image), "size": image_size(image)} if image else {}
+
+
+def later_questions(count: int, file: Path, line: int) -> Iterator[Rejected]:
+    """Yield the rejections of the questions of a conversation after the first."""
+    for _ in range(count):
+        yield Rejected(file=str(file), line=line, reason="question needs the conversation before it", fault=False)
+
+
 def image_in(folder: Path, name: str) -> Path:
-    """Return the path of an image that a row names; raises `BadRow` if it leads out of the folder, `..` or link."""
+    """Return the path of an image that a row names; raises `BadRow` if it leaves the folder by `..` or a link."""
     try:
         return inside(folder, name)
     except InputError as problem:
@@ -112,10 +113,7 @@ def first_image(folders: Iterable[Path], name: str) -> Path:
 
 
 def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Path | Rejected]:
-    """Return the files that fit one of the patterns, sorted by name.
-
-    What is outside of the folder, or a link out of it, is rejected, unless the folder is `trusted`.
-    """
+    """Return the files that match a pattern, sorted; reject files outside of the folder unless it is `trusted`."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if trusted:
         return found
@@ -124,8 +122,20 @@ def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Pa
     return [p if p.resolve().is_relative_to(ground) else Rejected(file=str(p), reason=out) for p in found]
 
 
+def input_files(path: str | os.PathLike, what: str, *patterns: str) -> Sequence[Path | Rejected]:
+    """Return the file `path`, or the files in that folder that match a pattern. Raises `InputError` if there are none.
+
+    `what` names the expected files in the error message.
+    """
+    path = need_file(path, what)
+    files = [path] if path.is_file() else files_in(path, *patterns)
+    if not files:
+        raise InputError(f"{path} holds no {' or '.join(patterns)}; give the path of {what}")
+    return files
+
+
 def four_numbers(box: Any) -> tuple[float, ...]:
-    """Return a box as floats; raises `BadRow` for all that is not four numbers.
+    """Return a box as floats; raises `BadRow` unless it is four numbers.
 
     >>> four_numbers([1, 2, 3.5, 4])
     (1.0, 2.0, 3.5, 4.0)
@@ -142,7 +152,7 @@ def four_numbers(box: Any) -> tuple[float, ...]:
 def fit_box(box: Box, size: Size) -> tuple[float, ...]:
     """Return the box within the image of (width, height), its edges moved by at most a pixel.
 
-    Raises `BadRow` for a box that is empty, reversed, not finite or farther outside.
+    Raises `BadRow` for a box that is empty, reversed, not finite, or farther outside.
 
     >>> fit_box((-0.5, 2.0, 10.0, 8.0), (10, 10))
     (0, 2.0, 10.0, 8.0)
@@ -152,9 +162,8 @@ def fit_box(box: Box, size: Size) -> tuple[float, ...]:
     if box[0] >= box[2] or box[1] >= box[3]:
         raise BadRow("box is empty or reversed")
     inner = clip(box, size)
-    if max(abs(value - moved) for value, moved in zip(box, inner)) > EDGE_PX:
-        raise BadRow("box lies outside the image")
-    if inner[0] >= inner[2] or inner[1] >= inner[3]:
+    moved = max(abs(value - clipped) for value, clipped in zip(box, inner))
+    if moved > EDGE_PX or inner[0] >= inner[2] or inner[1] >= inner[3]:
         raise BadRow("box lies outside the image")
     return inner
 
@@ -172,10 +181,10 @@ def object_samples(
 ) -> Iterator[Sample | Rejected]:
     """Yield the questions that the annotated objects of one image answer.
 
-    Detection: one question for each category that occurs exactly once ("the dog"); a crowd, a box that cannot be used
-    and an object marked as difficult count as occurrences, so that no question has two answers. Classification: which
-    of the categories `names` are in the image; the answer is the sorted set of labels, `extra["counts"]` tells how many
-    objects of each were annotated, `extra["categories"]` is `names`.
+    Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
+    objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
+    are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
+    `extra["categories"]` is `names`.
     """
     common: dict[str, Any] = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
     if not things:
@@ -184,10 +193,13 @@ def object_samples(
     if "classification" in tasks:
         counts = Counter(sorted(thing.label for thing in things))
         extra = {"counts": dict(counts), "categories": names, **origin(file)}
-        question = category_question(names)
-        yield Sample(
-            id=f"{id}-labels", task="classification", question=question, answer=list(counts), extra=extra, **common
-        )
+        labels: dict[str, Any] = {
+            "id": f"{id}-labels",
+            "question": category_question(names),
+            "answer": list(counts),
+            "extra": extra,
+        }
+        yield Sample(task="classification", **labels, **common)
     if "detection" in tasks:
         yield from _detection_samples(things, id, common, origin(file))
 
@@ -216,7 +228,7 @@ def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]
 
 
 def category_question(names: list[str]) -> str:
-    """Return the question which of the categories are in the image.
+    """Return the question that asks which of the categories are in the image.
 
     >>> category_question(["cat", "dog"])
     'Which of these categories are in the image: cat, dog?'
@@ -241,19 +253,14 @@ def find_images(places: list[Path], names: Iterable[str], file: Path) -> Path:
             return place
     listed = ", ".join(str(place) for place in places)
     raise InputError(
-        f"{file}: none of its images is in {listed}; put the images there, or name their folder by images="
+        f"{file}: none of its images is in {listed}; put the images there, or give their folder by images="
     )
 
 
-def unknown(what: str, value: str, known: Iterable[str]) -> InputError:
-    """Return the error for a name that is none of the known ones.
+def check_known(where: str | os.PathLike, what: str, name: str, known: Iterable[str]) -> None:
+    """Raise `InputError` for a name that is not among the known ones.
 
-    >>> print(unknown("split", "trian", ["train", "val"]))
-    there is no split 'trian'; did you mean 'train'? There are train, val
+    >>> check_known("refs(unc).p", "split", "train", ["train", "val"])
     """
-    known = list(known)
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(
-        f"there is no {what} {value!r}; {hint}There {'are' if len(known) > 1 else 'is'} {', '.join(known)}"
-    )
+    if name not in (known := list(known)):
+        raise InputError(f"{where}: unknown {what} {name!r}{did_you_mean(name, known, 'write {}')}")

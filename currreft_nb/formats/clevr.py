@@ -1,4 +1,4 @@
-"""CLEVR: rendered scenes, whose objects are counted, and questions about them.
+"""CLEVR: rendered scenes with objects to count, and questions about them.
 
     scenes/CLEVR_val_scenes.json
         {"info": {...}, "scenes": [{"image_filename": "CLEVR_val_000000.png", "split": "val", "objects": [{"shape":
@@ -8,18 +8,18 @@
          any other things that are the same shape as the big metallic object?", "answer": "no", "program": [...]}, ...]}
     images/val/CLEVR_val_000000.png
 
-A folder, or a scenes file, gives one counting question for each scene. A questions file gives its questions: those that
-a number answers are mathematics, all others (yes, no, red, cube) are general. The test split has no answers.
+A folder or a scenes file gives one counting question per scene. A questions file gives its questions: mathematics if
+the answer is a number, else general (yes, no, red, cube). The test split has no answers.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, files_in, first_image, need_file, origin, read_rows
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, first_image, input_files, origin, read_rows, shown
 from currreft_nb.formats.streams import Found, json_items
 from currreft_nb.samples import Sample
 
@@ -27,30 +27,32 @@ COUNTING = "How many items are there in the image?"
 COUNTS = [str(count) for count in range(11)]  # of CLEVR's answers: scenes have 3 to 10 objects
 
 
+@dataclass(frozen=True)
+class Counting:
+    """How a set counts: its name, the question about each scene, and the answers it can have."""
+
+    source: str
+    question: str
+    counts: list[str]
+
+
 def read(
     path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
 ) -> Iterator[Sample | Rejected]:
     """Yield the counting questions of a CLEVR folder or scenes file, or the questions of a questions file.
 
-    `images`: the folder of the images, else `images` and the folders in it, beside scenes and questions.
+    `images`: the folder of the images; default: `images` and its subfolders, next to scenes and questions.
     """
-    path = need_file(path, "a CLEVR folder, or of one of its scenes or questions files")
-    files = [path] if path.is_file() else files_in(path, "scenes/*.json")
-    if not files:
-        raise InputError(f"{path} holds no scenes/*.json; give the folder with images and scenes, or a questions file")
-    for file in files:
-        yield from (
-            [file] if isinstance(file, Rejected) else read_document(file, tasks, images, "clevr", COUNTING, COUNTS)
-        )
+    what = "a CLEVR folder, with images and scenes, or of one of its scenes or questions files"
+    counting = Counting("clevr", COUNTING, COUNTS)
+    for file in input_files(path, what, "scenes/*.json"):
+        yield from [file] if isinstance(file, Rejected) else read_document(file, tasks, images, counting)
 
 
-def read_document(
-    file: Path, tasks: Collection[str], images: str, source: str, counting: str, counts: list[str]
-) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one scenes or questions file; `counting` is asked about scenes, answered by `counts`."""
+def read_document(file: Path, tasks: Collection[str], images: str, counting: Counting) -> Iterator[Sample | Rejected]:
+    """Yield the questions of one scenes or questions file."""
     places = [Path(images)] if images else _image_folders(file)
-    make = partial(_read_item, partial(first_image, places), tasks, source, counting, counts)
-    yield from read_rows(_records(file), make, "a scene or a question")
+    yield from read_rows(_records(file), partial(_read_item, places, tasks, counting), "a scene or a question")
 
 
 def _records(file: Path) -> Iterator[Found]:
@@ -60,7 +62,7 @@ def _records(file: Path) -> Iterator[Found]:
             number += 1
             yield file, number, {part: item}
     if not number:
-        raise InputError(f"{file} holds neither scenes nor questions; give such a file, or the folder above")
+        raise InputError(f"{file} holds neither scenes nor questions; give a scenes or questions file, or the folder")
 
 
 def _image_folders(file: Path) -> list[Path]:
@@ -69,49 +71,42 @@ def _image_folders(file: Path) -> list[Path]:
 
 
 def _read_item(
-    find: Callable,
-    tasks: Collection[str],
-    source: str,
-    counting: str,
-    counts: list[str],
-    row: dict,
-    file: Path,
-    line: int,
+    places: list[Path], tasks: Collection[str], counting: Counting, row: dict, file: Path, line: int
 ) -> Iterator[Sample]:
     if "scenes" in row:
-        item = {"question": counting, "answer": len(row["scenes"]["objects"])} | row["scenes"]
+        item = {"question": counting.question, "answer": len(row["scenes"]["objects"])} | row["scenes"]
     else:
-        item, counts = row["questions"], COUNTS
+        item, counting = row["questions"], replace(counting, counts=COUNTS)
     if item.get("answer") is None:
         raise BadRow("question has no answer", fault=False)
     answer = answer_text(item["answer"])
-    task = "math" if answer.isdigit() else "general"
-    if task in tasks:
-        yield question_sample(item["question"], answer, task, counts, find(item["image_filename"]), source, file, line)
+    if ("math" if answer.isdigit() else "general") in tasks:
+        yield question_sample(
+            counting, item["question"], answer, first_image(places, item["image_filename"]), file, line
+        )
 
 
 def answer_text(answer: bool | int | str) -> str:
-    """Return an answer as text; Super-CLEVR writes yes and no as true and false.
+    """Return an answer as text; Super-CLEVR has true and false for yes and no.
 
     >>> answer_text(True), answer_text(3), answer_text("red")
     ('yes', '3', 'red')
     """
-    return {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else str(answer)
+    return ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
 
 
 def question_sample(
-    question: str, answer: str, task: str, counts: list[str], image: Path, source: str, file: Path, line: int | None
+    counting: Counting, question: str, answer: str, image: Path, file: Path, line: int | None
 ) -> Sample:
-    """Return an open sample; a count that is among `counts` is told from these only when it is posed."""
-    candidates = {"candidates": counts} if task == "math" and answer in counts else {}
+    """Return an open sample; a count that the set can have has its counts as candidates for wrong options."""
+    candidates = {"candidates": counting.counts} if answer in counting.counts else {}
     return Sample(
-        id=f"{source}-{file.stem}" + (f"-{line}" if line else ""),
-        task=task,
+        id=f"{counting.source}-{file.stem}" + (f"-{line}" if line else ""),
+        task="math" if answer.isdigit() else "general",
         split="train",
-        source=source,
+        source=counting.source,
         question=question,
-        image=str(image),
-        size=image_size(image),
         answer=answer,
         extra=candidates | origin(file, line),
+        **shown(image),
     )

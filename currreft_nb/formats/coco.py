@@ -5,8 +5,8 @@
      "categories": [{"id": 84, "name": "book", "supercategory": "indoor"}]}
 
 A `bbox` is [x, y, width, height] in pixels from 0. A crowd (`iscrowd` 1, its segmentation run-length encoded) is one
-box around many objects: it says that its category is there, more than once, and is never asked for. Segmentations,
-polygons as well as run lengths, are not used and not kept while the document is read.
+box around many objects: its category counts as present more than once and is never asked for. Segmentations, polygons
+or run lengths, are not used and not kept in memory.
 """
 
 import os
@@ -22,12 +22,11 @@ from currreft_nb.formats import (
     BadRow,
     Rejected,
     Thing,
-    files_in,
     find_images,
     fit_box,
     four_numbers,
     image_in,
-    need_file,
+    input_files,
     object_samples,
     read_rows,
 )
@@ -39,14 +38,19 @@ UNKNOWN = "annotation of an unknown image or category"
 
 @dataclass(kw_only=True)
 class Instances:
-    """What an instances file holds: category names by id, image entries by id, and the annotations of each image.
+    """An instances file: category names by id, image entries by id, and the annotations of each image.
 
-    An annotation is kept as (id, category id, bbox, whether it is a crowd), as it stands in the file.
+    An annotation is (id, category id, bbox, whether it is a crowd), with the values of the file.
     """
 
     names: dict[Any, str] = field(default_factory=dict)
     images: dict[Any, dict] = field(default_factory=dict)
     annotations: dict[Any, list[tuple]] = field(default_factory=dict)
+
+    @property
+    def listed(self) -> list[str]:
+        """Return the category names in the order of their ids."""
+        return [self.names[id] for id in sorted(self.names)]
 
 
 def read(
@@ -54,20 +58,15 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Yield the questions of one instances file, or of each `annotations/instances_*.json` of a COCO folder.
 
-    `images`: the folder of the images; else those of `instances_NAME.json` are looked for in `images/NAME`, `NAME` and
-    `images` beside the annotations folder, then beside the file. Raises `InputError` if `path` holds no such file or
-    the file is no COCO document.
+    `images`: the folder of the images; default for `instances_NAME.json`: `images/NAME`, `NAME` or `images` next to the
+    annotations folder, or the file's folder. Raises `InputError` if there is no such file or it is no COCO document.
     """
-    path = need_file(path, "a COCO folder or of an instances file")
-    files = [path] if path.is_file() else files_in(path, "annotations/instances_*.json")
-    if not files:
-        raise InputError(f"{path} holds no annotations/instances_*.json; give such a file or the folder above")
-    for file in files:
+    for file in input_files(path, "a COCO folder or of an instances file", "annotations/instances_*.json"):
         yield from [file] if isinstance(file, Rejected) else _read_document(file, tasks, images)
 
 
 def load(file: Path) -> Instances:
-    """Return what an instances file holds, of each annotation only what is used. Raises `InputError`."""
+    """Return the contents of an instances file, without the unused fields. Raises `InputError`."""
     found = Instances()
     try:
         for part, item in json_items(file):
@@ -84,7 +83,9 @@ def load(file: Path) -> Instances:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is not a COCO instances document ({error!r}); give another file") from None
     if not found.images or not found.names:
-        raise InputError(f"{file} is not a COCO instances document: it lists no images or no categories")
+        raise InputError(
+            f"{file} is not a COCO instances document: it lists no images or no categories; give another file"
+        )
     return found
 
 
@@ -110,16 +111,14 @@ def _read_image(
         things += [thing] if thing else []
         if rejected:
             yield rejected
-    listed = [found.names[id] for id in sorted(found.names)]
-    yield from object_samples(
-        things, id=f"coco-{path.stem}", source="coco", file=file, image=path, size=size, names=listed, tasks=tasks
-    )
+    about: dict[str, Any] = {"source": "coco", "file": file, "image": path, "size": size, "names": found.listed}
+    yield from object_samples(things, id=f"coco-{path.stem}", tasks=tasks, **about)
 
 
 def read_annotation(
     annotation: tuple, names: dict[Any, str], size: Size, file: Path
 ) -> tuple[Thing | None, Rejected | None]:
-    """Return the object, without its box where that cannot be used, and why it is left out as an object, or None."""
+    """Return the object (box None if unusable; None for an unknown category), and its rejection, if any."""
     id, category, bbox, crowd = annotation
     place: dict[str, Any] = {"file": str(file), "value": f"annotation {id}"}
     if category not in names:
@@ -129,7 +128,7 @@ def read_annotation(
         return Thing(label=names[category], box=None, crowd=True), rejected
     try:
         x, y, width, height = four_numbers(bbox)
-        box = fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # the file has two decimals
+        box = fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # sums of the file's two decimals
         return Thing(label=names[category], box=box), None
     except BadRow as problem:
         return Thing(label=names[category], box=None), Rejected(reason=problem.reason, **place)

@@ -11,15 +11,15 @@
       "resize_solution": [436.4, 245.5, 480.0, 343.6]}, ...]
     {"messages": [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "<answer>Answer</answer>"}]}
 
-`task` is detection, classify or math, or absent where the type of the solution tells. The stage stands in no row but in
-the path: `judge` or `binary`, `choice`, else open. Boxes are pixels of the stored image. Boxes inside the text become
-claim and options, since each model writes them in a frame of its own; a yes/no question whose text holds no proposed
-answer gets the claim "yes".
+`task` is detection, classify or math, or absent if the type of the solution determines it. The path contains the stage:
+`judge` or `binary`, `choice`, else open. Boxes are in pixels of the stored image. Boxes in the text become claim and
+options, because each model has its own coordinate frame; a yes/no question without a proposed answer gets the claim
+"yes".
 
-RefGTA rows (a JSON array) give one box in three frames: pixels of the original 1920 x 1080 image, parts of its sides
-(or thousandths), and pixels of a copy shrunk by 2.2. The parts, which fit any copy, tell which of the two pixel frames
-is that of the image that is there; a row whose frames contradict each other is rejected. Conversations (ms-swift's chat
-format) are general questions. The row itself stays in `extra["official"]` and is written back as it was.
+RefGTA rows (a JSON array) give one box in three frames: pixels of the original 1920 x 1080 image, fractions of its
+sides (or thousandths), and pixels of a copy shrunk by 2.2. The fractions, which fit any copy, decide which of the two
+pixel frames fits the image; a row whose frames contradict each other is rejected. Conversations (ms-swift's chat
+format) are general questions. `extra["official"]` keeps the row, which is written back unchanged.
 """
 
 import json
@@ -36,16 +36,16 @@ from currreft_nb.boxes import Size, scale
 from currreft_nb.formats import (
     BadRow,
     Rejected,
-    files_in,
     first_image,
     fit_box,
     four_numbers,
-    need_file,
+    input_files,
+    later_questions,
     origin,
     read_rows,
     rows,
+    shown,
 )
-from currreft_nb.formats.images import image_size
 from currreft_nb.formats.wording import (
     asked_phrase,
     clean_question,
@@ -62,24 +62,21 @@ TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "m
 NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
 BOX = re.compile(rf'(?:\{{"bbox(?:_2d)?":\s*)?[\[(]{NUMBER},{NUMBER},{NUMBER},{NUMBER}[\])]\}}?')
 CLAIM = ("\nProposed answer: ", "\nIs the proposed answer correct?")
-FRAMES_AGREE = 0.02  # of an image's longer side: how far a box may be from where its other frame puts it
+FRAMES_AGREE = 0.02  # of an image's longer side: largest distance between a row's frames
 
 
 def read(path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str = "") -> Iterator[Sample | Rejected]:
     """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
-    `images`: the folder that image paths start from; else the file's own is tried and those above it, up to the folder
-    that was named, each with `images` in it. Raises `InputError` if there is no such file.
+    `images`: the folder that image paths start from; default: the file's folder and those above it, up to `path`, each
+    also with `images` in it. Raises `InputError` if there is no such file.
     """
-    path = need_file(path, "an official Curr-ReFT file (.jsonl or .json) or of a folder of them")
-    files = [path] if path.is_file() else files_in(path, "**/*.jsonl", "**/*.json")
-    if not files:
-        raise InputError(f"{path} holds no .jsonl or .json file; give the folder that does")
-    for file in files:
+    what = "an official Curr-ReFT file (.jsonl or .json) or of a folder of them"
+    for file in input_files(path, what, "**/*.jsonl", "**/*.json"):
         if isinstance(file, Rejected):
             yield file
             continue
-        places = [Path(images)] if images else _image_folders(file, path)
+        places = [Path(images)] if images else _image_folders(file, Path(path))
         make = partial(_read_row, stage_of(file), partial(_find_image, places))
         for found in read_rows(rows.read(file), make, "an official Curr-ReFT row"):
             if isinstance(found, Rejected) or found.task in tasks:
@@ -87,7 +84,7 @@ def read(path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str
 
 
 def stage_of(path: Path) -> str:
-    """Return the stage that the file's name, or a folder's above it, stands for.
+    """Return the stage that the name of the file, or of a folder above it, contains.
 
     >>> stage_of(Path("train/choice/choice_detection_coco_val.jsonl")), stage_of(Path("train/open/math_train.jsonl"))
     ('choice', 'open')
@@ -106,44 +103,34 @@ def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> I
     problem, task = row["problem"].strip(), _task(row)
     if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
         raise BadRow("solution is no answer at this stage")
-    image = find(row["image"]) if row.get("image") else None
-    size = image_size(image) if image else None
+    about = shown(find(row["image"]) if row.get("image") else None)
+    size = about.get("size")
     if "normalized_solution" in row:
         thinking, answer = None, json.dumps(_box_of_frames(row, size))
+    elif isinstance(row["solution"], str):
+        thinking, answer = split_solution(row["solution"])
     else:
-        thinking, answer = _solution(row["solution"])
-    fields = _read_text(task, stage, problem, answer, size) | {"thinking": thinking}
-    yield _sample(row, file, line, image, size, task, stage, **fields)
+        thinking, answer = None, json.dumps(row["solution"])
+    about |= _read_text(task, stage, problem, answer, size)
+    yield _sample(row, file, line, task=task, stage=stage, thinking=thinking, **about)
 
 
-def _sample(
-    row: dict, file: Path, line: int, image: Path | None, size: Size | None, task: str, stage: str, **fields: Any
-) -> Sample:
-    return Sample(
-        id=f"curr_reft-{file.stem}-{line}",
-        task=task,
-        stage=stage,
-        split="train",
-        source="curr_reft",
-        image=str(image) if image else None,
-        size=size,
-        extra={"official": row} | origin(file, line),
-        **fields,
-    )
+def _sample(row: dict, file: Path, line: int, **fields: Any) -> Sample:
+    extra, id = {"official": row} | origin(file, line), f"curr_reft-{file.stem}-{line}"
+    return Sample(id=id, split="train", source="curr_reft", extra=extra, **fields)
 
 
 def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> Iterator[Sample | Rejected]:
     asked, answered, later = first_exchange(row["messages"], "role", "content")
-    shown = row.get("images") or row.get("image") or []
-    shown = [shown] if isinstance(shown, str) else shown
-    if len(shown) > 1:
-        raise BadRow("row shows several images, and a sample holds one", f"{len(shown)} images", fault=False)
-    image = find(shown[0]) if shown else None
+    images = row.get("images") or row.get("image") or []
+    images = [images] if isinstance(images, str) else images
+    if len(images) > 1:
+        raise BadRow("row shows several images, and a sample holds one", f"{len(images)} images", fault=False)
+    image = find(images[0]) if images else None
     thinking, answer = split_prose(answered)
-    fields = {"question": clean_question(asked), "answer": answer, "thinking": thinking}
-    yield _sample(row, file, line, image, image_size(image) if image else None, "general", "open", **fields)
-    for _ in range(later):
-        yield Rejected(file=str(file), line=line, reason="question needs the conversation before it", fault=False)
+    fields = {"question": clean_question(asked), "answer": answer, "thinking": thinking} | shown(image)
+    yield _sample(row, file, line, task="general", stage="open", **fields)
+    yield from later_questions(later, file, line)
 
 
 def _task(row: dict) -> str:
@@ -156,12 +143,8 @@ def _task(row: dict) -> str:
     raise BadRow("row names no task of detection, classify and math")
 
 
-def _solution(solution: Any) -> tuple[str | None, str]:
-    return split_solution(solution) if isinstance(solution, str) else (None, json.dumps(solution))
-
-
 def _box_of_frames(row: dict, size: Size | None) -> list[float]:
-    """Return the box of a row with several frames in pixels of the stored image of (width, height)."""
+    """Return the box of a row with several frames in pixels of the stored image, which is (width, height)."""
     if size is None:
         raise BadRow("row has no image")
     parts = four_numbers(row["normalized_solution"])
@@ -179,22 +162,18 @@ def _box_of_frames(row: dict, size: Size | None) -> list[float]:
 
 
 def _image_folders(file: Path, named: Path) -> list[Path]:
-    """Return where the images of a rows file may lie, from its folder up to the one that the user named."""
+    """Return the folders that may hold the images of a rows file, from its folder up to the one that the user named."""
     named = named if named.is_dir() else named.parent
     levels = len(file.relative_to(named).parents)
     return [place for up in list(file.parents)[:levels] for place in (up, up / "images")]
 
 
 def _find_image(folders: list[Path], name: str) -> Path:
-    """Return the image's path, relative to one of the folders.
-
-    The published counting rows name images by absolute paths of another machine: these are looked for by file name.
-    """
+    # The published counting rows have absolute paths of another machine: search for the file name.
     return first_image(folders, Path(name).name if Path(name).is_absolute() else name)
 
 
 def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | None) -> dict:
-    """Return question, claim, options and answer of a row."""
     if stage == "binary":
         fields = {"answer": parse_verdict(answer)} | _read_claim(task, problem, size)
     elif stage == "choice":
@@ -216,7 +195,7 @@ def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | No
 
 
 def _read_claim(task: str, problem: str, size: Size | None) -> dict:
-    """Return question and claim: after "Proposed answer:", the only box in the text, or "yes"."""
+    """Return question and claim: the text after "Proposed answer:", the only box in the text, or "yes"."""
     question, found, claim = problem.partition(CLAIM[0])
     if found and claim.endswith(CLAIM[1]):
         return {"question": question, "claim": read_value(task, claim.removesuffix(CLAIM[1]), size)}
@@ -230,10 +209,10 @@ def _read_claim(task: str, problem: str, size: Size | None) -> dict:
 
 
 def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.PathLike | None = None) -> None:
-    """Write samples as official rows, one JSON object a line.
+    """Write samples as official rows, one JSON object per line.
 
-    With `images` all image paths are relative to that folder. Without it, rows that were read from official ones keep
-    theirs, and the others are relative to the file's folder. Raises `InputError` for a general sample.
+    With `images`, all image paths are relative to that folder. Without it, rows read from official ones keep their
+    paths; the others are relative to the file's folder. Raises `InputError` for a general sample.
     """
     path = Path(path)
     with path.open("w", encoding="utf-8") as stream:
@@ -245,9 +224,9 @@ def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.P
 
 
 def to_official(sample: Sample) -> dict:
-    """Return the official row of a sample: the one that it was read from, or else one made from its fields.
+    """Return the official row of a sample: the one it was read from, or a new one.
 
-    A row is made afresh where the original no longer fits: for a posed sample, and where the image was resized.
+    The row is new if there is no original, or if it no longer fits: for a posed sample and a resized image.
     """
     original = sample.extra.get("official")
     if original is not None and sample.parent is None and "original_size" not in sample.extra:
@@ -256,12 +235,12 @@ def to_official(sample: Sample) -> dict:
         raise InputError(f"sample {sample.id!r}: the official format has no {sample.task} rows; leave it out")
     problem = detection.QUESTION.format(question=sample.question) if sample.task == "detection" else sample.question
     if sample.stage == "binary":
-        problem += f"\nProposed answer: {_write_value(sample, sample.claim)}\nIs the proposed answer correct?"
+        problem += f"{CLAIM[0]}{_write_value(sample, sample.claim)}{CLAIM[1]}"
     for letter, option in zip(LETTERS, sample.options):
         problem += f"\n{letter}. {_write_value(sample, option)}"
     names = {ours: theirs for theirs, ours in TASK_NAMES.items()}
-    row = {"image": sample.image, "task": names[sample.task], "problem": problem, "solution": _write_solution(sample)}
-    return row if sample.image else {name: value for name, value in row.items() if name != "image"}
+    row = {"task": names[sample.task], "problem": problem, "solution": _write_solution(sample)}
+    return ({"image": sample.image} if sample.image else {}) | row
 
 
 def _write_value(sample: Sample, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Geometry3K: one folder a problem, with its drawing and its four options.
+"""Geometry3K: one folder per problem, with a drawing and four options.
 
     11/data.json
         {"problem_text": "If A D = 27, A B = 8, and A E = 12, find B C.", "choices": ["8", "10", "12", "13.5"],
@@ -6,16 +6,14 @@
          "answer": "B", "precise_value": [8.0, 10.0, 12.0, 13.5], "problem_type_goal": ["Length"], "unit": "", ...}
     11/img_diagram.png  the drawing; img_diagram_point.png names its points, img_problem.png shows the text too
 
-Question and options are the compact ones, which write points without blanks between them. The answer is a letter.
+Question and options are the compact ones, without spaces between the points. The answer is a letter.
 """
 
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, files_in, image_in, need_file, read_rows
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, image_in, input_files, read_rows, shown
 from currreft_nb.formats.streams import json_files
 from currreft_nb.samples import LETTERS, Sample
 
@@ -25,10 +23,7 @@ KEPT = ("problem_type_graph", "problem_type_goal", "precise_value", "unit", "dat
 
 def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterator[Sample | Rejected]:
     """Yield the question of each problem folder in a folder and below (train, val and test). Raises `InputError`."""
-    path = need_file(path, "a Geometry3K folder, with a folder for each problem")
-    files = files_in(path, "**/data.json")
-    if not files:
-        raise InputError(f"{path} holds no data.json in folders below it; give the folder of the problem folders")
+    files = input_files(path, "a Geometry3K folder, with a folder for each problem", "**/data.json")
     if "math" in tasks:
         yield from read_rows(json_files(files), _read_problem, "a Geometry3K problem")
 
@@ -37,17 +32,15 @@ def _read_problem(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
     options = row.get("compact_choices") or row["choices"]
     if row["answer"] not in LETTERS[: len(options)]:
         raise BadRow("answer is none of the options", f"{row['answer']!r} of {len(options)}")
-    image = image_in(file.parent, DRAWING)
+    place = {"file": f"{file.parent.name}/{file.name}", "line": None}
     yield Sample(
         id=f"geometry3k-{row['id']}",
         task="math",
         split="train",
         source="geometry3k",
         question=row.get("compact_text") or row["problem_text"],
-        image=str(image),
-        size=image_size(image),
         options=options,
         answer=row["answer"],
-        extra={name: row[name] for name in KEPT if row.get(name)}
-        | {"origin": {"file": f"{file.parent.name}/{file.name}", "line": None}},
+        extra={name: row[name] for name in KEPT if row.get(name)} | {"origin": place},
+        **shown(image_in(file.parent, DRAWING)),
     )

@@ -1,6 +1,6 @@
-"""Turn image files into pixels: upright, RGB, within a pixel budget, with a fingerprint of what they show.
+"""Turn image files into pixels: upright, RGB, within a pixel budget, with a fingerprint of the pixels.
 
-A file is read once; what is decoded, fingerprinted and stored are the same bytes, whatever happens to it meanwhile.
+A file is read once, so that the bytes decoded, fingerprinted and stored are the same even if the file changes.
 """
 
 import hashlib
@@ -24,19 +24,23 @@ LARGEST_PIXELS = 100_000_000  # 300 MB once decoded; a few kilobytes of PNG can 
 LARGEST_BYTES = 256 * 1024**2
 
 
-class ImageProblem(ValueError):
-    """The file cannot be used as an image; `reason` can be counted, `value` tells the particulars."""
+class BadRow(ValueError):
+    """A row that cannot become a sample; `reason`, `value` and `fault` as in `formats.Rejected`."""
 
-    def __init__(self, reason: str, value: str = ""):
+    def __init__(self, reason: str, value: str = "", fault: bool = True):
         super().__init__(f"{reason}: {value}" if value else reason)
-        self.reason, self.value = reason, value
+        self.reason, self.value, self.fault = reason, value, fault
+
+
+class ImageProblem(BadRow):
+    """A file that cannot be used as an image; `reason` can be counted, `value` has the details."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image file once read: its pixels (RGB, upright), and its bytes if they hold exactly these pixels, else None.
+    """An image file in memory: its pixels (RGB, upright), and its bytes if they hold exactly these pixels, else None.
 
-    `suffix` is that of the format it is stored in; `mended` says what was not as it should be.
+    `suffix`: of the format it is stored in; `mended`: the corrections that were made.
     """
 
     pixels: Image.Image
@@ -46,10 +50,10 @@ class Picture:
 
 
 def image_size(path: str | os.PathLike) -> Size:
-    """Return (width, height) in pixels as a viewer shows the image, from its header. Raises `ImageProblem`."""
+    """Return the (width, height) in pixels of the upright image, from its header. Raises `ImageProblem`."""
     _size_bytes(path)
     with _open(path) as image:
-        # Pillow decodes a whole PNG to look for EXIF data behind its pixels; nobody puts them there.
+        # Pillow decodes a whole PNG to look for EXIF data after its pixels, where no program puts them.
         tags = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
         turned = tags.get(ORIENTATION, 1) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
@@ -63,9 +67,9 @@ def read_image(path: str | os.PathLike, size: Size | None = None) -> Image.Image
 def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
     """Read an image file in RGB, on white where it was transparent, turned as its EXIF data says.
 
-    `size` is the (width, height) that the annotation recorded: where only the unturned image has it, the annotation
-    was made on the unturned pixels, and so they are returned. Raises `ImageProblem` for a file that is missing,
-    damaged, too large or too long, or whose size is not the recorded one.
+    `size` is the annotated (width, height): if only the unturned image has it, the annotation was made on the unturned
+    pixels, which are then returned. Raises `ImageProblem` for a file that is missing, damaged or too large, and for an
+    image that is too long or whose size is not the annotated one.
     """
     data = _read_bytes(path)
     with _open(io.BytesIO(data)) as image:
@@ -90,13 +94,11 @@ def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
 def _size_bytes(path: str | os.PathLike) -> int:
     """Return the size of a regular file; a pipe or a device would never end."""
     try:
-        if not Path(path).is_file():
-            raise ImageProblem("image does not exist", str(path))
-        size = os.path.getsize(path)
-    except ImageProblem:
-        raise
+        size = os.path.getsize(path) if Path(path).is_file() else None
     except (OSError, ValueError) as error:  # a name that is too long or holds a null character
         raise ImageProblem("image does not exist", str(error)) from None
+    if size is None:
+        raise ImageProblem("image does not exist", str(path))
     if size == 0:
         raise ImageProblem("image file is empty", str(path))
     if size > LARGEST_BYTES:
@@ -116,7 +118,6 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
-    """Open an image, whose header is read and whose pixels are not."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
@@ -142,7 +143,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:
-    """Say what was not as it should be, in words that can be counted."""
     mended = []
     suffix, kind = suffix.lower(), f".{(image.format or '').lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
     if SPELLINGS.get(suffix, suffix) != kind and image.format != "PPM":
@@ -155,7 +155,7 @@ def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, 
 
 
 def content_hash(image: Image.Image) -> str:
-    """Return a fingerprint of the pixels: the same for two files that decode alike, whatever else they hold.
+    """Return a fingerprint of the pixels, which ignores metadata and encoding.
 
     >>> content_hash(Image.new("RGB", (2, 1))) == content_hash(Image.new("RGB", (1, 2)))
     False
@@ -163,14 +163,8 @@ def content_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
 
 
-def file_hash(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of the file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def shrunk_size(size: Size, max_pixels: int) -> Size:
-    """Return the largest (width, height) of the same shape with at most `max_pixels` pixels; 0 stands for no limit.
+    """Return the largest (width, height) of the same shape with at most `max_pixels` pixels (0: no limit).
 
     >>> shrunk_size((640, 480), 76_800), shrunk_size((10, 10), 0)
     ((320, 240), (10, 10))
@@ -183,9 +177,9 @@ def shrunk_size(size: Size, max_pixels: int) -> Size:
 
 
 def store_picture(picture: Picture, size: Size, folder: str | os.PathLike) -> str:
-    """Store the picture in `folder` at `size` and return its file name, which is a hash of the file's content.
+    """Store the picture in `folder` at `size` and return its file name, a hash of the file's content.
 
-    A JPEG or PNG file that holds exactly these pixels is copied byte for byte; everything else is encoded again.
+    A JPEG or PNG file that holds exactly these pixels is copied byte for byte; all others are encoded again.
     """
     data = picture.data if picture.data is not None and size == picture.pixels.size else _encode(picture, size)
     name = hashlib.sha256(data).hexdigest()[:24] + picture.suffix

@@ -6,12 +6,11 @@
     {"images": [{"bytes": ..., "path": ...}], "texts": [{"user": "Question: How many actions are depicted in the
       diagram?\\nChoices:\\nA. 6.\\nB. 4.\\nAnswer with the letter.", "assistant": "Answer: B", "source": "TQA"}]}
 
-The second is a row of The Cauldron: its `texts` are questions about one image that do not build on each other, and each
-becomes a sample. Of a conversation the first question is taken; later ones, which may need what was said before, and
-rows with several images (`image` is a list of more than one) are left out and counted. Rows without an image are
-text-only questions. Options inside the question are taken apart (of a general question where its answer is one of
-them); the answer is what stands in tags (`<answer>`, LLaVA-CoT's `<CONCLUSION>`) or after "The answer is", and what
-stands before it is reasoning.
+The second is a row of The Cauldron: its `texts` are independent questions about one image, and each becomes a sample.
+Only the first question of a conversation is used; later ones, which may need the turns before them, and rows with
+several images are left out and counted. Rows without an image are text-only questions. Options inside the question are
+separated (in a general question only if its answer is one of them). The answer is the text in tags (`<answer>`,
+LLaVA-CoT's `<CONCLUSION>`) or after "The answer is"; the text before it is reasoning.
 """
 
 import os
@@ -20,10 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError
 from currreft_nb.boxes import Size
-from currreft_nb.formats import BadRow, Rejected, origin, read_rows, rows, unknown
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, check_known, later_questions, origin, read_rows, rows, shown
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import (
     asked_phrase,
@@ -46,13 +43,12 @@ def read(
     files: str = "",
     extracted: Path | None = None,
 ) -> Iterator[Sample | Rejected]:
-    """Yield the questions of `task` of each conversation of a file, or of the files of a folder that fit `files`.
+    """Yield a question of `task` for each conversation of a file, or of the files of a folder that match `files`.
 
-    `images`: the folder that image paths start from, else that of the file. Images inside a Parquet file are written to
-    the folder `extracted`. Raises `InputError`.
+    `images`: the folder that image paths start from; default: that of the file. Images inside a Parquet file are
+    written to the folder `extracted`. Raises `InputError`.
     """
-    if task not in TASKS:
-        raise InputError(f"{path}: {unknown('task', task, TASKS)}")
+    check_known(path, "task", task, TASKS)
     if task in tasks:
         folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
         columns = ("id", "image", "images", "conversations", "texts")
@@ -61,7 +57,7 @@ def read(
 
 
 def _apart(found: Iterator[Found]) -> Iterator[Found]:
-    """Yield a row of The Cauldron once for each of its questions, as a conversation; other rows as they are."""
+    """Yield each question of a row of The Cauldron as a conversation; yield other rows unchanged."""
     for file, line, row in found:
         if not isinstance(row, dict) or not isinstance(texts := row.get("texts"), list):
             yield file, line, row
@@ -77,24 +73,21 @@ def _read_row(
 ) -> Iterator[Sample | Rejected]:
     asked, answered, later = first_exchange(row["conversations"], "from", "value")
     image = rows.image_of(row.get("image") or row.get("images"), folder, extracted)
-    size = image_size(image) if image else None
+    about = shown(image)
     number = row.get("question number", 1)
     yield Sample(
         id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
         task=task,
         split="train",
         source=file.stem,
-        image=str(image) if image else None,
-        size=size,
         extra=origin(file, line),
-        **_read_exchange(task, asked, answered, size),
+        **_read_exchange(task, asked, answered, about.get("size")),
+        **about,
     )
-    for _ in range(later):
-        yield Rejected(file=str(file), line=line, reason="question needs the conversation before it", fault=False)
+    yield from later_questions(later, file, line)
 
 
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
-    """Return question, options, answer and thinking."""
     question = clean_question(asked)
     thinking, answer = split_prose(answered) if isinstance(answered, str) else (None, str(answered))
     if task == "detection":
@@ -105,5 +98,5 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     except BadRow:
         if task != "general":
             raise
-        text, options = question, []  # the text lists something, and what is asked is another thing
+        text, options = question, []  # the list in the text is no list of options
     return {"question": clean_question(text), "options": options, "answer": answer, "thinking": thinking}

@@ -1,12 +1,12 @@
-"""MATH-Vision: one JSON object a line, images beside the file; competition mathematics, free or with five options.
+"""MATH-Vision: competition mathematics, free or with five options; one JSON object per line, images next to the file.
 
     {"id": "6", "question": "... In which picture can we see the kittens of Misty ...?\\n<image1>", "options":
      ["A", "B", "C", "D", "E"], "answer": "D", "solution": null, "level": 3, "subject": "logic",
      "image": "images/6.jpg"}
 
-One image file shows everything that the placeholders `<image1>`, `<image2>`, ... stand for: they are removed from the
-text, and an option that is nothing but a placeholder becomes its letter, as the image labels it. With options, the
-answer is a letter.
+One image file shows everything that the placeholders `<image1>`, `<image2>`, ... refer to. They are removed from the
+text; an option that is only a placeholder becomes its letter, which labels it in the image. With options, the answer is
+a letter.
 """
 
 import os
@@ -15,8 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, image_in, need_file, origin, read_rows
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, image_in, need_file, origin, read_rows, shown
 from currreft_nb.formats.streams import json_lines
 from currreft_nb.samples import LETTERS, Sample
 
@@ -29,7 +28,9 @@ def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterato
     if path.is_dir():
         files = sorted(path.glob("*.jsonl"))
         if len(files) != 1:
-            raise InputError(f"{path} holds {len(files)} .jsonl files; name the one to read, since the sets overlap")
+            raise InputError(
+                f"{path} holds {len(files)} .jsonl files; give the path of one of them, because the sets overlap"
+            )
         path = files[0]
     if "math" in tasks:
         yield from read_rows(json_lines(path), _read_row, "a MATH-Vision question")
@@ -47,12 +48,11 @@ def _read_row(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
         split="train",
         source="math_vision",
         question=_without_placeholders(row["question"]),
-        image=str(image),
-        size=image_size(image),
         options=options,
         answer=answer,
         thinking=row.get("solution") or None,
         extra={name: row[name] for name in ("level", "subject") if name in row} | origin(file, line),
+        **shown(image),
     )
 
 

@@ -6,9 +6,9 @@
          shirt", "raw": "THE LADY WITH THE BLUE SHIRT", "tokens": ["the", "lady", "with", "the", "blue", "shirt"]}]}
     refcoco/instances.json   the objects, as in COCO: {"id": 1719310, "image_id": 581857, "bbox": [103, 93, 226, 298]}
 
-Each sentence is a detection question; a sentence that stands for two objects of one image is no question. An image's
-other objects go along as `extra["others"]`, the split that the authors gave it as `extra["split"]`. Classification
-asks for the categories of all its objects. Images are COCO's train2014, RefGTA's are its own.
+Each sentence is a detection question, unless it describes two objects of the image. `extra["others"]` has the other
+objects of the image, `extra["split"]` the authors' split. Classification asks for the categories of all its objects.
+The images are COCO's train2014; RefGTA has its own.
 """
 
 import os
@@ -23,6 +23,7 @@ from currreft_nb.formats import (
     BadRow,
     Rejected,
     Thing,
+    check_known,
     find_images,
     image_in,
     need_file,
@@ -31,7 +32,6 @@ from currreft_nb.formats import (
     other_objects,
     pickles,
     read_rows,
-    unknown,
 )
 from currreft_nb.formats.coco import Instances, load, read_annotation
 from currreft_nb.samples import Sample
@@ -55,14 +55,14 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Yield the questions of a folder with instances.json and refs(*).p, or of one of its refs files.
 
-    `split`: of the authors' splits one only (train, val, test, testA, ...). `by`: who made them (unc, google, umd),
-    where the folder holds several refs files. `images`: the folder of the images; else `IMAGE_FOLDERS` are looked for
-    in the folder and in the two above. Raises `InputError`.
+    `split`: one of the authors' splits (train, val, test, testA, ...); default: all. `by`: the makers of the splits
+    (unc, google, umd), for a folder with several refs files. `images`: the folder of the images; default: one of
+    `IMAGE_FOLDERS` in the folder or in the two above. Raises `InputError`.
     """
     path = need_file(path, "a folder with instances.json and refs(unc).p")
     file = path if path.is_file() else _refs_file(path, by)
     refs = _of_split(pickles.load(file), file, split)
-    found = load(need_file(file.parent / "instances.json", "a folder with instances.json beside the refs file"))
+    found = load(need_file(file.parent / "instances.json", "a folder with instances.json next to the refs file"))
     above = [file.parent, *list(file.absolute().parents)[1:3]]
     places = [folder / name for folder in above for name in IMAGE_FOLDERS]
     shown = [found.images[ref["image_id"]]["file_name"] for ref in refs if ref.get("image_id") in found.images]
@@ -82,21 +82,19 @@ def _refs_file(folder: Path, by: str) -> Path:
     names = sorted(path.name.removeprefix("refs(").removesuffix(").p") for path in folder.glob("refs(*).p"))
     if not names:
         raise InputError(f"{folder} holds no refs(*).p; give the folder that does, such as refer/data/refcoco")
-    if by and by not in names:
-        raise InputError(f"{folder}: {unknown('refs file by', by, names)}")
-    if not by and len(names) > 1:
-        raise InputError(f"{folder} holds the splits of {', '.join(names)}; name one by by={names[0]}")
+    if by:
+        check_known(folder, "refs file by", by, names)
+    elif len(names) > 1:
+        raise InputError(f"{folder} holds the splits of {', '.join(names)}; choose one, as in by={names[0]}")
     return folder / f"refs({by or names[0]}).p"
 
 
 def _of_split(refs: Any, file: Path, split: str) -> list[dict]:
     if not isinstance(refs, list) or not all(isinstance(ref, dict) for ref in refs):
-        raise InputError(f"{file} holds no list of phrases; give another refs file")
+        raise InputError(f"{file} does not hold a list of phrases; give another refs file")
     if not split:
         return refs
-    splits = sorted({str(ref.get("split")) for ref in refs})
-    if split not in splits:
-        raise InputError(f"{file}: {unknown('split', split, splits)}")
+    check_known(file, "split", split, sorted({str(ref.get("split")) for ref in refs}))
     return [ref for ref in refs if ref.get("split") == split]
 
 
@@ -113,9 +111,8 @@ def _read_image(
             yield rejected
     name = file.parent.name
     if "classification" in tasks:
-        listed = [found.names[id] for id in sorted(found.names)]
-        common: dict[str, Any] = {"source": name, "file": file, "image": path, "size": size, "names": listed}
-        yield from object_samples(list(things.values()), id=f"{name}-{path.stem}", tasks=["classification"], **common)
+        about: dict[str, Any] = {"source": name, "file": file, "image": path, "size": size, "names": found.listed}
+        yield from object_samples(list(things.values()), id=f"{name}-{path.stem}", tasks=["classification"], **about)
     if "detection" in tasks:
         scene = {"things": things, "meant": _meant(refs), "questions": _questions(refs, things)}
         shown = {"source": name, "image": str(path), "size": size, "split": "train"}
@@ -128,7 +125,7 @@ def _texts(ref: dict) -> list[str]:
 
 
 def _meant(refs: list[dict]) -> dict[str, set]:
-    """Return the objects that each sentence stands for in one image."""
+    """Return the ids of the objects that each sentence describes in one image."""
     meant = defaultdict(set)
     for ref in refs:
         for text in _texts(ref):

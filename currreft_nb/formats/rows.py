@@ -7,8 +7,8 @@
     hf://datasets/owner/name            the table files of a hub dataset, downloaded into the hub's own cache;
     hf://datasets/owner/name@revision   refs/convert/parquet is the revision that holds the hub's conversion to Parquet
 
-Everything is streamed: no more than one row is held, of a Parquet file one row group. Images inside a table are written
-out, since a sample names a file.
+Tables are streamed: one row is in memory, or one row group of a Parquet file. Images inside a table are written to
+files, because a sample names a file.
 """
 
 import hashlib
@@ -19,24 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.files import atomic_write
 from currreft_nb.formats import BadRow, Rejected, files_in, image_in, need_file
 from currreft_nb.formats.streams import Found, csv_rows, json_items, json_lines, parse_json
 
 HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-PATTERNS = (
-    "**/*.parquet",
-    "**/*.arrow",
-    "**/*.jsonl",
-    "**/*.csv",
-    "**/*.tsv",
-)  # of a folder; .json files also describe
+PATTERNS = ("**/*.parquet", "**/*.arrow", "**/*.jsonl", "**/*.csv", "**/*.tsv")  # no .json: these may be metadata
 SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
-BATCH = 64  # rows of a Parquet or Arrow file that are held as Python objects
+BATCH = 64  # rows of a Parquet or Arrow file in memory as Python objects
 
 
 def is_hub(path: str | os.PathLike) -> bool:
-    """Say whether the path names a dataset of the hub.
+    """Return whether the path names a dataset of the hub.
 
     >>> is_hub("hf://datasets/derek-thomas/ScienceQA"), is_hub("data/rows.csv")
     (True, False)
@@ -45,30 +40,29 @@ def is_hub(path: str | os.PathLike) -> bool:
 
 
 def fetch(path: str | os.PathLike, files: str = "") -> Path:
-    """Return the folder with the files of a hub dataset that fit the pattern `files`, downloading what is not there."""
-    import huggingface_hub  # a second to import, for those who ask for it only
+    """Return the folder with the files of a hub dataset that match `files`; download the missing ones."""
+    import huggingface_hub  # takes a second, which other sources do not need
 
     place = HUB.fullmatch(str(path))
     if place is None:
-        raise InputError(f"{path} names no hub dataset; write hf://datasets/owner/name")
+        raise InputError(f"{path} is not a hub dataset; write hf://datasets/owner/name")
     name, revision = place.groups()
     wanted = [files] if files else [pattern.removeprefix("**/") for pattern in PATTERNS]
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "allow_patterns": wanted}
     try:
-        return Path(
-            huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=wanted)
-        )
+        return Path(huggingface_hub.snapshot_download(name, **options))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or get it "
-            "elsewhere and give its folder"
+            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or give the "
+            "folder of a copy"
         ) from None
 
 
 def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
-    """Yield (file, line or record number, row or its rejection) of a table, of a folder of tables or a saved dataset.
+    """Yield (file, line or record number, row or its rejection) of a table, a folder of tables or a saved dataset.
 
-    `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: the ones to read, where
-    the format allows to leave others out; all if empty.
+    `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: those to read from Parquet
+    and Arrow files; empty: all.
     """
     path = need_file(path, f"a table ({', '.join(SUFFIXES)}) or of a folder of tables")
     for file in [path] if path.is_file() else _table_files(path, files):
@@ -89,16 +83,16 @@ def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
         found = files_in(folder, *([files] if files else PATTERNS), trusted=_is_of_hub_cache(folder))
     except (ValueError, LookupError, TypeError, NotImplementedError) as error:  # the last: a pattern that begins with /
         raise InputError(
-            f"{folder}: its tables cannot be found ({error!r}); correct files=, a pattern such as data/*.parquet, or "
+            f"{folder}: cannot find its tables ({error!r}); correct files=, a pattern such as data/*.parquet, or "
             "state.json, which Dataset.save_to_disk wrote"
         ) from None
     if not found:
-        raise InputError(f"{folder} holds no file that fits {files or ', '.join(PATTERNS)}; name them by files=")
+        raise InputError(f"{folder} holds no file that matches {files or ', '.join(PATTERNS)}; set files= to a pattern")
     return found
 
 
 def _is_of_hub_cache(folder: Path) -> bool:
-    """Say whether the hub's library made the folder, in which it puts links to where it keeps the files."""
+    """Return whether the folder belongs to the cache of the hub's library, which contains links to its files."""
     if folder.parent.name != "snapshots":
         return False
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -107,24 +101,23 @@ def _is_of_hub_cache(folder: Path) -> bool:
 
 
 def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
-    suffix = file.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        yield from json_lines(file)
-    elif suffix == ".json":
-        yield from _json_records(file)
-    elif suffix in (".csv", ".tsv"):
-        yield from csv_rows(file, "\t" if suffix == ".tsv" else ",")
-    elif suffix in (".parquet", ".arrow"):
-        yield from _columnar(file, columns)
-    else:
-        raise InputError(f"{file} is no table; the suffix of its name should be one of {', '.join(SUFFIXES)}")
+    match file.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            yield from json_lines(file)
+        case ".json":
+            yield from _json_records(file)
+        case ".csv" | ".tsv" as suffix:
+            yield from csv_rows(file, "\t" if suffix == ".tsv" else ",")
+        case ".parquet" | ".arrow":
+            yield from _columnar(file, columns)
+        case _:
+            raise InputError(f"{file} is not a table; give a file that ends in one of {', '.join(SUFFIXES)}")
 
 
 def _json_records(file: Path) -> Iterator[Found]:
     for number, (_, item) in enumerate(json_items(file), 1):
-        fine = isinstance(item, dict)
         rejected = Rejected(file=str(file), line=number, reason="record is not a JSON object")
-        yield file, number, item if fine else rejected
+        yield file, number, item if isinstance(item, dict) else rejected
 
 
 def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
@@ -140,7 +133,7 @@ def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise InputError(
-            f"{file} cannot be read after row {number} ({reason}); it is damaged or cut short: get the file again"
+            f"{file} cannot be read after row {number} ({reason}); it is damaged or incomplete: get the file again"
         ) from None
 
 
@@ -161,10 +154,10 @@ def _arrow_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
 
 
 def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
-    """Return the file of a row's image, None for a row without one.
+    """Return the file of a row's image, or None for a row without one. Raises `BadRow` for several images.
 
-    `value` is a path relative to `folder`, or the image itself as bytes or {"bytes", "path"}, which is written to
-    `extracted`, or a list with one of these. Raises `BadRow` for several images: a sample holds one.
+    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
+    or a list with one of these.
     """
     if isinstance(value, list | tuple):
         if len(value) > 1:
@@ -184,7 +177,6 @@ def _write_out(data: bytes, extracted: Path | None) -> Path:
     suffix = next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), "")
     path = extracted / (hashlib.sha256(data).hexdigest()[:24] + suffix)
     if not path.is_file():
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        with atomic_write(path, "wb") as stream:
+            stream.write(data)
     return path

@@ -6,8 +6,8 @@
          "lecture": "...", "subject": "social science", "topic": "geography", "split": "train", ...}, "2": {...}, ...}
     train/1/image.png   or images/train/1/image.png; `image` is null for a question without one
 
-`answer` counts the options from 0 and becomes a letter; `hint` is put before the question, `solution` is the reasoning.
-The questions are general ones, which fill the pool; with task=math they are trained as questions with options.
+`answer` is an index from 0 and becomes a letter; `hint` goes before the question, `solution` is the reasoning. The
+questions are general ones for the pool; with task=math they are trained as questions with options.
 """
 
 import os
@@ -15,9 +15,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, first_image, need_file, origin, read_rows, unknown
-from currreft_nb.formats.images import image_size
+from currreft_nb.formats import BadRow, Rejected, check_known, first_image, need_file, origin, read_rows, shown
 from currreft_nb.formats.streams import json_items
 from currreft_nb.samples import LETTERS, Sample
 
@@ -33,16 +31,16 @@ def read(
     task: str = "general",
     images: str = "",
 ) -> Iterator[Sample | Rejected]:
-    """Yield the questions of a folder with problems.json, or of that file; of one `split` only, if it is named.
+    """Yield the questions of a folder with problems.json, or of that file, in one `split` (default: all).
 
-    `images`: the folder with train, val and test; else it is looked for beside the file. Raises `InputError`.
+    `images`: the folder with train, val and test; default: the file's folder or `images` in it. Raises `InputError`.
     """
-    path = need_file(path, "the ScienceQA folder with problems.json")
-    file = path if path.is_file() else need_file(path / "problems.json", "the ScienceQA folder with problems.json")
-    if split and split not in SPLITS:
-        raise InputError(f"{file}: {unknown('split', split, SPLITS)}")
-    if task not in TASKS:
-        raise InputError(f"{file}: {unknown('task', task, TASKS)}")
+    what = "the ScienceQA folder with problems.json"
+    path = need_file(path, what)
+    file = path if path.is_file() else need_file(path / "problems.json", what)
+    if split:
+        check_known(file, "split", split, SPLITS)
+    check_known(file, "task", task, TASKS)
     if task in tasks:
         folders = [Path(images)] if images else [file.parent, file.parent / "images"]
         found = ((file, None, {"id": id, "problem": problem}) for id, problem in json_items(file))
@@ -57,18 +55,16 @@ def _read_problem(task: str, split: str, folders: list[Path], row: dict, file: P
     if type(answer) is not int or not 0 <= answer < len(options):
         raise BadRow("answer is none of the options", f"problem {id}: {answer!r} of {len(options)}")
     image = first_image(folders, f"{problem['split']}/{id}/{problem['image']}") if problem.get("image") else None
-    hint = problem.get("hint") or ""
+    hint, place = problem.get("hint") or "", origin(file)
     yield Sample(
         id=f"science_qa-{id}",
         task=task,
         split="train",
         source="science_qa",
         question=f"{hint}\n{problem['question']}".strip(),
-        image=str(image) if image else None,
-        size=image_size(image) if image else None,
         options=options,
         answer=LETTERS[answer],
         thinking=problem.get("solution") or None,
-        extra={"split": problem["split"], "subject": problem.get("subject"), "topic": problem.get("topic")}
-        | origin(file),
+        extra={"split": problem["split"], "subject": problem.get("subject"), "topic": problem.get("topic"), **place},
+        **shown(image),
     )

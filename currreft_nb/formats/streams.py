@@ -1,8 +1,8 @@
-"""Read text that may be long, damaged or hostile: rows of JSON lines and CSV one at a time, JSON documents by item.
+"""Read text that may be long, damaged or hostile: JSON lines and CSV by row, JSON documents by item.
 
-A row that cannot be used becomes a `Rejected` with its line; the rows after it are read all the same. A document that
-cannot be read to its end raises `InputError`, since nothing tells how many rows are lost. Memory is bounded by the
-longest row, never by the file.
+An unusable row becomes a `Rejected` with its line, and the rows after it are read. A document that cannot be read to
+its end raises `InputError`, because the number of lost rows is unknown. Memory is bounded by the longest row, not by
+the file.
 """
 
 import csv
@@ -16,8 +16,8 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.formats import Rejected
 
-MAX_ROW = 1 << 24  # bytes of one row or item: 16 MiB; questions are short, and a longer row is damage or an attack
-MAX_DEPTH = 64  # levels of nesting in one row; Python's own limit would be met only when the row is written again
+MAX_ROW = 1 << 24  # bytes of one row or item: 16 MiB; questions are short, so a longer row is damage or an attack
+MAX_DEPTH = 64  # levels of nesting in one row; Python's own limit would be exceeded only when it is written again
 CHUNK = 1 << 18
 AFTER = " \t\r\n,:]}"  # what may follow a JSON value
 
@@ -25,7 +25,7 @@ Found = tuple[Path, int | None, dict | Rejected]  # a row with its file and its 
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Return what the UTF-8 text holds. Raises `ValueError` for all that is not strict JSON of reasonable depth.
+    """Return the value of a UTF-8 text. Raises `ValueError` unless it is strict JSON of at most `MAX_DEPTH` levels.
 
     >>> parse_json(b'{"a": [1]}')
     {'a': [1]}
@@ -48,7 +48,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _sound(value: Any, text: str) -> Any:
-    """Return the value if it can be written again: not nested too deeply, no half of a surrogate pair."""
+    """Return the value; raise `ValueError` if it cannot be written again: too deep, or half a surrogate pair."""
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError("it is nested too deeply")
     if _SURROGATE.search(text):
@@ -66,7 +66,7 @@ def _depth(value: Any) -> int:
 
 
 def lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (number from 1, line) of a file; None for a line of more than `MAX_ROW` bytes, which is never held."""
+    """Yield (number from 1, line) of a file; the line is None if it has more than `MAX_ROW` bytes."""
     with open(path, "rb") as stream:
         number = 0
         while line := stream.readline(MAX_ROW):
@@ -79,7 +79,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes | None]]:
 
 
 def json_lines(path: str | os.PathLike) -> Iterator[Found]:
-    """Yield (file, line number, object) for each line that is not blank; for what is no JSON object its rejection."""
+    """Yield (file, line number, object or its rejection) for each line that is not blank."""
     file, found = Path(path), False
     for number, line in lines(file):
         if line is None or line.strip():
@@ -90,7 +90,7 @@ def json_lines(path: str | os.PathLike) -> Iterator[Found]:
 
 
 def json_files(files: Iterable[Path | Rejected]) -> Iterator[Found]:
-    """Yield (file, None, object) for files that hold one JSON object each; for those that do not their rejection."""
+    """Yield (file, None, object or its rejection) for files that hold one JSON object each."""
     for file in files:
         if isinstance(file, Rejected):
             yield Path(file.file), None, file
@@ -112,9 +112,9 @@ def _json_row(data: bytes | None, what: str, **place: Any) -> dict | Rejected:
 
 
 def csv_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[Found]:
-    """Yield (file, line number, row by column name) of a CSV file. Raises `InputError` without a line of names.
+    """Yield (file, line number, row by column name) of a CSV file. Raises `InputError` without a header.
 
-    Fields are at most `csv.field_size_limit()` characters, 131,072 unless somebody changed it.
+    Fields have at most `csv.field_size_limit()` characters, by default 131,072.
     """
     file, names, end, found = Path(path), None, 0, False
     table = csv.reader(_csv_lines(file), delimiter=delimiter, strict=True)
@@ -139,14 +139,14 @@ def _next_record(table: Iterator[list[str]], file: Path, line: int) -> list[str]
 
 def _csv_lines(path: Path) -> Iterator[str]:
     for number, line in lines(path):
-        # A line that is too long is replaced by a field that is too long, which the csv module reports and survives.
+        # Replace a line that is too long by a field that is too long, which the csv module reports and skips.
         text = "x" * (csv.field_size_limit() + 1) if line is None else line.decode("utf-8", "surrogateescape")
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _header(values: list[str] | Rejected, path: Path) -> list[str]:
     if isinstance(values, Rejected) or not _plain(values) or not any(values) or len(set(values)) < len(values):
-        raise InputError(f"{path}:1: the first line is no list of column names, each named once; add such a line")
+        raise InputError(f"{path}:1: the first line is not a list of different column names; add such a line")
     return [name.strip() for name in values]
 
 
@@ -159,15 +159,14 @@ def _csv_row(names: list[str], values: list[str], **place: Any) -> dict | Reject
 
 
 def _plain(values: list[str]) -> bool:
-    """Say whether all bytes of these fields were UTF-8."""
     return not any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value)
 
 
 def json_items(path: str | os.PathLike) -> Iterator[tuple[str | None, Any]]:
     """Yield (None, item) for the items of a JSON array, (name, item) for the members of a JSON object.
 
-    Of members that are arrays each item is yielded, of the others the whole. Raises `InputError` for a file that is
-    not one such document from its first to its last character, after what could be read of it.
+    A member that is an array is yielded item by item. Raises `InputError` after the readable items if the file is not
+    one such document from its first to its last character.
     """
     with open(path, encoding="utf-8-sig") as stream:
         window = _Window(stream)
@@ -175,8 +174,8 @@ def json_items(path: str | os.PathLike) -> Iterator[tuple[str | None, Any]]:
             yield from _document(window)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{path} is no JSON document, or damaged, after character {window.passed + window.position} ({error}); "
-                "get the file again, or correct it"
+                f"{path} is not JSON, or damaged, after character {window.passed + window.position} ({error}); get the "
+                "file again, or correct it"
             ) from None
 
 
@@ -197,7 +196,7 @@ def _document(window: "_Window") -> Iterator[tuple[str | None, Any]]:
 
 
 def _items(window: "_Window", closing: str) -> Iterator[Any]:
-    """Yield the values that stand before commas up to the closing bracket; of an object these are the names."""
+    """Yield the values before commas up to the closing bracket; in an object these are the names."""
     if window.peek() == closing:
         window.take(closing)
         return
@@ -208,13 +207,13 @@ def _items(window: "_Window", closing: str) -> Iterator[Any]:
 
 
 class _Window:
-    """The part of a text that is being read: what was used is dropped, what is needed is fetched."""
+    """The part of a text that is in memory: used text is dropped, more is fetched when needed."""
 
     def __init__(self, stream: Any):
         self.stream, self.text, self.position, self.passed, self.ended = stream, "", 0, 0, False
 
     def peek(self) -> str:
-        """Return the next character that is no blank, "" at the end."""
+        """Return the next character that is not a space, "" at the end."""
         while True:
             while self.position < len(self.text) and self.text[self.position] in " \t\r\n":
                 self.position += 1
@@ -238,7 +237,7 @@ class _Window:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
-                # A number could go on after the end of what was fetched: it is whole when something else follows.
+                # A number may continue after the fetched text: it is complete if another character follows.
                 if self.ended or (end < len(self.text) and self.text[end] in AFTER):
                     start, self.position = self.position, end
                     return _sound(value, self.text[start:end])
@@ -252,5 +251,5 @@ class _Window:
     def _fetch(self) -> None:
         self.passed += self.position
         rest = self.text[self.position :]
-        more = self.stream.read(max(CHUNK, len(rest)))  # doubles, so that a long item is tried a few times only
+        more = self.stream.read(max(CHUNK, len(rest)))  # doubles, so that a long item is parsed only a few times
         self.text, self.position, self.ended = rest + more, 0, not more

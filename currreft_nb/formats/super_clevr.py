@@ -1,4 +1,4 @@
-"""Super-CLEVR: vehicles in rendered scenes, whose number is asked, and questions about them.
+"""Super-CLEVR: rendered scenes with vehicles to count, and questions about them.
 
     superCLEVR_scenes.json
         {"scenes": [{"image_filename": "superCLEVR_new_000002.png", "objects": [{"shape": "truck", "color": "red", ...},
@@ -9,9 +9,8 @@
          bicycles the same as the number of cyan metallic minivans?", "answer": false, "program": [...], ...}, ...]}
     images/superCLEVR_new_000002.png
 
-A folder gives one counting question for each scene, worded as in the official out-of-domain rows, whose answers run
-from 3 to 10: these are the candidates from which wrong counts are drawn. A questions file gives its questions, as in
-CLEVR.
+A folder gives one counting question per scene, worded as in the official out-of-domain rows. Their answers run from 3
+to 10, which are the candidates for wrong counts. A questions file gives its questions, as in CLEVR.
 """
 
 import os
@@ -27,6 +26,7 @@ from currreft_nb.samples import Sample
 COUNTING = "How many different items are there in the image?"
 TOGETHER = "superCLEVR_scenes.json"
 COUNTS = [str(count) for count in range(3, 11)]
+_COUNTING = clevr.Counting("super_clevr", COUNTING, COUNTS)
 
 
 def read(
@@ -34,12 +34,12 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Yield one counting question for each scene of a Super-CLEVR folder or scenes file, or those of a questions file.
 
-    `images`: the folder of the images, else `images` in the folder or beside the file.
+    `images`: the folder of the images; default: `images` in the folder or next to the file.
     """
     path = need_file(path, "a Super-CLEVR folder with images and scenes, or of a questions file")
     path = path / TOGETHER if (path / TOGETHER).is_file() else path
     if path.is_file():
-        yield from clevr.read_document(path, tasks, images, "super_clevr", COUNTING, COUNTS)
+        yield from clevr.read_document(path, tasks, images, _COUNTING)
         return
     files = files_in(path, "scenes/*.json")
     if not files:
@@ -51,4 +51,4 @@ def read(
 
 def _read_scene(folder: Path, row: dict, file: Path, line: None) -> Iterator[Sample]:
     image, answer = image_in(folder, row["image_filename"]), str(len(row["objects"]))
-    yield clevr.question_sample(COUNTING, answer, "math", COUNTS, image, "super_clevr", file, line)
+    yield clevr.question_sample(_COUNTING, COUNTING, answer, image, file, line)

@@ -1,4 +1,4 @@
-"""Any table, with the names of its columns: JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset (see `rows`).
+"""Any table, by the names of its columns: JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset (see `rows`).
 
     {"image_path": "./Geo170K/images/test/0.png", "question": "... the size of angle CED is ()", "ground_truth": "140°"}
 
@@ -19,15 +19,15 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Box, Size, scale
-from currreft_nb.formats import BadRow, Rejected, fit_box, four_numbers, origin, read_rows, rows, unknown
-from currreft_nb.formats.images import image_size
+from currreft_nb.errors import did_you_mean
+from currreft_nb.formats import BadRow, Rejected, check_known, fit_box, four_numbers, origin, read_rows, rows, shown
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import asked_phrase, chosen_letter, clean_question, read_value
 from currreft_nb.samples import LETTERS, TASKS, VALUES, Sample
 
-OPTIONAL = {"image": "image", "options": "options"}  # columns that are read where they are, unless others are named
+OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
-LONGEST_LIST = 10_000  # characters of a cell that is taken for a list
+LONGEST_LIST = 10_000  # characters of a cell that may hold a list
 
 
 def read(
@@ -46,18 +46,15 @@ def read(
     files: str = "",
     extracted: Path | None = None,
 ) -> Iterator[Sample | Rejected]:
-    """Yield a question of `task` for each row; `question` to `thinking` are names of columns; `context`, where there is
-    such a column, is put before the question.
+    """Yield a question of `task` for each row; `question` to `thinking` are names of columns.
 
-    `box`: how boxes are written: xyxy (corners) or xywh (corner and size) in pixels, normalized (corners from 0 to 1)
-    or thousand (corners from 0 to 1000). `images`: the folder that image paths start from, else that of the table.
-    `files`: which files of a folder. Images inside the table are written to the folder `extracted`. Raises `InputError`
-    for a column that is not there.
+    The text in the column `context` goes before the question. `box`: xyxy (corners) or xywh (corner and size) in
+    pixels, normalized (corners from 0 to 1) or thousand (corners from 0 to 1000). `images`: the folder that image paths
+    start from; default: that of the table. `files`: a pattern for the files of a folder. Images inside the table are
+    written to the folder `extracted`. Raises `InputError` for a missing column.
     """
-    if task not in TASKS:
-        raise InputError(f"{path}: {unknown('task', task, TASKS)}; write for example {Path(path).name}?task=math")
-    if box not in BOXES:
-        raise InputError(f"{path}: {unknown('form of box', box, BOXES)}")
+    check_known(path, "task", task, TASKS)
+    check_known(path, "form of box", box, BOXES)
     if task not in tasks:
         return
     columns = {"question": question, "answer": answer, "image": image, "options": options}
@@ -69,14 +66,15 @@ def read(
 
 
 def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[Found]:
-    """Yield the rows; raises `InputError` if the first lacks a column, since all others will."""
+    """Yield the rows; raises `InputError` if the first row lacks a column, because all others will, too."""
     checked = False
     for file, line, row in found:
         if not checked and isinstance(row, dict):
             checked = True
             for name, column in columns.items():
                 if column not in row and OPTIONAL.get(name) != column:
-                    raise InputError(f"{file}: {unknown('column', column, row)}; write {name}=the name of the column")
+                    hint = did_you_mean(column, row, "columns are: {}")
+                    raise InputError(f"{file}: no column {column!r}; write {name}=COLUMN{hint}")
         yield file, line, row
 
 
@@ -92,7 +90,7 @@ def _read_row(
 ) -> Iterator[Sample]:
     cells = {name: row.get(column) for name, column in columns.items()}
     image = rows.image_of(cells["image"], folder, extracted)
-    size = image_size(image) if image else None
+    about = shown(image)
     options = _list(cells["options"])
     question = clean_question(str(cells["question"] or ""))
     if question and cells.get("context"):
@@ -103,17 +101,16 @@ def _read_row(
         split="train",
         source=file.stem,
         question=asked_phrase(question) if task == "detection" else question,
-        image=str(image) if image else None,
-        size=size,
         options=options,
-        answer=_answer(task, row[columns["answer"]], options, form, size),
+        answer=_answer(task, row[columns["answer"]], options, form, about.get("size")),
         thinking=str(cells["thinking"]) if cells.get("thinking") else None,
         extra=origin(file, line),
+        **about,
     )
 
 
 def _list(value: Any) -> list[str]:
-    """Return the options of a cell: a list, or a list as JSON or Python write it."""
+    """Return the options of a cell: a list, or the text of a list in JSON or Python."""
     if isinstance(value, str) and value.strip():
         value = _literal(value)
     if value is None or value == "":
@@ -124,7 +121,6 @@ def _list(value: Any) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """Return the list that the text writes out, or the text itself if it is none."""
     try:
         return ast.literal_eval(text) if len(text) <= LONGEST_LIST else text  # a long one can exhaust the parser
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -1,4 +1,4 @@
-"""PASCAL VOC annotations: one XML file an image, lists of images in ImageSets.
+"""PASCAL VOC annotations: one XML file per image, lists of images in ImageSets.
 
     <annotation>
       <filename>2007_000063.jpg</filename>
@@ -9,10 +9,10 @@
       </object>
     </annotation>
 
-Coordinates count pixels from 1 and include the last one (VOC development kit); here they are converted, once, to
-half-open boxes from 0: (122, 114, 379, 275). Children stand in any order and coordinates may be fractions. Only the
-name directly below an object is its category: owners and body parts have names too. Objects marked as difficult count
-as being there, for labels as for "occurs exactly once", but are not asked for.
+Coordinates count pixels from 1 and include the last one (VOC development kit); they are converted here to half-open
+boxes from 0: (122, 114, 379, 275). Children may be in any order and coordinates may be fractions. Only the name
+directly below an object is its category: owners and body parts have names, too. Objects marked as difficult count as
+present, for labels and for "occurs exactly once", but are not asked for.
 """
 
 import os
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.boxes import Size
 from currreft_nb.formats import BadRow, Rejected, Thing, files_in, fit_box, image_in, need_file, object_samples
-from currreft_nb.formats.images import ImageProblem, image_size
+from currreft_nb.formats.images import image_size
 from currreft_nb.formats.streams import MAX_ROW
 from currreft_nb.samples import Sample, inside
 
@@ -37,7 +38,7 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
-    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` if `path` is none of these.
+    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` for any other path.
     """
     path = need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
@@ -57,11 +58,10 @@ def read(
 
 
 def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
-    """Yield the annotation files that the list names; of an empty or damaged list its rejection."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8; a list has one image name a line") from None
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; write one image name per line") from None
     if not text.strip():
         yield Rejected(file=str(path), reason="file is empty")
     for number, line in enumerate(text.splitlines(), 1):
@@ -78,7 +78,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | Rejected]:
 
 
 def _category_names(files: Iterator[Path]) -> list[str]:
-    """Return the vocabulary: VOC's twenty categories where no other occurs, else those that occur."""
+    """Return the vocabulary: VOC's twenty categories if no other occurs, else those that occur."""
     found: set[str] = set()
     for file in files:
         root = _parse(file)
@@ -93,7 +93,7 @@ def _parse(file: Path) -> ElementTree.Element | None:
         return None
     try:
         root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an encoding that nobody knows
+    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an unknown encoding
         return None
     return root if root.tag == "annotation" else None
 
@@ -111,7 +111,7 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> It
     try:
         image = _image_path(file, root)
         size = _recorded_size(root) or image_size(image)
-    except (ImageProblem, BadRow) as problem:
+    except BadRow as problem:
         yield Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
         return
     things = []
@@ -121,9 +121,8 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> It
             yield Rejected(file=str(file), reason=reason, value=f"object {number}, {_name(item) or 'no name'}")
         if thing:
             things.append(thing)
-    yield from object_samples(
-        things, id=f"voc-{file.stem}", source="voc", file=file, image=image, size=size, names=names, tasks=tasks
-    )
+    about: dict[str, Any] = {"source": "voc", "file": file, "image": image, "size": size, "names": names}
+    yield from object_samples(things, id=f"voc-{file.stem}", tasks=tasks, **about)
 
 
 def _image_path(file: Path, root: ElementTree.Element) -> Path:
@@ -134,8 +133,8 @@ def _image_path(file: Path, root: ElementTree.Element) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def _recorded_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    """Return (width, height), or None where the annotation does not tell (some tools write 0)."""
+def _recorded_size(root: ElementTree.Element) -> Size | None:
+    """Return (width, height), or None if the annotation has none (some tools write 0)."""
     try:
         width, height = (int(root.findtext(f"size/{name}") or 0) for name in ("width", "height"))
     except ValueError:
@@ -143,22 +142,23 @@ def _recorded_size(root: ElementTree.Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _read_object(item: ElementTree.Element, size: tuple[int, int]) -> tuple[Thing | None, str]:
-    """Return the object, without its box where that cannot be used, and what is wrong with it."""
+def _read_object(item: ElementTree.Element, size: Size) -> tuple[Thing | None, str]:
     if not _name(item):
         return None, "object has no name"
     box, reason = None, ""
     try:
-        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in ("xmin", "ymin", "xmax", "ymax"))
-    except ValueError:
-        reason = "box has a coordinate that is missing or no number"
-    else:
-        if xmin >= xmax or ymin >= ymax:  # a single pixel is an annotator's stray click, not an object
-            reason = "box is empty or reversed"
-        else:
-            try:
-                box = fit_box((xmin - 1, ymin - 1, xmax, ymax), size)
-            except BadRow as problem:
-                reason = problem.reason
+        box = _read_box(item, size)
+    except BadRow as problem:
+        reason = problem.reason
     difficult = (item.findtext("difficult") or "0").strip() == "1"
     return Thing(label=_name(item), box=box, ask=not difficult), reason
+
+
+def _read_box(item: ElementTree.Element, size: Size) -> tuple[float, ...]:
+    try:
+        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in ("xmin", "ymin", "xmax", "ymax"))
+    except ValueError:
+        raise BadRow("box has a coordinate that is missing or no number") from None
+    if xmin >= xmax or ymin >= ymax:  # a single pixel is an annotator's stray click, not an object
+        raise BadRow("box is empty or reversed")
+    return fit_box((xmin - 1, ymin - 1, xmax, ymax), size)

@@ -1,4 +1,4 @@
-"""Take questions, options, answers and reasoning out of running text, as data sets for chat models write them.
+"""Separate questions, options, answers and reasoning in the running text of data sets for chat models.
 
 <image>\\nHint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end.\\n
 Question: What fraction of the shape is blue?\\nChoices:\\n(A) 3/11\\n(B) 8/11     ->  "What fraction ...?", two options
@@ -19,11 +19,11 @@ ANSWER_IS = re.compile(
     r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)",
     re.IGNORECASE,
 )
-ENDING = 500  # characters at the end of a text in which its answer is looked for
+ENDING = 500  # characters at the end of a text that may hold its answer
 OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
 PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
 PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
-REQUESTS = [  # how to answer is said by our own prompts; so say it LLaVA, MathV360K, Geo170K and The Cauldron
+REQUESTS = [  # of LLaVA, MathV360K, Geo170K and The Cauldron: removed, because our prompts say how to answer
     re.compile(text, re.IGNORECASE)
     for text in (
         r"^Hint: Please answer the question [^\n]*?(?:\n+|(?=Question:))",
@@ -37,7 +37,7 @@ REQUESTS = [  # how to answer is said by our own prompts; so say it LLaVA, MathV
 
 
 def clean_question(text: str) -> str:
-    """Return the question without the places of images in it and without the request how to answer.
+    """Return the question without image placeholders and without the request how to answer.
 
     >>> clean_question("<image>\\nQuestion: How many?\\nAnswer the question with a short answer.")
     'How many?'
@@ -49,7 +49,7 @@ def clean_question(text: str) -> str:
 
 
 def split_solution(text: str) -> tuple[str | None, str]:
-    """Return the reasoning, or None, and the answer: what stands in tags, else the whole text.
+    """Return the reasoning, or None, and the answer: the text in tags, else the whole text.
 
     >>> split_solution("<think>six sevens</think><answer>42</answer>"), split_solution(" 42 ")
     (('six sevens', '42'), (None, '42'))
@@ -59,14 +59,14 @@ def split_solution(text: str) -> tuple[str | None, str]:
 
 
 def _block(text: str, name: str) -> str | None:
-    """Return what stands between the tags, of which the first may lack its bracket, as some official rows' do."""
+    """Return the text between the tags; the first may lack its bracket, as in some official rows."""
     _, start, rest = text.partition(f"{name}>")
     inside, end, _ = rest.partition(f"</{name}>")
     return inside if start and end else None
 
 
 def split_prose(text: str) -> tuple[str | None, str]:
-    """Return the reasoning, or None, and the answer of a text that may also end in "The answer is ..." without tags.
+    """Return the reasoning, or None, and the answer of a text with tags or with "The answer is ..." at its end.
 
     >>> split_prose("Eight of eleven are blue.\\nThe answer is (B) 8/11.")
     ('Eight of eleven are blue.', '(B) 8/11')
@@ -84,7 +84,7 @@ def split_prose(text: str) -> tuple[str | None, str]:
 
 
 def split_options(problem: str) -> tuple[str, list[str]]:
-    """Return the question and its options, in the order of their letters; no options if there are not two in a row.
+    """Return the question and its options in the order of their letters; no options if there are fewer than two.
 
     >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? (A) 3 (B) 4")
     (('What is it?', ['dog', 'cat']), ('How many?', ['3', '4']))
@@ -117,7 +117,7 @@ def chosen_letter(text: str, options: list[str]) -> str:
 
 
 def read_value(task: str, text: str, size: Size | None) -> Any:
-    """Return the structured value that the text writes out, boxes within an image of (width, height)."""
+    """Return the structured value of the text; boxes are fitted into an image of (width, height)."""
     if VALUES[task] == "labels":
         return list(dict.fromkeys(parse_labels(text)))
     if VALUES[task] != "boxes":
@@ -128,7 +128,7 @@ def read_value(task: str, text: str, size: Size | None) -> Any:
 
 
 def asked_phrase(question: str) -> str:
-    """Return the phrase that a detection question asks about, without the request around it."""
+    """Return the phrase that a detection question asks for, without the request around it."""
     for before, after in PHRASES:
         _, found, phrase = question.partition(before)
         if found and phrase.strip():
@@ -139,7 +139,7 @@ def asked_phrase(question: str) -> str:
 def first_exchange(turns: list[dict], role: str, text: str) -> tuple[str, str, int]:
     """Return the first question of a conversation, its answer, and how many questions follow.
 
-    `role` and `text` are the names of a turn's fields. A system prompt is left out. Raises `BadRow`.
+    `role` and `text` are the names of a turn's fields. System prompts are skipped. Raises `BadRow`.
     """
     said = [(turn[role], turn[text]) for turn in turns if turn[role] != "system"]
     fine = len(said) >= 2 and said[0][0] in ("human", "user") and said[1][0] in ("gpt", "assistant")
