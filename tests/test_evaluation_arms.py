@@ -226,7 +226,7 @@ def test_questions_that_an_endpoint_left_open_are_no_wrong_answers(samples, tmp_
         return say(status=400) if number == 3 else say("<answer>yes</answer>")
 
     with serving(script) as server:
-        source = read_source(f"http:m@{server.url} | concurrency 1, backoff_s 0.01")
+        source = read_source(f"http:m@{server.url} | concurrency 1")
         with pytest.raises(InputError, match=r"1 of .* questions could not be answered"):
             evaluate_arms({"far": source}, samples, tmp_path)
         assert len(evaluate_arms({"far": source}, samples, tmp_path)) == len(samples)
