@@ -15,7 +15,8 @@ from typing import Any
 from currreft_nb import InputError, evaluation, generation_http, models
 from currreft_nb.boxes import Frame
 from currreft_nb.endpoint import Account
-from currreft_nb.evaluation_sources import BASE, Source, file_hash, read_recorded
+from currreft_nb.evaluation_sources import BASE, Source, read_recorded
+from currreft_nb.files import file_digest
 from currreft_nb.models_adapters import merged_adapter, read_provenance
 from currreft_nb.models_families import FAMILIES
 from currreft_nb.prompts import Style, wording_hash
@@ -197,7 +198,7 @@ def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Ans
         return (lambda asked: [answers[sample.id] for sample in asked]), None
 
     frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
-    return Answerer(author=f"recorded {file_hash(path)}", frame=frame, open=open_file, draw=None)
+    return Answerer(author=f"recorded {file_digest(path)}", frame=frame, open=open_file, draw=None)
 
 
 def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Account] | None) -> Answerer:

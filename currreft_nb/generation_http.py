@@ -1,10 +1,10 @@
-"""Let a model at an endpoint answer: a teacher, or one's own model served by vLLM or `transformers serve`.
+"""Let a model at an endpoint answer: a teacher, or a model served locally by vLLM or `transformers serve`.
 
     answer = sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
     rejection.sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
 
-Each completion is a request of its own with a seed of its own, as servers differ in whether they take `n`; whether they
-heed `seed` is up to them. Questions are put as to the local model, images sent as they are stored.
+Each completion is a request of its own with its own seed, because not all servers accept `n`; some ignore `seed`.
+Questions have the same wording as for a local model; images are sent as they are stored.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def sampler(
 ) -> Callable[[list[Sample]], list[list[Completion | None]]]:
     """Return the endpoint as a function from samples to several answers to each, like `evaluation.sampler`.
 
-    `accounts`: where the account of each call goes. An answer that could not be had is None, which
+    `accounts`: the list that gets the account of each call. A missing answer is None, which
     `journal_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
     came at all.
     """
@@ -60,7 +60,7 @@ def sampler(
         except InputError as error:
             if not found:
                 raise
-            print(error, flush=True)  # what did come is kept; the next call will say it again
+            print(error, flush=True)  # keep what arrived; the next call raises this again
         return [[found.get((row, number)) for number in range(completions)] for row in range(len(samples))]
 
     return answer
@@ -77,7 +77,7 @@ async def _answer(
 
 
 def completion_seed(sample_id: str, number: int, seed: int) -> int:
-    """Return the seed of one completion, the same whatever else is asked; at most 2**31 - 1, as servers want.
+    """Return the seed of one completion, independent of all others; at most 2**31 - 1, as servers require.
 
     >>> completion_seed("general-17", 3, 0) != completion_seed("general-17", 2, 0)
     True
