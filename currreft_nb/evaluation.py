@@ -105,7 +105,7 @@ def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str)
 
 
 def _answer(generate_function: Callable, force_function: Callable | None, batch: list[Sample]) -> list[tuple]:
-    """Return (sample, mode, answer) for each answer that is not None; one that opened `<answer>` is not decoded again."""
+    """Return (sample, mode, answer) of each answer; one that opened `<answer>` is its own forced answer."""
     pairs = [pair for pair in pair_up(batch, generate_function(batch)) if pair[1] is not None]
     batch, natural = [sample for sample, _ in pairs], [answer for _, answer in pairs]
     rows = [(sample, "natural", answer) for sample, answer in pairs]

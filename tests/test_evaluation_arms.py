@@ -146,7 +146,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
 
 
 def test_an_adapter_is_evaluated_at_the_pixel_budget_that_it_was_trained_with(samples, adapter, tmp_path):
-    with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 and would be evaluated with 8192.*set"):
+    with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 but would be evaluated with 8192.*set"):
         evaluate_arms({"rl": adapter}, samples, tmp_path, max_pixels=8192)
     models_export.export(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
