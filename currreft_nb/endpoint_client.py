@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -77,19 +78,21 @@ def ask_all(
     `InputError` where asking on is hopeless.
     """
     account, start = Account(endpoint.name), time.monotonic()
+    http = _HttpClient(endpoint, account)
     client = openai.AsyncOpenAI(
         base_url=endpoint.url,
         api_key=endpoint.secret() or "none",  # the client requires one; a local server ignores it
         max_retries=endpoint.attempts - 1,
         timeout=None,  # it would start anew with each byte; `_HttpClient` sets a deadline
-        http_client=_HttpClient(endpoint, account),
+        http_client=http,
     )
+    ask = partial(http.ask, client.chat.completions.with_raw_response.create)
     waiting, ready, writing = iter(items), [], anyio.Lock()
 
-    async def worker(session: _Session) -> None:
+    async def worker() -> None:
         for item in waiting:
             try:
-                result = await work(session.ask, item)
+                result = await work(ask, item)
             except Unanswered as error:
                 result = error
             ready.append((item, result))
@@ -98,13 +101,12 @@ def ask_all(
                     batch, ready[:] = ready[:], []
                     if batch:
                         await anyio.to_thread.run_sync(done, batch)
-            session.check()
+            http.check()
 
     async def run() -> None:
         async with client, anyio.create_task_group() as group:
-            session = _Session(endpoint, client, account)
             for _ in range(endpoint.concurrency):
-                group.start_soon(worker, session)
+                group.start_soon(worker)
 
     try:
         # In a thread of its own, since a notebook's thread runs a loop already.
@@ -125,18 +127,22 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-class _Session:
-    """The openai client, and how many questions in a row it left unanswered."""
+class _HttpClient(openai.DefaultAsyncHttpxClient):
+    """Asks through the openai client, and keeps each of its attempts to turn, deadline, size and account."""
 
-    def __init__(self, endpoint: Endpoint, client: openai.AsyncOpenAI, account: Account):
+    def __init__(self, endpoint: Endpoint, account: Account):
+        super().__init__(
+            limits=httpx2.Limits(max_connections=endpoint.concurrency),
+            headers={"Accept-Encoding": "identity"},  # so that the bytes counted are the bytes kept
+        )
         self.endpoint, self.account = endpoint, account
-        self.create = client.chat.completions.with_raw_response.create
-        self.in_a_row, self.last = 0, ""
+        self.next_s = self.quiet_until_s = 0.0  # the next free turn; the end of a pause that the server asked for
+        self.in_a_row, self.last = 0, ""  # unanswered questions, and the last reason
 
-    async def ask(self, messages: list[dict], **options: Any) -> Reply:
+    async def ask(self, create: Callable, messages: list[dict], **options: Any) -> Reply:
         """Return the reply. Raises `Unanswered` when all attempts failed, `InputError` when asking on is hopeless."""
         try:
-            response = await self.create(model=self.endpoint.model, messages=messages, **options)
+            response = await create(model=self.endpoint.model, messages=messages, **options)
         except openai.APIStatusError as error:
             failed = Unanswered(f"status_{error.status_code}", _status(self.endpoint, error.response))
         except openai.APIConnectionError as error:
@@ -157,18 +163,6 @@ class _Session:
                 f"{self.endpoint.name} left {self.in_a_row} questions in a row unanswered, the last with: {self.last};"
                 " check the server and run this again, which asks only for what is missing"
             )
-
-
-class _HttpClient(openai.DefaultAsyncHttpxClient):
-    """Sends each attempt of the openai client, within its turn, deadline and size, and counts it in the account."""
-
-    def __init__(self, endpoint: Endpoint, account: Account):
-        super().__init__(
-            limits=httpx2.Limits(max_connections=endpoint.concurrency),
-            headers={"Accept-Encoding": "identity"},  # so that the bytes counted are the bytes kept
-        )
-        self.endpoint, self.account = endpoint, account
-        self.next_s = self.quiet_until_s = 0.0  # the next free turn; the end of a pause that the server asked for
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one attempt; return its response with the body read and, for a success, the `Reply` as an extension.

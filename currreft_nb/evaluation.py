@@ -43,7 +43,6 @@ def evaluate(
     *,
     force_function: Callable[[list[Sample], list[str | Completion]], Answers] | None = None,
     frame: Frame | None = None,
-    splits: Sequence[str] = EVALUATED,
     author: str = "",
     batch_size: int = 256,
 ) -> list[dict]:
@@ -53,11 +52,10 @@ def evaluate(
     file or a server; None for an answer that could not be obtained. `force_function` completes the answers that opened
     no `<answer>`, from samples and answers. `frame`: how boxes are written; None means pixels of the stored image.
     `author`: who answers under the arm's name, such as hashes of its weights. `batch_size`: questions between two
-    writings. Raises `InputError` for a sample of a split not among `splits` or without a reference, for stored records
-    of other questions or another author, and, after all were asked, for missing answers: those that arrived are kept,
-    and the next call asks for the rest.
+    writings. Raises `InputError` like `check_samples`, for stored records of other questions or another author, and,
+    after all were asked, for missing answers: those that arrived are kept, and the next call asks for the rest.
     """
-    check_samples(samples, splits)
+    check_samples(samples)
     path = Path(folder) / RECORDS
     modes = ("natural", "forced") if force_function else ("natural",)
     records = stored_records(path, samples, arm, author)
@@ -79,13 +77,11 @@ def evaluate(
     return [records[sample.id, mode] for mode in modes for sample in samples]
 
 
-def check_samples(samples: Sequence[Sample], splits: Sequence[str] = EVALUATED) -> None:
+def check_samples(samples: Sequence[Sample]) -> None:
     """Raise `InputError` for a sample that must not or cannot be scored, before any model is loaded."""
-    if unknown := [name for name in splits if name not in EVALUATED]:
-        raise InputError(f"split {unknown[0]!r} is not for evaluation; use {', '.join(EVALUATED)}")
     for sample in samples:
-        if sample.split not in splits:
-            raise InputError(f"sample {sample.id!r} is of split {sample.split}; evaluate only {', '.join(splits)}")
+        if sample.split not in EVALUATED:
+            raise InputError(f"sample {sample.id!r} is of split {sample.split}; evaluate only {', '.join(EVALUATED)}")
         if sample.answer is None:
             raise InputError(f"sample {sample.id!r} has no reference answer to score by; remove it")
 

@@ -113,7 +113,7 @@ def chance_level(sample: Sample) -> float:
     return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
 
 
-def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFrame:
+def advise(passes: pd.DataFrame) -> pd.DataFrame:
     """Return for each arm and task whether a curriculum of forms is promising, with the numbers behind it.
 
     It is if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. A closed form no
@@ -122,31 +122,27 @@ def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFra
     rows = []
     for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
         last = part[part["k"] == part["k"].max()].set_index("stage")
-        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"), nearly_zero)
+        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
         evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
         evidence = f"pass@{part['k'].max()}: {evidence}"
         rows.append({"arm": arm, "task": task, "advice": code, "meaning": ADVICE[code], "evidence": evidence})
     return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
 
 
-def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
+def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
     """Return the advice from the rows of the largest and of the smallest k, by stage."""
     closed = last.drop(index="open", errors="ignore")
     if "open" not in last.index or closed.empty:
         return "not_probed"
-    if last.loc["open", "pass_at_k"] > nearly_zero:
+    if last.loc["open", "pass_at_k"] > NEARLY_ZERO:
         return "open_only"
-    supported = [stage for stage in closed.index if closed.loc[stage, "pass_at_k"] > nearly_zero]
-    if not supported:
+    supported = closed.index[closed["pass_at_k"] > NEARLY_ZERO]
+    if supported.empty:
         return "neither"
     # A systematic error can push a closed form below chance: that too is no guessing.
-    guessed = [stage for stage in supported if not _differs(first.loc[stage])]
-    return "unclear" if len(guessed) == len(supported) else "curriculum"
-
-
-def _differs(cell: pd.Series) -> bool:
-    """Return whether the interval excludes guessing; a missing interval does not."""
-    return cell["low"] > cell["chance"] or cell["high"] < cell["chance"]
+    cells = first.loc[supported]
+    differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
+    return "curriculum" if differs.any() else "unclear"
 
 
 def probe_arms(

@@ -132,11 +132,9 @@ def read_recorded(path: Path, samples: Sequence[Sample]) -> dict[str, RecordedAn
     answers: dict[str, RecordedAnswer] = {}
     places: dict[str, str] = {}
     for place, row in completion_rows(path):
-        if row["id"] in answers:
-            first = places[row["id"]]
+        if (first := places.setdefault(row["id"], place)) != place:
             raise InputError(f"{place}: duplicate id {row['id']!r}, first used on {first}; keep one answer a question")
         answers[row["id"]] = _answer(row, place)
-        places[row["id"]] = place
     if missing := [sample.id for sample in samples if sample.id not in answers]:
         raise InputError(
             f"{path} has no answer to {len(missing)} of {len(samples)} questions, such as {missing[0]!r}; add the"

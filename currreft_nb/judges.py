@@ -18,7 +18,7 @@ from currreft_nb.endpoint import OPTIONS, Endpoint, endpoint_at
 from currreft_nb.files import digest, file_digest
 from currreft_nb.grammar import parse
 from currreft_nb.journal import read_journal
-from currreft_nb.rewards import Rules, score
+from currreft_nb.rewards import score
 from currreft_nb.samples import Sample
 
 MISFORMED_CEILING = 84.0  # one below the paper's threshold of 85, so that a wrong format is never kept
@@ -32,20 +32,15 @@ Judge = Callable[[Sequence[Pair]], list["Verdict"]]
 class Verdict:
     """A judge's points for one completion, from 0 to 100, None where it cannot or did not judge, and the reason."""
 
-    total: float | None
-    accuracy: float | None
-    consistency: float | None
-    format: float | None
-    fluency: float | None
-    reason: str
+    total: float | None = None
+    accuracy: float | None = None
+    consistency: float | None = None
+    format: float | None = None
+    fluency: float | None = None
+    reason: str = ""
 
 
-def no_verdict(reason: str) -> Verdict:
-    """Return the verdict of a judge that gives no points."""
-    return Verdict(None, None, None, None, None, reason)
-
-
-def rule_judge(sample: Sample, completion: str, frame: Frame | None = None, rules: Rules = Rules()) -> Verdict:
+def rule_judge(sample: Sample, completion: str, frame: Frame | None = None) -> Verdict:
     """Judge by the verifiable rewards: 100 times the accuracy, at most 84 if the format is wrong.
 
     `frame`: how the model writes boxes; None means pixels of the stored image. Consistency and fluency are None, as no
@@ -58,8 +53,8 @@ def rule_judge(sample: Sample, completion: str, frame: Frame | None = None, rule
     Verdict(total=84.0, accuracy=100.0, consistency=None, format=0.0, fluency=None, reason='no_think')
     """
     if sample.answer is None:
-        return no_verdict("no_reference")
-    earned = score(sample, completion, frame, rules)
+        return Verdict(reason="no_reference")
+    earned = score(sample, completion, frame)
     accuracy = 100 * earned.value
     total = accuracy if earned.format == 1 else min(MISFORMED_CEILING, accuracy)
     return Verdict(total, accuracy, None, 100 * earned.format, None, earned.reason)
@@ -127,7 +122,7 @@ def recorded_judge(path: str | os.PathLike) -> Judge:
     if len(judges := {row["judge"] for row in rows}) > 1:
         raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
     known = {row["about"]: verdict_of(row) for row in rows}
-    return lambda pairs: [known.get(content_hash(*pair), no_verdict("not_recorded")) for pair in pairs]
+    return lambda pairs: [known.get(content_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
 
 
 def verdict_of(row: dict) -> Verdict:

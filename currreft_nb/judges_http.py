@@ -24,17 +24,7 @@ from typing import Any
 from currreft_nb.endpoint import Account, Endpoint, user_message
 from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
 from currreft_nb.journal import append_journal, read_journal
-from currreft_nb.judges import (
-    Judge,
-    JudgeName,
-    Pair,
-    Verdict,
-    content_hash,
-    no_verdict,
-    recorded_judge,
-    rule_judge,
-    verdict_of,
-)
+from currreft_nb.judges import Judge, JudgeName, Pair, Verdict, content_hash, recorded_judge, rule_judge, verdict_of
 from currreft_nb.prompts import Style, render_answer, render_question
 from currreft_nb.samples import Sample
 
@@ -85,7 +75,7 @@ def judge_over_http(
         append_journal(path, rows)
         earlier = len(known) - before
         for (key, _), result in results:
-            known[key] = result if isinstance(result, Verdict) else no_verdict(f"{FAILED}: {result.reason}")
+            known[key] = result if isinstance(result, Verdict) else Verdict(reason=f"{FAILED}: {result.reason}")
         judged = len(known) - before
         if judged * 10 // count > earlier * 10 // count:
             print(f"judged {judged:6d} of {count} by {endpoint.name}", flush=True)
@@ -172,7 +162,7 @@ async def _judge(ask: Ask, item: tuple[str, Pair], style: Style) -> Verdict:
             return found
         said = {"role": "assistant", "content": reply.text[:2000].encode("utf-8", "replace").decode()}
         messages = [*messages, said, user_message(f"That cannot be used: {found}.\n{SCHEMA}")]
-    return no_verdict(f"{FAILED}: {found}")
+    return Verdict(reason=f"{FAILED}: {found}")
 
 
 def read_verdict(text: str) -> Verdict | str:

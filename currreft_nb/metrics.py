@@ -66,7 +66,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
-    """Return each reward's advantage: (reward - group's mean) / (group's unbiased standard deviation + 1e-4), shape (n,).
+    """Return each reward's advantage: (reward - group mean) / (group's unbiased standard deviation + 1e-4), shape (n,).
 
     As GRPO computes them (TRL, `scale_rewards="group"`). In a group of equal rewards they are 0.
 

@@ -16,6 +16,7 @@ from currreft_nb.metrics import UNBOUNDED
 from currreft_nb.metrics_intervals import (
     AT_ONCE,
     LEAST_CLUSTERS,
+    LEVEL,
     cluster_sums,
     codes_of,
     exact_interval,
@@ -38,7 +39,7 @@ COLUMNS: tuple[str, ...] = (
 )
 COLUMNS += ("difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
 CELL = (*RECORD_CELL, "measure")
-POWER, LEVEL = 0.8, 0.95
+POWER = 0.8
 MODES = (("natural", "natural"), ("natural", "forced"))  # of the arm, and of the other
 
 
@@ -149,7 +150,7 @@ def _differences(
     for row, column, (low, high) in zip(rows, sums.T, intervals):
         row |= {"low": low, "high": high, "p": sign_flip(column, resamples, seed)}
         row["note"] = "every image differs alike" if math.isnan(low) else ""
-        few_differ = exact_interval(column, counts, bounds, LEVEL) is not None
+        few_differ = exact_interval(column, counts, bounds) is not None
         error = (high - low) / (2 * ndtri((1 + LEVEL) / 2)) if few_differ else standard_error(column, counts)
         row["minimum_detectable"] = detectable(error)
     return rows

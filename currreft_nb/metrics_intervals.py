@@ -17,6 +17,7 @@ from currreft_nb import InputError
 
 LEAST_CLUSTERS = 6  # images, or images that differ: if all of five were better, p would still be 2 / 2**5 = 0.06
 AT_ONCE = 1_000_000  # numbers drawn at once: about 20 MB
+LEVEL = 0.95
 NOT_KNOWN = (math.nan, math.nan)
 
 
@@ -25,21 +26,20 @@ def bootstrap_interval(
     groups: Sequence[Hashable] | None = None,
     resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean; (nan, nan) for no values.
 
     `groups`: the image of each value; whole images are resampled. Equal values give an interval of no width, however
     few they are; reports use `mean_interval`.
 
-    >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
-    (0.5, 1.0)
+    >>> bootstrap_interval([0, 1, 1, 1])
+    (0.25, 1.0)
     """
     column, codes = _coded(values, groups)
     if not len(column):
         return NOT_KNOWN
     sums, counts = cluster_sums(column[:, None], codes)
-    ((low,), (high,)) = _percentiles(sums, counts, resamples, seed, level)
+    ((low,), (high,)) = _percentiles(sums, counts, resamples, seed, LEVEL)
     return (float(low), float(high))
 
 
@@ -48,7 +48,6 @@ def mean_interval(
     groups: Sequence[Hashable] | None = None,
     resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
     """Return the interval of the mean for reports: exact where few images differ from the rest, else by bootstrap.
@@ -64,8 +63,7 @@ def mean_interval(
     column, codes = _coded(values, groups)
     if not len(column):
         return NOT_KNOWN
-    (interval,) = mean_intervals(column[:, None], codes, [bounds], resamples, seed, level)
-    return interval
+    return mean_intervals(column[:, None], codes, [bounds], resamples, seed)[0]
 
 
 def mean_intervals(
@@ -74,17 +72,16 @@ def mean_intervals(
     bounds: Sequence[tuple[float, float] | None],
     resamples: int,
     seed: int,
-    level: float = 0.95,
 ) -> list[tuple[float, float]]:
     """Return the interval of each column's mean, all from the same draws; see `mean_interval`.
 
     `columns`: shape (values, columns). `codes`: the number of each value's image, from 0, shape (values,).
     """
     sums, counts = cluster_sums(columns, codes)
-    exact = [exact_interval(column, counts, bound, level) for column, bound in zip(sums.T, bounds)]
+    exact = [exact_interval(column, counts, bound) for column, bound in zip(sums.T, bounds)]
     if len(counts) < LEAST_CLUSTERS or None not in exact:
         return [interval or NOT_KNOWN for interval in exact]
-    low, high = _percentiles(sums, counts, resamples, seed, widened(level, len(counts)))
+    low, high = _percentiles(sums, counts, resamples, seed, widened(LEVEL, len(counts)))
     drawn = [(float(a), float(b)) if a < b else NOT_KNOWN for a, b in zip(low, high)]
     return [known or found for known, found in zip(exact, drawn)]
 
@@ -157,7 +154,7 @@ def _percentiles(
 
 
 def exact_interval(
-    sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None, level: float = 0.95
+    sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None
 ) -> tuple[float, float] | None:
     """Return bounds of the mean where most images have one value and fewer than six another, else None.
 
@@ -175,19 +172,19 @@ def exact_interval(
     above, below = means[means > common + 1e-9] - common, common - means[means < common - 1e-9]
     up = above.mean() if above.size else bounds[1] - common
     down = below.mean() if below.size else common - bounds[0]
-    (least_up, most_up), (least_down, most_down) = (share_bounds(x.size, len(means), level) for x in (above, below))
+    (least_up, most_up), (least_down, most_down) = (share_bounds(x.size, len(means)) for x in (above, below))
     low, high = common - most_down * down + least_up * up, common + most_up * up - least_down * down
     mean = sums.sum() / counts.sum()  # images with many questions may pull it out of the interval
     return (float(max(bounds[0], min(low, mean))), float(min(bounds[1], max(high, mean))))
 
 
-def share_bounds(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
+def share_bounds(count: int, of: int) -> tuple[float, float]:
     """Return the Clopper-Pearson bounds of a share, from `count` of `of`.
 
     >>> share_bounds(0, 100)[0], round(share_bounds(0, 100)[1], 3)
     (0.0, 0.036)
     """
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = betaincinv(count, of - count + 1, tail) if count else 0.0
     high = betaincinv(count + 1, of - count, 1 - tail) if count < of else 1.0
     return (float(low), float(high))

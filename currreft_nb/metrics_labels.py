@@ -12,6 +12,7 @@ import pandas as pd
 
 from currreft_nb.metrics_intervals import (
     LEAST_CLUSTERS,
+    LEVEL,
     NOT_KNOWN,
     cluster_sums,
     codes_of,
@@ -110,6 +111,6 @@ def _f1(right: np.ndarray, answered: np.ndarray, shown: np.ndarray) -> np.ndarra
 def _middle(values: np.ndarray, images: int) -> tuple[float, float]:
     if images < LEAST_CLUSTERS:
         return NOT_KNOWN
-    tail = (1 - widened(0.95, images)) / 2
+    tail = (1 - widened(LEVEL, images)) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return (float(low), float(high)) if low < high else NOT_KNOWN

@@ -105,20 +105,18 @@ def test_killed_at_any_byte_the_records_become_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("samples", "options", "message"),
+    ("samples", "message"),
     [
-        ([replace(SAMPLES[0], split="train")], {}, "'m0' is of split train"),
-        ([replace(SAMPLES[0], split="pool")], {}, "'m0' is of split pool"),
-        (SAMPLES[:1], {"splits": ["val"]}, "'m0' is of split test_id; evaluate only val"),
-        (SAMPLES[:1], {"splits": ["train"]}, "split 'train' is not for evaluation"),
-        ([Sample(id="g", task="general", answer=None, **COMMON)], {}, "'g' has no reference answer"),
-        ([SAMPLES[0], SAMPLES[0]], {}, "the id 'm0' occurs twice"),
+        ([replace(SAMPLES[0], split="train")], "'m0' is of split train"),
+        ([replace(SAMPLES[0], split="pool")], "'m0' is of split pool"),
+        ([Sample(id="g", task="general", answer=None, **COMMON)], "'g' has no reference answer"),
+        ([SAMPLES[0], SAMPLES[0]], "the id 'm0' occurs twice"),
     ],
 )
-def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples, options, message):
+def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples, message):
     model = Model()
     with pytest.raises(InputError, match=message):
-        evaluate(model, samples, "base", tmp_path, **options)
+        evaluate(model, samples, "base", tmp_path)
     assert model.asked == []
 
 
