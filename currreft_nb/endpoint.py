@@ -147,9 +147,8 @@ class Account:
 
     def record(self) -> dict:
         """Return the account as plain values, for run.json."""
-        whole = {name: value for name, value in vars(self).items() if not isinstance(value, (Counter, float))}
-        counters = {"retries": dict(self.retries), "failures": dict(self.failures)}
-        return whole | counters | {"dollars": round(self.dollars, 4), "seconds": round(self.seconds, 1)}
+        rounded = {"dollars": round(self.dollars, 4), "seconds": round(self.seconds, 1)}
+        return vars(self) | {"retries": dict(self.retries), "failures": dict(self.failures)} | rounded
 
     def __str__(self) -> str:
         parts = [f"{self.requests} requests, {self.answers} answers"]

@@ -36,7 +36,7 @@ from currreft_nb.training_validation import stored_answers
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
 ADVICE = {
-    "open_only": "train on open answers directly: right ones are sampled now and then",
+    "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
     "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
     "neither": "no form is answered rightly: an all-or-nothing reward has nothing to go by, so teach by examples first",
@@ -130,7 +130,6 @@ def advise(passes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
-    """Return the advice from the rows of the largest and of the smallest k, by stage."""
     closed = last.drop(index="open", errors="ignore")
     if "open" not in last.index or closed.empty:
         return "not_probed"
@@ -139,8 +138,8 @@ def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
     supported = closed.index[closed["pass_at_k"] > NEARLY_ZERO]
     if supported.empty:
         return "neither"
-    # A systematic error can push a closed form below chance: that too is no guessing.
     cells = first.loc[supported]
+    # A systematic error can push a closed form below chance: that is no guessing either.
     differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
     return "curriculum" if differs.any() else "unclear"
 
@@ -173,16 +172,15 @@ def probe_arms(
             continue
         options = {"arm": arm, "model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
         who = answerer_of(source, **options)
-        draw = cache(partial(who.draw, decoding, completions, forced))  # so that stored answers need no model
+        draw = partial(_draw, cache(partial(who.draw, decoding, completions, forced)))
         author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
-        sample = partial(_draw, draw)
-        tables.append(probe(sample, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
+        tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
-def _draw(sampler: Callable[[], Callable], samples: list[Sample]) -> Sequence[Sequence[Any]]:
-    return sampler()(samples)
+def _draw(make: Callable[[], Callable], samples: list[Sample]) -> Sequence[Sequence[Any]]:
+    return make()(samples)  # made, its model loaded, when it is first called: stored answers need none
 
 
 def pass_rates(

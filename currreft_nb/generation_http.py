@@ -8,8 +8,7 @@ Questions have the same wording as for a local model; images are sent as they ar
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 from currreft_nb import InputError
 from currreft_nb.endpoint import Account, Endpoint, user_message
@@ -44,6 +43,12 @@ def sampler(
     def answer(samples: list[Sample]) -> list[list[Completion | None]]:
         found: dict[Request, Completion] = {}
 
+        async def ask_one(ask: Ask, request: Request) -> Completion:
+            row, number = request
+            message = user_message(render_question(samples[row], style), samples[row])
+            reply = await ask([message], **options, seed=completion_seed(samples[row].id, number, seed))
+            return Completion(reply.whole, reply.tokens, reply.truncated)
+
         def done(results: list[tuple[Request, Completion | Unanswered]]) -> None:
             for request, result in results:
                 if isinstance(result, Unanswered):
@@ -52,9 +57,8 @@ def sampler(
                     found[request] = result
 
         requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
-        work = partial(_answer, samples=samples, style=style, options=options, seed=seed)
         try:
-            account = ask_all(endpoint, work, requests, done)
+            account = ask_all(endpoint, ask_one, requests, done)
             if accounts is not None:
                 accounts.append(account)
         except InputError as error:
@@ -64,16 +68,6 @@ def sampler(
         return [[found.get((row, number)) for number in range(completions)] for row in range(len(samples))]
 
     return answer
-
-
-async def _answer(
-    ask: Ask, request: Request, samples: Sequence[Sample], style: Style, options: dict, seed: int
-) -> Completion:
-    row, number = request
-    sample = samples[row]
-    message = user_message(render_question(sample, style), sample)
-    reply = await ask([message], **options, seed=completion_seed(sample.id, number, seed))
-    return Completion(reply.whole, reply.tokens, reply.truncated)
 
 
 def completion_seed(sample_id: str, number: int, seed: int) -> int:

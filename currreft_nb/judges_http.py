@@ -121,21 +121,20 @@ def judges_of(
         elif judge.kind == "recorded":
             found[judge.name] = recorded_judge(Path(root) / judge.text.partition(":")[2])
         else:
-            found[judge.name] = _endpoint_judge(judge.endpoint, Path(folder), style, accounts)
+            judge.endpoint.secret()
+            path = Path(folder) / verdicts_file(judge.endpoint)
+            found[judge.name] = partial(_ask_endpoint, judge.endpoint, path, style, accounts)
     return found
 
 
-def _endpoint_judge(endpoint: Endpoint, folder: Path, style: Style, accounts: list[Account] | None) -> Judge:
-    endpoint.secret()
-
-    def ask(pairs: Sequence[Pair]) -> list[Verdict]:
-        verdicts, account = judge_over_http(endpoint, pairs, folder / verdicts_file(endpoint), style)
-        print(account)
-        if accounts is not None:
-            accounts.append(account)
-        return verdicts
-
-    return ask
+def _ask_endpoint(
+    endpoint: Endpoint, path: Path, style: Style, accounts: list[Account] | None, pairs: Sequence[Pair]
+) -> list[Verdict]:
+    verdicts, account = judge_over_http(endpoint, pairs, path, style)
+    print(account)
+    if accounts is not None:
+        accounts.append(account)
+    return verdicts
 
 
 def verdicts_file(endpoint: Endpoint) -> str:

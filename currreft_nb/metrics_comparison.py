@@ -25,19 +25,8 @@ from currreft_nb.metrics_intervals import (
 from currreft_nb.metrics_labels import CELL as RECORD_CELL
 from currreft_nb.samples import TASKS
 
-COLUMNS: tuple[str, ...] = (
-    "arm",
-    "other",
-    "mode",
-    "against_mode",
-    "task",
-    "split",
-    "stage",
-    "measure",
-    "n",
-    "clusters",
-)
-COLUMNS += ("difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
+COLUMNS: tuple[str, ...] = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n")
+COLUMNS += ("clusters", "difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
 CELL = (*RECORD_CELL, "measure")
 POWER = 0.8
 MODES = (("natural", "natural"), ("natural", "forced"))  # of the arm, and of the other
@@ -124,15 +113,14 @@ def _by_question(part: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _check_same_questions(wide: pd.DataFrame, one: tuple[str, str], other: tuple[str, str], where: str) -> None:
-    answered = [set(wide.index[wide[key].notna()]) if key in wide else set() for key in (one, other)]
-    if answered[0] == answered[1]:
-        return
+    first, second = (set(wide.index[wide[key].notna()]) if key in wide else set() for key in (one, other))
     parts = [
         f"only {arm} ({mode}) answered {len(extra)} ({', '.join(sorted(extra)[:3])}{', …' * (len(extra) > 3)})"
-        for (arm, mode), extra in ((one, answered[0] - answered[1]), (other, answered[1] - answered[0]))
+        for (arm, mode), extra in ((one, first - second), (other, second - first))
         if extra
     ]
-    raise InputError(f"{where} differ between arms: {'; '.join(parts)}; evaluate both on the same questions")
+    if parts:
+        raise InputError(f"{where} differ between arms: {'; '.join(parts)}; evaluate both on the same questions")
 
 
 def _differences(
@@ -255,7 +243,6 @@ def between_seeds(
 
 
 def _minus(values: pd.Series, against: str, mode: str) -> pd.Series:
-    """Return the other arms' values minus those of `against`, cell by cell."""
     cells: dict[tuple, float] = dict(zip(values.index.tolist(), values.tolist()))
     other = {cell[2:]: value for cell, value in cells.items() if cell[:2] == (against, mode)}
     if not other:

@@ -22,10 +22,7 @@ NOT_KNOWN = (math.nan, math.nan)
 
 
 def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    values: Sequence[float], groups: Sequence[Hashable] | None = None, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean; (nan, nan) for no values.
 
@@ -67,11 +64,7 @@ def mean_interval(
 
 
 def mean_intervals(
-    columns: np.ndarray,
-    codes: np.ndarray,
-    bounds: Sequence[tuple[float, float] | None],
-    resamples: int,
-    seed: int,
+    columns: np.ndarray, codes: np.ndarray, bounds: Sequence[tuple[float, float] | None], resamples: int, seed: int
 ) -> list[tuple[float, float]]:
     """Return the interval of each column's mean, all from the same draws; see `mean_interval`.
 

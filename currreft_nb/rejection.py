@@ -159,7 +159,6 @@ def _rank(row: Mapping) -> tuple:
 
 
 def _outcome(row: Mapping, threshold: float) -> tuple[str, str]:
-    """Return an answer's outcome and reason before it is compared with others."""
     if row.get("flaw"):
         return "flawed", row["flaw"]
     if row["total"] is None:
