@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "currreft_nb"
 FLOORS = (
-    ("samples", "boxes", "answers", "journal", "errors", "files"),
+    ("samples", "boxes", "answers", "journal", "errors", "files", "grammar"),
     ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
     ("models", "pocket", "memory", "endpoint", "generation", "training", "judges", "rejection", "evaluation"),
     ("plots", "gallery", "tables", "live", "explore"),
