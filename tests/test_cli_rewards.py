@@ -114,7 +114,10 @@ def test_separators_and_marks_of_other_systems_are_no_trouble(files, tmp_path):
         ('{"id": "sum", "completion": [{"role": "user"}]}', r"answers.jsonl:2: completion is .*; write"),
         ('{"id": "sum", "completion": [{"content": ["x"]}]}', r"answers.jsonl:2: completion is .*; write"),
         ('{"id": "sum", "completion": [{"content": [{"text": 5}]}]}', r"answers.jsonl:2: completion is .*; write"),
-        ('{"id": "sum", "question": "6 * 7"}', r"answers.jsonl:2: a sample in place of a completion; give the samples first"),
+        (
+            '{"id": "sum", "question": "6 * 7"}',
+            r"answers.jsonl:2: a sample in place of a completion; give",
+        ),
     ],
 )
 def test_a_bad_completion_is_told_with_its_line(files, line, message):
