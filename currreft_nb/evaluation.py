@@ -1,18 +1,19 @@
-"""Evaluation: the same questions for every arm, answered naturally and with the format forced, scored by one rule.
+"""Evaluate answers: every arm gets the same questions, answered naturally and with the format forced.
 
     {"arm": "rl", "author": "1b4f0e98 7c9adca0", "id": "scene-7", "hash": "5d41402abc4b2a76", "task": "math",
      "stage": "open", "split": "test_id", "source": "drawn", "image": "1a2b.png", "mode": "natural",
      "completion": "<think>…</think><answer>3</answer>", "tokens": 14, "truncated": false, "correct": 1.0,
      "value": 1.0, "format": 1.0, "reason": "ok", "boxes": []}
 
-Records are appended to `records.jsonl` batch by batch; an evaluation that was killed goes on after the last whole one.
-`boxes`: what a detection answer points at, in pixels of the stored image. What else a task has (`iou`, `labels` and
-`gold` from which its F1 is counted), `metrics.measure` says.
+Records are appended to `records.jsonl` batch by batch, so that a killed evaluation resumes after the last whole one.
+`boxes`: those of a detection answer, in pixels of the stored image. `metrics.measure` lists the further fields of each
+task (`iou`; `labels` and `gold`, from which the F1 is counted).
 """
 
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -42,21 +43,19 @@ def evaluate(
     *,
     force_function: Callable[[list[Sample], list[str | Completion]], Answers] | None = None,
     frame: Frame | None = None,
-    splits: Sequence[str] = EVALUATED,
     author: str = "",
     batch_size: int = 256,
 ) -> list[dict]:
-    """Score the answers of an arm to every sample; return its records, mode natural and, if it can be forced, forced.
+    """Score an arm's answers to every sample; return its records, mode natural and, if it can be forced, forced.
 
-    `generate_function`: from samples to one answer each, a text or a `generation.Completion`; so a model, a file of
-    recorded answers and a server are scored alike. An answer that is None could not be had. `force_function` is given
-    the samples and answers that opened no `<answer>`, and returns them completed. `frame`: how boxes are written; None
-    means pixels of the stored image. `author`: what answers under the arm's name, such as hashes of its weights.
-    `batch_size`: questions between two writings. Raises `InputError` for a sample of a split not among `splits`, one
-    without a reference, stored records of other questions or another author, and, when all was asked, for answers that
-    could not be had: what did come is kept, and the next call asks for the rest.
+    `generate_function`: from samples to one answer each, a text or a `generation.Completion`, whether of a model, a
+    file or a server; None for an answer that could not be obtained. `force_function` completes the answers that opened
+    no `<answer>`, from samples and answers. `frame`: how boxes are written; None means pixels of the stored image.
+    `author`: who answers under the arm's name, such as hashes of its weights. `batch_size`: questions between two
+    writings. Raises `InputError` like `check_samples`, for stored records of other questions or another author, and,
+    after all were asked, for missing answers: those that arrived are kept, and the next call asks for the rest.
     """
-    check_samples(samples, splits)
+    check_samples(samples)
     path = Path(folder) / RECORDS
     modes = ("natural", "forced") if force_function else ("natural",)
     records = stored_records(path, samples, arm, author)
@@ -72,31 +71,29 @@ def evaluate(
         print(f"{arm}: {done:6d} of {len(samples)} questions  {time.monotonic() - clock:6.1f} s", flush=True)
     if lacking := [sample.id for sample in samples if (sample.id, "natural") not in records]:
         raise InputError(
-            f"arm {arm!r}: {len(lacking)} of {len(samples)} questions could not be answered, {lacking[0]!r} first; see"
-            " above why, and run this again: it asks only for what is missing"
+            f"arm {arm!r}: {len(lacking)} of {len(samples)} questions could not be answered, such as {lacking[0]!r};"
+            " see above why, and run this again: it asks only for what is missing"
         )
     return [records[sample.id, mode] for mode in modes for sample in samples]
 
 
-def check_samples(samples: Sequence[Sample], splits: Sequence[str] = EVALUATED) -> None:
-    """Raise `InputError` for a sample that may not be scored or cannot be, before any model is loaded."""
-    if unknown := [name for name in splits if name not in EVALUATED]:
-        raise InputError(f"split {unknown[0]!r} is not for evaluation; use {', '.join(EVALUATED)}")
+def check_samples(samples: Sequence[Sample]) -> None:
+    """Raise `InputError` for a sample that must not or cannot be scored, before any model is loaded."""
     for sample in samples:
-        if sample.split not in splits:
-            raise InputError(f"sample {sample.id!r} is of split {sample.split}; asked for is {', '.join(splits)}")
+        if sample.split not in EVALUATED:
+            raise InputError(f"sample {sample.id!r} is of split {sample.split}; evaluate only {', '.join(EVALUATED)}")
         if sample.answer is None:
-            raise InputError(f"sample {sample.id!r} has no reference answer; leave it out, no rule can score it")
+            raise InputError(f"sample {sample.id!r} has no reference answer to score by; remove it")
 
 
 def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str) -> dict[tuple[str, str], dict]:
-    """Return the arm's records in the file, by id and mode. Raises `InputError` if they answer other questions."""
+    """Return the arm's records in the file, by id and mode. Raises `InputError` for other questions or authors."""
     hashes = question_hashes(samples)
     records = {}
     for record in read_journal(path):
         if record["arm"] == arm and record["id"] in hashes:
             if record["hash"] != hashes[record["id"]]:
-                raise InputError(f"{path} scores another question of the id {record['id']!r}; {REMEDY}")
+                raise InputError(f"{path} scores another question with the id {record['id']!r}; {REMEDY}")
             if record["author"] != author:
                 raise InputError(f"{path}: arm {arm!r} was answered by another model ({record['author']}); {REMEDY}")
             records[record["id"], record["mode"]] = record
@@ -104,7 +101,7 @@ def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str)
 
 
 def _answer(generate_function: Callable, force_function: Callable | None, batch: list[Sample]) -> list[tuple]:
-    """Return (sample, mode, answer) for answers that could be had; what opened an answer is not decoded again."""
+    """Return (sample, mode, answer) of each answer; one that opened `<answer>` is its own forced answer."""
     pairs = [pair for pair in pair_up(batch, generate_function(batch)) if pair[1] is not None]
     batch, natural = [sample for sample, _ in pairs], [answer for _, answer in pairs]
     rows = [(sample, "natural", answer) for sample, answer in pairs]
@@ -136,9 +133,9 @@ def answerer(
     loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64, *, temperature: float = 0.0, seed: int = 0
 ) -> Callable[[list[Sample]], Answers]:
     """Return the model as a function from samples to one answer each, greedy at temperature 0."""
+    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
 
     def answer(samples: list[Sample]) -> list[Completion]:
-        options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
         return [found for (found,) in generation.generate(loaded, samples, **options)]
 
     return answer
@@ -146,12 +143,7 @@ def answerer(
 
 def forcer(loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64) -> Callable[..., Answers]:
     """Return the model as a function that completes answers in which no `<answer>` was opened."""
-
-    def force(samples: list[Sample], answers: list[Completion]) -> list[Completion]:
-        options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-        return generation.force_format(loaded, samples, answers, **options)
-
-    return force
+    return partial(generation.force_format, loaded, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
 
 def sampler(
@@ -165,16 +157,16 @@ def sampler(
     forced: bool = False,
 ) -> Callable[[list[Sample]], list[list[Completion]]]:
     """Return the model as a function from samples to several sampled answers to each; `forced` completes the format."""
+    common = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
 
     def answer(samples: list[Sample]) -> list[list[Completion]]:
-        common = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
         drawn = generation.generate(
             loaded, samples, **common, temperature=temperature, completions=completions, seed=seed
         )
         if not forced:
             return drawn
         flat = [(sample, found) for sample, answers in zip(samples, drawn) for found in answers]
-        alone = common | {"batch_size": max(1, batch_size // completions)}  # each has a prompt of its own to read
+        alone = common | {"batch_size": max(1, batch_size // completions)}  # each has its own prompt
         closed = generation.force_format(loaded, *map(list, zip(*flat)), **alone)
         return [closed[start : start + completions] for start in range(0, len(closed), completions)]
 
@@ -204,9 +196,7 @@ def evaluate_model(
 
 
 def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_hash: str | None = None) -> str:
-    """Return which weights answer: a text that changes when they do.
-
-    So an adapter attached to its base, in 16 or in 4 bit, and the same adapter merged into it are told apart.
+    """Return a text that identifies the weights, and whether an adapter is attached in 16 or in 4 bit, or merged.
 
     >>> author_of("1b4f", "7c9a", True), author_of("d2e8", None, False, merged_hash="7c9a")
     ('1b4f 7c9a 4-bit', 'd2e8 merged 7c9a')
@@ -233,14 +223,14 @@ def questions(
 
 
 def style(model: str, max_pixels: int = 0) -> Style:
-    """Return how a model is spoken to, from its configuration and processor alone."""
+    """Return a model's style of prompts and boxes, from its configuration and processor alone."""
     config = models.read_config(models.source_of(model))
     processor = models.load_processor(models.source_of(model), max_pixels or models.default_pixels(config))
     return models.style_of(config, processor)
 
 
 def headline(summary: pd.DataFrame, measure: str = "correct") -> dict[str, float]:
-    """Return the mean open score over the trained tasks, by "arm, mode, split": a few numbers for run.json."""
+    """Return the mean open score over the trained tasks, by "arm, mode, split", for run.json."""
     rows = summary[(summary["measure"] == measure) & (summary["stage"] == "open") & summary["task"].isin(TRAINED_TASKS)]
     means = rows.groupby(["arm", "mode", "split"], sort=False)["mean"].mean()
     return {", ".join(cell): round(float(mean), 4) for cell, mean in means.items()}

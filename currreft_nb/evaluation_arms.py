@@ -1,33 +1,34 @@
-"""Arms side by side: whoever answers, a model here, a file or an endpoint, is asked and scored alike.
+"""Evaluate several arms alike, whether a model here, a file or an endpoint answers.
 
-A model is asked in its own style, at one pixel budget: the one of its source, else `max_pixels`, else its own. An
-adapter, or a folder with one merged into it, is evaluated at the budget that it was trained with; another one stops
-the run. Answers in a file cannot be completed, nor those of an endpoint, which takes no begun answer: such arms have
-natural records only.
+A model is asked in its own style, at one pixel budget: its source's, else `max_pixels`, else its own. An adapter, or a
+folder with a merged one, must be evaluated at the budget that it was trained with. Answers of files and endpoints
+cannot be completed, so that such arms have natural records only.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, evaluation, generation_http, models
 from currreft_nb.boxes import Frame
 from currreft_nb.endpoint import Account
-from currreft_nb.evaluation_sources import BASE, Source, file_hash, read_recorded
+from currreft_nb.evaluation_sources import BASE, Source, read_recorded
+from currreft_nb.files import file_digest
 from currreft_nb.models_adapters import merged_adapter, read_provenance
 from currreft_nb.models_families import FAMILIES
 from currreft_nb.prompts import Style, wording_hash
 from currreft_nb.samples import Sample
 
-STORED_AT_ONCE = 256  # questions between two writings; of an endpoint fewer, since its answers cost money
+STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
 ARM = "the arm"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How all arms are asked: `temperature` 0 is greedy; `batch_size` answers are decoded at once."""
+    """Decoding options of all arms; `temperature` 0 is greedy, `batch_size` answers are decoded at once."""
 
     max_new_tokens: int = 256
     batch_size: int = 64
@@ -44,12 +45,12 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Answerer:
-    """Who answers under an arm's name: checked, and not loaded or asked yet.
+    """Who answers under an arm's name: checked, but neither loaded nor asked.
 
     `author`: a text that changes when the answers would. `frame`: how boxes are written; None: pixels of the stored
-    image. `open(decoding)` returns the functions from samples to answers and, where the format can be forced, from
-    samples and answers to completed ones. `draw(decoding, completions, forced)` returns one from samples to several
-    answers each, for pass@k; None where nothing can be sampled.
+    image. `open(decoding)` returns a function from samples to answers and, where the format can be forced, one from
+    samples and answers to completed answers. `draw(decoding, completions, forced)` returns a function from samples to
+    several answers each, for pass@k; None where nothing can be sampled.
     """
 
     author: str
@@ -75,12 +76,12 @@ def evaluate_arms(
     forced: bool = True,
     accounts: list[Account] | None = None,
 ) -> list[dict]:
-    """Score all arms on the same questions; return the records of all, natural before forced.
+    """Score all arms on the same questions; return their records, natural before forced.
 
     `arms`: sources by name (`evaluation_sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
-    is the model's own budget. `accounts`: where what endpoints cost is added. All arms are checked before the first
-    model is loaded, and one is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate`, and
-    for an arm that cannot answer.
+    is the model's own budget. `accounts` gets the accounts of endpoints. All arms are checked before the first model is
+    loaded; a model is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate`, and for an
+    arm that cannot answer.
     """
     evaluation.check_samples(samples)
     decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
@@ -88,31 +89,25 @@ def evaluate_arms(
     answerers = {arm: answerer_of(source, samples, arm=arm, **common) for arm, source in arms.items()}
     records = []
     for arm, who in answerers.items():
-        records += _records(who, samples, arm, Path(folder), decoding, forced)
+        if forced and not who.can_force:
+            print(f"{arm}: the format of its answers cannot be forced, so it has natural records only")
+        records += _records(who, samples, arm, folder, decoding, forced and who.can_force)
     return records
 
 
 def _records(
-    who: Answerer, samples: Sequence[Sample], arm: str, folder: Path, decoding: Decoding, forced: bool
+    who: Answerer, samples: Sequence[Sample], arm: str, folder: str | os.PathLike, decoding: Decoding, forced: bool
 ) -> list[dict]:
-    """Return an arm's records; its model is gone from memory afterwards, before the next arm's is loaded."""
-    author = who.author + (f" T={decoding.temperature} seed {decoding.seed}" if decoding.temperature else "")
-    modes = ("natural", "forced") if forced and who.can_force else ("natural",)
-    if forced and not who.can_force:
-        print(f"{arm}: the format of its answers cannot be forced, so it has natural records only")
-    stored = evaluation.stored_records(folder / evaluation.RECORDS, samples, arm, author)
-    found = [stored.get((sample.id, mode)) for mode in modes for sample in samples]
-    if None not in found:
-        return found
-    generate, force = who.open(decoding)
+    """Return an arm's records; its model leaves the memory with this call, before the next arm's is loaded."""
+    functions = cache(partial(who.open, decoding))  # so that an arm whose records are complete is not loaded
     return evaluation.evaluate(
-        generate,
+        lambda asked: functions()[0](asked),
         samples,
         arm,
         folder,
-        force_function=force if forced else None,
+        force_function=(lambda asked, answers: functions()[1](asked, answers)) if forced else None,
         frame=who.frame,
-        author=author,
+        author=who.author + (f" T={decoding.temperature} seed {decoding.seed}" if decoding.temperature else ""),
         batch_size=who.stored_at_once,
     )
 
@@ -127,10 +122,10 @@ def answerer_of(
     max_pixels: int = 0,
     accounts: list[Account] | None = None,
 ) -> Answerer:
-    """Return who answers for a source, after checking all that can be checked without loading or asking.
+    """Return who answers for a source, after all checks that need no loading and no request.
 
     `samples`: which answers a recorded file must hold. Raises `InputError` for an adapter of another base or pixel
-    budget, an unknown model, a file that cannot be used, and an endpoint without its key.
+    budget, an unknown model, an unusable file, and an endpoint without its key.
     """
     if not isinstance(source, Source):
         source = BASE if source is None else Source(kind="run", place=str(source))
@@ -177,16 +172,16 @@ def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shar
 
 
 def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, four_bit: bool, arm: str) -> None:
-    """Compare with how the weights were trained: another pixel budget stops, another precision is told."""
+    """Raise `InputError` for another pixel budget than in training; print a warning for another precision."""
     budget = trained.get("max_pixels", pixels)
     if budget != pixels and not own_pixels:
         raise InputError(
-            f"{arm} was trained with max_pixels {budget} and would be evaluated with {pixels}, where boxes and details"
-            f" are others; set max_pixels to {budget} (an exported folder can have its own: model:DIR | max_pixels N)"
+            f"{arm} was trained with max_pixels {budget} but would be evaluated with {pixels}, which changes boxes and"
+            f" details; set max_pixels to {budget} (an exported folder can have its own: model:DIR | max_pixels N)"
         )
     if trained.get("four_bit", four_bit) != four_bit:
         bits = ("in 16 bit", "in 4 bit")
-        print(f"{arm} was trained {bits[not four_bit]} and is evaluated {bits[four_bit]}: other weights than it knew")
+        print(f"{arm} was trained {bits[not four_bit]} and is evaluated {bits[four_bit]}, with other weights")
 
 
 def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Answerer:
@@ -197,16 +192,16 @@ def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Ans
         return (lambda asked: [answers[sample.id] for sample in asked]), None
 
     frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
-    return Answerer(author=f"recorded {file_hash(path)}", frame=frame, open=open_file, draw=None)
+    return Answerer(author=f"recorded {file_digest(path)}", frame=frame, open=open_file, draw=None)
 
 
 def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Account] | None) -> Answerer:
     endpoint, style = source.endpoint, style_like(source.like or model, source.max_pixels or max_pixels)
-    endpoint.secret()  # one that is missing is told before anything is asked
+    endpoint.secret()  # raises if it is missing, before any request
 
     def draw(decoding: Decoding, completions: int, forced: bool = False) -> Callable:
         if forced:
-            raise InputError(f"the format cannot be forced on {endpoint.name}; sample its answers as they are")
+            raise InputError(f"the format cannot be forced on {endpoint.name}; set forced to false")
         options = {name: getattr(decoding, name) for name in ("temperature", "max_new_tokens", "seed")}
         return generation_http.sampler(endpoint, style, completions=completions, accounts=accounts, **options)
 
@@ -224,7 +219,7 @@ def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Accoun
 
 
 def style_like(name: str, max_pixels: int = 0) -> Style:
-    """Return how a family or a model is spoken to. Raises `InputError` for what is neither."""
+    """Return the style of a family or a model. Raises `InputError` for an unknown name."""
     if name in FAMILIES:
         return Style(frame=replace(FAMILIES[name].frame, **({"max_pixels": max_pixels} if max_pixels else {})))
     return evaluation.style(name, max_pixels)

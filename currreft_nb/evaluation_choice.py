@@ -1,9 +1,9 @@
 """Choose one of several candidates by validation questions, so that only the chosen one is tested.
 
-Candidates are arms like others: checkpoints of one training, seeds, ways of training. All of them answer the questions
-of split `val`, which no training learns from; the chosen one has the highest share of right answers, natural decoding,
-averaged over tasks and stages, each counting alike; of equals the earliest in the list. On a test split nothing may be
-chosen: the best of many draws looks better there than it is.
+Candidates are arms: checkpoints of one training, seeds, ways of training. All of them answer the questions of split
+`val`, from which no training learns. Chosen is the highest share of right answers, natural decoding, averaged over
+tasks and stages with equal weight; of ties the first in the list. A test split is refused: the best of many would look
+better there than it is.
 
     {"chosen": "step_40", "rule": "highest mean over tasks and stages of correct, natural; the earliest of equals",
      "split": "val", "questions": 450, "scores": {"step_20": 0.61, "step_40": 0.64}}
@@ -24,30 +24,24 @@ RULE = f"highest mean over tasks and stages of {MEASURE}, {MODE}; the earliest o
 
 
 def choose(records: Iterable[Mapping], among: Sequence[str]) -> dict:
-    """Return which of the candidates is chosen, by what rule and numbers, as at the top of this file.
+    """Return the chosen candidate, with rule and scores, as at the top of this file.
 
-    Raises `InputError` if any record is of a split other than `val`: what is chosen on a test split can no longer be
-    tested on it; and if the candidates did not answer the same questions.
+    Raises `InputError` for a record of another split than `val`, and for candidates with different questions.
     """
     frame = pd.DataFrame([record for record in records if record["mode"] == MODE])
     if frame.empty:
-        raise InputError(f"there is no {MODE} record to choose by; evaluate on split {CHOSEN_ON} first")
+        raise InputError(f"no {MODE} records to choose by; evaluate on split {CHOSEN_ON} first")
     if others := sorted(set(frame["split"]) - {CHOSEN_ON}):
-        raise InputError(f"a choice by split {others[0]} is refused; choose by {CHOSEN_ON}, then test the chosen one")
+        raise InputError(f"cannot choose by split {others[0]}; choose by {CHOSEN_ON}, then test the chosen one")
     asked = {name: set(frame.loc[frame["arm"] == name, "id"]) for name in among}
     if different := [name for name in among if asked[name] != asked[among[0]]]:
-        raise InputError(f"{different[0]!r} and {among[0]!r} answered different questions, so neither can be preferred")
+        raise InputError(f"{different[0]!r} and {among[0]!r} answered different questions; evaluate both on the same")
     cells = frame.groupby(["arm", "task", "stage"])[MEASURE].mean()
     means = cells.groupby("arm").mean()
     scores = {name: round(float(means[name]), 6) for name in among}
     chosen = max(among, key=lambda name: scores[name])
-    return {
-        "chosen": chosen,
-        "rule": RULE,
-        "split": CHOSEN_ON,
-        "questions": len(asked[chosen]),
-        "scores": scores,
-    }
+    counts = {"questions": len(asked[chosen]), "scores": scores}
+    return {"chosen": chosen, "rule": RULE, "split": CHOSEN_ON, **counts}
 
 
 def choose_arms(
@@ -58,11 +52,11 @@ def choose_arms(
     questions: int,
     **options: Any,
 ) -> tuple[dict[str, Source], dict]:
-    """Let the candidates answer validation questions; return the arms to test, and the choice, {} if there is none.
+    """Let the candidates answer validation questions; return the arms to test and the choice ({} without candidates).
 
-    `among`: candidates by name; none stands for testing every arm. `folder`: where their records go. `data`,
-    `questions`: the data folder, and how many of its validation questions to ask per task and stage. `options`: as for
-    `evaluation_arms.evaluate_arms`; the format is not forced.
+    `among`: names of the candidates; without any, all arms are tested. `folder`: gets their records. `data`: the data
+    folder. `questions`: validation questions per task and stage. `options`: as for `evaluation_arms.evaluate_arms`; the
+    format is not forced.
     """
     check_candidates(among, list(arms))
     if not among:
@@ -74,5 +68,5 @@ def choose_arms(
     found = choose(evaluation_arms.evaluate_arms(candidates, samples, folder, **options, forced=False), among)
     for name, score in found["scores"].items():
         print(f"{name}: {score:.3f} on {found['questions']} validation questions")
-    print(f"tested is {found['chosen']}: {RULE}")
+    print(f"chosen: {found['chosen']} ({RULE})")
     return {name: source for name, source in arms.items() if name == found["chosen"] or name not in among}, found

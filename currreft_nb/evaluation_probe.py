@@ -1,18 +1,19 @@
-"""Can the model answer at all? pass@k per task and stage before any training, and what that advises.
+"""Measure pass@k per task and stage before any training, and advise for or against a curriculum.
 
-The advice follows a rule: where right open answers are never sampled and right closed ones are, start with closed
-questions; where open answers have some support already, train on them directly; where no form has any, no order of
-stages helps. It is a hint. In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8
-of open answers was about .02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds
-(`params/pocket_study.yaml`) did not confirm it. A graded reward can lead to answers that were never sampled, and what
-is learnt in one form need not carry over to another: neither can a pass rate tell.
+The rule: where right open answers are never sampled and right closed ones are, start with closed questions; where open
+answers have some support already, train on them directly; where no form has any, no order of stages helps. It is only a
+hint. In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8 of open answers was
+about .02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds
+(`params/pocket_study.yaml`) did not confirm it. A graded reward can lead to answers that were never sampled, and skills
+learnt in one form need not transfer to another; a pass rate shows neither.
 """
 
 import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from currreft_nb.training_validation import stored_answers
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
 ADVICE = {
-    "open_only": "train on open answers directly: right ones are sampled now and then",
+    "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
     "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
     "neither": "no form is answered rightly: an all-or-nothing reward has nothing to go by, so teach by examples first",
@@ -56,24 +57,22 @@ def probe(
 ) -> pd.DataFrame:
     """Sample several answers to each question and return pass@k, a row per task, stage and k.
 
-    `sample_function`: from samples to at least max(ks) answers each (`evaluation.sampler`; with `forced=True` it asks
-    what the model knows, else also whether it keeps to the format). Answers are stored in the folder's passes.jsonl and
-    not sampled again; `author` says who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`,
-    `high`: its 95 % interval, clustered by image; `chance`: what guessing would reach. Raises `InputError` for a sample
-    without a reference.
+    `sample_function`: from samples to at least max(ks) answers each (`evaluation.sampler`; with `forced=True` pass@k
+    measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and not
+    sampled again; `author`: who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`, `high`: its
+    95 % interval, clustered by image; `chance`: pass@k of guessing. Raises `InputError` for a sample without a
+    reference.
     """
     if unknown := [sample for sample in samples if sample.answer is None]:
-        raise InputError(f"sample {unknown[0].id!r} has no reference answer; leave it out, no rule can score it")
+        raise InputError(f"sample {unknown[0].id!r} has no reference answer to score by; remove it")
     name = re.sub(r"[^\w.-]", "_", f"passes-{arm}" if arm else "passes")
     path = Path(folder) / f"{name}.jsonl"
-    answers = collect_answers(sample_function, samples, path, author=author, batch_size=batch_size)
-    right: dict[str, list[float]] = {sample.id: [] for sample in samples}
     by_id = {sample.id: sample for sample in samples}
-    for row in answers:
+    right: dict[str, list[float]] = {name: [] for name in by_id}
+    for row in collect_answers(sample_function, samples, path, author=author, batch_size=batch_size):
         right[row["id"]].append(measure(by_id[row["id"]], row["completion"], frame)["correct"])
-    cells = [(task, stage) for task in TASKS for stage in STAGES]
     rows = []
-    for task, stage in cells:
+    for task, stage in product(TASKS, STAGES):
         asked = [sample for sample in samples if (sample.task, sample.stage) == (task, stage)]
         rows += [{"arm": arm, "task": task, "stage": stage, "k": k, **_cell(asked, right, k)} for k in ks if asked]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -94,7 +93,7 @@ def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -
 
 
 def chance_level(sample: Sample) -> float:
-    """Return how often a guess is right: it knows the form and how many options are right, but saw no image.
+    """Return how often a guess is right that knows the form and the number of right options, but not the image.
 
     >>> common = {"task": "classification", "split": "val", "source": "s", "question": "What is here?"}
     >>> options = [["cat"], ["dog"], ["cow"], ["bee"]]
@@ -110,44 +109,39 @@ def chance_level(sample: Sample) -> float:
     if sample.task == "detection":
         return 0.0
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
-    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # of the labels, any set of as many
+    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is any set of as many labels
     return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
 
 
-def advise(passes: pd.DataFrame, nearly_zero: float = NEARLY_ZERO) -> pd.DataFrame:
-    """Return for each arm and task whether a curriculum of forms promises anything, with the numbers that say so.
+def advise(passes: pd.DataFrame) -> pd.DataFrame:
+    """Return for each arm and task whether a curriculum of forms is promising, with the numbers behind it.
 
-    The rule: it does if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. A closed
-    form that does no better than guessing is no evidence: then the advice is "unclear".
+    It is if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. A closed form no
+    better than guessing is no evidence: then the advice is "unclear".
     """
     rows = []
     for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
         last = part[part["k"] == part["k"].max()].set_index("stage")
-        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"), nearly_zero)
+        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
         evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
         evidence = f"pass@{part['k'].max()}: {evidence}"
         rows.append({"arm": arm, "task": task, "advice": code, "meaning": ADVICE[code], "evidence": evidence})
     return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
 
 
-def _advice(last: pd.DataFrame, first: pd.DataFrame, nearly_zero: float) -> str:
-    """Return the advice from the rows of the largest and of the smallest k, by stage."""
+def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
     closed = last.drop(index="open", errors="ignore")
     if "open" not in last.index or closed.empty:
         return "not_probed"
-    if last.loc["open", "pass_at_k"] > nearly_zero:
+    if last.loc["open", "pass_at_k"] > NEARLY_ZERO:
         return "open_only"
-    supported = [stage for stage in closed.index if closed.loc[stage, "pass_at_k"] > nearly_zero]
-    if not supported:
+    supported = closed.index[closed["pass_at_k"] > NEARLY_ZERO]
+    if supported.empty:
         return "neither"
-    # A systematic error can push a closed form below chance: that too is no guessing.
-    guessed = [stage for stage in supported if not _differs(first.loc[stage])]
-    return "unclear" if len(guessed) == len(supported) else "curriculum"
-
-
-def _differs(cell: pd.Series) -> bool:
-    """Say whether the interval excludes guessing; where there is too little for an interval, it does not."""
-    return cell["low"] > cell["chance"] or cell["high"] < cell["chance"]
+    cells = first.loc[supported]
+    # A systematic error can push a closed form below chance: that is no guessing either.
+    differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
+    return "curriculum" if differs.any() else "unclear"
 
 
 def probe_arms(
@@ -166,9 +160,9 @@ def probe_arms(
     forced: bool = False,
     accounts: list[Account] | None = None,
 ) -> pd.DataFrame:
-    """Probe several arms, named as in `evaluation_arms.evaluate_arms`; see `probe`. No completions, no rows.
+    """Probe several arms, named as in `evaluation_arms.evaluate_arms`; see `probe`. No rows for 0 completions.
 
-    A file of answers cannot be sampled: that is said, and its arm has no rows.
+    A file of answers cannot be sampled: its arm has no rows, and a line is printed.
     """
     decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
     tables = []
@@ -178,11 +172,15 @@ def probe_arms(
             continue
         options = {"arm": arm, "model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
         who = answerer_of(source, **options)
-        draw = _sampler_when_asked(partial(who.draw, decoding, completions, forced))
+        draw = partial(_draw, cache(partial(who.draw, decoding, completions, forced)))
         author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
         tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _draw(make: Callable[[], Callable], samples: list[Sample]) -> Sequence[Sequence[Any]]:
+    return make()(samples)  # made, its model loaded, when it is first called: stored answers need none
 
 
 def pass_rates(
@@ -190,8 +188,8 @@ def pass_rates(
 ) -> dict[str, PassRate]:
     """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
 
-    Right is what evaluation counts as correct. Answers are stored in the folder's passes-train.jsonl and not sampled
-    again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
+    An answer counts as right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl
+    and not sampled again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
     """
     folder, count = Path(folder), settings.rate_completions
     if not count:
@@ -205,15 +203,3 @@ def pass_rates(
     table.unlink(missing_ok=True)
     append_journal(table, rate_rows(samples, rates))
     return rates
-
-
-def _sampler_when_asked(make: Callable[[], Callable]) -> Callable:
-    """Return a sample function that is made, its model loaded, when it is first asked: what is stored needs none."""
-    made: list[Callable] = []
-
-    def draw(samples: list[Sample]) -> Sequence[Sequence[Any]]:
-        if not made:
-            made.append(make())
-        return made[0](samples)
-
-    return draw

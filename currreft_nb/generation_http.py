@@ -1,15 +1,14 @@
-"""Let a model at an endpoint answer: a teacher, or one's own model served by vLLM or `transformers serve`.
+"""Let a model at an endpoint answer: a teacher, or a model served locally by vLLM or `transformers serve`.
 
     answer = sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
     rejection.sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
 
-Each completion is a request of its own with a seed of its own, as servers differ in whether they take `n`; whether they
-heed `seed` is up to them. Questions are put as to the local model, images sent as they are stored.
+Each completion is a request of its own with its own seed, because not all servers accept `n`; some ignore `seed`.
+Questions have the same wording as for a local model; images are sent as they are stored.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 from currreft_nb import InputError
 from currreft_nb.endpoint import Account, Endpoint, user_message
@@ -33,7 +32,7 @@ def sampler(
 ) -> Callable[[list[Sample]], list[list[Completion | None]]]:
     """Return the endpoint as a function from samples to several answers to each, like `evaluation.sampler`.
 
-    `accounts`: where the account of each call goes. An answer that could not be had is None, which
+    `accounts`: the list that gets the account of each call. A missing answer is None, which
     `journal_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
     came at all.
     """
@@ -44,6 +43,12 @@ def sampler(
     def answer(samples: list[Sample]) -> list[list[Completion | None]]:
         found: dict[Request, Completion] = {}
 
+        async def ask_one(ask: Ask, request: Request) -> Completion:
+            row, number = request
+            message = user_message(render_question(samples[row], style), samples[row])
+            reply = await ask([message], **options, seed=completion_seed(samples[row].id, number, seed))
+            return Completion(reply.whole, reply.tokens, reply.truncated)
+
         def done(results: list[tuple[Request, Completion | Unanswered]]) -> None:
             for request, result in results:
                 if isinstance(result, Unanswered):
@@ -52,32 +57,21 @@ def sampler(
                     found[request] = result
 
         requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
-        work = partial(_answer, samples=samples, style=style, options=options, seed=seed)
         try:
-            account = ask_all(endpoint, work, requests, done)
+            account = ask_all(endpoint, ask_one, requests, done)
             if accounts is not None:
                 accounts.append(account)
         except InputError as error:
             if not found:
                 raise
-            print(error, flush=True)  # what did come is kept; the next call will say it again
+            print(error, flush=True)  # keep what arrived; the next call raises this again
         return [[found.get((row, number)) for number in range(completions)] for row in range(len(samples))]
 
     return answer
 
 
-async def _answer(
-    ask: Ask, request: Request, samples: Sequence[Sample], style: Style, options: dict, seed: int
-) -> Completion:
-    row, number = request
-    sample = samples[row]
-    message = user_message(render_question(sample, style), sample)
-    reply = await ask([message], **options, seed=completion_seed(sample.id, number, seed))
-    return Completion(reply.whole, reply.tokens, reply.truncated)
-
-
 def completion_seed(sample_id: str, number: int, seed: int) -> int:
-    """Return the seed of one completion, the same whatever else is asked; at most 2**31 - 1, as servers want.
+    """Return the seed of one completion, independent of all others; at most 2**31 - 1, as servers require.
 
     >>> completion_seed("general-17", 3, 0) != completion_seed("general-17", 2, 0)
     True

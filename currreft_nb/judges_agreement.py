@@ -1,4 +1,4 @@
-"""How far judges agree on the same completions: published results move by points when only the judge is exchanged."""
+"""Agreement of judges on the same completions: published results move by points when only the judge changes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -10,28 +10,33 @@ from currreft_nb import InputError
 
 
 def agreement(rows: Sequence[Mapping], threshold: float) -> pd.DataFrame:
-    """Return a row for each two judges, over the answers to which both gave points (`rejection.judge_answers`).
+    """Return a row for each pair of judges, over the answers to which both gave points (`rejection.judge_answers`).
 
-    `keep_one`, `keep_other`: the share that each would keep. `agree`: the share on which they agree in that. `kappa`:
-    Cohen's, agreement beyond chance, 1 at most; NaN where both keep all or none. `difference`: the mean absolute
-    difference of their points. `correlation`: Pearson's of the points; NaN where one of them always gives the same.
+    `keep_one`, `keep_other`: the share that each would keep. `agree`: the share with the same decision. `kappa`:
+    Cohen's, agreement beyond chance, at most 1; NaN where both keep all or none. `difference`: the mean absolute
+    difference of their points. `correlation`: Pearson's, of the points; NaN where one judge always gives the same.
     """
     if not rows or "points" not in rows[0]:
         raise InputError("agreement needs several judges on the same answers; name two in judges")
-    return pd.DataFrame([_compare(rows, *pair, threshold) for pair in combinations(rows[0]["points"], 2)])
+    points = pd.DataFrame([row["points"] for row in rows], dtype=float)
+    return pd.DataFrame([_compare(points[list(pair)].dropna(), threshold) for pair in combinations(points, 2)])
 
 
-def _compare(rows: Sequence[Mapping], one: str, other: str, threshold: float) -> dict:
-    pairs = [(row["points"][one], row["points"][other]) for row in rows]
-    both = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
-    kept = both >= threshold
-    shares = {"keep_one": float("nan"), "keep_other": float("nan"), "agree": float("nan"), "difference": float("nan")}
-    if len(both):
-        first, second = kept.mean(axis=0).tolist()
-        agree, apart = float((kept[:, 0] == kept[:, 1]).mean()), float(np.abs(both[:, 0] - both[:, 1]).mean())
-        shares = {"keep_one": first, "keep_other": second, "agree": agree, "difference": apart}
-    measures = {"kappa": kappa(kept[:, 0], kept[:, 1]), "correlation": _correlation(both)}
-    return {"one": one, "other": other, "answers": len(both), **shares, **measures}
+def _compare(points: pd.DataFrame, threshold: float) -> dict:
+    (one, first), (other, second) = points.items()
+    kept_one, kept_other = first >= threshold, second >= threshold
+    constant = len(points) < 2 or points.nunique().min() == 1
+    return {
+        "one": one,
+        "other": other,
+        "answers": len(points),
+        "keep_one": kept_one.mean(),
+        "keep_other": kept_other.mean(),
+        "agree": (kept_one == kept_other).mean(),
+        "difference": (first - second).abs().mean(),
+        "kappa": kappa(kept_one, kept_other),
+        "correlation": float("nan") if constant else first.corr(second),
+    }
 
 
 def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
@@ -46,9 +51,3 @@ def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
     agree = np.mean(np.equal(one, other))
     by_chance = first * second + (1 - first) * (1 - second)
     return float("nan") if by_chance == 1 else float((agree - by_chance) / (1 - by_chance))
-
-
-def _correlation(both: np.ndarray) -> float:
-    if len(both) < 2 or not both.std(axis=0).all():
-        return float("nan")
-    return float(np.corrcoef(both.T)[0, 1])

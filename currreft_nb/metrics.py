@@ -1,7 +1,7 @@
-"""Scores: what evaluation reports, with the uncertainty that belongs to it.
+"""Scores that evaluation reports, with their uncertainty.
 
-A reward is what training maximises, a score what evaluation reports: an answer is correct or it is not, whatever the
-rules of the reward were. Nothing here draws a point that was not measured.
+A reward is what training maximises, a score what evaluation reports: an answer is correct or not, whatever the rules of
+the reward were.
 """
 
 import math
@@ -26,12 +26,12 @@ EPSILON = 1e-4  # what GRPO adds to the standard deviation, in TRL and in the pa
 
 
 def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict:
-    """Return the scores of one completion: correct, value, format, reason, and what the task has besides.
+    """Return the scores of one completion: correct, value, format, reason, and those of its task.
 
     `correct` is 1.0 for the right verdict or exactly the right letters; at the open stage for an IoU above 0.5 (all
     boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. Open detection: `iou`, the
-    mean over the boxes, 0 for an unreadable answer; `iou_50` and `iou_75`, 1.0 where every box has an IoU above 0.5 and
-    0.75: above, as in the paper's reward, not equal to it. Open classification: `jaccard`, and the normalised `labels`
+    mean over the boxes, 0 for an unreadable answer; `iou_50` and `iou_75`, 1.0 where every box has an IoU above (not
+    equal to, as in the paper's reward) 0.5 and 0.75. Open classification: `jaccard`, and the normalised `labels`
     answered and `gold`, from which `summarise` and `metrics_labels` count the F1.
 
     >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat", "dog"])
@@ -66,18 +66,18 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
-    """Return each reward's advantage over its group: (reward - mean) / (unbiased standard deviation + 1e-4), shape
-    (n,).
+    """Return each reward's advantage: (reward - group mean) / (group's unbiased standard deviation + 1e-4), shape (n,).
 
-    As GRPO computes them (TRL, `scale_rewards="group"`). A group of equal rewards has no advantages: it teaches
-    nothing.
+    As GRPO computes them (TRL, `scale_rewards="group"`). In a group of equal rewards they are 0.
 
     >>> advantages([1, 1, 0, 0, 1, 1, 1, 1], group_size=4).round(2)
     array([ 0.87,  0.87, -0.87, -0.87,  0.  ,  0.  ,  0.  ,  0.  ])
     """
     values = np.asarray(rewards, dtype=float)
     if group_size < 2 or len(rewards) % group_size:
-        raise InputError(f"{len(rewards)} rewards do not make whole groups of {group_size}; a group has at least 2")
+        raise InputError(
+            f"{len(rewards)} rewards cannot be divided into groups of {group_size}; use groups of at least 2"
+        )
     groups = values.reshape(-1, group_size)
     centred = groups - groups.mean(axis=1, keepdims=True)
     return (centred / (groups.std(axis=1, ddof=1, keepdims=True) + EPSILON)).ravel()
@@ -86,11 +86,10 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
 def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Return a table with a row per arm, mode, task, stage, split and measure: n, mean, the 95 % interval low, high.
 
-    `records`: what `evaluation.evaluate` returns: what `measure` returns, with arm, mode, task, stage, split, id and,
-    where there is one, image, by which the intervals are clustered; `clusters` is how many images there are.
+    `records`: of `evaluation.evaluate`. Intervals are clustered by image, else by id; `clusters` is their number.
     `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have make no
-    row. `by`: further columns to tell apart, such as "source". An interval is nan where there is too little to say
-    anything, see `metrics_intervals`.
+    row. `by`: further columns to group by, such as "source". An interval is nan where there is too little data, see
+    `metrics_intervals`.
     """
     cell_names, rows = [*CELL, *by], []
     columns = [*cell_names, "measure", "n", "mean", "low", "high", "clusters"]
@@ -117,15 +116,18 @@ def _measure_rows(part: pd.DataFrame, resamples: int, seed: int) -> Iterator[dic
         values, codes = known[names].to_numpy(dtype=float), codes_of(known["cluster"])
         bounds = [None if name in UNBOUNDED else (0.0, 1.0) for name in names]
         intervals = mean_intervals(values, codes, bounds, resamples, seed)
-        for name, mean, (low, high) in zip(names, values.mean(axis=0), intervals):
-            row = {"measure": name, "n": len(known), "mean": float(mean), "low": low, "high": high}
-            yield row | {"clusters": int(codes.max()) + 1}
+        for name, mean, interval in zip(names, values.mean(axis=0), intervals):
+            yield _row(name, codes, float(mean), *interval)
 
 
 def _label_rows(part: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict]:
     known = part[part["labels"].notna()] if "labels" in part else part[:0]
     codes = codes_of(known["cluster"])
     if len(known):
-        for name, (mean, low, high) in f1_means(known["labels"], known["gold"], codes, resamples, seed).items():
-            row = {"measure": name, "n": len(known), "mean": mean, "low": low, "high": high}
-            yield row | {"clusters": int(codes.max()) + 1}
+        for name, found in f1_means(known["labels"], known["gold"], codes, resamples, seed).items():
+            yield _row(name, codes, *found)
+
+
+def _row(name: str, codes: np.ndarray, mean: float, low: float, high: float) -> dict:
+    clusters = int(codes.max()) + 1
+    return {"measure": name, "n": len(codes), "mean": mean, "low": low, "high": high, "clusters": clusters}

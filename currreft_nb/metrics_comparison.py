@@ -1,7 +1,7 @@
-"""Comparisons: which arm is better on the same questions, by how much, and could it be luck.
+"""Compare arms on the same questions: which is better, by how much, and could it be chance.
 
-Every question is its own control: what is averaged is the difference between two arms' scores on it, so that easy and
-hard questions do not add to the noise. Answers about one image stand or fall together.
+Every question is its own control: averaged are the differences between two arms' scores on it, so that easy and hard
+questions add no noise. Answers about one image are one cluster.
 """
 
 import math
@@ -16,6 +16,7 @@ from currreft_nb.metrics import UNBOUNDED
 from currreft_nb.metrics_intervals import (
     AT_ONCE,
     LEAST_CLUSTERS,
+    LEVEL,
     cluster_sums,
     codes_of,
     exact_interval,
@@ -24,22 +25,11 @@ from currreft_nb.metrics_intervals import (
 from currreft_nb.metrics_labels import CELL as RECORD_CELL
 from currreft_nb.samples import TASKS
 
-COLUMNS: tuple[str, ...] = (
-    "arm",
-    "other",
-    "mode",
-    "against_mode",
-    "task",
-    "split",
-    "stage",
-    "measure",
-    "n",
-    "clusters",
-)
-COLUMNS += ("difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
+COLUMNS: tuple[str, ...] = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n")
+COLUMNS += ("clusters", "difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
 CELL = (*RECORD_CELL, "measure")
-POWER, LEVEL = 0.8, 0.95
-MODES = (("natural", "natural"), ("natural", "forced"))  # of the arm, of what it is compared with
+POWER = 0.8
+MODES = (("natural", "natural"), ("natural", "forced"))  # of the arm, and of the other
 
 
 def compare(
@@ -53,19 +43,21 @@ def compare(
 ) -> pd.DataFrame:
     """Compare every other arm with the arm `against` on the same questions: a row per arm, mode, task and split.
 
-    `records`: what `evaluation.evaluate` returns, of several arms. The arm's natural answers are compared with the
-    natural ones of `against` and, where there are any, with its forced ones (column `against_mode`), so that learning
-    the form is not taken for learning the task. `difference`: arm minus other, with its 95 % interval `low`, `high`,
-    by drawing images. `p`: two-sided, by swapping the two arms image by image. `p_holm`: the same after Holm's
-    correction for all rows of this table. `minimum_detectable`: the true difference that so many questions would show
-    (p below 0.05) four times in five; a smaller one cannot be excluded by a large p. `note`: why a row has no interval.
+    `records`: of `evaluation.evaluate`, for several arms. The arm's natural answers are compared with the natural ones
+    of `against` and, where there are any, with its forced ones (column `against_mode`), so that learning the form is
+    not mistaken for learning the task. `difference`: arm minus other; `low`, `high`: its 95 % interval by resampling
+    images. `p`: two-sided, by swapping the two arms image by image. `p_holm`: after Holm's correction for all rows of
+    this table. `minimum_detectable`: the true difference that as many questions would show (p below 0.05) four times in
+    five; a large p does not exclude a smaller one. `note`: why a row has no interval.
 
-    Raises `InputError` if two arms did not answer the same questions, and says what differs.
+    Raises `InputError`, with the questions that differ, if two arms did not answer the same ones.
     """
     frame = _scored(records, stage, measure)
     arms = list(dict.fromkeys(frame["arm"]))
     if against not in arms:
-        raise InputError(f"no {stage} answer of arm {against!r} has a score {measure!r}; there are {', '.join(arms)}")
+        raise InputError(
+            f"arm {against!r} has no {stage} answers with a score {measure!r}; only {', '.join(arms)} have"
+        )
     cells = dict(list(frame.groupby(["task", "split"], sort=False)))
     rows = []
     for (task, split), part in sorted(cells.items(), key=lambda cell: TASKS.index(cell[0][0])):
@@ -78,7 +70,6 @@ def compare(
 
 
 def _scored(records: Iterable[Mapping], stage: str, measure: str) -> pd.DataFrame:
-    """Return arm, mode, task, split, id, hash, image and score of the records that have such a score."""
     rows = [
         (r["arm"], r["mode"], r["task"], r["split"], r["id"], r.get("hash"), r.get("image") or r["id"], float(value))
         for r in records
@@ -99,8 +90,7 @@ def _compare_cell(part: pd.DataFrame, against: str, bounded: bool, where: str, r
         _check_same_questions(wide, *pair, where)
     if not pairs:
         return []
-    asked = wide[pairs[0][0]].notna()  # by all of them, as was checked
-    wide = wide[asked]
+    wide = wide[wide[pairs[0][0]].notna()]  # the same questions for all arms, as checked above
     images = part.drop_duplicates("id").set_index("id")["image"]
     codes = codes_of(images.loc[wide.index])
     differences = np.stack([wide[one].to_numpy() - wide[other].to_numpy() for one, other in pairs], axis=1)
@@ -110,36 +100,33 @@ def _compare_cell(part: pd.DataFrame, against: str, bounded: bool, where: str, r
 
 
 def _by_question(part: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the scores, a row a question, a column an arm and mode. Raises `InputError` where ids are ambiguous."""
-    twice = part[part.duplicated(["arm", "mode", "id"])]
-    if len(twice):
-        row = twice.iloc[0]
+    """Return the scores, a row per question, a column per arm and mode. Raises `InputError` where ids are ambiguous."""
+    duplicates = part[part.duplicated(["arm", "mode", "id"])]
+    if len(duplicates):
+        row = duplicates.iloc[0]
         raise InputError(f"{where}: arm {row['arm']!r} answered {row['id']!r} twice; give each evaluation its own name")
     hashes = part.groupby("id", sort=False)["hash"].nunique()
     if (hashes > 1).any():
         named = hashes.index[hashes > 1][0]
-        raise InputError(
-            f"{where}: the id {named!r} stands for different questions; evaluate all arms on one data folder"
-        )
+        raise InputError(f"{where}: id {named!r} names different questions; evaluate all arms on one data folder")
     return part.pivot(index="id", columns=["arm", "mode"], values="score").reindex(list(dict.fromkeys(part["id"])))
 
 
 def _check_same_questions(wide: pd.DataFrame, one: tuple[str, str], other: tuple[str, str], where: str) -> None:
-    answered = [set(wide.index[wide[key].notna()]) if key in wide else set() for key in (one, other)]
-    if answered[0] == answered[1]:
-        return
+    first, second = (set(wide.index[wide[key].notna()]) if key in wide else set() for key in (one, other))
     parts = [
         f"only {arm} ({mode}) answered {len(extra)} ({', '.join(sorted(extra)[:3])}{', …' * (len(extra) > 3)})"
-        for (arm, mode), extra in ((one, answered[0] - answered[1]), (other, answered[1] - answered[0]))
+        for (arm, mode), extra in ((one, first - second), (other, second - first))
         if extra
     ]
-    raise InputError(f"{where} differ between arms: {'; '.join(parts)}; evaluate both on the same questions")
+    if parts:
+        raise InputError(f"{where} differ between arms: {'; '.join(parts)}; evaluate both on the same questions")
 
 
 def _differences(
     differences: np.ndarray, codes: np.ndarray, bounds: tuple[float, float] | None, resamples: int, seed: int
 ) -> list[dict]:
-    """Return what is to be said of each column of paired differences, shape (questions, columns)."""
+    """Return the statistics of each column of paired differences, shape (questions, columns)."""
     sums, counts = cluster_sums(differences, codes)
     common = {"n": len(differences), "clusters": len(counts)}
     rows: list[dict] = [{**common, "difference": float(mean)} for mean in differences.mean(axis=0)]
@@ -151,14 +138,14 @@ def _differences(
     for row, column, (low, high) in zip(rows, sums.T, intervals):
         row |= {"low": low, "high": high, "p": sign_flip(column, resamples, seed)}
         row["note"] = "every image differs alike" if math.isnan(low) else ""
-        few_differ = exact_interval(column, counts, bounds, LEVEL) is not None
+        few_differ = exact_interval(column, counts, bounds) is not None
         error = (high - low) / (2 * ndtri((1 + LEVEL) / 2)) if few_differ else standard_error(column, counts)
         row["minimum_detectable"] = detectable(error)
     return rows
 
 
 def standard_error(sums: np.ndarray, counts: np.ndarray) -> float:
-    """Return the standard error of a mean whose values are given by image: their sums and how many each image has.
+    """Return the standard error of a mean, from the sum and the number of values of each image.
 
     Source: Liang and Zeger 1986, the cluster-robust variance, with the factor m / (m - 1) for m images.
 
@@ -171,7 +158,7 @@ def standard_error(sums: np.ndarray, counts: np.ndarray) -> float:
 
 
 def detectable(error: float) -> float:
-    """Return the smallest true difference found in four of five such comparisons, two-sided at 5 %, by standard error.
+    """Return the true difference that a two-sided test at 5 % finds four times in five, from the standard error.
 
     >>> round(detectable(0.05), 3)
     0.14
@@ -180,10 +167,10 @@ def detectable(error: float) -> float:
 
 
 def sign_flip(sums: Sequence[float] | np.ndarray, resamples: int = 10_000, seed: int = 0) -> float:
-    """Return the two-sided p of a permutation test: how often swapping the arms image by image differs as much.
+    """Return the two-sided p of a permutation test that swaps the two arms image by image.
 
-    `sums`: of the differences of each image. Whole numbers, as right and wrong give, are counted exactly (with one
-    question an image this is McNemar's exact test); other values are swapped at random `resamples` times, and p is
+    `sums`: the sum of the differences of each image. Whole numbers, as right and wrong give, are counted exactly (with
+    one question per image this is McNemar's exact test); others are swapped at random `resamples` times, and p is
     (1 + at least as extreme) / (1 + resamples). Source: Phipson and Smyth 2010, "Permutation p-values should never be
     zero".
 
@@ -218,7 +205,7 @@ def _exact_flips(sizes: np.ndarray, seen: int) -> float:
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return the p-values corrected for how many there are, by Holm's step-down rule; nan stays and does not count.
+    """Return the p-values after Holm's step-down correction for their number; nan stays and does not count.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
@@ -237,15 +224,14 @@ def between_seeds(
 ) -> pd.DataFrame:
     """Return the mean over seeds and its 95 % interval, a row per arm, mode, task, stage, split and measure.
 
-    `summaries`: what `metrics.summarise` returns, one for each seed of the same experiment; each seed counts as one
-    number, for its questions share one training. With `against`, what is averaged is each seed's difference to that
-    arm, whose answers are the `against_mode` ones. `n`: the number of seeds; `low`, `high`: Student's t interval;
-    `minimum_detectable` as in `compare`; `seeds`: the numbers behind the mean. With one seed there is no interval (nan)
-    and `note` says so: how far another training would fall from this one cannot be told from one.
+    `summaries`: of `metrics.summarise`, one per seed of the same experiment; each seed counts as one number, because
+    its questions share one training. With `against`, averaged are each seed's differences to that arm's answers of mode
+    `against_mode`. `n`: the number of seeds; `low`, `high`: Student's t interval; `minimum_detectable` as in `compare`;
+    `seeds`: the numbers behind the mean. One seed alone has no interval (nan), which `note` explains.
 
-    Raises `InputError` if a seed lacks what another has.
+    Raises `InputError` if a seed lacks a cell that another has.
     """
-    series = [_by_cell(summary) for summary in summaries]
+    series = [summary.set_index(list(CELL))["mean"] for summary in summaries]
     if against is not None:
         series = [_minus(values, against, against_mode) for values in series]
     wide = pd.concat(series, axis=1) if series else pd.DataFrame()
@@ -256,16 +242,11 @@ def between_seeds(
     return pd.DataFrame(rows, columns=[*CELL, "n", "mean", "low", "high", "minimum_detectable", "seeds", "note"])
 
 
-def _by_cell(summary: pd.DataFrame) -> pd.Series:
-    return summary.set_index(list(CELL))["mean"]
-
-
 def _minus(values: pd.Series, against: str, mode: str) -> pd.Series:
-    """Return the values of all other arms less those of one, cell by cell."""
     cells: dict[tuple, float] = dict(zip(values.index.tolist(), values.tolist()))
     other = {cell[2:]: value for cell, value in cells.items() if cell[:2] == (against, mode)}
     if not other:
-        raise InputError(f"a seed has no {mode} scores of arm {against!r} to compare with")
+        raise InputError(f"a seed has no {mode} scores of arm {against!r}; evaluate that arm for every seed")
     found = {cell: value - other[cell[2:]] for cell, value in cells.items() if cell[0] != against and cell[2:] in other}
     return pd.Series(list(found.values()), pd.MultiIndex.from_tuples(list(found), names=CELL), dtype=float)
 

@@ -1,9 +1,9 @@
-"""Intervals: where a mean may lie, given that answers about one image go together.
+"""Confidence intervals of means, clustered by image.
 
-Whole images are drawn again with repetition (cluster bootstrap), and the middle 95 % of the means is kept, or a little
-more where there are few images. Where fewer than six images differ from the rest, drawing again shows too little of
-what could have been seen, and bounds of Clopper and Pearson 1934 ("The use of confidence or fiducial limits",
-Biometrika 26) stand in its place: 20 of 20 right is not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
+Whole images are resampled (cluster bootstrap); the interval holds the middle 95 % of the means, or a little more where
+there are few images. Where fewer than six images differ from the rest, resampling underestimates the spread, and bounds
+of Clopper and Pearson 1934 ("The use of confidence or fiducial limits", Biometrika 26) replace it: 20 of 20 right is
+not "1.00 [1.00, 1.00]" but "1.00 [0.83, 1.00]".
 """
 
 import math
@@ -15,32 +15,29 @@ from scipy.special import betaincinv, ndtr, stdtrit
 
 from currreft_nb import InputError
 
-LEAST_CLUSTERS = 6  # of images, or of those that differ: were all five better, p would still be 2 / 2**5 = 0.06
-AT_ONCE = 1_000_000  # numbers drawn at once: some 20 MB
+LEAST_CLUSTERS = 6  # images, or images that differ: if all of five were better, p would still be 2 / 2**5 = 0.06
+AT_ONCE = 1_000_000  # numbers drawn at once: about 20 MB
+LEVEL = 0.95
 NOT_KNOWN = (math.nan, math.nan)
 
 
 def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    values: Sequence[float], groups: Sequence[Hashable] | None = None, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean; (nan, nan) for no values.
 
-    `groups` names for each value the image it came from: whole images are drawn. Where all values are equal the
-    interval has no width, however few they are: what is reported uses `mean_interval`.
+    `groups`: the image of each value; whole images are resampled. Equal values give an interval of no width, however
+    few they are; reports use `mean_interval`.
 
-    >>> bootstrap_interval([0, 1, 1, 1], level=0.5)
-    (0.5, 1.0)
+    >>> bootstrap_interval([0, 1, 1, 1])
+    (0.25, 1.0)
     """
     column, codes = _coded(values, groups)
     if not len(column):
         return NOT_KNOWN
     sums, counts = cluster_sums(column[:, None], codes)
-    low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
-    return (float(low[0]), float(high[0]))
+    ((low,), (high,)) = _percentiles(sums, counts, resamples, seed, LEVEL)
+    return (float(low), float(high))
 
 
 def mean_interval(
@@ -48,15 +45,12 @@ def mean_interval(
     groups: Sequence[Hashable] | None = None,
     resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """Return the interval of the mean that is reported: by bootstrap, exact where few images differ from the rest.
+    """Return the interval of the mean for reports: exact where few images differ from the rest, else by bootstrap.
 
-    It is `bootstrap_interval` at the level that `widened` gives.
-
-    `bounds`: between which each value must lie; None if nobody knows. (nan, nan) where there is too little to say
-    anything: no values, or fewer than six images and no rule for them.
+    The bootstrap is `bootstrap_interval` at the level of `widened`. `bounds`: the range of the values; None if unknown.
+    (nan, nan) for too little data: no values, or fewer than six images of which most differ.
 
     >>> [round(bound, 2) for bound in mean_interval([1.0] * 20)]
     [0.83, 1.0]
@@ -66,28 +60,21 @@ def mean_interval(
     column, codes = _coded(values, groups)
     if not len(column):
         return NOT_KNOWN
-    (interval,) = mean_intervals(column[:, None], codes, [bounds], resamples, seed, level)
-    return interval
+    return mean_intervals(column[:, None], codes, [bounds], resamples, seed)[0]
 
 
 def mean_intervals(
-    columns: np.ndarray,
-    codes: np.ndarray,
-    bounds: Sequence[tuple[float, float] | None],
-    resamples: int,
-    seed: int,
-    level: float = 0.95,
+    columns: np.ndarray, codes: np.ndarray, bounds: Sequence[tuple[float, float] | None], resamples: int, seed: int
 ) -> list[tuple[float, float]]:
     """Return the interval of each column's mean, all from the same draws; see `mean_interval`.
 
     `columns`: shape (values, columns). `codes`: the number of each value's image, from 0, shape (values,).
     """
     sums, counts = cluster_sums(columns, codes)
-    exact = [exact_interval(column, counts, bound, level) for column, bound in zip(sums.T, bounds)]
+    exact = [exact_interval(column, counts, bound) for column, bound in zip(sums.T, bounds)]
     if len(counts) < LEAST_CLUSTERS or None not in exact:
         return [interval or NOT_KNOWN for interval in exact]
-    level = widened(level, len(counts))
-    low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), level)
+    low, high = _percentiles(sums, counts, resamples, seed, widened(LEVEL, len(counts)))
     drawn = [(float(a), float(b)) if a < b else NOT_KNOWN for a, b in zip(low, high)]
     return [known or found for known, found in zip(exact, drawn)]
 
@@ -101,7 +88,7 @@ def _coded(values: Sequence[float], groups: Sequence[Hashable] | None) -> tuple[
 
 
 def codes_of(groups: Iterable[Hashable]) -> np.ndarray:
-    """Return the number of each group, from 0 in the order in which they first occur.
+    """Return each value's group as a number, from 0 in order of first occurrence.
 
     >>> codes_of(["b", "a", "b"])
     array([0, 1, 0])
@@ -110,7 +97,7 @@ def codes_of(groups: Iterable[Hashable]) -> np.ndarray:
 
 
 def images_of(frame: pd.DataFrame) -> pd.Series:
-    """Return the image of each record, or its id where it has none: a question without a picture stands alone."""
+    """Return the image of each record, or its id where it has none."""
     images = frame["image"] if "image" in frame else pd.Series(None, index=frame.index, dtype=object)
     return images.where(images.notna(), frame["id"] if "id" in frame else pd.Series(frame.index, frame.index))
 
@@ -122,10 +109,10 @@ def cluster_sums(columns: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np
 
 
 def resampled_sums(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Draw as many images as there are, with repetition, `resamples` times; return the column sums of each draw.
+    """Resample the images with replacement; return the column sums of each resample, shape (resamples, columns).
 
-    `sums`: shape (images, columns), what `cluster_sums` returns; the result has shape (resamples, columns). How often
-    each image was drawn is one matrix, so that all columns cost one product; it is made in parts bounded in memory.
+    `sums`: of `cluster_sums`, shape (images, columns). How often each image was drawn is one matrix, so that all
+    columns cost one product; it is made in parts to bound memory.
     """
     rng, images = np.random.default_rng(seed), len(sums)
     result = np.empty((resamples, sums.shape[1]))
@@ -139,10 +126,10 @@ def resampled_sums(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def widened(level: float, images: int) -> float:
-    """Return the level at which percentiles of few images cover what they promise: 95 % becomes 98 % for ten images.
+    """Return the level at which percentiles of few images reach their nominal coverage: 95 % becomes 98 % for ten.
 
     Source: Hesterberg 2015, "What teachers should know about the bootstrap", The American Statistician 69, expanded
-    percentile intervals; it makes up for the spread among few images being too small, as Student's t does.
+    percentile intervals; they correct for the too small spread among few images, as Student's t does.
 
     >>> round(widened(0.95, 10), 3), round(widened(0.95, 500), 3)
     (0.983, 0.951)
@@ -151,24 +138,22 @@ def widened(level: float, images: int) -> float:
     return float(2 * ndtr(reach) - 1)
 
 
-def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def _percentiles(
+    sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     drawn = resampled_sums(np.column_stack([sums, counts]), resamples, seed)
-    return drawn[:, :-1] / drawn[:, -1:]
-
-
-def _percentiles(means: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(drawn[:, :-1] / drawn[:, -1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
 def exact_interval(
-    sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None, level: float = 0.95
+    sums: np.ndarray, counts: np.ndarray, bounds: tuple[float, float] | None
 ) -> tuple[float, float] | None:
     """Return bounds of the mean where most images have one value and fewer than six another, else None.
 
     `sums`, `counts`: of one column, by image. The shares of images above and below the common value get Clopper-Pearson
-    bounds; each is multiplied by how far those images lie from it, or could lie if none was seen. Every image counts
-    once, however many questions were asked about it.
+    bounds; each is multiplied by the mean distance of those images from it, or the largest possible one if there are
+    none. Every image counts once, however many questions are about it.
     """
     if bounds is None:
         return None
@@ -180,19 +165,19 @@ def exact_interval(
     above, below = means[means > common + 1e-9] - common, common - means[means < common - 1e-9]
     up = above.mean() if above.size else bounds[1] - common
     down = below.mean() if below.size else common - bounds[0]
-    (least_up, most_up), (least_down, most_down) = (share_bounds(x.size, len(means), level) for x in (above, below))
+    (least_up, most_up), (least_down, most_down) = (share_bounds(x.size, len(means)) for x in (above, below))
     low, high = common - most_down * down + least_up * up, common + most_up * up - least_down * down
-    mean = sums.sum() / counts.sum()  # which images of many questions pull away from the common value
+    mean = sums.sum() / counts.sum()  # images with many questions may pull it out of the interval
     return (float(max(bounds[0], min(low, mean))), float(min(bounds[1], max(high, mean))))
 
 
-def share_bounds(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the Clopper-Pearson bounds of a share of which `count` of `of` were seen.
+def share_bounds(count: int, of: int) -> tuple[float, float]:
+    """Return the Clopper-Pearson bounds of a share, from `count` of `of`.
 
     >>> share_bounds(0, 100)[0], round(share_bounds(0, 100)[1], 3)
     (0.0, 0.036)
     """
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = betaincinv(count, of - count + 1, tail) if count else 0.0
     high = betaincinv(count + 1, of - count, 1 - tail) if count < of else 1.0
     return (float(low), float(high))

@@ -1,8 +1,7 @@
-"""F1 of open classification: for each label how many of its images were found, and how many answers it was given to.
+"""F1 of open classification, by label and as a mean.
 
-An answer is a set of normalised labels; an unreadable one is the empty set. The labels that are counted one by one are
-those that occur as truth in a cell, so that the macro mean of every arm is over the same ones; whatever else an arm
-names counts as wrong in the micro F1.
+An answer is a set of normalised labels; an unreadable one is the empty set. The macro mean is over the labels that
+occur as truth in a cell, hence the same for every arm; other labels count as wrong in the micro F1.
 """
 
 import math
@@ -13,6 +12,7 @@ import pandas as pd
 
 from currreft_nb.metrics_intervals import (
     LEAST_CLUSTERS,
+    LEVEL,
     NOT_KNOWN,
     cluster_sums,
     codes_of,
@@ -29,8 +29,8 @@ def label_scores(
 ) -> pd.DataFrame:
     """Return a row per arm, mode, split and label: n images that show it, answered, precision, recall, f1, low, high.
 
-    `records`: of `evaluation.evaluate`; those without `labels` and `gold` are left out. `by`: further columns to tell
-    apart, such as "source". `low`, `high`: the 95 % interval of the F1 by drawing images; nan for too few.
+    `records`: of `evaluation.evaluate`; those without `labels` and `gold` are ignored. `by`: further columns to group
+    by, such as "source". `low`, `high`: the 95 % interval of the F1 by resampling images; nan for too few.
     """
     cell_names, rows = [*CELL, *by], []
     frame = pd.DataFrame([record for record in records if record.get("labels") is not None])
@@ -70,7 +70,7 @@ def f1_means(
     """Return f1_macro and f1_micro of answered and true label sets, each with its interval: mean, low, high.
 
     `codes`: the number of each answer's image. Macro: the mean over the labels that occur as truth. Micro: of all
-    labels counted together. No interval (nan) for fewer than six images, nor where every draw gives the same.
+    labels counted together. No interval (nan) for fewer than six images, and where all resamples agree.
     """
     _, counts = _count(answers, truths)
     sums, images = cluster_sums(np.concatenate(counts, axis=1), codes)
@@ -88,9 +88,9 @@ def f1_means(
 def _count(
     answers: Iterable[Sequence[str]], truths: Iterable[Sequence[str]]
 ) -> tuple[list[str], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return the true labels, and for each answer which were right, which answered and which true: 0 or 1.
+    """Return the true labels, and which of them each answer got right, answered and should have: 0 or 1.
 
-    Each array has the shape (answers, labels + 1); the last column is for answered labels that are never the truth.
+    Each array has the shape (answers, labels + 1); the last column counts answered labels that are never true.
     """
     answers, truths = list(answers), list(truths)
     labels = sorted({label for truth in truths for label in truth})
@@ -111,6 +111,6 @@ def _f1(right: np.ndarray, answered: np.ndarray, shown: np.ndarray) -> np.ndarra
 def _middle(values: np.ndarray, images: int) -> tuple[float, float]:
     if images < LEAST_CLUSTERS:
         return NOT_KNOWN
-    tail = (1 - widened(0.95, images)) / 2
+    tail = (1 - widened(LEVEL, images)) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return (float(low), float(high)) if low < high else NOT_KNOWN

@@ -5,12 +5,12 @@
                "verified": 100.0, "verified_reason": "ok", "flaw": null, "asked": "1f0c… 1a2b.png"}
     selected  {..., "outcome": "kept", "why": "best", "kept": true}
 
-Sampled answers are stored as they come (`journal_answers`). Selection as in the paper: the best answer to a question,
-if it reaches 85 of 100 points (its page says "surpassing 85", its second paper at least 85; here 85 is enough).
+Sampled answers are stored as they arrive (`journal_answers`). Selection as in the paper: the best answer to a question,
+if it reaches 85 of 100 points (the paper's page says "surpassing 85", its second paper at least 85; here 85 suffices).
 
-Verifier first: where a rule can tell right from wrong, an answer to which it gives less than the threshold is never
-kept, whatever a judge says of it; nor is a judge paid for it, or for one with a flaw (`rejection_checks`), unless
-several judges are compared, which then all see all answers.
+Verifier first: where a rule can tell right from wrong, an answer below the threshold by that rule is never kept,
+whatever a judge says. Nor is it sent to a judge, like an answer with a flaw (`rejection_checks`). Only when several
+judges are compared do all of them see all answers.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
+from currreft_nb.files import atomic_write, file_digest
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.judges import Judge, Verdict, rule_judge
 from currreft_nb.prompts import Style, render_question, wording_hash
@@ -34,17 +35,8 @@ from currreft_nb.samples import Sample
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
-OUTCOMES = (
-    "kept",
-    "not_best",
-    "below_threshold",
-    "known_wrong",
-    "flawed",
-    "duplicate",
-    "over_quota",
-    "not_judged",
-)
-LONGEST_REFERENCE = 5  # words; a longer general reference is not compared by rule, as nobody says it word for word
+OUTCOMES = ("kept", "not_best", "below_threshold", "known_wrong", "flawed", "duplicate", "over_quota", "not_judged")
+LONGEST_REFERENCE = 5  # words; a longer general reference is not compared by rule, as no answer repeats it exactly
 
 
 def sample_answers(
@@ -55,11 +47,11 @@ def sample_answers(
     author: str = "",
     batch_size: int = 32,
 ) -> list[dict]:
-    """Return several answers to each sample, storing them as they come; what the file holds already is not asked again.
+    """Return several answers to each sample, stored as they arrive; answers in the file are not sampled again.
 
     `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
     `author`: who answers and how (model, adapter, temperature, seed); a file of another author is refused.
-    `batch_size`: questions between two writings. Raises `InputError` for a split that nothing may be learnt from.
+    `batch_size`: questions between two writings. Raises `InputError` for a split that must not be learnt from.
     """
     if wrong := [sample for sample in samples if sample.split not in LEARNT_FROM]:
         allowed = " or ".join(LEARNT_FROM)
@@ -68,7 +60,7 @@ def sample_answers(
 
 
 def author(who: str, style: Style, *, temperature: float, max_new_tokens: int, seed: int) -> str:
-    """Return who answers and how, for `sample_answers`: a text that changes with anything that changes the answers."""
+    """Return who answers and how, for `sample_answers`: a text that changes whenever the answers would."""
     return f"{who}, T={temperature}, {max_new_tokens} tokens, seed {seed}, wording {wording_hash(style)}"
 
 
@@ -80,10 +72,10 @@ def judge_answers(
     frame: Frame | None = None,
     threshold: float = THRESHOLD,
 ) -> list[dict]:
-    """Return the rows with what the first judge, the verifier and the checks say of each, as at the top of this file.
+    """Return the rows with the verdicts of the first judge, the verifier and the checks, as at the top of this file.
 
-    `judges` by name (`judges_http.judges_of`): with one, it sees only what may still be kept; with several, all see
-    all, and `points` holds the total of each (`judges_agreement`). `frame`: how the answers write boxes.
+    `judges` by name (`judges_http.judges_of`): a single one sees only what may still be kept; several see all, and
+    `points` holds the total of each (`judges_agreement`). `frame`: how the answers write boxes.
     """
     by_id = {sample.id: sample for sample in samples}
     pairs = [(by_id[row["id"]], row["completion"]) for row in rows]
@@ -107,28 +99,27 @@ def _checked(sample: Sample, completion: str, row: Mapping, ruled: Verdict) -> d
 
 
 def verifiable(sample: Sample) -> bool:
-    """Say whether a rule can tell right from wrong: there is a reference, and not one of more than a few words.
+    """Return whether a rule can tell right from wrong: there is a reference, and it is short or not a general one.
 
     >>> sample = Sample(id="a", task="general", split="pool", source="s", question="Why?", answer="the Nile")
     >>> verifiable(sample)
     True
     """
-    long = (
-        sample.task == "general" and sample.stage == "open" and len((sample.answer or "").split()) > LONGEST_REFERENCE
-    )
-    return sample.answer is not None and not long
+    if sample.answer is None:
+        return False
+    return (sample.task, sample.stage) != ("general", "open") or len(sample.answer.split()) <= LONGEST_REFERENCE
 
 
 def select(
     rows: Iterable[Mapping], threshold: float = THRESHOLD, quotas: Mapping[str, int] | None = None
 ) -> list[dict]:
-    """Return all rows with `kept`, `outcome` and `why`; of a question's answers the best is kept that may be.
+    """Return all rows with `kept`, `outcome` and `why` (a reason code); at most one answer to a question is kept.
 
-    Tie rule: the higher total, then the shorter completion in characters, then the lower index. Outcomes: kept;
-    not_best (another was better); below_threshold; known_wrong (a judge gave it the points, the verifier does not);
-    flawed, duplicate and over_quota (`rejection_checks`); not_judged (no total). `why` is a reason code. `quotas`: the
-    most to keep by task or source; the better ones are kept, among equals by lot. Raises `InputError` for answers of a
-    split that nothing may be learnt from.
+    Among a question's answers: the higher total, then the shorter completion in characters, then the lower index.
+    Outcomes: kept; not_best (another was better); below_threshold; known_wrong (enough points by a judge, not by the
+    verifier); flawed, duplicate and over_quota (`rejection_checks`); not_judged (no total). `quotas`: the most to keep
+    by task or source, the highest totals first, ties in the order of the SHA-256 of their id. Raises `InputError` for
+    answers of a split that must not be learnt from.
 
     >>> common = {"id": "a", "split": "pool", "completion": "x"}
     >>> rows = [common | {"index": index, "total": total} for index, total in enumerate([84, 85, 85])]
@@ -139,8 +130,8 @@ def select(
     best: dict[str, dict] = {}
     for row in rows:
         if row["split"] not in LEARNT_FROM:
-            raise InputError(f"an answer to {row['id']!r} is of split {row['split']}; nothing may be learnt from that")
-        row["outcome"], row["why"] = _standing(row, threshold)
+            raise InputError(f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from")
+        row["outcome"], row["why"] = _outcome(row, threshold)
         if row["outcome"] == "kept" and _rank(row) <= _rank(best.get(row["id"], row)):
             best[row["id"]] = row
     chosen = sorted(best.values(), key=lambda row: (-row["total"], hashlib.sha256(row["id"].encode()).digest()))
@@ -157,7 +148,7 @@ def select(
 
 
 def _known_wrong(row: Mapping, threshold: float) -> bool:
-    """Say whether the verifier gives the answer too little: it is never kept, whatever a judge's total says."""
+    """Return whether the verifier rejects the answer: it is never kept, whatever a judge's total says."""
     if "verified" not in row:
         return row.get("accuracy") == 0
     return row["verified"] is not None and row["verified"] < threshold
@@ -167,8 +158,7 @@ def _rank(row: Mapping) -> tuple:
     return (-row["total"], len(row["completion"]), row["index"])
 
 
-def _standing(row: Mapping, threshold: float) -> tuple[str, str]:
-    """Return an answer's outcome and why, before it is compared with others."""
+def _outcome(row: Mapping, threshold: float) -> tuple[str, str]:
     if row.get("flaw"):
         return "flawed", row["flaw"]
     if row["total"] is None:
@@ -182,50 +172,41 @@ def _standing(row: Mapping, threshold: float) -> tuple[str, str]:
 
 
 def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """Return a table by task: questions, those with a kept answer, answers, and what became of these."""
+    """Return a table by task: the number of questions, of answers, and of each outcome."""
     if not rows:
         raise InputError("the pool has no questions; raise pool_questions or name pool_sources in notebook 01")
     frame = pd.DataFrame(rows)
-    tables = []
-    for task, part in frame.groupby("task", sort=False):
-        counts = {name: int((part["outcome"] == name).sum()) for name in OUTCOMES}
-        tables.append({"task": task, "questions": part["id"].nunique(), "answers": len(part), **counts})
-    return pd.DataFrame(tables)
+    totals = frame.groupby("task", sort=False)["id"].agg(questions="nunique", answers="size")
+    counts = pd.crosstab(frame["task"], frame["outcome"]).reindex(columns=OUTCOMES, fill_value=0)
+    return totals.join(counts).reset_index()
 
 
 def reasons(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """Return how many answers had which outcome and why, frequent ones first."""
-    frame = pd.DataFrame(rows)
-    return frame.groupby(["outcome", "why"]).size().sort_values(ascending=False).reset_index(name="answers")
+    """Return the number of answers by outcome and reason, frequent ones first."""
+    counts = pd.DataFrame(rows).groupby(["outcome", "why"]).size()
+    return counts.sort_values(ascending=False).reset_index(name="answers")
 
 
 def sft_rows(samples: Iterable[Sample], rows: Iterable[Mapping]) -> list[tuple[Sample, str]]:
-    """Return what `training.train_sft` learns from: each kept answer's sample and the model's own words.
-
-    Raises `InputError` when no answer was kept: then there is nothing to learn from.
-    """
+    """Return the kept answers as (sample, completion) pairs to train on. Raises `InputError` if there are none."""
     by_id = {sample.id: sample for sample in samples}
     pairs = [(by_id[row["id"]], row["completion"]) for row in rows if row["kept"]]
     if not pairs:
-        raise InputError(
-            "no answer was kept; raise completions or questions; the gallery and the table of reasons say why"
-        )
+        raise InputError("no answer was kept; see the table of reasons, then raise completions or questions")
     return pairs
 
 
 def write_sft(path: str | os.PathLike, pairs: Iterable[tuple[Sample, str]], style: Style) -> Path:
-    """Write (sample, completion) pairs in the official chat format, images copied beside; replaces the file at once.
+    """Write (sample, completion) pairs atomically in the official chat format, with copies of their images.
 
     {"messages": [{"role": "user", "content": "<image>…"}, {"role": "assistant", "content": "<think>…"}],
      "images": ["images/1a2b.png"]}
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
+    with atomic_write(path) as stream:
         for sample, completion in pairs:
             stream.write(json.dumps(_chat_row(sample, completion, style, path.parent), ensure_ascii=False) + "\n")
-    os.replace(partial, path)
     return path
 
 
@@ -239,10 +220,9 @@ def _chat_row(sample: Sample, completion: str, style: Style, folder: Path) -> di
 def _copy_image(sample: Sample, folder: Path) -> str:
     """Copy the image into the folder under a name from its content, so that two images never share one."""
     try:
-        content = Path(sample.image).read_bytes()
+        name = f"images/{file_digest(sample.image)}{Path(sample.image).suffix}"
     except OSError as error:
         raise InputError(f"sample {sample.id!r}: {sample.image} cannot be read ({error.strerror})") from None
-    name = f"images/{hashlib.sha256(content).hexdigest()[:16]}{Path(sample.image).suffix}"
     if not (folder / name).exists():
         (folder / "images").mkdir(exist_ok=True)
         shutil.copyfile(sample.image, folder / name)

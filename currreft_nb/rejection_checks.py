@@ -1,32 +1,35 @@
-"""What makes an answer a bad example whatever its points: flaws of its text, doubles, and more than was asked for.
+"""Reasons to reject an answer as an example whatever its points: flaws of its text, duplicates, a full quota.
 
-A flaw is found before a judge is asked, so that no judge is paid for it. What each reason means:
+Flaws are found before a judge is asked, so that no judge is paid for them. The reasons:
 
-    truncated       the model had to stop before it was done
-    too_long        more characters than anyone should imitate
+    truncated       the limit of tokens cut it off
+    too_long        more than 8,000 characters
     repeats         the same few words, or the same piece of text, again and again
     mixed_script    letters of a script that neither question nor reference uses (Latin and Greek are fine)
-    unreadable      characters that stand for bytes lost, or control characters
-    no_answer       no answer block, where there is no reference by which a rule would notice
-    same_question   the same words about the same picture under another id, answered better there
+    unreadable      replacement, private or control characters
+    no_answer       no answer block, in a question without a reference, where the rule judge would not notice
+    same_question   a duplicate question (same words, same picture, another id) has a better answer
     near_identical  nearly the same text as a better answer to another question
-    over_quota      its task or source has enough already
+    over_quota      the quota of its task or source is full
 """
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
 from currreft_nb.answers import parse_completion
 from currreft_nb.curation_checks import words_of
+from currreft_nb.errors import did_you_mean
+from currreft_nb.grammar import parse_terms, whole
 from currreft_nb.samples import TASKS, Sample
 
 LONGEST = 8_000  # characters
 REPEATED = 0.5  # share of runs of four words that occurred before
-FEWEST_WORDS = 20  # shorter texts are neither said to repeat themselves nor to be like others
+FEWEST_WORDS = 20  # shorter texts count neither as repetitive nor as similar to others
 NEARLY = 0.8  # share of runs of three words in common
 FOREIGN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "CYRILLIC", "ARABIC", "HEBREW", "DEVANAGARI", "THAI")
 UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ud800-\udfff\ufffd]")
@@ -34,7 +37,7 @@ PIECE_AGAIN = re.compile(r"([^\n]{1,40}?)\1{9}")  # ten times in a row
 
 
 def flaw(sample: Sample, row: Mapping) -> str | None:
-    """Return what is wrong with an answer as an example, or None; `row` as `journal_answers` stores it.
+    """Return the flaw of an answer as an example, or None; `row` as `journal_answers` stores it.
 
     >>> sample = Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42")
     >>> flaw(sample, {"completion": "six sevens " * 20, "truncated": False})
@@ -49,17 +52,14 @@ def flaw(sample: Sample, row: Mapping) -> str | None:
         return "unreadable"
     if repeats(text):
         return "repeats"
-    if scripts(text) - scripts(" ".join(_given(sample))):
+    given = [sample.question, str(sample.answer), str(sample.options), sample.thinking or ""]
+    if scripts(text) - scripts(" ".join(given)):
         return "mixed_script"
     return "no_answer" if sample.answer is None and parse_completion(text).answer is None else None
 
 
-def _given(sample: Sample) -> list[str]:
-    return [sample.question, str(sample.answer), str(sample.options), sample.thinking or ""]
-
-
 def repeats(text: str) -> bool:
-    """Say whether a text says the same again and again.
+    """Return whether a text repeats itself.
 
     >>> repeats("ha" * 10), repeats("=" * 50), repeats("1000000000000")
     (True, False, False)
@@ -75,7 +75,7 @@ def _runs(text: str, length: int) -> list[tuple[str, ...]]:
 
 
 def scripts(text: str) -> set[str]:
-    """Return which scripts out of `FOREIGN` the letters of a text belong to.
+    """Return the scripts in `FOREIGN` to which letters of a text belong.
 
     >>> sorted(scripts("the 红 square, πr²"))
     ['CJK']
@@ -85,12 +85,12 @@ def scripts(text: str) -> set[str]:
 
 
 def asked_key(sample: Sample) -> str:
-    """Return a text that is equal for questions with the same words about the same picture, whatever their ids."""
+    """Return a key that is equal for questions with the same words about the same picture."""
     return f"{words_of(sample.question).hex()[:16]} {Path(sample.image).name if sample.image else '-'}"
 
 
 def doubles(rows: Sequence[Mapping]) -> dict[int, str]:
-    """Return the reason for each of the rows, best first, that repeats a better one: by its place in the list."""
+    """Return why rows duplicate a better one, by position; `rows`: best first."""
     found: dict[int, str] = {}
     asked: set[str] = set()
     texts: list[frozenset] = []
@@ -113,28 +113,23 @@ def _alike(one: frozenset, other: frozenset) -> bool:
 
 
 def read_quotas(texts: Sequence[str]) -> dict[str, int]:
-    """Return the most answers to keep by task or source. Raises `InputError` for what is no quota.
+    """Return the most answers to keep by task or source. Raises `InputError` for an invalid or duplicate quota.
 
     >>> read_quotas(["math 700", "geo170k 100"])
     {'math': 700, 'geo170k': 100}
     """
-    quotas: dict[str, int] = {}
-    for text in texts:
-        name, _, number = text.strip().rpartition(" ")
-        if not name or not number.isdecimal() or name in quotas:
-            raise InputError(f"quota {text!r} is not a task or source, once, and a number; write it like 'math 700'")
-        quotas[name] = int(number)
-    return quotas
+    return parse_terms(texts, partial(whole, least=0), "quotas")
 
 
 def over_quota(rows: Sequence[Mapping], quotas: Mapping[str, int], sources: Collection[str | None]) -> set[int]:
-    """Return the places of the rows, best first, that go beyond what their task or their source may give.
+    """Return the positions of the rows, best first, that exceed the quota of their task or their source.
 
     Raises `InputError` for a quota of a name that is neither a task nor one of the sources.
     """
     known = {*TASKS, *sources} - {None}
     if unknown := sorted(set(quotas) - known):
-        raise InputError(f"quota for {unknown[0]!r}: no such task or source; there are {', '.join(sorted(known))}")
+        hint = did_you_mean(unknown[0], known, "there are {}")
+        raise InputError(f"quota for {unknown[0]!r}: no such task or source{hint}")
     taken: Counter = Counter()
     beyond = set()
     for place, row in enumerate(rows):

@@ -114,7 +114,10 @@ def test_separators_and_marks_of_other_systems_are_no_trouble(files, tmp_path):
         ('{"id": "sum", "completion": [{"role": "user"}]}', r"answers.jsonl:2: completion is .*; write"),
         ('{"id": "sum", "completion": [{"content": ["x"]}]}', r"answers.jsonl:2: completion is .*; write"),
         ('{"id": "sum", "completion": [{"content": [{"text": 5}]}]}', r"answers.jsonl:2: completion is .*; write"),
-        ('{"id": "sum", "question": "6 * 7"}', r"answers.jsonl:2: this is a sample.*; give the samples first"),
+        (
+            '{"id": "sum", "question": "6 * 7"}',
+            r"answers.jsonl:2: a sample in place of a completion; give",
+        ),
     ],
 )
 def test_a_bad_completion_is_told_with_its_line(files, line, message):
@@ -133,7 +136,7 @@ def test_a_bad_completion_is_told_with_its_line(files, line, message):
         (
             "answers.jsonl",
             "samples.jsonl",
-            "error: samples.jsonl:1: this is a sample, not a completion; give",
+            "error: samples.jsonl:1: a sample in place of a completion; give",
         ),
         ("answers.jsonl", "answers.jsonl", "error: answers.jsonl:1: unknown field 'completion'"),
         ("empty.jsonl", "answers.jsonl", "error: empty.jsonl holds no samples; give"),

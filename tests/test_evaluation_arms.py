@@ -146,7 +146,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
 
 
 def test_an_adapter_is_evaluated_at_the_pixel_budget_that_it_was_trained_with(samples, adapter, tmp_path):
-    with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 and would be evaluated with 8192.*set"):
+    with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 but would be evaluated with 8192.*set"):
         evaluate_arms({"rl": adapter}, samples, tmp_path, max_pixels=8192)
     models_export.export(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
@@ -226,7 +226,7 @@ def test_questions_that_an_endpoint_left_open_are_no_wrong_answers(samples, tmp_
         return say(status=400) if number == 3 else say("<answer>yes</answer>")
 
     with serving(script) as server:
-        source = read_source(f"http:m@{server.url} | concurrency 1, backoff_s 0.01")
+        source = read_source(f"http:m@{server.url} | concurrency 1")
         with pytest.raises(InputError, match=r"1 of .* questions could not be answered"):
             evaluate_arms({"far": source}, samples, tmp_path)
         assert len(evaluate_arms({"far": source}, samples, tmp_path)) == len(samples)

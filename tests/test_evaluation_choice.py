@@ -53,14 +53,14 @@ def test_the_format_that_was_forced_decides_nothing():
 @pytest.mark.parametrize("split", ["test_id", "test_ood", "train", "pool"])
 def test_nothing_is_chosen_by_another_split(split):
     records = records_of("val", a=MANY, b=MANY) + records_of(split, a=MANY)
-    with pytest.raises(InputError, match=f"a choice by split {split} is refused; choose by val"):
+    with pytest.raises(InputError, match=f"cannot choose by split {split}; choose by val"):
         choose(records, ["a", "b"])
 
 
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([], "no natural record to choose by"),
+        ([], "no natural records to choose by"),
         (records_of("val", a=MANY, b=MANY[1:]), "'b' and 'a' answered different questions"),
         (records_of("val", a=MANY), "'b' and 'a' answered different questions"),
     ],

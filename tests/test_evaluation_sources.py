@@ -54,24 +54,28 @@ def test_a_checkpoint_belongs_to_its_run():
 
 
 REFUSED = [
-    ("", "names nothing", "an empty entry"),
-    ("modle:org/name", r"no modle: source; did you mean model:\?", "a misspelt kind"),
-    ("ftp:org/name", "write base, a run's folder, model:, recorded: or http:", "an unknown kind"),
-    ("model:", "names nothing", "a kind without a name"),
-    ("recorded: | like pocket", "names nothing", "a file without a name"),
-    ("base | max_pixels 9", "take no options", "the base has the notebook's own settings"),
-    ("outputs/rl | four_bit true", "take no options", "and so has a run"),
-    ("model:a/b | max_pixel 9", r"unknown 'max_pixel'; did you mean max_pixels\?", "a misspelt option"),
-    ("model:a/b | like pocket", "unknown 'like'", "a model writes boxes as it does"),
-    ("recorded:a | four_bit true", "unknown 'four_bit'", "a file has no bits"),
-    ("model:a/b | four_bit yes", "is not four_bit and true or false", "no third value"),
-    ("model:a/b | max_pixels 0", "is not max_pixels and a number", "none is meant by leaving it out"),
-    ("model:a/b | max_pixels -4", "is not max_pixels and a number", "a negative one"),
-    ("model:a/b | max_pixels 1e5", "is not max_pixels and a number", "a whole one"),
-    ("model:a/b | max_pixels 4, max_pixels 8", "says something twice", "which of the two?"),
-    ("recorded:a | like", "is not like and a model", "like whom?"),
+    ("", "write base or a run's folder", "an empty entry"),
+    ("modle:org/name", r"unknown kind 'modle'; did you mean model\?", "a misspelt kind"),
+    ("ftp:org/name", "unknown kind 'ftp'; write http, model, recorded", "an unknown kind"),
+    ("model:", "write model:PLACE", "a kind without a name"),
+    ("recorded: | like pocket", "write recorded:PLACE", "a file without a name"),
+    ("base | max_pixels 9", "without options", "the base has the notebook's own settings"),
+    ("outputs/rl | four_bit true", "without options", "and so has a run"),
+    ("model:a/b | max_pixel 9", r"unknown option 'max_pixel'; did you mean max_pixels\?", "a misspelt option"),
+    ("model:a/b | like pocket", "unknown option 'like'", "a model writes boxes as it does"),
+    ("recorded:a | four_bit true", "unknown option 'four_bit'", "a file has no bits"),
+    ("model:a/b | four_bit yes", "four_bit is 'yes'; write true or false", "no third value"),
+    ("model:a/b | max_pixels 0", "max_pixels is '0'; write a whole number", "none is meant by leaving it out"),
+    ("model:a/b | max_pixels -4", "max_pixels is '-4'; write a whole number", "a negative one"),
+    ("model:a/b | max_pixels 1e5", "max_pixels is '1e5'; write a whole number", "a whole one"),
+    ("model:a/b | max_pixels 4, max_pixels 8", "duplicate 'max_pixels'", "which of the two?"),
+    ("recorded:a | like", "'like' is incomplete", "like whom?"),
     ("http:gpt-4o", "is not MODEL@ADDRESS", "no address"),
-    ("http:m@http://h/v1 | concurrenzy 3", r"unknown 'concurrenzy'; did you mean concurrency", "an endpoint's number"),
+    (
+        "http:m@http://h/v1 | concurrenzy 3",
+        r"unknown option 'concurrenzy'; did you mean concurrency",
+        "an endpoint's number",
+    ),
     ("http:m@http://h/v1 | key sk-secret", "must be the name of an environment variable", "a key"),
 ]
 
@@ -97,7 +101,10 @@ def test_each_arm_has_a_name_and_an_entry(arms, texts):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ('evaluate.start_from=[base, "modle:x", base, base]', r"step evaluate\): start_from 'modle:x'.*did you mean"),
+        (
+            'evaluate.start_from=[base, "modle:x", base, base]',
+            r"step evaluate\): start_from: unknown kind 'modle'; did you mean",
+        ),
         ('evaluate.start_from=[base, "model:pokcet", base, base]', r"'pokcet' is neither a folder nor owner/name"),
         ('evaluate.start_from=[base, "recorded:no.jsonl", base, base]', "no.jsonl does not exist"),
         ('evaluate.start_from=[base, "http:gpt-4o", base, base]', "is not MODEL@ADDRESS"),
@@ -134,12 +141,12 @@ def test_recorded_answers_are_found_by_id(tmp_path):
 
 def test_answers_to_other_questions_are_counted_and_told(tmp_path, capsys):
     read_recorded(write(tmp_path / "a.jsonl", [*ROWS, {"id": "zz", "completion": "x"}]), SAMPLES)
-    assert "a.jsonl: 1 answers are to questions that are not asked here, " in capsys.readouterr().out
+    assert "a.jsonl: 1 answers belong to questions that are not asked here; " in capsys.readouterr().out
 
 
 HOSTILE = [
-    ([*ROWS, ROWS[1]], r"a.jsonl:4: id 'm1' was answered on .*a.jsonl:2 already", "two answers: which one counts?"),
-    (ROWS[:2], "no answer to 1 of the 3 questions asked, 'm2' first", "a question left out is no wrong answer"),
+    ([*ROWS, ROWS[1]], r"a.jsonl:4: duplicate id 'm1', first used on .*a.jsonl:2", "two answers: which one counts?"),
+    (ROWS[:2], "no answer to 1 of 3 questions, such as 'm2'", "a question left out is no wrong answer"),
     ([ROWS[0], "{", ROWS[1]], r"a.jsonl:2: .* is not JSON", "a broken line"),
     ([ROWS[0], "[" * 100_000], r"a.jsonl:2: .* is not JSON", "brackets without end"),
     ([ROWS[0], '"m1"'], r"a.jsonl:2: .* has no id and no completion", "no object"),

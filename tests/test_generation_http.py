@@ -76,8 +76,13 @@ def test_a_real_server_without_response_format_can_be_asked_for_verdicts(served,
     assert account.requests == account.answers == 2 and account.tokens_in > 0
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # in place of half a second
+
+
 def endpoint(server, **changed):
-    return Endpoint(**{"model": "m", "url": server.url, "backoff_s": 0.01, "attempts": 2} | changed)
+    return Endpoint(**{"model": "m", "url": server.url, "attempts": 2} | changed)
 
 
 def test_each_completion_is_asked_for_with_its_own_seed():

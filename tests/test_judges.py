@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from currreft_nb.boxes import Frame
 from currreft_nb.judges import Verdict, rule_judge
-from currreft_nb.rewards import Rules
 from currreft_nb.samples import Sample
 
 COMMON = {"split": "pool", "source": "s", "question": "?"}
@@ -52,10 +51,6 @@ def test_boxes_are_read_in_the_frame_of_the_model():
     frame = Frame(kind="thousand")
     assert rule_judge(BOX, told("[0, 0, 500, 1000]"), frame).total == 100
     assert rule_judge(BOX, told("[0, 0, 50, 100]"), frame).total == 0
-
-
-def test_other_rules_grade_boxes_by_their_overlap():
-    assert rule_judge(BOX, told("[0, 0, 40, 100]"), rules=Rules(detection="soft")).total == pytest.approx(80)
 
 
 def test_without_a_reference_there_is_no_point_and_a_reason():

@@ -33,15 +33,14 @@ def pairs(count):
 
 
 def judge(server, some, folder, **changed):
-    endpoint = Endpoint(
-        **{"model": "m", "url": server.url, "backoff_s": 0.01, "timeout_s": 1.0, "attempts": 3} | changed
-    )
+    endpoint = Endpoint(**{"model": "m", "url": server.url, "timeout_s": 1.0, "attempts": 3} | changed)
     return judge_over_http(endpoint, some, folder / "verdicts.jsonl", Style())
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # in place of half a second
 
 
 def test_each_answer_has_the_verdict_that_was_given_on_it(tmp_path):

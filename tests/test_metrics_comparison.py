@@ -144,11 +144,11 @@ BASE = answered("base", [0, 1] * 5)
     [
         (answered("rl", [0, 1] * 4), "base", r"only base \(natural\) answered 2 \(q8, q9\)"),
         (answered("rl", [0, 1] * 7), "base", r"only rl \(natural\) answered 4 \(q10, q11, q12, …\)"),
-        (answered("rl", [0, 1] * 5, hash="other"), "base", "'q0' stands for different questions"),
+        (answered("rl", [0, 1] * 5, hash="other"), "base", "'q0' names different questions"),
         (answered("rl", [0, 1] * 5) * 2, "base", "arm 'rl' answered 'q0' twice"),
         (answered("rl", [0, 1] * 5, mode="forced"), "base", r"only base \(natural\) answered 10"),
         (answered("base", [0, 1] * 4, mode="forced") + answered("rl", [0, 1] * 5), "base", r"only rl \(natural\)"),
-        (answered("rl", [0, 1] * 5), "bass", "no open answer of arm 'bass'.*there are base, rl"),
+        (answered("rl", [0, 1] * 5), "bass", "arm 'bass' has no open answers.*only base, rl have"),
     ],
 )
 def test_what_was_not_asked_alike_is_not_compared(others, against, message):

@@ -63,11 +63,11 @@ def test_a_judge_over_http_is_compared_and_replayed_and_its_key_is_nowhere(proje
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ("reject.judges=[rules]", "judge 'rules' is unknown"),
+        ("reject.judges=[rules]", "judges: unknown kind 'rules'; did you mean rule"),
         ("reject.judges=[]", "judges is empty"),
         ('reject.judges=["http:gpt-4o"]', "is not MODEL@ADDRESS"),
         ("reject.teacher=gpt-4o", "is not MODEL@ADDRESS"),
-        ("reject.quotas=[math]", "quota 'math' is not a task or source"),
+        ("reject.quotas=[math]", "quotas: 'math' is incomplete"),
         ("sft.seconds=-1", "seconds is -1.0, but must be at least 0"),
     ],
 )

@@ -17,7 +17,7 @@ from currreft_nb import InputError, prompts
 from currreft_nb.boxes import Frame
 from currreft_nb.generation import Completion
 from currreft_nb.journal import read_journal
-from currreft_nb.judges import Verdict, no_verdict, read_judges
+from currreft_nb.judges import Verdict, read_judges
 from currreft_nb.judges_http import judges_of
 from currreft_nb.prompts import Style
 from currreft_nb.rejection import (
@@ -231,7 +231,7 @@ def test_judges_that_are_compared_see_everything_and_the_verifier_still_comes_fi
 
 def test_a_judge_that_failed_is_told_and_keeps_nothing():
     row = {"id": "f", "index": 0, "split": "pool", "task": "general", "completion": told(8)}
-    failing = {"m": lambda pairs: [no_verdict("judge_failed: timeout") for _ in pairs]}
+    failing = {"m": lambda pairs: [Verdict(reason="judge_failed: timeout") for _ in pairs]}
     (row,) = select(judge_answers([FREE], [row], failing))
     assert (row["outcome"], row["why"], row["kept"]) == ("not_judged", "judge_failed", False)
 

@@ -93,13 +93,13 @@ def test_doubles(given_rows, expected, why):
 
 @pytest.mark.parametrize("text", ["math", "700", "math -1", "math many", "", "math 1.5"])
 def test_what_is_no_quota_is_told(text):
-    with pytest.raises(InputError, match="is not a task or source, once, and a number"):
+    with pytest.raises(InputError, match=r"quotas: .*(is incomplete; write a name|write a whole number of at least 0)"):
         read_quotas([text])
 
 
 def test_a_quota_stands_once_and_a_source_may_have_spaces():
     assert read_quotas(["my source 3"]) == {"my source": 3}
-    with pytest.raises(InputError, match="once"):
+    with pytest.raises(InputError, match="duplicate 'math'; keep one"):
         read_quotas(["math 3", "math 4"])
 
 

@@ -36,7 +36,7 @@ steps:
       batch_size: 4
       save_every: 1
       report_to: [tensorboard]
-      judges: ["http:judge@JUDGE | key MY_JUDGE_KEY, backoff_s 0.01"]
+      judges: ["http:judge@JUDGE | key MY_JUDGE_KEY"]
 """
 
 
