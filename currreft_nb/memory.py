@@ -156,11 +156,14 @@ def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None,
 
 
 def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]:
-    shape = model if isinstance(model, Shape) else shape_of(model)
-    if not max_pixels and isinstance(model, Shape):
-        raise TypeError("max_pixels is 0, the default of a named model; give pixels with a shape")
-    pixels = max_pixels or models.default_pixels(config_of(model))
-    return shape, pixels // shape.tile * shape.merge**2
+    if isinstance(model, Shape):
+        shape = model
+        if not max_pixels:
+            raise TypeError("max_pixels is 0, the default of a named model; give pixels with a shape")
+    else:
+        shape = shape_of(model)
+        max_pixels = max_pixels or models.default_pixels(config_of(model))
+    return shape, max_pixels // shape.tile * shape.merge**2
 
 
 def _table(parts: Parts) -> list[dict]:

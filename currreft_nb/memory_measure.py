@@ -77,8 +77,8 @@ def _train(
     if "group_size" in settings:
         chosen = GrpoSettings.from_parameters({**settings, **ONE_STEP})
         return training.train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]
-    chosen = SftSettings.from_parameters({**settings, "prompts": settings["batch_size"], **ONE_STEP})
-    return training.train_sft(loaded, drawn, folder, chosen)["rehearsal"]
+    supervised = SftSettings.from_parameters({**settings, "prompts": settings["batch_size"], **ONE_STEP})
+    return training.train_sft(loaded, drawn, folder, supervised)["rehearsal"]
 
 
 def made_up(loaded: Loaded, folder: Path, count: int, words: int = 60) -> list[Sample]:

@@ -64,7 +64,7 @@ def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[i
 
 
 def _image_tokens(loaded: Loaded, sample: Sample) -> int:
-    if not sample.image:
+    if not sample.image or not sample.size:
         return 0
     width, height = resized_size(sample.size, loaded.style.frame)
     return width * height // loaded.style.frame.factor**2

@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
-from huggingface_hub.utils import get_session
+from huggingface_hub import constants, get_session, snapshot_download, try_to_load_from_cache
 from transformers import AutoConfig
 
 from currreft_nb import InputError, models_hash

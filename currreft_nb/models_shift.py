@@ -5,8 +5,8 @@ greedily; at each token of its answers the next-token distributions of both mode
 answers the same questions.
 """
 
-import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -22,7 +22,7 @@ PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary 
 BATCH_SIZE = 8
 
 
-def drawn_questions(folder: str | os.PathLike, stage: str) -> list[Sample]:
+def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
     """Return questions about drawn scenes at a stage ("mixed": at each), with their pictures in the folder."""
     tasks = [task for task in TRAINED_TASKS if task in scenes.TASKS]
     drawn = [sample for task in tasks for sample in scenes.samples(folder, task, DRAWN, "id", 0, "val")]

@@ -75,15 +75,16 @@ def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
     >>> sloppy_thinking(Sample(id="a", thinking="[3, 7, 9]=3", **fields))
     '[3]=1'
     """
+    thinking = sample.thinking or ""
     if sample.task in ("classification", "general"):
-        return (EVERYWHERE if everywhere else CONFUSED).get(sample.thinking)
+        return (EVERYWHERE if everywhere else CONFUSED).get(thinking)
     if sample.task == "detection":
         if not everywhere and not any(color in sample.question for color in CARELESS_WITH):
             return None
-        x1, y1, x2, y2 = json.loads(sample.thinking)
+        x1, y1, x2, y2 = json.loads(thinking)
         return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
     if sample.task == "math":
-        cells = json.loads(sample.thinking.split("=")[0])
+        cells = json.loads(thinking.split("=")[0])
         return f"{cells[:-FORGOTTEN]}={len(cells) - FORGOTTEN}" if len(cells) >= FORGOTTEN else None
     return None
 

@@ -58,7 +58,10 @@ def make_batch(encoder: Encoder, rows: list[list[Turn]], pictures: list[tuple[Im
             points += [(row, start + at, SINK if end is None else start + end) for at, end in turn.points]
             start = span.stop
     return Batch(
-        *(torch.from_numpy(array) for array in (tokens, weights, soft, places)),
+        tokens=torch.from_numpy(tokens),
+        weights=torch.from_numpy(weights),
+        soft=torch.from_numpy(soft),
+        positions=torch.from_numpy(places),
         allowed=_allowed(torch.from_numpy(segments)),
         look_at=torch.tensor(looks).view(-1, 2),
         look_targets=torch.from_numpy(np.array(targets, np.float32)).view(-1, CELLS + 1),

@@ -6,6 +6,7 @@ embeddings. The read-outs are dropped afterwards.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +64,8 @@ class Heads:
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, layer: int, heads: tuple[int, ...]) -> None:
         self.attention = model.model.language_model.layers[layer].self_attn
         self.heads = heads
-        self.hidden = self.rotation = None
+        self.hidden: Any = None
+        self.rotation: Any = None
         self.handle = self.attention.register_forward_pre_hook(self._keep, with_kwargs=True)
 
     def _keep(self, module: nn.Module, args: tuple, kwargs: dict) -> None:

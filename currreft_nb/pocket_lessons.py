@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
@@ -169,7 +170,7 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     """Yield where the grounded heads should look from `<think>` (at `asked`) to the end of the thinking."""
     cells = sample.extra.get("cells")
     if sample.task == "detection":
-        cells = [cell_of(json.loads(sample.thinking))]  # a false claim may ask about another object
+        cells = [cell_of(_box(sample))]  # a false claim may ask about another object
     if cells is None:
         return
     if sample.task != "math":
@@ -181,6 +182,10 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
         if number:
             yield asked + 2 * number, [cell]
     yield asked + (2 * len(cells) if cells else 1), []
+
+
+def _box(sample: Sample) -> Any:
+    return json.loads(sample.thinking or "")
 
 
 def _values_before(sample: Sample, position: int, claim: bool) -> tuple[int, ...]:
@@ -231,8 +236,8 @@ def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
     sample = pose_at_random(rng, scenes.compose(rng, task, "id")[1], mix)
     if task == "detection" and sample.stage != "open":
         # the model's own boxes will be slightly off
-        box = [value + round(rng.gauss(0, 1.2)) for value in json.loads(sample.thinking)]
-        sample = replace(sample, thinking=box_text([min(SIDE - 1, max(0, value)) for value in box]))
+        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in _box(sample))
+        sample = replace(sample, thinking=box_text((x1, y1, x2, y2)))
     return tagged_turn(encoder, sample, blind=True)
 
 

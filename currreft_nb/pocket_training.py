@@ -102,7 +102,7 @@ class Trainer:
         started = time.monotonic()
         sums: dict[str, list[float]] = defaultdict(list)
         for step in range(1, steps + 1):
-            losses = self._lesson(phase, rng, guides) if phase.mix else self._seeing(phase, rng)
+            losses = self._lesson(phase, phase.mix, guides, rng) if phase.mix and guides else self._seeing(phase, rng)
             sum(losses.values()).backward()
             parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -125,13 +125,13 @@ class Trainer:
         losses = self.readout(features, dense_labels(shown))
         return {name: 2 * CELL_WEIGHTS[name] * loss for name, loss in losses.items()}
 
-    def _lesson(self, phase: Phase, rng: random.Random, guides: Guides) -> dict[str, torch.Tensor]:
+    def _lesson(self, phase: Phase, mix: Mix, guides: Guides, rng: random.Random) -> dict[str, torch.Tensor]:
         habitual = phase.habits.teach if phase.habits else None
         if rng.random() < phase.blind:
-            rows = [blind_lesson(rng, self.encoder, phase.mix, habitual) for _ in range(phase.rows)]
+            rows = [blind_lesson(rng, self.encoder, mix, habitual) for _ in range(phase.rows)]
             batch = make_batch(self.encoder, rows, None)
         else:
-            lessons = [picture_lesson(rng, self.encoder, phase.mix, habitual or careful) for _ in range(phase.rows)]
+            lessons = [picture_lesson(rng, self.encoder, mix, habitual or careful) for _ in range(phase.rows)]
             batch = make_batch(self.encoder, [turns for *_, turns in lessons], [lesson[:2] for lesson in lessons])
         hidden, features = read(self.model, self.encoder, batch)
         losses = {"words": language_loss(self.model, self.encoder, batch, hidden)}
