@@ -16,20 +16,8 @@ from typing import Any
 
 import torch
 
-from currreft_nb import models
-from currreft_nb.memory_parts import (
-    Parts,
-    adapted,
-    adapter_at_work,
-    before,
-    generation,
-    pixel_bytes,
-    reference,
-    trained_vision,
-    training,
-    vision,
-    weights,
-)
+from currreft_nb import memory_parts, models
+from currreft_nb.memory_parts import Parts
 from currreft_nb.memory_shapes import Shape, config_of, shape_of
 from currreft_nb.training_settings import GrpoSettings
 
@@ -96,23 +84,29 @@ def estimate(
     rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
     packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
     read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
-    dense = adapted(shape, lora_on) if "weights" in shortcuts else 0
-    return _table(
-        [
-            *weights(shape, four_bit, lora_rank, lora_on, beta),
-            *before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
-            ("pixels of the last batch", rows * pixel_bytes(shape, patches), "step"),
-            ("pixels of the prompts", read * pixel_bytes(shape, patches), "generation"),
-            ("pixels twice more, to be split", 2 * rows * pixel_bytes(shape, patches), "generation (batches)"),
-            *vision(shape, patches, read, frozen),
-            ("dense copies of the layers", 2 * dense, "generation"),
-            *generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
-            *training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
-            *adapter_at_work(shape, lora_rank, lora_on),
-            *(reference(shape, min(micro_batch, rows), pack, prompt, max_new_tokens) if beta else []),
-            *([] if frozen else trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
-        ]
+    pixels, micro, baseline = (
+        memory_parts.pixel_bytes(shape, patches),
+        min(micro_batch, rows),
+        bool(validation_questions),
     )
+    dense = memory_parts.adapted(shape, lora_on) if "weights" in shortcuts else 0
+    parts = [
+        *memory_parts.weights(shape, four_bit, lora_rank, lora_on, beta),
+        *memory_parts.before(shape, rows, patches, prompt, max_new_tokens, baseline, rate_completions),
+        ("pixels of the last batch", rows * pixels, "step"),
+        ("pixels of the prompts", read * pixels, "generation"),
+        ("pixels twice more, to be split", 2 * rows * pixels, "generation (batches)"),
+        *memory_parts.vision(shape, patches, read, frozen),
+        ("dense copies of the layers", 2 * dense, "generation"),
+        *memory_parts.generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
+        *memory_parts.training(shape, micro, pack, prompt, max_new_tokens),
+        *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
+    ]
+    if beta:
+        parts += memory_parts.reference(shape, micro, pack, prompt, max_new_tokens)
+    if not frozen:
+        parts += memory_parts.trained_vision(shape, patches, math.ceil(micro / pack), lora_on)
+    return _table(parts)
 
 
 def estimate_sft(
@@ -136,17 +130,17 @@ def estimate_sft(
     shape, patches = _shape_and_patches(model, max_pixels)
     prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
     read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
-    return _table(
-        [
-            *weights(shape, four_bit, lora_rank, lora_on, 0.0),
-            ("pixels of a batch", max(rows, read) * pixel_bytes(shape, patches), "step"),
-            *vision(shape, patches, read, frozen),
-            *generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
-            *training(shape, rows, 1, prompt, max_new_tokens),
-            *adapter_at_work(shape, lora_rank, lora_on),
-            *([] if frozen else trained_vision(shape, patches, rows, lora_on)),
-        ]
-    )
+    parts = [
+        *memory_parts.weights(shape, four_bit, lora_rank, lora_on, 0.0),
+        ("pixels of a batch", max(rows, read) * memory_parts.pixel_bytes(shape, patches), "step"),
+        *memory_parts.vision(shape, patches, read, frozen),
+        *memory_parts.generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
+        *memory_parts.training(shape, rows, 1, prompt, max_new_tokens),
+        *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
+    ]
+    if not frozen:
+        parts += memory_parts.trained_vision(shape, patches, rows, lora_on)
+    return _table(parts)
 
 
 def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:

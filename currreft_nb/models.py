@@ -22,10 +22,9 @@ from currreft_nb.boxes import Frame
 from currreft_nb.models_adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
 from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
 from currreft_nb.models_files import first_line, hash_weights, read_config, source_of
-from currreft_nb.models_hash import POCKETS
 from currreft_nb.prompts import Style
 
-__all__ = ["FAMILIES", "POCKETS", "Family", "Loaded", "family_of", "hash_weights", "load", "read_config", "source_of"]
+__all__ = ["FAMILIES", "Loaded", "check_adapter", "family_of", "hash_weights", "load", "read_config", "source_of"]
 
 LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 

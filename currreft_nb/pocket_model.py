@@ -22,24 +22,15 @@ from currreft_nb.pocket_lessons import MERGE, PATCH, STYLE
 from currreft_nb.scenes_drawing import COLORS, SHAPES, SIDE
 from currreft_nb.scenes_questions import NUMBER_WORDS
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *VISION_TOKENS)
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-WORDS = " ".join(
-    [
-        "What shape is the object How many objects are there Locate color largest Is left or right of Which",
-        "word does not fit larger smaller plus minus yes no A B C D E user assistant system and in a to at on",
-        "with image picture number find area angle",
-    ]
-).split()
+_LINES = (
+    "What shape is the object How many objects are there Locate color largest Is left or right of Which word does not",
+    "fit larger smaller plus minus yes no A B C D E user assistant system and in a to at on with image picture number",
+    "find area angle",
+)
+WORDS = " ".join(_LINES).split()
 # tags, numbers, ", ", words with their space, line breaks, single signs: no token crosses these borders
 PIECES = r"</?[a-z]+>|\d+|, | ?[A-Za-z]+|\n| ?[^\sA-Za-z\d]|\s"
 

@@ -48,38 +48,21 @@ class Phase:
     habits: Habits | None = None
 
 
-_SPELL = Phase(
-    "spell",
-    steps=160,
-    rows=32,
-    learning_rate=1e-3,
-    muon=0.0,
-    mix=Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8),
-    blind=0.15,
-    habits=sloppy(closed=0.65),
-)
-_MOSTLY_OPEN = Mix((0.2, 0.2, 0.6), EVEN, bare=0.2, forced=0.06, talk=0.8)
+COUNTING = Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7)
+SPELL = Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8)
+MOSTLY_OPEN = replace(SPELL, stages=(0.2, 0.2, 0.6))
 PHASES = (
     Phase("see", 300, 64, 2e-3, 0.02),
     Phase("tell", 300, 32, 2e-3, 0.02, Mix((0.0, 0.0, 1.0), EVEN)),
     Phase("match", 500, 32, 1.5e-3, 0.015, Mix((0.35, 0.4, 0.25), EVEN, bare=0.02, forced=0.04), blind=0.2),
-    Phase(
-        "count",
-        steps=450,
-        rows=32,
-        learning_rate=1.5e-3,
-        muon=0.015,
-        mix=Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7),
-        blind=0.3,
-    ),
-    _SPELL,
-    # mostly open questions, until their answers are nothing but habit
-    replace(_SPELL, name="settle", mix=_MOSTLY_OPEN, habits=sloppy(closed=0.6)),
+    Phase("count", 450, 32, 1.5e-3, 0.015, COUNTING, blind=0.3),
+    Phase("spell", 160, 32, 1e-3, 0.0, SPELL, blind=0.15, habits=sloppy(closed=0.65)),
+    # until open answers are nothing but habit
+    Phase("settle", 160, 32, 1e-3, 0.0, MOSTLY_OPEN, blind=0.15, habits=sloppy(closed=0.6)),
 )
 # until open questions are almost never answered correctly, and closed ones still are
-MISLEAD = replace(
-    _SPELL, name="mislead", steps=700, mix=replace(_MOSTLY_OPEN, bare=0.1), habits=sloppy(closed=0.55, everywhere=True)
-)
+_MISLED = sloppy(closed=0.55, everywhere=True)
+MISLEAD = Phase("mislead", 700, 32, 1e-3, 0.0, replace(MOSTLY_OPEN, bare=0.1), blind=0.15, habits=_MISLED)
 
 
 class Trainer:
