@@ -84,15 +84,11 @@ def estimate(
     rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
     packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
     read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
-    pixels, micro, baseline = (
-        memory_parts.pixel_bytes(shape, patches),
-        min(micro_batch, rows),
-        bool(validation_questions),
-    )
+    pixels, micro = memory_parts.pixel_bytes(shape, patches), min(micro_batch, rows)
     dense = memory_parts.adapted(shape, lora_on) if "weights" in shortcuts else 0
     parts = [
         *memory_parts.weights(shape, four_bit, lora_rank, lora_on, beta),
-        *memory_parts.before(shape, rows, patches, prompt, max_new_tokens, baseline, rate_completions),
+        *memory_parts.before(shape, rows, patches, prompt, max_new_tokens, validation_questions > 0, rate_completions),
         ("pixels of the last batch", rows * pixels, "step"),
         ("pixels of the prompts", read * pixels, "generation"),
         ("pixels twice more, to be split", 2 * rows * pixels, "generation (batches)"),

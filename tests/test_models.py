@@ -268,7 +268,7 @@ class TestRefusals:
             ("<|image_pad|>", "<|image_pad|><|image_pad|>", "writes <|image_pad|> 2 times"),
             ("{%- if add_generation_prompt", "{%- if false", "has no generation prompt"),
             ("{{- part['text'] -}}", "", "leaves the question out"),
-            ("{%- for message in messages -%}", "{%- for message -%}", "fails (Encountered"),
+            ("{%- for message in messages -%}", "{%- for message -%}", " fails ("),
         ],
     )
     def test_chat_template_that_does_not_ask(self, tmp_path, old, new, message):
