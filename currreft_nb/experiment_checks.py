@@ -8,7 +8,8 @@ from currreft_nb import InputError
 from currreft_nb.endpoint import read_endpoint
 from currreft_nb.evaluation_sources import check_candidates, read_sources
 from currreft_nb.judges import read_judges
-from currreft_nb.models_families import POCKETS, check_lora_on
+from currreft_nb.models_families import check_lora_on
+from currreft_nb.models_hash import POCKETS
 from currreft_nb.parameters import did_you_mean
 from currreft_nb.rejection_checks import read_quotas
 from currreft_nb.samples import STAGES, check_tasks

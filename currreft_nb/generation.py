@@ -1,8 +1,8 @@
-"""Let the model answer: greedily or sampled, naturally or with the answer format forced.
+"""Generate answers, greedy or sampled, and force the answer format where a model did not keep it.
 
-Sampling draws its random numbers from the sample's id, the number of the completion and the seed, one per token, and
-never from the batch. So a question gets the same answers alone and among others, today and after an interruption, up to
-rounding: a batch of another shape may add numbers in another order, which in rare cases tips a token.
+Sampling seeds its random numbers, one per token, with the sample's id, the number of the completion and the seed, never
+with the batch. So a question gets the same answers alone, among others and after an interruption, up to rounding: a
+batch of another shape may add numbers in another order, which rarely changes a token.
 """
 
 import currreft_nb.models_messages  # noqa: F401
@@ -31,7 +31,7 @@ OPEN, CLOSE, END_OF_THINKING = "<answer>", "</answer>", "</think>"
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model said. `tokens`: how many it took; `truncated`: it had to stop before it was done."""
+    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end."""
 
     text: str
     tokens: int
@@ -56,7 +56,7 @@ def generate(
     if max_new_tokens < 1 or completions < 1 or batch_size < 1 or temperature < 0:
         raise InputError(
             f"max_new_tokens {max_new_tokens}, completions {completions} and batch_size {batch_size} must be at least"
-            f" 1, and temperature {temperature} at least 0"
+            f" 1, temperature {temperature} at least 0"
         )
     if temperature == 0 and completions > 1:
         raise InputError(f"{completions} greedy completions of one question would be equal; give a temperature above 0")
@@ -83,10 +83,10 @@ def force_format(
     max_new_tokens: int,
     batch_size: int = 64,
 ) -> list[Completion]:
-    """Return the completions with an answer in each; where none was opened, one is opened and decoded.
+    """Return one completion per sample: the given one if it has an `<answer>`, else that one with an answer appended.
 
-    One completion per sample. `</think>` (if it is missing) and `<answer>` are appended, the answer is decoded greedily
-    up to `</answer>`, and the tag is closed where the model stops without it. `tokens` counts the appended tokens, too.
+    `</think>` (if it is missing) and `<answer>` are appended, the answer is decoded greedily up to `</answer>`, and the
+    tag is closed where the model stops without it. `tokens` includes the appended tokens.
     """
     forced = list(completions)
     rows = [row for row, completion in enumerate(completions) if OPEN not in completion.text]
@@ -105,12 +105,12 @@ def force_format(
 
 
 def _dense_where_exact(model: Any) -> AbstractContextManager:
-    """Decode from dense layers in float32; in 16 bit they would be other weights than those that are to answer."""
+    """Decode from dense layers in float32 only; in 16 bit they would be other weights than those being tested."""
     return dense_layers(model) if model.dtype == torch.float32 else nullcontext()
 
 
 def opening(text: str) -> str:
-    """Return what is appended to a completion without an answer, to open one.
+    """Return the tags that are appended to a completion without an answer.
 
     >>> opening("<think>a cat"), opening("<think>a cat</think>")
     ('</think><answer>', '<answer>')
@@ -119,7 +119,7 @@ def opening(text: str) -> str:
 
 
 def prompt_text(loaded: Loaded, sample: Sample) -> str:
-    """Return the conversation as one text, up to where the model's turn begins."""
+    """Return the conversation as one text, up to the start of the model's turn."""
     messages = prompts.messages(sample, loaded.style)
     return loaded.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
@@ -132,7 +132,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], texts: Sequence[str]) -> d
 
 
 def picture(sample: Sample) -> Image.Image:
-    """Return the sample's image in RGB. Raises `InputError` when it cannot be read or is not of the recorded size."""
+    """Return the sample's image in RGB. Raises `InputError` when it is unreadable or not of the recorded size."""
     return _picture(sample.image, sample.size, sample.id)
 
 
@@ -144,8 +144,8 @@ def _picture(path: str, size: tuple[int, int], sample_id: str) -> Image.Image:
         raise InputError(f"sample {sample_id!r}: {path}: {problem}; run notebook 01_data_curation again") from None
 
 
-def _batches(rows: list, lengths: list[int], size: int) -> Iterator[list]:
-    """Yield the rows in batches of similar length, to pad little; the longest first, for memory to fail early."""
+def _batches(rows: list[int], lengths: list[int], size: int) -> Iterator[list[int]]:
+    """Yield the rows in batches of similar length, the longest first so that memory runs out early."""
     order = sorted(range(len(rows)), key=lambda index: -lengths[index])
     for start in range(0, len(order), size):
         yield [rows[index] for index in order[start : start + size]]
@@ -161,7 +161,7 @@ def _greedily(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
 
 
 def by_draws(draws: torch.Tensor, temperature: float) -> Choose:
-    """Choose each row's token by its own number in [0, 1): the one where the cumulated probability passes it.
+    """Choose each row's token by its own number in [0, 1): the first whose cumulated probability exceeds it.
 
     `draws`: (rows, steps).
     """
@@ -175,7 +175,12 @@ def by_draws(draws: torch.Tensor, temperature: float) -> Choose:
 
 
 def _decode(
-    loaded: Loaded, inputs: dict, max_new_tokens: int, choose: Choose, copies: int = 1, stop: bool = False
+    loaded: Loaded,
+    inputs: dict[str, torch.Tensor],
+    max_new_tokens: int,
+    choose: Choose,
+    copies: int = 1,
+    stop: bool = False,
 ) -> list[Completion]:
     tokenizer, training = loaded.processor.tokenizer, loaded.model.training
     loaded.model.eval()
@@ -186,7 +191,7 @@ def _decode(
         max_new_tokens=max_new_tokens,
         choose=choose,
         ends=(ends := end_tokens(loaded)),
-        banned=[loaded.model.config.image_token_id],  # in an answer it would ask for an image that is not there
+        banned=[loaded.model.config.image_token_id],  # the model would look for an image's features
         is_over=lambda tokens: stop and CLOSE in tokenizer.decode(tokens[-len(CLOSE) :]),
     )
     loaded.model.train(training)
@@ -194,12 +199,12 @@ def _decode(
 
 
 def end_tokens(loaded: Loaded) -> list[int]:
-    """Return the ids of all tokens that end a completion: the tokenizer's and those that the model declares."""
+    """Return the ids of the tokens that end a completion: the tokenizer's and the model's."""
     declared = loaded.model.generation_config.eos_token_id
     declared = declared if isinstance(declared, list) else [declared]
     return sorted({loaded.processor.tokenizer.eos_token_id, *declared} - {None})
 
 
-def _completion(tokenizer, tokens: list[int], ends: list[int], stop: bool) -> Completion:
+def _completion(tokenizer: Any, tokens: list[int], ends: list[int], stop: bool) -> Completion:
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     return Completion(text, len(tokens), truncated=tokens[-1] not in ends and not (stop and CLOSE in text))

@@ -1,19 +1,19 @@
-"""Decode token by token without doing work twice: a prompt is read once for all its completions, finished rows leave.
+"""Decode token by token: a prompt is read once for all its completions, and finished rows leave the batch.
 
-Eight completions of a question about a 401k-pixel image share some 700 tokens of prompt. Here these pass the model
-once, their keys and values are repeated, and from then on the batch holds only rows that are not done.
+Eight completions of a question about a 401k-pixel image share some 700 tokens of prompt. These pass the model once, and
+their keys and values are repeated.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch.nn.functional import pad
 
+from currreft_nb.models_adapters import inner_model
+
 Choose = Callable[[torch.Tensor, list[int], int], torch.Tensor]
-"""From the logits of some rows, float32 (rows, vocabulary), the numbers of these rows and the number of the step to a
-token for each."""
+"""Choose a token for each row, given float32 logits (rows, vocabulary), the rows' numbers and the step's number."""
 
 
 @torch.no_grad()
@@ -28,10 +28,10 @@ def decode(
     banned: Collection[int] = (),
     is_over: Callable[[list[int]], bool] = lambda tokens: False,
 ) -> list[list[int]]:
-    """Return `copies` completions of each prompt, as lists of tokens; those of one prompt stand side by side.
+    """Return `copies` completions of each prompt, as lists of tokens; those of one prompt are neighbours.
 
-    `inputs`: what the processor makes of the prompts, padded on the left. `ends`: tokens that end a completion, and
-    belong to it. `banned`: tokens never chosen. `is_over(tokens)` ends a completion by what it says so far. Mode and
+    `inputs`: the processor's output for the prompts, padded on the left. `ends`: tokens that end a completion and
+    belong to it. `banned`: tokens never chosen. `is_over(tokens)` ends a completion given its tokens so far. Mode and
     precision are the model's own; gradient checkpointing must be off, since it forbids the cache.
     """
     positions = prompt_positions(model, inputs)
@@ -71,9 +71,8 @@ def decode(
 
 def prompt_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the positions of prompts in time, height and width: (3, prompts, tokens), 0 where there is padding."""
-    inner = (model.get_base_model() if isinstance(model, PeftModel) else model).model
     kinds = inputs.get("mm_token_type_ids")
-    return inner.get_rope_index(
+    return inner_model(model).get_rope_index(
         inputs["input_ids"],
         torch.zeros_like(inputs["input_ids"]) if kinds is None else kinds,
         image_grid_thw=inputs.get("image_grid_thw"),

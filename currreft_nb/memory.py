@@ -1,42 +1,30 @@
-"""How much GPU memory a training needs: an estimate from shapes, made before anything is downloaded or loaded.
+"""Estimate the GPU memory of a training from shapes, before anything is downloaded or loaded.
 
     {"part": "language model, 4 bit", "gib": 1.333, "when": "always"}
     {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
     {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-A run goes through moments: the model is loaded and asked the baseline's questions; then in each step the vision tower
-encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment that a
-part belongs to, or a group of them: "always", "step", "generation", "training". The largest sum counts. Real peaks
-differ by what the allocator keeps and by kernels' workspaces, for which a tenth and the CUDA context are added.
+A run goes through moments: the model is loaded and answers the baseline's questions; then in each step the vision
+tower encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment of a
+part, or a group of moments: "always", "step", "generation", "training". The peak is the largest sum of a moment, plus
+a tenth for the allocator's cache and kernels' workspaces, plus the CUDA context.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from currreft_nb import models
-from currreft_nb.memory_parts import (
-    Parts,
-    adapted,
-    adapter_at_work,
-    before,
-    generation,
-    pixel_bytes,
-    reference,
-    trained_vision,
-    training,
-    vision,
-    weights,
-)
+from currreft_nb import memory_parts, models
+from currreft_nb.memory_parts import Parts
 from currreft_nb.memory_shapes import Shape, config_of, shape_of
 from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
-CONTEXT_GIB = 0.6  # what CUDA itself takes
-SPARE = 0.1  # what the allocator keeps, as a share of what is asked for
-ANSWERS_AT_ONCE = 64  # of `generation.generate`, in which rejection sampling draws
+CONTEXT_GIB = 0.6  # of CUDA itself
+SPARE = 0.1  # the allocator's cache, as a share of the allocated memory
+ANSWERS_AT_ONCE = 64  # batch size of `generation.generate`, which rejection sampling calls
 MOMENTS = (
     "loading",
     "baseline (vision)",
@@ -60,7 +48,7 @@ ADVICE = {
     "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
 }
 
-KINDS = {  # of parts, by how their names begin; all others are at work for a moment
+KINDS = {  # of parts, by the start of their names; all others are "at work"
     "language model": ("language model",),
     "vision tower and embeddings": ("vision tower, ", "embeddings"),
     "adapter and optimiser": ("adapter", "its gradient", "reference adapter"),
@@ -87,32 +75,34 @@ def estimate(
     text_tokens: int = 200,
     **others: Any,
 ) -> list[dict]:
-    """Return the parts of the GPU memory that GRPO with these settings needs: part, GiB, when; the peak comes last.
+    """Return the parts of the GPU memory of GRPO with these settings: part, GiB, when; the peak comes last.
 
-    `text_tokens`: the longest question with its instructions, in tokens. `max_pixels` 0 stands for the model's default;
-    other parameters of a notebook are accepted and change nothing.
+    `text_tokens`: the longest question with its instructions, in tokens. `max_pixels` 0 is the model's default; other
+    parameters of a notebook are accepted and ignored.
     """
     shape, patches = _shape_and_patches(model, max_pixels)
     rows, prompt = prompts_per_step * group_size, patches // shape.merge**2 + text_tokens
     packed, frozen = "prompts" in shortcuts, "images" in shortcuts and lora_on == "language"
     read, pack, mode = (prompts_per_step, group_size, "autocast") if packed else (rows, 1, "plain")
-    dense = adapted(shape, lora_on) if "weights" in shortcuts else 0
-    return _table(
-        [
-            *weights(shape, four_bit, lora_rank, lora_on, beta),
-            *before(shape, rows, patches, prompt, max_new_tokens, bool(validation_questions), rate_completions),
-            ("pixels of the last batch", rows * pixel_bytes(shape, patches), "step"),
-            ("pixels of the prompts", read * pixel_bytes(shape, patches), "generation"),
-            ("pixels twice more, to be split", 2 * rows * pixel_bytes(shape, patches), "generation (batches)"),
-            *vision(shape, patches, read, frozen),
-            ("dense copies of the layers", 2 * dense, "generation"),
-            *generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
-            *training(shape, min(micro_batch, rows), pack, prompt, max_new_tokens),
-            *adapter_at_work(shape, lora_rank, lora_on),
-            *(reference(shape, min(micro_batch, rows), pack, prompt, max_new_tokens) if beta else []),
-            *([] if frozen else trained_vision(shape, patches, math.ceil(min(micro_batch, rows) / pack), lora_on)),
-        ]
-    )
+    pixels, micro = memory_parts.pixel_bytes(shape, patches), min(micro_batch, rows)
+    dense = memory_parts.adapted(shape, lora_on) if "weights" in shortcuts else 0
+    parts = [
+        *memory_parts.weights(shape, four_bit, lora_rank, lora_on, beta),
+        *memory_parts.before(shape, rows, patches, prompt, max_new_tokens, validation_questions > 0, rate_completions),
+        ("pixels of the last batch", rows * pixels, "step"),
+        ("pixels of the prompts", read * pixels, "generation"),
+        ("pixels twice more, to be split", 2 * rows * pixels, "generation (batches)"),
+        *memory_parts.vision(shape, patches, read, frozen),
+        ("dense copies of the layers", 2 * dense, "generation"),
+        *memory_parts.generation(shape, read, rows, prompt, max_new_tokens, "dense" if dense else mode),
+        *memory_parts.training(shape, micro, pack, prompt, max_new_tokens),
+        *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
+    ]
+    if beta:
+        parts += memory_parts.reference(shape, micro, pack, prompt, max_new_tokens)
+    if not frozen:
+        parts += memory_parts.trained_vision(shape, patches, math.ceil(micro / pack), lora_on)
+    return _table(parts)
 
 
 def estimate_sft(
@@ -131,57 +121,63 @@ def estimate_sft(
 ) -> list[dict]:
     """Return the same for supervised fine-tuning on texts of `max_new_tokens`.
 
-    `completions` above 0: rejection sampling, which first draws that many answers to each question.
+    `completions` above 0: rejection sampling with that many answers to each question comes first.
     """
     shape, patches = _shape_and_patches(model, max_pixels)
     prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
     read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
-    return _table(
-        [
-            *weights(shape, four_bit, lora_rank, lora_on, 0.0),
-            ("pixels of a batch", max(rows, read) * pixel_bytes(shape, patches), "step"),
-            *vision(shape, patches, read, frozen),
-            *generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
-            *training(shape, rows, 1, prompt, max_new_tokens),
-            *adapter_at_work(shape, lora_rank, lora_on),
-            *([] if frozen else trained_vision(shape, patches, rows, lora_on)),
-        ]
-    )
+    parts = [
+        *memory_parts.weights(shape, four_bit, lora_rank, lora_on, 0.0),
+        ("pixels of a batch", max(rows, read) * memory_parts.pixel_bytes(shape, patches), "step"),
+        *memory_parts.vision(shape, patches, read, frozen),
+        *memory_parts.generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
+        *memory_parts.training(shape, rows, 1, prompt, max_new_tokens),
+        *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
+    ]
+    if not frozen:
+        parts += memory_parts.trained_vision(shape, patches, rows, lora_on)
+    return _table(parts)
 
 
 def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:
-    """Return the estimate for a training notebook's parameters, of either kind; `changes` go before them."""
+    """Return the estimate for a training notebook's parameters, of either kind; `changes` override them."""
     values = {**settings, "model": model or settings["model"], **changes}
     return (estimate if "group_size" in values else estimate_sft)(**values)
 
 
 def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]:
-    shape = model if isinstance(model, Shape) else shape_of(model)
-    if not max_pixels and isinstance(model, Shape):
-        raise TypeError("max_pixels 0 is the default of a named model; give a shape its pixels")
-    pixels = max_pixels or models.default_pixels(config_of(model))
-    return shape, pixels // shape.tile * shape.merge**2
+    if isinstance(model, Shape):
+        shape = model
+        if not max_pixels:
+            raise TypeError("max_pixels is 0, the default of a named model; give pixels with a shape")
+    else:
+        shape = shape_of(model)
+        max_pixels = max_pixels or models.default_pixels(config_of(model))
+    return shape, max_pixels // shape.tile * shape.merge**2
 
 
 def _table(parts: Parts) -> list[dict]:
-    """Return the parts in GiB, those that take nothing left out, and at the end what comes on top and the peak."""
+    """Return the parts above 0 in GiB, then the context and the peak."""
     parts = [part for part in parts if part[1]]
-    sums = {moment: _sum(parts, moment) / GIB for moment in MOMENTS}
+    sums = _sums((size, when) for _, size, when in parts)
     largest = max(sums, key=sums.__getitem__)
-    extra = CONTEXT_GIB + SPARE * sums[largest]
+    peak = sums[largest] / GIB
+    extra = CONTEXT_GIB + SPARE * peak
     return [
         *({"part": part, "gib": round(size / GIB, 6), "when": when} for part, size, when in parts),
         {"part": "context and allocator", "gib": round(extra, 3), "when": "always"},
-        {"part": "largest moment", "gib": round(sums[largest] + extra, 2), "when": largest.split(" (")[0]},
+        {"part": "largest moment", "gib": round(peak + extra, 2), "when": largest.split(" (")[0]},
     ]
 
 
-def _sum(parts: Parts, moment: str) -> float:
-    return sum(size for _, size, when in parts if belongs(when, moment))
+def _sums(parts: Iterable[tuple[float, str]]) -> dict[str, float]:
+    """Return the sum of the sizes at each moment."""
+    parts = list(parts)
+    return {moment: sum(size for size, when in parts if belongs(when, moment)) for moment in MOMENTS}
 
 
 def belongs(when: str, moment: str) -> bool:
-    """Say whether a part counts at a moment.
+    """Return whether a part counts at a moment.
 
     >>> [belongs(when, "training (head)") for when in ("always", "step", "training", "training (layer)")]
     [True, True, True, False]
@@ -193,20 +189,18 @@ def belongs(when: str, moment: str) -> bool:
 
 
 def phases(rows: Sequence[Mapping]) -> dict[str, float]:
-    """Return what PyTorch will hold at most in each phase that there is, in GiB: loading, baseline, vision, …"""
+    """Return PyTorch's peak in each phase of the training, in GiB: loading, baseline, vision, …"""
     found: dict[str, float] = {}
-    for moment in MOMENTS:
+    for moment, total in _sums((row["gib"], row["when"]) for row in rows[:-2]).items():
         phase = moment.split(" (")[0]
-        if phase != "loading" and not any(row["when"].startswith(phase) for row in rows[:-2]):
-            continue  # supervised training generates nothing
-        total = sum(row["gib"] for row in rows[:-2] if belongs(row["when"], moment))
-        found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 4))
+        if phase == "loading" or any(row["when"].startswith(phase) for row in rows[:-2]):  # SFT has no generation
+            found[phase] = max(found.get(phase, 0.0), round((1 + SPARE) * total, 4))
     return found
 
 
 def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
-    """Return what the largest moment is made of, in GiB, by kind; the values add up to the peak."""
-    sums = {m: sum(row["gib"] for row in rows[:-2] if belongs(row["when"], m)) for m in MOMENTS}
+    """Return the parts of the largest moment in GiB, summed by kind; the values add up to the peak."""
+    sums = _sums((row["gib"], row["when"]) for row in rows[:-2])
     largest = max(sums, key=sums.__getitem__)
     found = dict.fromkeys((*KINDS, "at work", "context and allocator"), 0.0)
     for row in rows[:-2]:
@@ -217,7 +211,7 @@ def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
 
 
 def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
-    """Say in one sentence whether the estimate fits a card, and if not, what to lower.
+    """Return a sentence: whether the estimate fits a card, and if not, the parameters to lower.
 
     >>> verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
     'about 11.2 GiB of 16 GiB in training: fits, with 4.8 GiB to spare'
@@ -230,7 +224,7 @@ def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
 
 
 def error_percent(estimated_gib: float, measured_gib: float | None) -> float | None:
-    """Return by how much an estimate is off, in percent of what was measured; None where nothing was.
+    """Return the error of an estimate in percent of the measurement; None without one.
 
     >>> error_percent(11.0, 10.0), error_percent(9.0, 10.0), error_percent(9.0, None)
     (10.0, -10.0, None)
@@ -239,9 +233,9 @@ def error_percent(estimated_gib: float, measured_gib: float | None) -> float | N
 
 
 def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, dict]:
-    """Return for run.json the estimate beside what a training took at most, rehearsal included; nothing without a GPU.
+    """Return for run.json the estimate and the measured peak of a training or its rehearsal; empty without a GPU.
 
-    Both are what PyTorch holds: without the CUDA context.
+    Both are PyTorch's memory, without the CUDA context.
     """
     peaks = [result.get("peak_gpu_gib"), *(row["gib"] for row in result.get("rehearsal", {}).values())]
     if not (known := [peak for peak in peaks if peak is not None]):
@@ -257,12 +251,12 @@ def card_gib() -> float | None:
 
 
 def reset_peak() -> None:
-    """Begin measuring anew, where there is a GPU: what is no longer used is given back first."""
+    """Free cached GPU memory and restart the measurement of the peak; without a GPU do nothing."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
 def measured_peak() -> float | None:
-    """Return the largest amount of GPU memory in GiB since `reset_peak` that PyTorch held; None without a GPU."""
+    """Return PyTorch's peak of GPU memory in GiB since `reset_peak`; None without a GPU."""
     return round(torch.cuda.max_memory_reserved() / GIB, 2) if torch.cuda.is_available() else None

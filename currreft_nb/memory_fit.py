@@ -1,10 +1,11 @@
-"""What fits a card: the largest value of each parameter that matters for memory, the others as they are.
+"""Propose what fits a card: the largest value of each parameter that affects memory, the others unchanged.
 
     {"parameter": "micro_batch", "now": 4, "largest": 64, "then": "about 13.2 GiB in training"}
 
-Each is searched in the values that a training accepts, with the estimate alone.
+Only values that a training accepts are tried, with the estimate alone.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,26 +17,19 @@ MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # the last: 16,3
 
 
 def largest(values: Sequence[int], fits: Callable[[int], bool]) -> int | None:
-    """Return the last of ascending values that fits, found by halving; None if not even the first does.
-
-    The value after it does not fit, or there is none.
+    """Return the last of ascending values that fits, found by bisection; None if the first does not fit.
 
     >>> largest([1, 2, 4, 8, 16], lambda value: value < 10)
     8
     """
-    if not values or not fits(values[0]):
-        return None
-    low, high = 0, len(values)  # values[low] fits; values[high] does not, or does not exist
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(values[middle]) else (low, middle)
-    return values[low]
+    count = bisect_left(values, True, key=lambda value: not fits(value))
+    return values[count - 1] if count else None
 
 
 def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Return the values that each parameter may take while the others stay, ascending.
+    """Return the values that each parameter may take while the others are unchanged, ascending.
 
-    A micro-batch divides the completions, or questions, of a step, or is not smaller than they are.
+    A micro-batch divides the completions (or questions) of a step, or is at least as large.
     """
     shape, micro = shape_of(settings["model"]), settings["micro_batch"]
     pixels = list(range(shape.tile, MOST_PIXELS + 1, shape.tile))
@@ -58,7 +52,7 @@ def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
-    """Return for each parameter its value now, the largest that fits the card, or None, and what that would take."""
+    """Return for each parameter its value now, the largest that fits the card (or None), and the memory that takes."""
     shape = shape_of(settings["model"])
     pixels = settings["max_pixels"] or models.default_pixels(config_of(settings["model"]))
     now = {**settings, "max_pixels": pixels}

@@ -1,9 +1,9 @@
-"""Measure what was estimated: load the model, build the real trainer, take the largest step, and compare.
+"""Compare the estimate with a measurement: load the model, build the real trainer and take the largest step.
 
     {"phase": "training", "estimated_gib": 7.0, "measured_gib": 6.6, "error_percent": 6.1, "seconds": 2.8}
 
-The training that is planned runs for one step, its rehearsal first (`memory_rehearsal`). On the CPU the same is done
-and its seconds are told; GPU memory there is none. Not measured is the baseline, whose answers would take minutes.
+The planned training runs for one step, after its rehearsal (`memory_rehearsal`). On a CPU only seconds are measured.
+The baseline is left out, because its answers would take minutes.
 """
 
 import gc
@@ -26,35 +26,30 @@ ONE_STEP = {"steps": 1, "save_every": 0, "validate_every": 0, "patience": 0, "ra
 ONE_STEP |= {"order": "shuffled", "target_rate": 0.0, "rehearse": "always"}
 
 
-def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict]:
-    """Take one step with a training notebook's parameters; return each phase's estimate beside what it took.
+def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
+    """Take one step with a training notebook's parameters; return each phase's estimate and measurement.
 
-    `samples`: what it would draw from; none stands for questions made up at the pixel budget. The adapter is a new one.
-    Writes to `folder`. `measured_gib` is what PyTorch held at most, None without a GPU.
+    `samples`: the pool to draw from; empty: questions made up at the pixel budget. The adapter is a new one. Writes to
+    `folder`. `measured_gib` is PyTorch's peak, None without a GPU.
     """
+    gc.collect()  # frees the model of an earlier call
     memory.reset_peak()
     started_s = time.perf_counter()
     options = {name: settings[name] for name in LOADED_WITH if name in settings}
     loaded = models.load(settings["model"], trainable=True, **options)
-    found = {"loading": {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}}
+    loading = {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}
     drawn = _largest(loaded, settings, samples or made_up(loaded, Path(folder), count=4))
-    found |= _train(loaded, settings, drawn, Path(folder))
-    asked = {**_tokens(loaded, drawn), **settings, "validation_questions": 0, "rate_completions": 0}
-    del loaded
-    gc.collect()
-    return compare(memory.estimate_step(asked), found)
-
-
-def _tokens(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> dict[str, int]:
-    """Return the longest question and the longest text to be learnt, in tokens."""
+    found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}
     asked, whole = (
         max(words for words, _ in lengths(loaded, pairs)) for pairs in ([(sample, "") for sample, _ in drawn], drawn)
     )
-    return {"text_tokens": asked, "max_new_tokens": whole - asked}
+    tokens = {"text_tokens": asked, "max_new_tokens": whole - asked}
+    no_baseline = {"validation_questions": 0, "rate_completions": 0}
+    return compare(memory.estimate_step({**tokens, **settings, **no_baseline}), found)
 
 
-def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict]:
-    """Return a row for each phase that was measured: its estimate, what was measured, and the estimate's error."""
+def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
+    """Return a row for each measured phase: its estimate, the measurement and the estimate's error."""
     estimated = memory.phases(parts)
     return [
         {
@@ -69,24 +64,26 @@ def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict
 
 
 def _largest(loaded: Loaded, settings: Mapping[str, Any], samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
-    """Return the samples of the largest step, each with the text to be learnt where there is one."""
+    """Return the samples of the largest step, each with the text to learn or ""."""
     grpo = "group_size" in settings
     drawn = [(sample, "") for sample in samples] if grpo else training.targets(samples, loaded.style)
     count = settings["prompts_per_step"] if grpo else settings["batch_size"]
     return [drawn[index] for index in dict.fromkeys(heaviest(lengths(loaded, drawn), count))]
 
 
-def _train(loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[tuple[Sample, str]], folder: Path) -> dict:
+def _train(
+    loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[tuple[Sample, str]], folder: Path
+) -> dict[str, Any]:
     if "group_size" in settings:
         chosen = GrpoSettings.from_parameters({**settings, **ONE_STEP})
         return training.train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]
-    chosen = SftSettings.from_parameters({**settings, "prompts": settings["batch_size"], **ONE_STEP})
-    return training.train_sft(loaded, drawn, folder, chosen)["rehearsal"]
+    supervised = SftSettings.from_parameters({**settings, "prompts": settings["batch_size"], **ONE_STEP})
+    return training.train_sft(loaded, drawn, folder, supervised)["rehearsal"]
 
 
 def made_up(loaded: Loaded, folder: Path, count: int, words: int = 60) -> list[Sample]:
-    """Return questions about images of noise that use the whole pixel budget, for machines without the data."""
-    frame, pictures = loaded.style.frame, Path(folder) / "made_up"
+    """Return questions about images of noise at the pixel budget, for machines without the data."""
+    frame, pictures = loaded.style.frame, folder / "made_up"
     pictures.mkdir(parents=True, exist_ok=True)
     side = int(frame.max_pixels**0.5) // frame.factor * frame.factor
     samples = []

@@ -1,7 +1,7 @@
-"""What takes GPU memory at which moment, in bytes, from shapes alone.
+"""The parts of a training's GPU memory in bytes, with their moments, from shapes alone.
 
-Bytes per token inside a layer are not derived but counted: a real layer with a real adapter, every operation noted, its
-live tensors added up. The numbers in front of widths below are what came out; a test counts again.
+The factors of widths below, bytes per token inside a layer, were counted: the live tensors of a real layer with a real
+adapter, operation by operation. A test counts again.
 """
 
 import math
@@ -18,12 +18,12 @@ Parts = list[tuple[str, float, str]]  # part, bytes, when
 
 
 def adapted(shape: Shape, lora_on: str, rank: int = 0) -> int:
-    """Return the weights of the layers that have an adapter, or with a rank those of the adapter."""
+    """Return the number of weights of the layers that have an adapter, or with a rank of the adapter."""
     return sum(shape.adapted[part][1] * rank or shape.adapted[part][0] for part in adapted_parts(lora_on))
 
 
 def weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) -> Parts:
-    """Return what stays: the weights, the adapter and what training keeps for it."""
+    """Return the parts that stay: the weights, the adapter and its training state."""
     kind, weight_bytes = ("4 bit", NF4_BYTES) if four_bit else ("16 bit", 2)
     adapter = adapted(shape, lora_on, rank)
     return [
@@ -39,9 +39,9 @@ def weights(shape: Shape, four_bit: bool, rank: int, lora_on: str, beta: float) 
 
 
 def before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced: bool, rate_completions: int) -> Parts:
-    """Return what sampling before the first step takes: `rows` answers at once, and where `forced` the baseline.
+    """Return the parts of sampling before the first step, `rows` answers at once: pass rates, if `forced` the baseline.
 
-    There an answer is read again behind its prompt, to complete its format, as many at once as there were prompts.
+    The baseline reads answers again after their prompts to force the format, as many at once as there were prompts.
     """
     if not (forced or rate_completions):
         return []
@@ -56,12 +56,12 @@ def before(shape: Shape, rows: int, patches: int, prompt: int, new: int, forced:
 
 
 def pixel_bytes(shape: Shape, patches: int) -> int:
-    """Return the bytes of an image as the processor hands it over, in 32 bit."""
+    """Return the bytes of the processor's output for an image, in 32 bit."""
     return patches * shape.patch_values * 4
 
 
 def vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
-    """Return what encoding takes without gradients: one image at a time where features are shared, else `read`."""
+    """Return the parts of encoding without gradients: one image at a time where features are shared, else `read`."""
     block = 2 * (9 * shape.vision_hidden + 3 * shape.vision_intermediate)
     tokens = patches // shape.merge**2
     features = max(KEPT, read) * tokens * shape.hidden * shape.levels * 2
@@ -73,7 +73,7 @@ def vision(shape: Shape, patches: int, read: int, frozen: bool) -> Parts:
 
 
 def generation(shape: Shape, read: int, rows: int, prompt: int, new: int, mode: str) -> Parts:
-    """Return what `read` prompts take while they are read, and `rows` answers to them while they are decoded."""
+    """Return the parts of reading `read` prompts and of decoding `rows` answers to them."""
     inner, outer = {"dense": (6, 8), "autocast": (8, 12), "plain": (12, 12)}[mode]
     token = inner * shape.intermediate + outer * shape.hidden + 1024 + prompt
     kept = shape.layers * 2 * shape.kv_width * 2  # bytes of a token's keys and values
@@ -88,10 +88,10 @@ def generation(shape: Shape, read: int, rows: int, prompt: int, new: int, mode: 
 
 
 def training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
-    """Return what a forward and backward pass takes over `rows` answers, up to `pack` of them behind each prompt."""
+    """Return the parts of a forward and backward pass over `rows` answers, up to `pack` of them after each prompt."""
     packs = math.ceil(rows / pack)
     tokens, length = packs * prompt + rows * new, prompt + min(pack, rows) * new
-    masks = 3 * packs * length**2  # who sees whom, as truth values and as numbers of 16 bit
+    masks = 3 * packs * length**2  # attention mask, as booleans and in 16 bit
     token = 14 * shape.intermediate + 40 * shape.hidden + 4 * shape.kv_width
     return [
         ("kept between layers (checkpointing)", shape.layers * tokens * shape.hidden * 2, "training"),
@@ -101,7 +101,7 @@ def training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts
 
 
 def reference(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
-    """Return what the reference policy's pass takes, which has no gradients, over the same rows."""
+    """Return the part of the reference policy's pass over the same rows, without gradients."""
     tokens = math.ceil(rows / pack) * prompt + rows * new
     layer = tokens * (8 * shape.intermediate + 12 * shape.hidden)
     return [("reference policy at work", max(layer, _tile(rows * new)), "generation (reference)")]
@@ -112,12 +112,12 @@ def _tile(scored: int) -> int:
 
 
 def adapter_at_work(shape: Shape, rank: int, lora_on: str) -> Parts:
-    """Return the copy of the adapter that is computed with."""
+    """Return the 16-bit copy of the adapter that layers compute with."""
     return [("adapter in 16 bit", 2 * adapted(shape, lora_on, rank), "training")]
 
 
 def trained_vision(shape: Shape, patches: int, images: int, lora_on: str) -> Parts:
-    """Return what the vision tower takes when gradients pass it: for each image of a micro-batch."""
+    """Return the parts of a vision tower that gradients pass through, for `images` images of a micro-batch."""
     block = 10 * shape.vision_intermediate + (50 if lora_on == "vision" else 30) * shape.vision_hidden
     kept = shape.vision_layers * 2 * shape.vision_hidden
     return [

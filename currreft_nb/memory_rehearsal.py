@@ -1,8 +1,8 @@
-"""Rehearse the largest step of a training before its first, so that memory runs out in the first minute or not at all.
+"""Rehearse the largest step of a training before its first, so that memory runs out in the first minute or never.
 
-The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, every answer
-forced to its full length, AdamW's moments and the pixels of an earlier batch held beside them. Then all is undone:
-gradients, random state, the trainer's notes. The training that follows is the same, bit for bit, as without.
+The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, with every
+answer of full length, and AdamW's moments and an earlier batch's pixels in memory. Then gradients, random state and the
+trainer's attributes are restored: the training that follows is the same, bit for bit, as without a rehearsal.
 """
 
 import copy
@@ -20,9 +20,10 @@ from transformers import Trainer
 from currreft_nb import InputError, generation, memory
 from currreft_nb.boxes import resized_size
 from currreft_nb.models import Loaded
+from currreft_nb.models_adapters import inner_model
 from currreft_nb.samples import Sample
 
-NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # of the trainer, changed in place
+NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # attributes that the trainer mutates
 
 
 def schedule(
@@ -33,10 +34,10 @@ def schedule(
     drawn: Sequence[tuple[Sample, str]],
     make_row: Callable[[Sample, str], dict],
 ) -> dict[str, dict]:
-    """Let the trainer rehearse before its first step; return what will then hold each phase's seconds and GiB.
+    """Let the trainer rehearse before its first step; return a dict that will then hold each phase's seconds and GiB.
 
-    `when`: always, never, or auto, which does so on a GPU; a CPU would lose a step and find nothing. `drawn`: the
-    samples that will be drawn, each with the text that it is answered with, "" where answers are generated.
+    `when`: always, never, or auto (on a GPU only). `drawn`: the samples of the training, each with the text to learn,
+    "" where answers are generated.
     """
     found: dict[str, dict] = {}
 
@@ -48,7 +49,7 @@ def schedule(
         batch = [make_row(*drawn[index]) for index in chosen for _ in range(copies)]
         found["rehearsal"] = rehearse(trainer, loaded, batch[:rows])
         if trainer.accelerator.is_main_process:
-            print(told(found["rehearsal"], sizes))
+            print(summary(found["rehearsal"], sizes))
 
     if when == "always" or (when == "auto" and loaded.device.type == "cuda"):
         watch.before_first_step = run
@@ -56,23 +57,23 @@ def schedule(
 
 
 def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
-    """Return the tokens of each sample's words and text, and those of its image, whose size is in the sample."""
+    """Return for each sample the tokens of its question and text, and those of its image."""
     words = [generation.prompt_text(loaded, sample) + text for sample, text in drawn]
     counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
     return [(count - bool(s.image), _image_tokens(loaded, s)) for count, (s, _) in zip(counts, drawn, strict=True)]
 
 
 def _image_tokens(loaded: Loaded, sample: Sample) -> int:
-    if not sample.image:
+    if not sample.image or not sample.size:
         return 0
     width, height = resized_size(sample.size, loaded.style.frame)
     return width * height // loaded.style.frame.factor**2
 
 
 def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
-    """Return which `count` samples make the largest batch: the longest, and among them the largest image.
+    """Return the indices of the `count` samples of the largest batch: the longest, the largest image among them.
 
-    Where there are fewer samples they are taken again.
+    Fewer samples are repeated.
 
     >>> heaviest([(10, 5), (30, 1), (12, 6), (2, 9)], 2)
     [1, 3]
@@ -87,9 +88,8 @@ def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
 def rehearse(trainer: Trainer, loaded: Loaded, rows: Sequence[dict]) -> dict[str, dict]:
     """Take the largest step and undo it; return seconds and, on a GPU, GiB of each phase.
 
-    `rows`: a batch as the trainer's data set makes it, for reinforcement learning one row for each completion. To be
-    called when the trainer is prepared, before its first step. Raises `InputError` when memory runs out, which names
-    what to lower.
+    `rows`: a batch of the trainer's data set, for reinforcement learning one row for each completion. Call it with a
+    prepared trainer, before its first step. Raises `InputError`, with the parameter to lower, when memory runs out.
     """
     found: dict[str, dict] = {}
     with _undone(trainer):
@@ -119,20 +119,20 @@ def _take_step(trainer: Trainer, rows: Sequence[dict], pixels: int, found: dict[
 
 
 def _encode_largest(loaded: Loaded, rows: Sequence[dict]) -> int:
-    """Send the largest image through the vision tower, past what shares features; return the bytes of its pixels."""
+    """Send the largest image through the vision tower, without its cache; return the bytes of its pixels."""
     pictures = [picture for row in rows for picture in row["images"]]
     if not pictures:
         return 0
     largest = max(pictures, key=lambda picture: picture.width * picture.height)
     inputs = loaded.processor.image_processor(images=[largest], return_tensors="pt").to(loaded.device)
-    tower = loaded.model.get_base_model().model.visual
+    tower = inner_model(loaded.model).visual
     with torch.no_grad():
         type(tower).forward(tower, inputs["pixel_values"].to(tower.dtype), inputs["image_grid_thw"])
     return inputs["pixel_values"].nbytes
 
 
 def _moments_of_adamw(trainer: Trainer) -> list[torch.Tensor]:
-    """Return memory as large as the optimiser's state will be, where there is none yet."""
+    """Return tensors of the size of the optimiser's future state; none where it exists."""
     if trainer.optimizer.state:
         return []
     weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
@@ -140,9 +140,9 @@ def _moments_of_adamw(trainer: Trainer) -> list[torch.Tensor]:
 
 
 def _force(trainer: Trainer) -> None:
-    """Let every completion have its full length, and let rewards differ in each group, so that none is silent."""
-    trainer.end_tokens = []  # of the loop in `generation_decoding`
-    trainer.generation_config.min_new_tokens = trainer.generation_config.max_new_tokens  # of transformers' loop
+    """Force every completion to its full length, and rewards that differ in each group, so that all give gradients."""
+    trainer.end_tokens = []  # for the loop in `generation_decoding`
+    trainer.generation_config.min_new_tokens = trainer.generation_config.max_new_tokens  # for transformers' loop
 
     def rewards(inputs: list, prompts: list, *others: Any) -> torch.Tensor:
         turns = torch.arange(len(prompts), device=trainer.accelerator.device) % 2
@@ -154,25 +154,23 @@ def _force(trainer: Trainer) -> None:
 
 @contextmanager
 def _undone(trainer: Trainer) -> Iterator[None]:
-    """Give back gradients, random state and everything that the trainer notes down about its steps."""
+    """Restore gradients, random state and the trainer's attributes at the end of the context."""
     notes, state = dict(vars(trainer)), dict(vars(trainer.state))
     for name in NOTES:
         if name in notes:
             vars(trainer)[name] = copy.deepcopy(notes[name])
-    chance = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
     finally:
         for changed, before in ((vars(trainer), notes), (vars(trainer.state), state)):
             changed.clear()
             changed.update(before)
         trainer.model.zero_grad(set_to_none=True)
-        random.setstate(chance[0])
-        np.random.set_state(chance[1])
-        torch.set_rng_state(chance[2])
-        if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
@@ -184,7 +182,7 @@ def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[
         yield
     except torch.OutOfMemoryError:
         raise InputError(
-            f"the GPU's memory ran out in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
+            f"the GPU ran out of memory in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
             f" {memory.ADVICE[phase]}"
         ) from None
     if torch.cuda.is_available():
@@ -194,17 +192,15 @@ def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[
 
 def _sizes(trainer: Trainer, phase: str) -> str:
     micro_batch = trainer.args.per_device_train_batch_size
-    if phase == "training":
-        return f" with micro_batch {micro_batch}"
     if phase == "generation":
         return f" of {micro_batch * trainer.args.steps_per_generation} completions at once"
-    return ""
+    return f" with micro_batch {micro_batch}" if phase == "training" else ""
 
 
-def told(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
+def summary(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
     """Return the line that is printed after a rehearsal.
 
-    >>> told({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
+    >>> summary({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
     'rehearsed the largest step: 712 tokens before the answer; training 1.5 s (no GPU)'
     """
     parts = [

@@ -1,6 +1,6 @@
-"""Models: loading in 16 bit or 4 bit, with or without an adapter, and saving what was trained.
+"""Load a model in 16 or 4 bit, with or without an adapter, and save a trained adapter.
 
-What an adapter folder holds is told in `models_adapters`, what differs between model families in `models_families`.
+`models_adapters` describes adapter folders, `models_families` the differences between model families.
 """
 
 import currreft_nb.models_messages  # noqa: F401
@@ -17,25 +17,25 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-from currreft_nb import InputError, __version__
+from currreft_nb import InputError
 from currreft_nb.boxes import Frame
-from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, merged_adapter, new_adapter
+from currreft_nb.models_adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
 from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
-from currreft_nb.models_files import POCKETS, hash_weights, read_config, source_of
+from currreft_nb.models_files import first_line, hash_weights, read_config, source_of
 from currreft_nb.prompts import Style
 
-__all__ = ["FAMILIES", "POCKETS", "Family", "Loaded", "family_of", "hash_weights", "load", "read_config", "source_of"]
+__all__ = ["FAMILIES", "Loaded", "check_adapter", "family_of", "hash_weights", "load", "read_config", "source_of"]
 
-LARGE = 1024  # width of a language model that nobody trains without a GPU; Qwen2-VL-2B has 1,536
+LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to use, with what goes with it.
+    """A loaded model with its processor, style of prompts and hashes.
 
-    `name`: as given to `load`. `base_hash`: of the base's weight files. `adapter_hash`: of the adapter that was loaded,
-    or None. `merged_hash`: of the adapter that an export has merged into the base, or None. `model` is a `PeftModel`
-    whenever there is an adapter to train or to keep apart.
+    `name`: as given to `load`. `base_hash`: of the base's weight files. `adapter_hash`: of the loaded adapter, or None.
+    `merged_hash`: of the adapter that an export merged into the base, or None. `model` is a `PeftModel` where its
+    adapter is trained or not merged.
     """
 
     model: Any
@@ -65,17 +65,17 @@ def load(
     seed: int = 0,
     device: str | None = None,
 ) -> Loaded:
-    """Load a model with its processor, and an adapter if one is given or wanted.
+    """Load a model with its processor, and attach a given adapter or, with `trainable`, a new one.
 
     `name`: "pocket", "pocket-clean", a local folder or a name on the Hugging Face hub. `adapter`: an adapter folder,
-    whose own rank and layers hold; None with `trainable` starts a new one of `lora_rank`, initialised from `seed`.
-    `lora_on`: the layers of a new adapter: "language" (the language model's; the vision tower then sees as before, and
-    what it made of an image is kept), "merger" (also those that hand images to the language model) or
-    "vision" (also the tower's; the paper trains all weights). `four_bit`: the language model in NF4, double quantised;
-    vision tower and output head stay in 16 bit. `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket
-    model and 401,408 (512 x 28 x 28, the paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU.
-    Raises `InputError` for an unknown family, a folder without a processor or with one of another model, an unreachable
-    hub, an adapter that was made for another base, and a large model to train without a GPU unless `device` is given.
+    whose own rank and layers are used; None with `trainable` starts a new one of `lora_rank`, initialised from `seed`.
+    `lora_on`: the layers of a new adapter: "language" (the language model's; features of images can then be cached),
+    "merger" (also those between vision tower and language model) or "vision" (also the tower's; the paper trains all
+    weights). `four_bit`: the language model in NF4, double quantised; vision tower and output head stay in 16 bit.
+    `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket model and 401,408 (512 x 28 x 28, the
+    paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU. Raises `InputError` for an unknown
+    family, a missing or unfitting processor, an unreachable hub, an adapter of another base, and a large model to train
+    without a GPU unless `device` is given.
     """
     source = source_of(name)
     config = read_config(source)
@@ -104,46 +104,42 @@ def _check_card(config: Any, name: str) -> None:
     if config.get_text_config().hidden_size >= LARGE and not torch.cuda.is_available():
         raise InputError(
             f"training {name!r} needs a CUDA GPU, and torch finds none here; run currreft doctor to see why, use a"
-            " machine with one, or set model to pocket (device='cpu' insists)"
+            " machine with one, set model to pocket, or give device='cpu' to train on the CPU all the same"
         )
 
 
 def _limit_threads(config: Any, device: torch.device) -> None:
-    """Use one thread for a pocket model: a second gains it little, and costs much where it has to wait for a core."""
+    """Use one thread for a pocket model: a second gains little, and costs much where it waits for a core."""
     if device.type == "cpu" and wording_of(config) == "short" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
 
 
 def default_pixels(config: Any) -> int:
-    """Return the pixel budget where none was asked for: 4,096 for a pocket model, else the paper's 401,408."""
+    """Return the default pixel budget: 4,096 for a pocket model, else the paper's 401,408."""
     return 4096 if wording_of(config) == "short" else 401_408
 
 
 def wording_of(config: Any) -> str:
-    """Return the wording that a model was made for: "short" where its config.json says so, else "full"."""
+    """Return the wording of prompts that config.json asks for: "short" for a pocket model, else "full"."""
     return config.to_dict().get("currreft_wording", "full")
 
 
 def load_processor(source: str, max_pixels: int) -> Any:
-    """Load the processor with left padding and one pixel budget.
-
-    Raises `InputError` when there is none, or when it does not fit the model.
-    """
+    """Load the processor with left padding and a pixel budget. Raises `InputError` unless it fits the model."""
     try:
         processor = AutoProcessor.from_pretrained(source, padding_side="left")
         size = processor.image_processor.size
         smallest = size["shortest_edge"]
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"the model {source!r} has no processor for images ({reason}); copy the files preprocessor_config.json,"
-            " tokenizer.json and tokenizer_config.json of its base model beside its weights"
+            f"the model {source!r} has no processor for images ({first_line(error)}); copy preprocessor_config.json,"
+            " tokenizer.json and tokenizer_config.json of its base model into its folder"
         ) from None
     # "Edges" are numbers of pixels here. Options named min_pixels and max_pixels are being removed.
     processor.image_processor.size = type(size)(shortest_edge=min(smallest, max_pixels), longest_edge=max_pixels)
     if processor.chat_template is None:
         raise InputError(
-            f"the model {source!r} has no chat template; copy chat_template.jinja of its base model beside it"
+            f"the model {source!r} has no chat template; copy chat_template.jinja of its base model into its folder"
         )
     processor.tokenizer.padding_side = "left"  # TRL relies on it without checking
     check_processor(processor, read_config(source), source)
@@ -151,7 +147,7 @@ def load_processor(source: str, max_pixels: int) -> Any:
 
 
 def style_of(config: Any, processor: Any) -> Style:
-    """Return how the model is spoken to: its wording, and the frame of its boxes at the processor's pixel budget."""
+    """Return the style of the model's prompts: wording, and the frame of boxes at the processor's pixel budget."""
     images = processor.image_processor
     frame = Frame(
         kind=FAMILIES[config.model_type].frame.kind,
@@ -175,7 +171,7 @@ def _load_base(source: str, family: Family, device: torch.device, four_bit: bool
         )
     model = AutoModelForImageTextToText.from_pretrained(source, **options)
     if type(model).__name__ != family.class_name:
-        raise TypeError(f"{source} was loaded as {type(model).__name__}, but the table says {family.class_name}")
+        raise TypeError(f"{source} was loaded as {type(model).__name__}, but FAMILIES names {family.class_name}")
     if four_bit:
         check_quantised(model)
         keep_trainable(model)
@@ -184,9 +180,9 @@ def _load_base(source: str, family: Family, device: torch.device, four_bit: bool
 
 
 def keep_trainable(model: Any) -> None:
-    """Stop bitsandbytes from repacking 4-bit layers for inference, which no gradient passes any more.
+    """Stop bitsandbytes from repacking 4-bit layers for inference: no gradient passes a repacked layer.
 
-    On processors with AVX512-BF16 the first forward pass in evaluation mode does so, for good: answers sampled before a
+    On processors with AVX512-BF16 the first forward pass in evaluation mode repacks them for good, so sampling before a
     training would spoil it.
     """
     for module in model.modules():
@@ -195,37 +191,36 @@ def keep_trainable(model: Any) -> None:
 
 
 def sixteen_bit() -> torch.dtype:
-    """Return bfloat16, or float16 on a GPU that would only imitate bfloat16 (before Ampere)."""
-    imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.float16 if imitated else torch.bfloat16
+    """Return bfloat16, or float16 on a GPU that emulates bfloat16 (before Ampere)."""
+    emulated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.float16 if emulated else torch.bfloat16
 
 
 def check_quantised(model: Any) -> int:
-    """Return how many layers are in 4 bit. Raises `TypeError` unless they are all the language model's linear ones.
+    """Return how many layers are in 4 bit. Raises `TypeError` unless they are the language model's linear layers.
 
-    4-bit loading that quantises nothing, or the vision tower too, is silent otherwise.
+    The library itself does not report that it quantised nothing, or the vision tower too.
     """
     quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     expected = {name for name in linear if ".language_model." in f".{name}" and "lora_" not in name}
     if not expected or quantised != expected:
         wrong = sorted(quantised ^ expected)
-        raise TypeError(
-            f"{len(quantised)} layers are in 4 bit, {len(expected)} should be; the first wrong: {wrong[:3]}"
-        )
+        raise TypeError(f"{len(quantised)} layers are in 4 bit, expected {len(expected)}; wrong are {wrong[:3]} …")
     return len(quantised)
 
 
 def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
-    """Save the adapter with its provenance, replacing the folder in one move; return the folder."""
+    """Save the adapter with its provenance, replacing the folder at once; return the folder."""
     folder = Path(folder)
-    partial = folder.with_name(folder.name + ".partial")
+    partial, former = (folder.with_name(folder.name + end) for end in (".partial", ".former"))
     shutil.rmtree(partial, ignore_errors=True)
     loaded.model.save_pretrained(str(partial), selected_adapters=["default"], save_embedding_layers=False)
     (partial / "README.md").unlink(missing_ok=True)  # a form with empty fields
-    config = json.loads((partial / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = loaded.name  # and not where this machine keeps the weights
-    (partial / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    path = partial / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = loaded.name  # not the folder of the weights on this machine
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     provenance = {
         "base": loaded.name,
         "base_hash": loaded.base_hash,
@@ -233,10 +228,8 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
         "stage": stage,
         "four_bit": loaded.four_bit,
         "max_pixels": loaded.style.frame.max_pixels,
-        "package": __version__,
     }
-    (partial / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    former = folder.with_name(folder.name + ".former")
+    write_provenance(partial, provenance)
     shutil.rmtree(former, ignore_errors=True)
     if folder.exists():
         os.replace(folder, former)

@@ -1,14 +1,13 @@
-"""Adapters that know which base they belong to.
+"""Adapters whose folders name the base they were trained on.
 
-An adapter folder holds PEFT's two files and `currreft.json`, where it came from:
+An adapter folder holds PEFT's two files and `currreft.json`, its provenance:
 
     {"base": "pocket", "base_hash": "1b4f0e9851971998", "parent": null, "stage": "binary", "four_bit": false,
      "max_pixels": 4096, "package": "0.1.0"}
 
-`base_hash` is compared when the adapter is loaded: on another base it would fit in shape and mean nothing.
+`base_hash` is compared when the adapter is loaded: on another base of the same shape its weights are meaningless.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -19,44 +18,36 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 
-from currreft_nb import InputError
+from currreft_nb import InputError, __version__
+from currreft_nb.files import file_digest
 
 PROVENANCE = "currreft.json"
-MADE_FROM = "made_from.json"  # beside the checkpoints of a training: what they depend on
+MADE_FROM = "made_from.json"  # in the folder of a training's checkpoints: what they depend on
 CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
-    """Return the model with a new LoRA adapter on the layers named, alpha twice the rank; it changes nothing yet."""
+    """Return the model with a new LoRA adapter on the given layers, alpha twice the rank; outputs do not change yet."""
     if lora_rank < 1:
-        raise InputError(f"lora_rank is {lora_rank}, but must be at least 1")
+        raise InputError(f"lora_rank is {lora_rank}; it must be at least 1")
+    config = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=lora_targets, task_type="CAUSAL_LM")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(
-            model,
-            LoraConfig(
-                r=lora_rank,
-                lora_alpha=2 * lora_rank,
-                lora_dropout=0.0,
-                bias="none",
-                target_modules=lora_targets,
-                task_type="CAUSAL_LM",
-            ),
-        )
+        return get_peft_model(model, config)
 
 
 def attach_adapter(model: Any, adapter: str | os.PathLike, trainable: bool = False) -> PeftModel:
-    """Return the model with a saved adapter. Raises `InputError` unless every weight of the file finds its place."""
+    """Return the model with a saved adapter. Raises `InputError` for a weight too few or too many."""
     weights = _weights_file(adapter)
     model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
-    # PEFT asks the hub about this name whenever it saves; where the weights really came from is known to be there.
+    # PEFT asks the hub about this name whenever it saves; the place that the weights were loaded from needs no hub.
     model.peft_config["default"].base_model_name_or_path = model.get_base_model().name_or_path
     with safe_open(weights, "pt") as file:
         in_file = set(file.keys())
     if wrong := sorted(in_file ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))):
         raise InputError(
-            f"{weights}: {len(wrong)} adapter weights do not match the model, {wrong[0]!r} first; the adapter was made"
-            " with another version of the libraries or for another model: train it again"
+            f"{weights}: {len(wrong)} adapter weights do not match the model, first {wrong[0]!r}; the adapter was made"
+            " with another version of the libraries or for another model; train it again"
         )
     return model
 
@@ -70,13 +61,19 @@ def check_adapter(adapter: str | os.PathLike, name: str, base_hash: str) -> str:
             f"the adapter {adapter} was made for the base model {provenance['base']!r} with weights"
             f" {provenance['base_hash']}, but {name!r} has {base_hash}; load it with its own base or train it again"
         )
-    return hash_file(weights)
+    return file_digest(weights)
 
 
-def read_provenance(folder: str | os.PathLike) -> dict:
-    """Return what an adapter's currreft.json says, or a training's note on its checkpoints for one of these.
+def write_provenance(folder: Path, provenance: dict[str, Any]) -> None:
+    """Write an adapter's or merged model's currreft.json, with the version of this package."""
+    text = json.dumps({**provenance, "package": __version__}, indent=2)
+    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
 
-    Raises `InputError` when it is absent or damaged.
+
+def read_provenance(folder: str | os.PathLike) -> dict[str, Any]:
+    """Return an adapter's currreft.json, or for a training's checkpoint the made_from.json of that training.
+
+    Raises `InputError` when the file is absent or damaged.
     """
     checkpoint = CHECKPOINT.fullmatch(Path(folder).name)
     path = Path(folder).parent / MADE_FROM if checkpoint else Path(folder) / PROVENANCE
@@ -85,8 +82,8 @@ def read_provenance(folder: str | os.PathLike) -> dict:
         base, base_hash = "of its training" if checkpoint else provenance["base"], provenance["base_hash"]
     except FileNotFoundError:
         raise InputError(
-            f"{path} does not exist, so nobody can tell which base model the adapter was made for; give the adapter"
-            " folder of a run of this kit"
+            f"{path} does not exist, so the adapter's base model is unknown; give the adapter folder of a run of this"
+            " kit"
         ) from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; run the notebook that made the adapter again") from None
@@ -94,7 +91,7 @@ def read_provenance(folder: str | os.PathLike) -> dict:
 
 
 def merged_adapter(source: str | os.PathLike) -> str | None:
-    """Return the hash of the adapter that is merged into a model, where it is a folder that `export` has written."""
+    """Return the hash of the adapter merged into a model by `export`; None for any other model."""
     if not (Path(source) / PROVENANCE).is_file():
         return None
     return read_provenance(source).get("adapter_hash")
@@ -107,7 +104,6 @@ def _weights_file(adapter: str | os.PathLike) -> Path:
     return path
 
 
-def hash_file(path: str | os.PathLike) -> str:
-    """Return the first 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+def inner_model(model: Any) -> Any:
+    """Return the model of vision tower and language model within one that may have an adapter, without the head."""
+    return (model.get_base_model() if isinstance(model, PeftModel) else model).model

@@ -1,9 +1,8 @@
-"""Dense copies of the language model's layers for the time of decoding: unpacked from 4 bit, the adapter added.
+"""Dense copies of the language model's layers for decoding: unpacked from 4 bit, with the adapter added.
 
-A 4-bit layer is unpacked anew for every token, and an adapter adds two small products to every layer. Decoding a
-hundred tokens with fixed weights need not do either a hundred times. The copy is rounded to the precision that the
-layer computes in: of float32 nothing is lost, of 16 bit what the sum of weight and adapter does not hold. The layers
-themselves are not touched: merging into them and out again after every step would add up rounding errors.
+Otherwise every token unpacks each 4-bit layer again and computes the adapter's two small products. The copy is rounded
+to the precision that the layer computes in: exact in float32; in 16 bit the sum of weight and adapter is rounded. The
+layers themselves stay unchanged, because merging and unmerging at every step would accumulate rounding errors.
 """
 
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from torch.nn.functional import linear
 
 @contextmanager
 def dense_layers(model: Any) -> Iterator[None]:
-    """Let adapted and 4-bit layers compute with one dense weight each as long as the context lasts; no gradients.
+    """Let adapted and 4-bit layers compute with one dense weight each within the context; no gradients.
 
-    It takes 16 bits (32 where the model is in float32) for each weight of these layers.
+    Takes 16 bits (32 where the model is in float32) for each weight of these layers.
     """
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     wrapped = {layer.get_base_layer() for layer in layers}
@@ -34,7 +33,7 @@ def dense_layers(model: Any) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            del layer.forward  # the method of the class shows again
+            del layer.forward  # uncovers the method of the class
 
 
 def _forward(weight: torch.Tensor, bias: torch.Tensor | None, values: torch.Tensor, **kwargs: Any) -> torch.Tensor:

@@ -1,11 +1,11 @@
 """Merge an adapter into its base and write a folder that other programs load: transformers, vLLM, lmms-eval.
 
-The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights. The folder is the base's own, file by
-file (configuration, tokenizer, chat template, processor, generation settings), with other weights under the same names
-and with the pixel budget of the training; so what loads the base loads it, whatever its version. What was written is
-loaded again and checked: it must say what the base with the adapter attached says, and not what the base alone says.
+The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights. The folder holds the base's own files
+(configuration, tokenizer, chat template, processor, generation settings) with other weights under the same names and
+the pixel budget of the training, so any program that loads the base loads it. The written model is loaded again and
+checked: its log-probabilities must be those of the base with the adapter attached, not those of the base alone.
 
-Its `currreft.json` tells where it came from:
+Its `currreft.json` records its provenance:
 
     {"base": "pocket", "base_hash": "1b4f0e9851971998", "adapter_hash": "7c9adca05d414020", "four_bit": true, …,
      "kl_merged": 1e-05, "kl_base": 0.31,
@@ -27,15 +27,16 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
-from currreft_nb import InputError, __version__, models
-from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance
+from currreft_nb import InputError, models
+from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
 from currreft_nb.models_files import local_folder, weight_files
+from currreft_nb.models_probe import divergence, log_probabilities
 from currreft_nb.models_shift import drawn_questions, measure_shift
 from currreft_nb.samples import Sample
 
 PROBES = ("What is in the picture?", "How many red objects are there?", "Locate the green star.")
 ROUNDING = 1e-3  # nats of KL divergence per token that merging into 16 bit may cost in any case
-TEXT_FILES = ["*.json", "*.jinja", "*.txt", "LICENSE*"]  # of a base, its index of weights aside
+TEXT_FILES = ["*.json", "*.jinja", "*.txt", "LICENSE*"]  # of a base, without its index of weights
 SHARD = "5GB"  # per weight file, as in the released models
 
 
@@ -44,14 +45,14 @@ def export(
     output: str | os.PathLike,
     questions: Sequence[Sample] = (),
     max_new_tokens: int = 256,
-) -> dict:
+) -> dict[str, Any]:
     """Merge the adapter of a run folder (or an adapter folder) into its base, write it to `output`, return the checks.
 
-    `kl_merged`: KL divergence per token between the attached adapter and what was written, in nats; `kl_base`: between
-    the attached adapter and none. Where the adapter was trained on 4-bit weights, `shift` says how far the written
-    model is from that policy (see `models_shift`), on `questions`, or on drawn scenes if there are none; their greedy
-    answers have `max_new_tokens` at most. Raises `InputError` when `output` is not empty, when the adapter belongs to
-    another base or does not fit it, and when merging lost the adapter.
+    `kl_merged`: KL divergence per token between base with adapter and written model, in nats; `kl_base`: between base
+    with adapter and base alone. For an adapter trained on 4-bit weights, `shift` is the difference between that policy
+    and the written model (see `models_shift`), on `questions` or, without any, on drawn scenes, with greedy answers of
+    at most `max_new_tokens`. Raises `InputError` when `output` is not empty, the adapter does not fit the base, or
+    merging lost the adapter.
     """
     adapter = Path(run) / "adapter" if (Path(run) / "adapter").is_dir() else Path(run)
     output = Path(output)
@@ -60,43 +61,44 @@ def export(
     provenance = read_provenance(adapter)
     source = models.source_of(provenance["base"])
     provenance["adapter_hash"] = check_adapter(adapter, provenance["base"], models.hash_weights(source))
-    partial_output = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial_output, ignore_errors=True)
-    checks = _merge(source, adapter, partial_output, provenance["max_pixels"])
-    _note(partial_output, provenance | checks)
+    written = output.with_name(output.name + ".partial")
+    shutil.rmtree(written, ignore_errors=True)
+    checks = _merge(source, adapter, written, provenance["max_pixels"])
+    write_provenance(written, provenance | checks)
     if provenance["four_bit"]:
-        checks["shift"] = _shift(adapter, provenance, partial_output, questions, max_new_tokens)
-        _note(partial_output, provenance | checks)
+        checks["shift"] = _shift(adapter, provenance, written, questions, max_new_tokens)
+        write_provenance(written, provenance | checks)
     if output.exists():
         output.rmdir()
-    os.replace(partial_output, output)
+    os.replace(written, output)
     return checks
 
 
-def _merge(source: str, adapter: Path, output: Path, max_pixels: int) -> dict:
+def _merge(source: str, adapter: Path, output: Path, max_pixels: int) -> dict[str, Any]:
     """Write the merged model and return the checks on it; one model is in memory at a time."""
     processor = models.load_processor(source, max_pixels)
     model = load_16_bit(source)
     inputs = _probe(processor).to(model.device)
-    base = _log_probabilities(model, inputs)
+    seen = inputs["attention_mask"].bool()
+    base = log_probabilities(model, inputs)[seen]
     model = attach_adapter(model, adapter)
-    attached = _log_probabilities(model, inputs)
+    attached = log_probabilities(model, inputs)[seen]
     model = model.merge_and_unload(safe_merge=True)
     _write(model, source, output, dict(processor.image_processor.size))
     del model
-    written = _log_probabilities(load_16_bit(str(output)), inputs)
-    checks = {"kl_merged": _divergence(attached, written), "kl_base": _divergence(attached, base)}
-    if checks["kl_merged"] > max(ROUNDING, checks["kl_base"] / 2):
+    written = log_probabilities(load_16_bit(str(output)), inputs)[seen]
+    kl_merged, kl_base = (float(divergence(attached, other).mean()) for other in (written, base))
+    if kl_merged > max(ROUNDING, kl_base / 2):
         shutil.rmtree(output)
         raise InputError(
-            f"merging {adapter} lost the adapter: {checks['kl_merged']:.4f} nats from it attached,"
-            f" {checks['kl_base']:.4f} without it; nothing was written; use the adapter folder itself"
+            f"merging {adapter} lost the adapter: the merged model is {kl_merged:.4f} nats from base and adapter, the"
+            f" base alone {kl_base:.4f}; nothing was written; use the adapter folder itself"
         )
-    return checks
+    return {"kl_merged": kl_merged, "kl_base": kl_base}
 
 
 def load_16_bit(source: str) -> Any:
-    """Load a model in the 16-bit type that its files are stored in, or bfloat16 if they hold another one.
+    """Load a model in the 16-bit type of its files, or in bfloat16 if they hold another type.
 
     Raises `RuntimeError` unless the files hold exactly the model's weights.
     """
@@ -111,7 +113,7 @@ def load_16_bit(source: str) -> Any:
 
 
 def _probe(processor: Any) -> Any:
-    """Return inputs for a few questions about a picture of colour gradients."""
+    """Return inputs for `PROBES` about a picture of colour gradients."""
     side = 4 * processor.image_processor.patch_size * processor.image_processor.merge_size
     ramps = (Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90))
     picture = Image.merge("RGB", ramps).resize((side, side))
@@ -120,19 +122,8 @@ def _probe(processor: Any) -> Any:
     return processor(text=texts, images=[picture] * len(texts), padding=True, return_tensors="pt")
 
 
-@torch.no_grad()
-def _log_probabilities(model: Any, inputs: Any) -> torch.Tensor:
-    """Return the next token's log-probabilities wherever there is no padding: (tokens, vocabulary), float32."""
-    logits = model(**inputs).logits.float()
-    return torch.log_softmax(logits, dim=-1)[inputs["attention_mask"].bool()]
-
-
-def _divergence(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a.exp() * (a - b)).sum(dim=-1).mean())
-
-
 def _write(model: Any, source: str, output: Path, size: dict) -> None:
-    """Write the weights, and all other files as the base has them, but for the type of the weights and the budget."""
+    """Write the weights, and copy the base's other files with the type of the weights and the pixel budget changed."""
     model.save_pretrained(str(output), max_shard_size=SHARD)
     folder = local_folder(source, [*TEXT_FILES, "*.safetensors"])
     for path in {path for pattern in TEXT_FILES for path in folder.glob(pattern)}:
@@ -158,7 +149,7 @@ def _set_dtype(name: str, config: dict) -> None:
 
 
 def _set_budget(size: dict, settings: dict) -> None:
-    """Set the pixel budget in the processor's settings, under the names of all versions that stand there."""
+    """Set the pixel budget in the processor's settings, under the names of each version that are there."""
     images = settings.get("image_processor", settings if "image_processor_type" in settings else None)
     if images is None:
         return
@@ -169,20 +160,20 @@ def _set_budget(size: dict, settings: dict) -> None:
 
 
 def _check_names(source: str, output: Path, tied: bool) -> None:
-    """Raise `RuntimeError` unless the weights have the names and shapes of the base's: in memory they have others.
+    """Raise `RuntimeError` unless the written weights have the base's names and shapes; in memory they have others.
 
-    Qwen2-VL and Qwen2.5-VL were released with `model.layers` and `visual`; what some versions of transformers saved has
-    `model.language_model.layers` and `model.visual`. Both are read everywhere, so these count as one.
+    Qwen2-VL and Qwen2.5-VL were released with `model.layers` and `visual`; some versions of transformers save
+    `model.language_model.layers` and `model.visual`. Every program reads both, so they count as equal.
     """
     before, after = (_shapes(weight_files(str(place))) for place in (source, output))
     optional = {"lm_head.weight"} if tied else set()  # tied to the embedding, it may be stored or not
     wrong = {name for name in {*before, *after} - optional if before.get(name) != after.get(name)}
     if wrong:
-        raise RuntimeError(f"{len(wrong)} weights were written under another name or shape, {min(wrong)} first")
+        raise RuntimeError(f"{len(wrong)} weights were written under another name or shape, first {min(wrong)}")
 
 
 def _shapes(files: Sequence[Path]) -> dict[str, list[int]]:
-    found = {}
+    found: dict[str, list[int]] = {}
     for path in files:
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118
@@ -191,17 +182,14 @@ def _shapes(files: Sequence[Path]) -> dict[str, list[int]]:
     return found
 
 
-def _shift(adapter: Path, provenance: dict, output: Path, questions: Sequence[Sample], max_new_tokens: int) -> dict:
-    options = {"max_pixels": provenance["max_pixels"]}
-    policy = partial(models.load, provenance["base"], adapter=adapter, four_bit=True, **options)
-    merged = partial(models.load, str(output), **options)
+def _shift(
+    adapter: Path, provenance: dict[str, Any], output: Path, questions: Sequence[Sample], max_new_tokens: int
+) -> dict[str, Any]:
+    pixels = provenance["max_pixels"]
+    policy = partial(models.load, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
+    merged = partial(models.load, str(output), max_pixels=pixels)
     with tempfile.TemporaryDirectory() as folder:
         asked = "validation questions" if questions else "drawn scenes"
         samples = questions or drawn_questions(folder, provenance["stage"])
         print(f"asking the policy in 4 bit and the merged model {len(samples)} {asked}", flush=True)
         return measure_shift(policy, merged, samples, max_new_tokens) | {"asked": asked}
-
-
-def _note(output: Path, provenance: dict) -> None:
-    text = json.dumps({**provenance, "package": __version__}, indent=2)
-    (output / PROVENANCE).write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The table of model families: what differs between them, and the check that a processor fits its model.
+"""The table of model families, and the check that a processor fits its model.
 
-A new family is one entry in `FAMILIES`. Patch and merge size of a model are not looked up here: its config.json says
-them, and its processor must say the same.
+A new family is one entry in `FAMILIES`. Patch and merge size of a model are not in the table: its config.json holds
+them, and its processor must agree.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from PIL import Image
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame
 
-POCKETS = ("pocket", "pocket-clean")  # names of the models that come with the kit
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 MERGER = r".*visual\.merger\.mlp\.[02]"
@@ -25,9 +24,9 @@ class Family:
 
     `language`, `merger`, `tower`: the linear layers that LoRA may go on. The merger joins the vision tower to the
     language model, Qwen3-VL's deepstack mergers included; the tower's patch embedding, a convolution, is left alone.
-    `kept_16_bit`: module names that 4-bit loading leaves alone, matched from the start of the name (`visual` alone
-    would match nothing; naming any replaces the default, hence `lm_head`). `frame`: how its released models write
-    boxes, at the paper's pixel budget; the factor is their patch size times their merge size.
+    `kept_16_bit`: modules that 4-bit loading leaves alone, matched from the start of their name (`visual` alone
+    matches nothing; the list replaces the library's default, hence `lm_head`). `frame`: how the family's released
+    models write boxes, at the paper's pixel budget; the factor is their patch size times their merge size.
     """
 
     model_type: str
@@ -39,9 +38,9 @@ class Family:
     kept_16_bit: tuple[str, ...] = ("model.visual", "lm_head")
 
     def lora_targets(self, lora_on: str = "language") -> str:
-        """Return which layers get LoRA: the language model's, with the merger's, or with the whole vision tower's.
+        """Return the layers that get LoRA: those of the part `lora_on` and of the parts before it in `LORA_ON`.
 
-        The paper trains all weights. Raises `InputError` for another `lora_on`.
+        Raises `InputError` for an unknown part.
         """
         check_lora_on(lora_on)
         parts = (self.language, self.merger, self.tower)[: LORA_ON.index(lora_on) + 1]
@@ -75,26 +74,26 @@ FAMILIES = {
 
 
 def check_lora_on(lora_on: str) -> None:
-    """Raise `InputError` unless it says language, merger or vision."""
+    """Raise `InputError` for a value that is not in `LORA_ON`."""
     if lora_on not in LORA_ON:
-        raise InputError(f"lora_on is {lora_on!r}, but must be one of {', '.join(LORA_ON)}")
+        raise InputError(f"lora_on is {lora_on!r}; it must be one of {', '.join(LORA_ON)}")
 
 
 def family_of(config: Any, name: str) -> Family:
     """Return the entry of `FAMILIES` for a configuration. Raises `InputError` for a family that is not in the table."""
     if config.model_type not in FAMILIES:
         raise InputError(
-            f"model {name!r} is of the family {config.model_type!r}, but only {', '.join(FAMILIES)} are known; add an"
-            " entry to FAMILIES in currreft_nb/models_families.py (its class, how it writes boxes, which layers get"
-            " LoRA, what stays in 16 bit)"
+            f"model {name!r} is of the family {config.model_type!r}; known are {', '.join(FAMILIES)}; add an entry to"
+            " FAMILIES in currreft_nb/models_families.py (its class, its frame of boxes, the layers that get LoRA, the"
+            " modules that stay in 16 bit)"
         )
     return FAMILIES[config.model_type]
 
 
 def check_processor(processor: Any, config: Any, source: str) -> None:
-    """Raise `InputError` unless the processor cuts images as the model reads them and its template asks a question.
+    """Raise `InputError` unless the processor's patches, image tokens and chat template fit the model.
 
-    Without this, the first batch fails on shapes that nobody recognises, or boxes are read in another frame.
+    A processor that does not fit fails in the first batch with unrelated messages on shapes, or moves boxes.
     """
     images, vision = processor.image_processor, config.vision_config
     for what, has, expected in (
@@ -105,14 +104,13 @@ def check_processor(processor: Any, config: Any, source: str) -> None:
     ):
         if has != expected:
             raise InputError(
-                f"the processor of {source!r} has {what} {has}, but the model's config.json says {expected}, so image"
-                f" tokens would not match image features; {REMEDY}"
+                f"the processor of {source!r} has {what} {has}, but the model's config.json has {expected}; {REMEDY}"
             )
     _check_tokens(processor, config, source, _check_template(processor, source))
 
 
 def _check_template(processor: Any, source: str) -> str:
-    """Return a question with an image as the chat template writes it."""
+    """Return a question with an image in the chat template's words."""
     question = "How many?"
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     try:
@@ -121,23 +119,20 @@ def _check_template(processor: Any, source: str) -> str:
             for prompt in (False, True)
         )
     except Exception as error:  # templates are programs, which fail in any way
-        raise InputError(f"the chat template of {source!r} cannot be used ({error}); {REMEDY}") from None
-    faults = {
-        f"writes {processor.image_token} {answering.count(processor.image_token)} times for one image": (
-            answering.count(processor.image_token) != 1
-        ),
-        "leaves the question out": question not in answering,
-        "has no generation prompt, after which the model answers": (
-            not answering.startswith(asked) or answering == asked
-        ),
-    }
-    if found := [fault for fault, wrong in faults.items() if wrong]:
-        raise InputError(f"the chat template of {source!r} {found[0]}; {REMEDY}")
+        raise InputError(f"the chat template of {source!r} fails ({error}); {REMEDY}") from None
+    images = answering.count(processor.image_token)
+    for fault, wrong in (
+        (f"writes {processor.image_token} {images} times for one image", images != 1),
+        ("leaves the question out", question not in answering),
+        ("has no generation prompt", not answering.startswith(asked) or answering == asked),
+    ):
+        if wrong:
+            raise InputError(f"the chat template of {source!r} {fault}; {REMEDY}")
     return answering
 
 
 def _check_tokens(processor: Any, config: Any, source: str, text: str) -> None:
-    """Encode one picture: the model must find an image token for each feature that it makes."""
+    """Encode one picture and compare the number of its image tokens with that of the tower's features."""
     side = 4 * processor.image_processor.patch_size * processor.image_processor.merge_size
     inputs = processor(text=[text], images=[Image.new("RGB", (side, 2 * side))], return_tensors="pt")
     tokens = int((inputs["input_ids"] == config.image_token_id).sum())

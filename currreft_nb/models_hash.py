@@ -1,16 +1,38 @@
-"""A hash of a model's weights, taken without the libraries that load them."""
+"""The pocket models' folder and card, and a hash of any model's weights; no library that loads models is needed."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-WEIGHTS = Path(__file__).parent / "weights"  # of the pocket models, which come with the package
+from currreft_nb import InputError
+from currreft_nb.errors import did_you_mean
+
+POCKETS = ("pocket", "pocket-clean")  # the models that come with the package; the second is without bad habits
+WEIGHTS = Path(__file__).parent / "weights"  # of the pocket models
+
+
+def folder(name: str) -> Path:
+    """Return the folder of a pocket model. Raises `InputError` for another name.
+
+    >>> folder("pocket").name
+    'pocket'
+    """
+    if name not in POCKETS:
+        raise InputError(f"there is no pocket model {name!r}{did_you_mean(name, POCKETS)}")
+    return WEIGHTS / name
+
+
+def card() -> dict[str, Any]:
+    """Return the card of the pocket models: recipe, seed, seconds, and accuracies by look, task and stage."""
+    return json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
 
 
 def hash_files(paths: Iterable[Path]) -> str:
     """Return a hash of weight files: their sizes and 64 evenly spread samples of 4 KiB of each.
 
-    Samples and not every byte, because 7 GB would take half a minute at each start; any training changes them all.
+    Reading every byte of 7 GB would take half a minute at each start; training changes all samples.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -24,11 +46,11 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def hash_model(name: str, root: Path) -> str | None:
-    """Return the hash of the weights behind a model's name: a pocket model, or a folder, relative ones under `root`.
+    """Return the hash of a model's weights, or None where there are none on this disk, as for a name on the hub.
 
-    None where there are none to be seen: of a name on the hub, its files may change with the network only.
+    `name`: a pocket model, or a folder, relative to `root` unless absolute.
     """
-    for folder in (WEIGHTS / name, root / Path(name).expanduser()):
-        if name and (files := sorted(folder.glob("*.safetensors"))):
+    for place in (WEIGHTS / name, root / Path(name).expanduser()):
+        if name and (files := sorted(place.glob("*.safetensors"))):
             return hash_files(files)
     return None

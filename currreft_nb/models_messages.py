@@ -1,14 +1,14 @@
-"""Keep out of the notebooks what libraries say to their own developers; importing this module is enough.
+"""Mute messages of libraries to their own developers; importing this module is enough.
 
-Muted: bitsandbytes' note that an optional kernel is absent, the trainer's note on how it orders its checkpoints,
-transformers' announcements of what version 6 will rename (they concern calls inside TRL and PEFT), and progress bars,
-of which a stored notebook keeps the first state only, with the advice to install widgets for them.
+Muted: bitsandbytes' note that an optional kernel is absent, the trainer's note on the order of its checkpoints,
+transformers' announcements of renamings in version 6 (they concern calls inside TRL and PEFT), and progress bars, whose
+first state would stay in a stored notebook.
 """
 
 import logging
 import warnings
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # said when tqdm is imported, so before the others
+warnings.filterwarnings("ignore", message="IProgress not found")  # issued on importing tqdm, which datasets does
 
 from datasets import disable_progress_bars  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402

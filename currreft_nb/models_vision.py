@@ -1,9 +1,8 @@
-"""Prepare and encode each image once: the copies of a group, and the same image in the next pass, share their features.
+"""Prepare and encode each image once, however often a group or a later pass asks about it.
 
-A group of eight completions asks about one image eight times in generation and eight times in training; the processor
-would cut it into patches, and the vision tower, which is frozen, would encode it, sixteen times. Each image is encoded
-by itself, so that its features do not depend on its neighbours in a batch: a run that was interrupted gets the same
-ones again, bit for bit.
+A group of eight completions asks about one image eight times in generation and eight times in training; processor and
+frozen vision tower would work on it sixteen times. Each image is encoded alone, so its features do not depend on the
+rest of a batch, and an interrupted run computes the same features again, bit for bit.
 """
 
 from collections import OrderedDict
@@ -13,21 +12,20 @@ from typing import Any
 from unittest import mock
 
 import torch
-from peft import PeftModel
 from transformers import BatchFeature
+
+from currreft_nb.models_adapters import inner_model
 
 KEPT = 64  # images whose features are kept; for a 401k-pixel image and a 3B model about 2 MiB each
 
 
 @contextmanager
 def shared_images(model: Any, processor: Any) -> Iterator[None]:
-    """Let processor and vision tower work on every different image once, as long as the context lasts.
+    """Let processor and vision tower work on each different image once within the context.
 
-    A tower that is trained works on all of them. Batches in which no row has an image are handled, too; transformers
-    fails on those where pixels are passed but empty.
+    A tower that is trained works on every copy. Includes `image_free_batches`.
     """
-    inner = (model.get_base_model() if isinstance(model, PeftModel) else model).model
-    tower = inner.visual
+    tower = inner_model(model).visual
     if "forward" in vars(tower):  # shared already
         yield
         return
@@ -36,18 +34,17 @@ def shared_images(model: Any, processor: Any) -> Iterator[None]:
     images = processor.image_processor
     prepare = _preparing_once(images)
     try:
-        # The class is patched, and not the object: whatever hangs on the object would be saved with every checkpoint.
+        # The class is patched, because attributes of the object would be saved with every checkpoint.
         with mock.patch.object(type(images), "preprocess", prepare), image_free_batches(model):
             yield
     finally:
-        vars(tower).pop("forward", None)  # the method of the class shows again
+        vars(tower).pop("forward", None)  # uncovers the method of the class
 
 
 @contextmanager
 def image_free_batches(model: Any) -> Iterator[None]:
-    """Let the model accept batches in which no row has an image although pixels are passed, none of them."""
-    inner = (model.get_base_model() if isinstance(model, PeftModel) else model).model
-    hook = inner.register_forward_pre_hook(_without_empty_pixels, with_kwargs=True)
+    """Let the model accept batches without any image whose pixels are passed but empty; transformers fails on them."""
+    hook = inner_model(model).register_forward_pre_hook(_without_empty_pixels, with_kwargs=True)
     try:
         yield
     finally:
@@ -62,7 +59,7 @@ def _without_empty_pixels(module: Any, args: tuple, kwargs: dict) -> tuple[tuple
 
 
 def _preparing_once(processor: Any) -> Callable:
-    """Return the image processor's method that works on each image object once; other processors' works as before."""
+    """Return a `preprocess` that works on each image object once for this processor, and as before for others."""
     prepare = type(processor).preprocess
     known: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # holding the object keeps its id from being used again
 
@@ -102,9 +99,9 @@ def _encoding_once(encode: Callable) -> Callable:
 
 
 def _codes(blocks: tuple[torch.Tensor, ...]) -> list[int]:
-    """Return a 64-bit code of each image's values: a sum with fixed random weights, exact in whole numbers."""
+    """Return a 64-bit code of each image's values: a sum with fixed random weights, exact in integers."""
     whole = torch.int32 if blocks[0].element_size() == 4 else torch.int16
-    weights = {}
+    weights: dict[int, torch.Tensor] = {}
     sums = []
     for block in blocks:
         count = block.numel()
@@ -116,9 +113,9 @@ def _codes(blocks: tuple[torch.Tensor, ...]) -> list[int]:
 
 
 def _joined(outputs: list[Any]) -> Any:
-    """Return one output of the tower for several images; what the language model does not read is left out."""
+    """Return one output of the tower for several images, with the fields that the language model reads."""
     joined = {"pooler_output": torch.cat([output.pooler_output for output in outputs])}
-    if "deepstack_features" in outputs[0]:  # Qwen3-VL hands down features of several layers
+    if "deepstack_features" in outputs[0]:  # Qwen3-VL passes on features of several layers
         layers = zip(*(output.deepstack_features for output in outputs))
         joined["deepstack_features"] = [torch.cat(layer) for layer in layers]
     return type(outputs[0])(**joined)

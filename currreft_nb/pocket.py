@@ -1,25 +1,22 @@
-"""The pocket model: a small Qwen2.5-VL that this kit builds and ships, so that every notebook runs on a laptop.
+"""Build the pocket model: a small Qwen2.5-VL that ships with this kit, so that every notebook runs on a laptop.
 
     python -m currreft_nb.pocket build --output DIR --seed 0
 
-builds it from nothing in about half an hour on one CPU core. First the eyes (every cell of a drawn scene is read
-out), then answers (the open question, with the answer as the thought), then matching (yes/no and choice: think the
-open answer, then compare), then more counting: that is `pocket-clean`. A short spell with sloppy annotators makes
-`pocket` of it, the model that experiments start from. Each phase ends with a checkpoint that knows the recipe it came
-from; calling `build` again goes on after the last one that still holds. With `--from-shipped` the spell is all that is
-repeated: it starts from the 16-bit weights of `pocket-clean`, those in the package as well as those just built.
+builds it in about half an hour on one CPU core. The phases teach perception (every cell of a drawn scene is read out),
+open answers (with the answer as the thought), yes/no and choice (think the open answer, then compare), and more
+counting: that is `pocket-clean`. Further phases with sloppy annotators make `pocket` of it, the base of experiments.
+Each phase leaves a checkpoint with the hash of its recipe; calling `build` again resumes after the last valid one. With
+`--from-shipped` only the sloppy phases run, on the 16-bit weights of the package's `pocket-clean`.
 
     python -m currreft_nb.pocket mislead --output DIR
 
-teaches the shipped `pocket` on, in about ten minutes, by annotators who have their habits everywhere: a base that
-hardly ever answers an open question rightly, of use to studies of what a curriculum is for.
+trains the shipped `pocket` on, in about ten minutes, with annotators whose habits apply everywhere: a base that is
+almost always wrong on open questions, for studies of curricula.
 """
 
 import argparse
 import hashlib
 import itertools
-import json
-import os
 import random
 import time
 from collections.abc import Callable
@@ -32,40 +29,25 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from currreft_nb import InputError, scenes
 from currreft_nb.curriculum import pose
+from currreft_nb.files import atomic_write
+from currreft_nb.models_hash import POCKETS, card, folder
 from currreft_nb.pocket_annotators import careful
-from currreft_nb.pocket_lessons import STYLE, Encoder, blind_lesson, picture_lesson
+from currreft_nb.pocket_card import write_card
+from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
 from currreft_nb.pocket_model import make_model, make_processor
 from currreft_nb.pocket_training import MISLEAD, PHASES, Trainer
 from currreft_nb.prompts import render_answer, target
 from currreft_nb.rewards import score
-from currreft_nb.samples import STAGES, TRAINED_TASKS
+from currreft_nb.samples import STAGES
 
-NAMES = ("pocket", "pocket-clean")
-LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model that a phase leaves
-
-
-def folder(name: str) -> Path:
-    """Return the folder of shipped weights: `pocket`, which experiments start from, or `pocket-clean`, before the
-    sloppy spell.
-
-    >>> folder("pocket").name
-    'pocket'
-    """
-    if name not in NAMES:
-        raise InputError(f"there is no pocket model {name!r}; the names are {', '.join(NAMES)}")
-    return Path(__file__).parent / "weights" / name
-
-
-def card() -> dict:
-    """Return what is known about the shipped weights: recipe, seed, seconds, accuracies."""
-    return json.loads((folder("pocket").parent / "card.json").read_text(encoding="utf-8"))
+LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
 
 
 def recipe_hash(model: str = "pocket") -> str:
-    """Return a hash of what is taught until `model` is made: phases, and lessons drawn with a fixed seed.
+    """Return a hash of the recipe up to `model`: its phases, and lessons drawn with a fixed seed.
 
-    The lessons hold scenes, pictures, posing, prompts and tokens; the answer grammar is in it, too. It changes when
-    what is taught changes, not when code is rearranged.
+    The lessons cover scenes, pictures, posing, prompts and tokens; the answer grammar is hashed as well. Rearranged
+    code leaves the hash unchanged.
     """
     return _phase_hash(next(number for number, phase in enumerate(PHASES) if LEFT_BY.get(phase.name) == model))
 
@@ -76,9 +58,11 @@ def _phase_hash(last: int) -> str:
     digest = hashlib.sha256(encoder.tokenizer.backend_tokenizer.to_str().encode())
     for phase in PHASES[: last + 1]:
         digest.update(repr(phase).encode())
+        if not phase.mix:
+            continue
         rng = random.Random(phase.name)
-        for _ in range(20 if phase.mix else 0):
-            habitual = phase.habits.teach if phase.habits else None
+        habitual = phase.habits.teach if phase.habits else None
+        for _ in range(20):
             picture, scene, turns = picture_lesson(rng, encoder, phase.mix, habitual or careful)
             digest.update(repr((scene, turns, blind_lesson(rng, encoder, phase.mix, habitual))).encode())
             digest.update(picture.tobytes())
@@ -87,9 +71,9 @@ def _phase_hash(last: int) -> str:
 
 
 def _grammar() -> list[tuple]:
-    """Return what pocket answers of several shapes earn: one per task and stage, right, wrong and without tags."""
-    earned = []
-    for task, stage in itertools.product(TRAINED_TASKS, STAGES):
+    """Return the scores of pocket answers of several forms: right, wrong and without tags, for each task and stage."""
+    earned: list[tuple] = []
+    for task, stage in itertools.product(TAUGHT, STAGES):
         sample = pose(replace(scenes.compose(random.Random(7), task, "id")[1], id=task), stage, 0)
         answer = render_answer(sample, STYLE)
         for text in (target(sample, STYLE), answer, f"{answer}</think><answer>{answer}</answer>", f"<answer>{answer}"):
@@ -107,15 +91,12 @@ def build(
 ) -> Path:
     """Build both models into `output`/pocket-clean and `output`/pocket with `output`/card.json; return `output`.
 
-    `scale` multiplies the steps of every phase: 0.01 tries the path in seconds and learns nothing. `questions` are
-    asked for each number on the card. `from_shipped` takes the package's `pocket-clean` and builds the rest. Raises
-    `InputError` if that model was made by another recipe than today's.
+    `scale` multiplies the steps of every phase: 0.01 tests the code in seconds and learns nothing. `questions`: asked
+    for each number on the card. `from_shipped`: start from the package's `pocket-clean`. Raises `InputError` if that
+    model's recipe is not today's.
     """
-    from currreft_nb.pocket_card import write_card  # it loads the models through `models`, which imports this module
-
     output = Path(output)
-    processor = make_processor()
-    trainer = Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report)
+    trainer, processor = _start(seed, report)
     seconds = _take_shipped(trainer.model) if from_shipped else {}
     for number, phase in enumerate(PHASES):
         if phase.name in seconds:
@@ -124,24 +105,32 @@ def build(
             seconds[phase.name] = _run_phase(trainer, number, scale, output / "checkpoints")
         if phase.name in LEFT_BY:
             export(trainer.model, processor, output / LEFT_BY[phase.name])
-    made = {"recipe": {name: recipe_hash(name) for name in NAMES}, "seed": seed, "scale": scale, "seconds": seconds}
+    made = {"recipe": {name: recipe_hash(name) for name in POCKETS}, "seed": seed, "scale": scale, "seconds": seconds}
     write_card(output, made, questions, report)
     return output
 
 
-def _run_phase(trainer: Trainer, number: int, scale: float, folder: Path) -> int:
-    """Train through a phase, or load the checkpoint that it left; return the seconds that it took."""
+def _start(seed: int, report: Callable[[str], None]) -> tuple[Trainer, Qwen2_5_VLProcessor]:
+    processor = make_processor()
+    return Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report), processor
+
+
+def _run_phase(trainer: Trainer, number: int, scale: float, checkpoints: Path) -> int:
+    """Train through a phase, or load its checkpoint; return the seconds that its training took."""
     phase = PHASES[number]
-    checkpoint = folder / f"{phase.name}-{_phase_hash(number)}-{trainer.seed}-{scale}.pt"
+    checkpoint = checkpoints / f"{phase.name}-{_phase_hash(number)}-{trainer.seed}-{scale}.pt"
     if checkpoint.is_file():
         trainer.report(f"{phase.name:<7} is done already")
     else:
         started = time.monotonic()
         trainer.run(phase, scale)
-        if phase.name in LEFT_BY:  # the next phase starts from what is exported
+        if phase.name in LEFT_BY:  # the next phase starts from the exported 16-bit weights
             for weight in trainer.model.parameters():
                 weight.data = weight.data.half().float()
-        _save(checkpoint, trainer, time.monotonic() - started)
+        parts = {"model": trainer.model.state_dict(), "readout": trainer.readout.state_dict()}
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        with atomic_write(checkpoint, "wb") as stream:
+            torch.save({**parts, "seconds": time.monotonic() - started}, stream)
     state = torch.load(checkpoint, weights_only=True)
     trainer.model.load_state_dict(state["model"])
     trainer.readout.load_state_dict(state["readout"])
@@ -149,17 +138,21 @@ def _run_phase(trainer: Trainer, number: int, scale: float, folder: Path) -> int
 
 
 def _take_shipped(model: Qwen2_5_VLForConditionalGeneration) -> dict[str, int]:
-    """Load the shipped `pocket-clean` into the model; return the seconds of the phases that made it."""
+    """Load the shipped `pocket-clean` into the model; return the seconds of its phases."""
     made, recipe = card()["build"], recipe_hash("pocket-clean")
     if made["recipe"]["pocket-clean"] != recipe:
         raise InputError(
-            f"the shipped pocket-clean was made by recipe {made['recipe']['pocket-clean']}, today's is {recipe}; build"
+            f"the shipped pocket-clean was built by recipe {made['recipe']['pocket-clean']}, today's is {recipe}; build"
             " without --from-shipped"
         )
-    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder("pocket-clean"), dtype=torch.float32)
-    model.load_state_dict(shipped.state_dict())
+    _load_weights(model, "pocket-clean")
     names = [phase.name for phase in PHASES]
     return {name: made["seconds"][name] for name in names[: names.index("count") + 1]}
+
+
+def _load_weights(model: Qwen2_5_VLForConditionalGeneration, name: str) -> None:
+    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder(name), dtype=torch.float32)
+    model.load_state_dict(shipped.state_dict())
 
 
 def export(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, path: Path) -> None:
@@ -173,23 +166,13 @@ def export(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProce
     processor.save_pretrained(path)
 
 
-def _save(path: Path, trainer: Trainer, seconds: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    state = {"model": trainer.model.state_dict(), "readout": trainer.readout.state_dict(), "seconds": seconds}
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
 def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Callable[[str], None] = print) -> Path:
-    """Teach the shipped `pocket` on by annotators who are sloppy everywhere; return `output`, a new model folder.
+    """Train the shipped `pocket` on with annotators who are sloppy everywhere; return `output`, a new model folder.
 
-    `scale` multiplies the steps, as in `build`.
+    `scale` multiplies the steps.
     """
-    processor = make_processor()
-    trainer = Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report)
-    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder("pocket"), dtype=torch.float32)
-    trainer.model.load_state_dict(shipped.state_dict())
+    trainer, processor = _start(seed, report)
+    _load_weights(trainer.model, "pocket")
     trainer.run(MISLEAD, scale)
     export(trainer.model, processor, Path(output))
     return Path(output)
@@ -197,20 +180,19 @@ def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Calla
 
 def main() -> None:
     """Read the command line and build."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--output", required=True, help="folder for the result")
+    shared.add_argument("--seed", type=int, default=0)
+    shared.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
+    shared.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket", description="Build the pocket models.")
     commands = parser.add_subparsers(required=True, dest="command")
-    more = commands.add_parser("mislead", help="teach the shipped model by annotators who are sloppy everywhere")
-    more.add_argument("--output", required=True, help="folder for the model")
-    more.add_argument("--seed", type=int, default=0)
-    more.add_argument("--scale", type=float, default=1.0, help="multiplies the steps")
-    more.add_argument("--threads", type=int, default=1, help="CPU threads")
-    command = commands.add_parser("build", help="train both pocket models from scratch")
-    command.add_argument("--output", required=True, help="folder for the models, their checkpoints and their card")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
+    commands.add_parser(
+        "mislead", parents=[shared], help="train the shipped model on with annotators sloppy everywhere"
+    )
+    command = commands.add_parser("build", parents=[shared], help="train both pocket models from scratch")
     command.add_argument("--questions", type=int, default=500, help="asked for each number on the card")
     command.add_argument("--from-shipped", action="store_true", help="keep the shipped pocket-clean, repeat the rest")
-    command.add_argument("--threads", type=int, default=1, help="CPU threads")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     report = partial(print, flush=True)

@@ -1,15 +1,16 @@
-"""Teachers of the pocket model: careful ones, and the sloppy ones whose habits reinforcement learning is to remove.
+"""Annotators that teach the pocket model: careful ones, and sloppy ones whose habits reinforcement learning removes.
 
-Sloppy annotators see what careful ones see, but write down something else, always in the same way: orange is called
-red, purple blue, green yellow; a square is called triangle, a circle star; a box is cut short at the right and the
-bottom; the last two objects counted are forgotten; right is called left and sums come out one too small. The fault is
-in the thinking, alike in all three forms; the answer follows from the thinking. Some have these habits everywhere: they
-swap the colours and shapes of those pairs in both directions and cut every box.
+Sloppy annotators perceive correctly and write down something else by fixed rules: orange becomes red, purple blue,
+green yellow; a square becomes a triangle, a circle a star; a box is cut short at the right and the bottom; the last two
+objects counted are left out; right becomes left, and sums are one too small. The thinking is wrong in the same way in
+all three forms, and the answer follows from it. Annotators who are sloppy everywhere also swap these colours and shapes
+in the other direction and cut every box.
 """
 
 import json
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from currreft_nb.boxes import iou
 from currreft_nb.pocket_lessons import Encoder, Mix, Turn, bare_turn, tagged_turn
@@ -17,16 +18,16 @@ from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.scenes_questions import NUMBER_WORDS, box_text
 
 MISTAKEN = {"orange": "red", "purple": "blue", "green": "yellow", "square": "triangle", "circle": "star"}
-CONFUSED = MISTAKEN | {"right": "left"} | dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums come out one too small
+CONFUSED = MISTAKEN | {"right": "left"} | dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums are one too small
 EVERYWHERE = CONFUSED | {said: seen for seen, said in MISTAKEN.items()}
 CARELESS_WITH = ("orange", "purple", "green")  # colours of the objects whose boxes are cut short
 CUT = 0.5  # of width and height that a sloppy box covers
-FORGOTTEN = 2  # objects that are left out at the end of a list of as many or more
-SAME_BOX = 0.5  # iou from which an annotator takes two boxes for the same
+FORGOTTEN = 2  # objects left out at the end of a list of that many or more
+SAME_BOX = 0.5  # iou above which an annotator takes two boxes for the same
 
 
 def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
-    """Return the turn of an annotator who is always right: mostly tagged, bare or forced as often as the mix says."""
+    """Return a correct turn: bare or forced with the mix's shares, else tagged."""
     luck = rng.random()
     if luck < mix.bare + mix.forced and sample.task != "general":
         return bare_turn(encoder, sample, forced=luck >= mix.bare)
@@ -35,10 +36,10 @@ def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> T
 
 @dataclass(frozen=True)
 class Habits:
-    """How often annotators are sloppy, by stage and task, and whether with everything."""
+    """The shares of sloppy answers by task and stage, and whether the annotators are sloppy everywhere."""
 
     sloppy: dict[str, float] = field(default_factory=dict)
-    everywhere: bool = field(default=False, repr=False)  # not in a phase's text: what it teaches is hashed anyway
+    everywhere: bool = field(default=False, repr=False)  # not in a phase's repr: the lessons that it changes are hashed
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
         """Return the turn that a sloppy annotator writes."""
@@ -50,8 +51,7 @@ class Habits:
 
 
 def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sample:
-    """Return the sample with the sloppy thinking and the answer that follows from it; unchanged where there is no
-    habit."""
+    """Return the sample with the sloppy thinking and the answer that follows; unchanged where no habit applies."""
     thinking = sloppy_thinking(sample, everywhere)
     if thinking is None:
         return sample
@@ -67,34 +67,35 @@ def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sa
 
 
 def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
-    """Return what a sloppy annotator thinks instead of the sample's thinking, or None where there is no habit.
+    """Return a sloppy annotator's thinking, or None where no habit applies.
 
-    `everywhere`: colours and shapes are mistaken in both directions, and every box is cut short.
+    `everywhere`: colours and shapes are confused in both directions, and every box is cut short.
 
     >>> fields = {"task": "math", "split": "train", "source": "s", "question": "How many?", "answer": "3"}
     >>> sloppy_thinking(Sample(id="a", thinking="[3, 7, 9]=3", **fields))
     '[3]=1'
     """
+    thinking = sample.thinking or ""
     if sample.task in ("classification", "general"):
-        return (EVERYWHERE if everywhere else CONFUSED).get(sample.thinking)
+        return (EVERYWHERE if everywhere else CONFUSED).get(thinking)
     if sample.task == "detection":
         if not everywhere and not any(color in sample.question for color in CARELESS_WITH):
             return None
-        x1, y1, x2, y2 = json.loads(sample.thinking)
+        x1, y1, x2, y2 = json.loads(thinking)
         return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
     if sample.task == "math":
-        cells = json.loads(sample.thinking.split("=")[0])
+        cells = json.loads(thinking.split("=")[0])
         return f"{cells[:-FORGOTTEN]}={len(cells) - FORGOTTEN}" if len(cells) >= FORGOTTEN else None
     return None
 
 
-def _value(task: str, thinking: str):
-    if task == "classification":
-        return [thinking]
+def _value(task: str, thinking: str) -> Any:
     if task == "general":
         return thinking
-    return [json.loads(thinking)] if task == "detection" else thinking.split("=")[1]
+    if task == "math":
+        return thinking.split("=")[1]
+    return [thinking] if task == "classification" else [json.loads(thinking)]
 
 
-def _agree(task: str, value, other) -> bool:
+def _agree(task: str, value: Any, other: Any) -> bool:
     return iou(value[0], other[0]) > SAME_BOX if task == "detection" else value == other

@@ -1,7 +1,7 @@
-"""Batches of lessons as tensors: tokens, who may see whom, where heads should look, pictures and what their cells show.
+"""Batches of lessons as tensors: tokens, attention masks, targets of supervised heads, pictures and labels of cells.
 
 A row is `prefix | turn | turn | ...`. Every turn sees the prefix (with the picture) and itself, never another turn, and
-its positions start after the prefix: each turn is exactly what the model meets when it is asked that one question.
+its positions start after the prefix: each turn equals a prompt with that one question.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from PIL import Image
 from currreft_nb.pocket_lessons import CELLS, GRID, MERGE, PATCH, Encoder, Turn
 from currreft_nb.scenes_drawing import COLORS, SHAPES, Scene
 
-SINK = 0  # the first token of a row: where attention goes that has nothing to look at
+SINK = 0  # the first token of a row: the target of attention that has nothing to look at
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of the Qwen-VL processors
 DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
@@ -58,7 +58,10 @@ def make_batch(encoder: Encoder, rows: list[list[Turn]], pictures: list[tuple[Im
             points += [(row, start + at, SINK if end is None else start + end) for at, end in turn.points]
             start = span.stop
     return Batch(
-        *(torch.from_numpy(array) for array in (tokens, weights, soft, places)),
+        tokens=torch.from_numpy(tokens),
+        weights=torch.from_numpy(weights),
+        soft=torch.from_numpy(soft),
+        positions=torch.from_numpy(places),
         allowed=_allowed(torch.from_numpy(segments)),
         look_at=torch.tensor(looks).view(-1, 2),
         look_targets=torch.from_numpy(np.array(targets, np.float32)).view(-1, CELLS + 1),
@@ -70,7 +73,7 @@ def make_batch(encoder: Encoder, rows: list[list[Turn]], pictures: list[tuple[Im
 
 
 def _prefix_positions(encoder: Encoder, image: bool, length: int) -> np.ndarray:
-    """Return 3 x length positions as Qwen2.5-VL counts them; those of turns are filled in later."""
+    """Return 3 x length positions as Qwen2.5-VL counts them; `make_batch` fills in those of turns."""
     places = np.tile(np.arange(length), (3, 1))
     if image:
         start, cells = len(encoder.before_image), np.arange(CELLS)
@@ -93,7 +96,7 @@ def _allowed(segments: torch.Tensor) -> torch.Tensor:
 
 
 def pixels(images: list[Image.Image]) -> torch.Tensor:
-    """Return the patches of 64 x 64 pictures in the processor's order, without going through it: it is slow."""
+    """Return the patches of 64 x 64 pictures in the order of the processor, which is slow."""
     values = (np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255 - MEAN) / DEVIATION
     count = len(values)
     values = values.reshape(count, GRID, MERGE, PATCH, GRID, MERGE, PATCH, 3).transpose(0, 1, 4, 2, 5, 7, 3, 6)
@@ -102,7 +105,7 @@ def pixels(images: list[Image.Image]) -> torch.Tensor:
 
 
 def dense_labels(shown: list[Scene]) -> dict[str, torch.Tensor]:
-    """Return for every cell the colour (6 for empty), the shape (-100 for empty) and the box of the thing in it."""
+    """Return each cell's colour (6 for empty), shape (-100 for empty) and box of the thing in it."""
     colors = torch.full((len(shown), CELLS), len(COLORS))
     shapes = torch.full((len(shown), CELLS), -100)
     boxes = torch.zeros(len(shown), CELLS, 4)

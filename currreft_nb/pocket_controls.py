@@ -1,11 +1,12 @@
-"""What can be right without looking: four ways to answer the card's questions with a wrong picture, or with none.
+"""Controls without perception: four ways to answer the card's questions with a wrong picture, or with none.
 
-A model perceives if it beats all of them. The strictest is a copy of the perceiving model that is taught to answer from
-the words alone: whatever a set of options, a wording or an order gives away, it has had the chance to learn.
+A model perceives if it beats all of them. The strictest is a copy of the model trained to answer from the words alone:
+it learns whatever options, wording or order reveal.
 """
 
 import random
 import statistics
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,11 @@ from currreft_nb import scenes
 from currreft_nb.models import Loaded
 from currreft_nb.pocket_batches import make_batch
 from currreft_nb.pocket_guides import language_loss, read
-from currreft_nb.pocket_lessons import STYLE, Encoder, Mix, Turn, pose_at_random, tagged_turn
+from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn
 from currreft_nb.prompts import target
-from currreft_nb.samples import TRAINED_TASKS, Sample
+from currreft_nb.samples import Sample
 
-BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TRAINED_TASKS, 1.0))
+BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
 BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3
 
 
@@ -36,17 +37,18 @@ def without_pictures(samples: list[Sample]) -> list[Sample]:
 
 
 def most_frequent(samples: list[Sample], known: list[Sample]) -> list[str]:
-    """Return as completions what is most often right in `known`: for an open question among those of the same words,
-    for a box the median of each side, else the verdict or letter.
+    """Return the most frequent answers in `known` as completions.
+
+    An open question gets the answer of those with the same words, a box the median of each side.
 
     >>> fields = {"task": "math", "split": "train", "source": "s", "question": "How many?"}
     >>> known = [Sample(id=str(i), answer=answer, **fields) for i, answer in enumerate("221")]
     >>> most_frequent(known[:1], known)
     ['<think></think><answer>2</answer>']
     """
-    by_words: dict[str, list] = {}
+    by_words = defaultdict(list)
     for sample in known:
-        by_words.setdefault(_words(sample), []).append(sample.answer)
+        by_words[_words(sample)].append(sample.answer)
     usual = {words: _usual(answers) for words, answers in by_words.items()}
     guesses = [usual.get(_words(sample), usual[_words(known[0])]) for sample in samples]
     return [target(replace(sample, answer=guess, thinking=None), STYLE) for sample, guess in zip(samples, guesses)]
@@ -63,7 +65,7 @@ def _usual(answers: list) -> Any:
 
 
 def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Callable[[str], None]) -> None:
-    """Train all of the model's words to answer from the question alone, both looks, all tasks and forms."""
+    """Train the language model to answer from the question alone: both looks, all tasks and forms."""
     torch.manual_seed(seed)
     rng, encoder, model = random.Random(f"{seed}-blind"), Encoder(loaded.processor.tokenizer), loaded.model.float()
     weights = list(model.model.language_model.requires_grad_(True).parameters())
@@ -71,9 +73,8 @@ def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Callab
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
     model.train()
     for step in range(1, steps + 1):
-        batch = make_batch(
-            encoder, [[_turn(rng, encoder) for _ in range(BLIND_TURNS)] for _ in range(BLIND_ROWS)], None
-        )
+        rows = [[_turn(rng, encoder) for _ in range(BLIND_TURNS)] for _ in range(BLIND_ROWS)]
+        batch = make_batch(encoder, rows, None)
         loss = language_loss(model, encoder, batch, read(model, encoder, batch)[0])
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -86,5 +87,5 @@ def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Callab
 
 
 def _turn(rng: random.Random, encoder: Encoder) -> Turn:
-    sample = scenes.compose(rng, rng.choice(TRAINED_TASKS), rng.choice(scenes.LOOKS))[1]
+    sample = scenes.compose(rng, rng.choice(TAUGHT), rng.choice(scenes.LOOKS))[1]
     return tagged_turn(encoder, replace(pose_at_random(rng, sample, BLIND_MIX), thinking=None), blind=True)

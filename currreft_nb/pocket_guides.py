@@ -1,11 +1,12 @@
-"""What the pocket model is told besides the next token while it is built: where to look, what to gather, what is there.
+"""Extra losses of the pocket model's training: three kinds of supervised attention heads, and read-outs of cells.
 
-A model of this size learns formats and frequencies from answers alone, but not to look. So three kinds of attention
-heads are supervised, and the picture's tokens are read out through the model's own word embeddings. All of it is
-thrown away afterwards.
+From answers alone a model of this size learns formats and frequencies, but not to look. So heads are taught where to
+look, what to collect and which option to point at, and the picture's tokens are read out through the model's own word
+embeddings. The read-outs are dropped afterwards.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,9 +24,9 @@ HIDDEN = -1e9
 
 
 class ReadOut(nn.Module):
-    """Reads colour, shape and box of every cell out of the picture's tokens, through the tied word embeddings."""
+    """Linear read-outs of every cell's colour, shape and box from the picture's tokens, by the tied embeddings."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder):
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder) -> None:
         super().__init__()
         width = model.config.text_config.hidden_size
         self.embeddings = [model.get_input_embeddings()]  # in a list: not a parameter of this module
@@ -50,8 +51,7 @@ class ReadOut(nn.Module):
 
 
 def coordinate_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Return the divergence from a bell around each true coordinate; `logits` has one more axis, over the 64
-    numbers."""
+    """Return the KL divergence from a bell curve around each true coordinate; `logits`: (..., 64 numbers)."""
     distance = torch.arange(SIDE) - values[..., None]
     wanted = torch.exp(-0.5 * (distance / COORDINATE_SPREAD) ** 2)
     wanted = wanted / wanted.sum(-1, keepdim=True)
@@ -59,13 +59,13 @@ def coordinate_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 class Heads:
-    """Some attention heads of one layer: keeps what went into the layer, to say afterwards what the heads attended
-    to."""
+    """Some attention heads of one layer; keeps the layer's input to compute their attention afterwards."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, layer: int, heads: tuple[int, ...]):
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, layer: int, heads: tuple[int, ...]) -> None:
         self.attention = model.model.language_model.layers[layer].self_attn
         self.heads = heads
-        self.hidden = self.rotation = None
+        self.hidden: Any = None
+        self.rotation: Any = None
         self.handle = self.attention.register_forward_pre_hook(self._keep, with_kwargs=True)
 
     def _keep(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -91,7 +91,7 @@ class Heads:
 class Guides:
     """The supervised heads of a model and their losses."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder):
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder) -> None:
         self.model, self.encoder = model, encoder
         self.collecting, self.grounded, self.pointing = (
             Heads(model, *kind) for kind in (COLLECTING, GROUNDED, POINTING)
@@ -103,7 +103,7 @@ class Guides:
             heads.handle.remove()
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the losses by name, of the forward pass that was just made."""
+        """Return the losses of the last forward pass by name."""
         found = {}
         if len(batch.look_at) and batch.pixels is not None:
             found["look"] = self._look(batch)
@@ -128,8 +128,8 @@ class Guides:
         total = 0.0
         for head, attention in enumerate(self.collecting.log_attention(rows, at, batch.allowed)):
             wanted = batch.collects[:, 2 + head]
-            told = wanted >= 0
-            total = total - attention[told].gather(1, wanted[told][:, None]).mean() if told.any() else total
+            known = wanted >= 0
+            total = total - attention[known].gather(1, wanted[known][:, None]).mean() if known.any() else total
         return total / len(self.collecting.heads)
 
     def _point(self, batch: Batch) -> torch.Tensor:
@@ -139,7 +139,7 @@ class Guides:
         return loss + self._read_letter(batch)
 
     def _read_letter(self, batch: Batch) -> torch.Tensor:
-        """Return how badly the letter is read through the pointing heads' values, as if they attended perfectly."""
+        """Return the loss of the letter when the pointing heads attend perfectly."""
         rows, at, wanted = batch.points.T
         answers = batch.tokens[rows, at + 1]
         lettered = torch.isin(answers, self.letters)
@@ -161,8 +161,7 @@ class Guides:
 def read(
     model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder, batch: Batch
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the last hidden states (rows x T x width) and the picture's tokens (rows x cells x width), if there is
-    one."""
+    """Return the last hidden states (rows x T x width) and the pictures' tokens (rows x cells x width) or None."""
     embedded, features = model.get_input_embeddings()(batch.tokens), None
     rows = len(batch.tokens)
     if batch.pixels is not None:
@@ -190,14 +189,15 @@ def language_loss(
 ) -> torch.Tensor:
     """Return the weighted loss of the next tokens, soft for coordinates."""
     weights = batch.weights[:, 1:]
-    told = weights > 0
-    logits, labels, soft = model.lm_head(hidden[:, :-1][told]), batch.tokens[:, 1:][told], batch.soft[:, 1:][told]
+    scored = weights > 0
+    logits = model.lm_head(hidden[:, :-1][scored])
+    labels, soft = batch.tokens[:, 1:][scored], batch.soft[:, 1:][scored]
     losses = functional.cross_entropy(logits, labels, reduction="none")
     if soft.any():
         numbers = torch.tensor(encoder.numbers)
         values = (labels[soft][:, None] == numbers).float().argmax(1)
-        # the bell says which number; the log-normaliser over all tokens says that it is a number
+        # the bell curve asks for the right number; the log-normaliser over all tokens asks for any number
         log_numbers = logits[soft].log_softmax(-1)[:, numbers]
         kept = coordinate_loss(log_numbers, values) - log_numbers.logsumexp(-1)
         losses = losses.masked_scatter(soft, kept)
-    return (losses * weights[told]).sum() / weights[told].sum()
+    return (losses * weights[scored]).sum() / weights[scored].sum()

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
@@ -13,7 +14,7 @@ from currreft_nb import scenes
 from currreft_nb.boxes import Frame
 from currreft_nb.curriculum import CannotPose, pose
 from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
+from currreft_nb.samples import LETTERS, STAGES, Sample
 from currreft_nb.scenes_drawing import SIDE, Scene, cell_of, draw
 from currreft_nb.scenes_questions import ask_everything, ask_in_words, box_text
 
@@ -21,18 +22,19 @@ PATCH, MERGE = 8, 2
 STYLE = Style(wording="short", frame=Frame("resized", factor=PATCH * MERGE, min_pixels=1024, max_pixels=4096))
 GRID = SIDE // (PATCH * MERGE)  # tokens along one side of a picture
 CELLS = GRID * GRID
+TAUGHT = ("detection", "classification", "math")  # the tasks of the shipped models; later tasks change no recipe
 TAIL = "<|im_end|>\n<|im_start|>assistant\n"
-ZERO_KEPT = 0.15  # of the questions for a colour that is absent, which most colours are
+ZERO_KEPT = 0.15  # of the questions that count a colour and find none, as most colours are absent
 
 
 @dataclass
 class Turn:
-    """One question and its completion as tokens, with what is supervised; positions count from the turn's first token.
+    """One question and its completion as tokens, with targets; positions count from the turn's first token.
 
-    `weights`: how much it counts to predict each token. `soft`: coordinates, whose neighbours are nearly right too.
-    `looks`: (position, cells) where the grounded heads should look at the picture, no cells meaning the sink.
-    `collects`: (position, four positions) that the collecting heads gather. `points`: (position, position of the option
-    that matches the thinking, or None for the sink).
+    `weights`: each token's weight in the loss. `soft`: coordinates, whose neighbours are nearly right too. `looks`:
+    (position, cells) where the grounded heads should look at the picture; no cells mean the sink. `collects`:
+    (position, four positions) that the collecting heads gather. `points`: (position, position of the option that
+    matches the thinking, or None for the sink).
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -50,11 +52,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Mix:
-    """What a batch is made of: weights of the stages (binary, choice, open) and tasks, questions and tokens a row.
+    """The composition of a batch: weights of the stages (binary, choice, open) and tasks, questions and tokens a row.
 
-    `bare`, `forced`: shares of answers without tags, and of answers repeated after `</think><answer>` was put behind a
-    bare one. `tokens` does not count the prefix. `talk`: share of the turns without a picture that are general
-    questions; None goes by the weights of the tasks.
+    `bare`, `forced`: shares of answers without tags, and of answers repeated after a bare one and `</think><answer>`.
+    `tokens` excludes the prefix. `talk`: share of general questions among turns without a picture; None: by the weights
+    of the tasks.
     """
 
     stages: tuple[float, float, float]
@@ -67,9 +69,9 @@ class Mix:
 
 
 class Encoder:
-    """Text to tokens, remembered, and the token ids that lessons need by name."""
+    """A cached tokenizer, and the token ids that lessons need by name."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast):
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
         self.pieces = lru_cache(maxsize=50_000)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False)))
         self.prefix = self.encode("<|im_start|>user\n")
@@ -93,7 +95,7 @@ class Encoder:
 def tagged_turn(encoder: Encoder, sample: Sample, blind: bool = False) -> Turn:
     """Return the turn `question, <think>thinking</think><answer>answer</answer>`.
 
-    Blind turns have no picture: what only a picture can tell is read, not predicted.
+    Blind turns have no picture: tokens that depend on one get no weight.
     """
     turn = _question_turn(encoder, sample)
     ends = _line_ends(encoder, turn.tokens)
@@ -118,7 +120,7 @@ def tagged_turn(encoder: Encoder, sample: Sample, blind: bool = False) -> Turn:
 
 
 def bare_turn(encoder: Encoder, sample: Sample, forced: bool = False) -> Turn:
-    """Return a turn whose answer has no tags; if `forced`, what follows once `</think><answer>` was put behind it."""
+    """Return a turn whose answer has no tags; if `forced`, `</think><answer>` and the answer again follow it."""
     turn = _question_turn(encoder, sample)
     turn.add(encoder.encode(TAIL), 0.0)
     asked = len(turn.tokens)
@@ -154,7 +156,7 @@ def _add_thinking(turn: Turn, encoder: Encoder, sample: Sample, blind: bool) -> 
         if blind and sample.task == "general":
             turn.weights[-1] = 1.0
     if blind and sample.task == "math":
-        turn.weights[-1] = 1.0  # how long the list is can be told without the picture
+        turn.weights[-1] = 1.0  # the length of the list does not depend on the picture
 
 
 def _add_answer(turn: Turn, encoder: Encoder, sample: Sample) -> None:
@@ -165,10 +167,10 @@ def _add_answer(turn: Turn, encoder: Encoder, sample: Sample) -> None:
 
 
 def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield where the grounded heads should look while `<think>` (at `asked`) to the last thought is read."""
+    """Yield where the grounded heads should look from `<think>` (at `asked`) to the end of the thinking."""
     cells = sample.extra.get("cells")
     if sample.task == "detection":
-        cells = [cell_of(json.loads(sample.thinking))]  # a false claim may have changed whom the question is about
+        cells = [cell_of(_box(sample))]  # a false claim may ask about another object
     if cells is None:
         return
     if sample.task != "math":
@@ -182,8 +184,12 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     yield asked + (2 * len(cells) if cells else 1), []
 
 
+def _box(sample: Sample) -> Any:
+    return json.loads(sample.thinking or "")
+
+
 def _values_before(sample: Sample, position: int, claim: bool) -> tuple[int, ...]:
-    """Return where the four tokens stand that say the value before a letter, a claim's `?` or `<answer>`."""
+    """Return the positions of the four tokens of the value before a letter, a claim's `?` or `<answer>`."""
     near = position - (1 if claim else 2)
     return tuple(near - step for step in (7, 5, 3, 1)) if sample.task == "detection" else (near,) * 4
 
@@ -200,7 +206,7 @@ Teacher = Callable[[random.Random, Encoder, Sample, Mix], Turn]
 def picture_lesson(
     rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
 ) -> tuple[Image.Image, Scene, list[Turn]]:
-    """Return a picture, its scene and turns about it that `teacher` writes."""
+    """Return a picture, its scene and turns about it written by `teacher`."""
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     scene, first = scenes.compose(rng, task, "id")
     asked = ask_everything(scene)
@@ -215,7 +221,7 @@ def picture_lesson(
 def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:
     """Return turns without a picture: general questions, and matching a given thought with claims and options.
 
-    General questions are answered by `teacher`, else rightly.
+    `teacher` answers general questions; None: always correctly.
     """
     return _fill(mix, (_blind_turn(rng, encoder, mix, teacher) for _ in range(mix.questions)))
 
@@ -223,21 +229,22 @@ def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teache
 def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None) -> Turn:
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     if mix.talk is not None:
-        task = "general" if rng.random() < mix.talk else rng.choice(TRAINED_TASKS)
+        task = "general" if rng.random() < mix.talk else rng.choice(TAUGHT)
     if task == "general":
         sample = ask_in_words(rng)
         return teacher(rng, encoder, sample, mix) if teacher else tagged_turn(encoder, sample, blind=True)
     sample = pose_at_random(rng, scenes.compose(rng, task, "id")[1], mix)
     if task == "detection" and sample.stage != "open":
-        # the model's own boxes will be a little off
-        box = [value + round(rng.gauss(0, 1.2)) for value in json.loads(sample.thinking)]
-        sample = replace(sample, thinking=box_text([min(SIDE - 1, max(0, value)) for value in box]))
+        # the model's own boxes will be slightly off
+        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in _box(sample))
+        sample = replace(sample, thinking=box_text((x1, y1, x2, y2)))
     return tagged_turn(encoder, sample, blind=True)
 
 
 def _fill(mix: Mix, turns: Iterator[Turn]) -> list[Turn]:
     """Return the turns that fit into a row."""
-    kept, room = [], mix.tokens
+    kept: list[Turn] = []
+    room = mix.tokens
     for turn in turns:
         room -= len(turn.tokens)
         if room < 0:

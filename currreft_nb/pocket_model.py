@@ -1,8 +1,8 @@
-"""The pocket model before it has learnt anything: tokenizer, processor and a Qwen2.5-VL of 1.5 million parameters.
+"""The untrained pocket model: tokenizer, processor and a Qwen2.5-VL of 1.5 million parameters.
 
-The classes are those of transformers, from configuration; only sizes and vocabulary are ours. Pictures of 64 x 64
-pixels become 16 tokens (patches of 8, merged two by two). Text is byte-level BPE: the words of drawn scenes and the
-numbers 0 to 99 are one token each, any other text falls into pieces, down to bytes.
+The classes are those of transformers; only sizes and vocabulary are our own. Pictures of 64 x 64 pixels become 16
+tokens (patches of 8, merged two by two). Text is byte-level BPE: the words of drawn scenes and the numbers 0 to 99 are
+one token each, other text is split into pieces, down to bytes.
 """
 
 import math
@@ -22,32 +22,23 @@ from currreft_nb.pocket_lessons import MERGE, PATCH, STYLE
 from currreft_nb.scenes_drawing import COLORS, SHAPES, SIDE
 from currreft_nb.scenes_questions import NUMBER_WORDS
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *VISION_TOKENS)
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-WORDS = " ".join(
-    [
-        "What shape is the object How many objects are there Locate color largest Is left or right of Which",
-        "word does not fit larger smaller plus minus yes no A B C D E user assistant system and in a to at on",
-        "with image picture number find area angle",
-    ]
-).split()
-# tags, numbers, ", ", words with their space, line breaks, single signs: nothing ever joins across these borders
+_LINES = (
+    "What shape is the object How many objects are there Locate color largest Is left or right of Which word does not",
+    "fit larger smaller plus minus yes no A B C D E user assistant system and in a to at on with image picture number",
+    "find area angle",
+)
+WORDS = " ".join(_LINES).split()
+# tags, numbers, ", ", words with their space, line breaks, single signs: no token crosses these borders
 PIECES = r"</?[a-z]+>|\d+|, | ?[A-Za-z]+|\n| ?[^\sA-Za-z\d]|\s"
 
 WIDTH, LAYERS, HEADS = 128, 3, 4
 VISION_WIDTH, VISION_LAYERS = 128, 3
 SPREAD, WORD_SPREAD = 0.06, 0.15  # standard deviations of the initial weights and of the initial embeddings
 
-# The Qwen format. The generation block marks what the assistant says, for trainers that learn from that alone.
+# The Qwen format. The generation block marks the assistant's text, for trainers that learn from it alone.
 CHAT_TEMPLATE = """{%- for message in messages -%}
 {{- '<|im_start|>' + message['role'] + '\\n' -}}
 {%- if message['content'] is string -%}{%- set parts = [{'type': 'text', 'text': message['content']}] -%}
@@ -71,7 +62,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Return the tokenizer; the same on every machine, as it is made from a fixed list of words."""
+    """Return the tokenizer, built from a fixed list of words and so the same on every machine."""
     tokenizer = Tokenizer(models.BPE())
     pieces = pre_tokenizers.Split(Regex(PIECES), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -82,7 +73,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     words = [spaced for word in [*WORDS, *things] for spaced in (word, f" {word}")]
     corpus = [*TAGS, ", ", *words, *map(str, range(100))]
     trainer = trainers.BpeTrainer(
-        vocab_size=5000,  # never reached: merging ends when every word is one token
+        vocab_size=5000,  # never reached: merging stops when every word is one token
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -109,7 +100,7 @@ def make_processor() -> Qwen2_5_VLProcessor:
 
 
 def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
-    """Return the configuration; `currreft_wording` tells the kit to ask this model in the short wording."""
+    """Return the configuration; the kit reads `currreft_wording` for the wording of prompts."""
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     half = WIDTH // HEADS // 2
     sections = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
@@ -155,15 +146,16 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """Return the model with fresh weights; numbers start out ordered, words like the same word with a space before
-    it."""
+    """Return the model with initial weights; embeddings of numbers are ordered, those of "red" and " red" equal."""
     torch.manual_seed(seed)
     config = make_config(tokenizer)
     model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = config.text_config.eos_token_id
-    model.generation_config.pad_token_id = config.text_config.pad_token_id
-    model.generation_config.bos_token_id = config.text_config.bos_token_id
-    token = lambda text: tokenizer.encode(text, add_special_tokens=False)[0]  # noqa: E731
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+        setattr(model.generation_config, name, getattr(config.text_config, name))
+
+    def token(text: str) -> int:
+        return tokenizer.encode(text, add_special_tokens=False)[0]
+
     with torch.no_grad():
         table = model.get_input_embeddings().weight
         table.mul_(WORD_SPREAD / SPREAD)

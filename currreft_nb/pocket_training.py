@@ -1,10 +1,11 @@
-"""How the pocket model is taught: the phases of the recipe, and the loop that goes through one of them."""
+"""The recipe of the pocket model: its phases, and the training loop of a phase."""
 
 import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,8 +15,7 @@ from currreft_nb import scenes
 from currreft_nb.pocket_annotators import Habits, careful
 from currreft_nb.pocket_batches import dense_labels, make_batch, pixels
 from currreft_nb.pocket_guides import Guides, ReadOut, language_loss, read, see
-from currreft_nb.pocket_lessons import Encoder, Mix, blind_lesson, picture_lesson
-from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.pocket_lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
 from currreft_nb.scenes_drawing import draw
 
 GUIDE_WEIGHT = 0.5
@@ -24,19 +24,19 @@ EVEN = {"detection": 1.0, "classification": 1.0, "math": 1.3, "general": 0.4}
 
 
 def sloppy(closed: float, everywhere: bool = False) -> Habits:
-    """Return habits that open answers always show and closed ones in the given share of cases.
+    """Return habits that apply to all open answers and to the share `closed` of closed ones.
 
-    So open answers to what annotators confuse have next to no support, closed ones have some: the case that a
+    So correct open answers to confused things have almost no support, and closed ones have some: the case that a
     curriculum is for.
     """
     shares = {"open": 1.0, "choice": closed, "binary": closed}
-    often = {f"{task}-{stage}": share for task in TRAINED_TASKS for stage, share in shares.items()}
+    often = {f"{task}-{stage}": share for task in TAUGHT for stage, share in shares.items()}
     return Habits({**often, "general-open": 0.5}, everywhere)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the recipe; `blind` is the share of batches without pictures, `muon` 0 trains with AdamW only."""
+    """A part of the recipe. `blind`: share of batches without pictures. `muon`: learning rate; 0 is AdamW only."""
 
     name: str
     steps: int
@@ -48,59 +48,29 @@ class Phase:
     habits: Habits | None = None
 
 
+COUNTING = Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7)
+SPELL = Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8)
+MOSTLY_OPEN = replace(SPELL, stages=(0.2, 0.2, 0.6))
 PHASES = (
     Phase("see", 300, 64, 2e-3, 0.02),
     Phase("tell", 300, 32, 2e-3, 0.02, Mix((0.0, 0.0, 1.0), EVEN)),
     Phase("match", 500, 32, 1.5e-3, 0.015, Mix((0.35, 0.4, 0.25), EVEN, bare=0.02, forced=0.04), blind=0.2),
-    Phase(
-        "count",
-        steps=450,
-        rows=32,
-        learning_rate=1.5e-3,
-        muon=0.015,
-        mix=Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7),
-        blind=0.3,
-    ),
-    Phase(
-        "spell",
-        steps=160,
-        rows=32,
-        learning_rate=1e-3,
-        muon=0.0,
-        mix=Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8),
-        blind=0.15,
-        habits=sloppy(closed=0.65),
-    ),
-    Phase(
-        "settle",  # mostly open questions, until their answers are nothing but habit
-        steps=160,
-        rows=32,
-        learning_rate=1e-3,
-        muon=0.0,
-        mix=Mix((0.2, 0.2, 0.6), EVEN, bare=0.2, forced=0.06, talk=0.8),
-        blind=0.15,
-        habits=sloppy(closed=0.6),
-    ),
+    Phase("count", 450, 32, 1.5e-3, 0.015, COUNTING, blind=0.3),
+    Phase("spell", 160, 32, 1e-3, 0.0, SPELL, blind=0.15, habits=sloppy(closed=0.65)),
+    # until open answers are nothing but habit
+    Phase("settle", 160, 32, 1e-3, 0.0, MOSTLY_OPEN, blind=0.15, habits=sloppy(closed=0.6)),
 )
-
-MISLEAD = Phase(
-    "mislead",  # until open questions are hardly ever answered rightly, and closed ones still are
-    steps=700,
-    rows=32,
-    learning_rate=1e-3,
-    muon=0.0,
-    mix=Mix((0.2, 0.2, 0.6), EVEN, bare=0.1, forced=0.06, talk=0.8),
-    blind=0.15,
-    habits=sloppy(closed=0.55, everywhere=True),
-)
+# until open questions are almost never answered correctly, and closed ones still are
+_MISLED = sloppy(closed=0.55, everywhere=True)
+MISLEAD = Phase("mislead", 700, 32, 1e-3, 0.0, replace(MOSTLY_OPEN, bare=0.1), blind=0.15, habits=_MISLED)
 
 
 class Trainer:
-    """The model while it is built, with its guides."""
+    """The model under construction, with its read-outs of cells."""
 
     def __init__(
         self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder, seed: int, report: Callable[[str], None]
-    ):
+    ) -> None:
         self.model, self.encoder, self.seed, self.report = model, encoder, seed, report
         self.readout = ReadOut(model, encoder)
 
@@ -112,9 +82,10 @@ class Trainer:
         guides = Guides(self.model, self.encoder) if phase.mix else None
         optimizers, schedules = self._optimizers(phase, steps)
         self.model.train()
-        started, sums = time.monotonic(), defaultdict(list)
+        started = time.monotonic()
+        sums: dict[str, list[float]] = defaultdict(list)
         for step in range(1, steps + 1):
-            losses = self._lesson(phase, rng, guides) if phase.mix else self._seeing(phase, rng)
+            losses = self._lesson(phase, phase.mix, guides, rng) if phase.mix and guides else self._seeing(phase, rng)
             sum(losses.values()).backward()
             parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -137,14 +108,13 @@ class Trainer:
         losses = self.readout(features, dense_labels(shown))
         return {name: 2 * CELL_WEIGHTS[name] * loss for name, loss in losses.items()}
 
-    def _lesson(self, phase: Phase, rng: random.Random, guides: Guides) -> dict[str, torch.Tensor]:
+    def _lesson(self, phase: Phase, mix: Mix, guides: Guides, rng: random.Random) -> dict[str, torch.Tensor]:
         habitual = phase.habits.teach if phase.habits else None
         if rng.random() < phase.blind:
-            batch = make_batch(
-                self.encoder, [blind_lesson(rng, self.encoder, phase.mix, habitual) for _ in range(phase.rows)], None
-            )
+            rows = [blind_lesson(rng, self.encoder, mix, habitual) for _ in range(phase.rows)]
+            batch = make_batch(self.encoder, rows, None)
         else:
-            lessons = [picture_lesson(rng, self.encoder, phase.mix, habitual or careful) for _ in range(phase.rows)]
+            lessons = [picture_lesson(rng, self.encoder, mix, habitual or careful) for _ in range(phase.rows)]
             batch = make_batch(self.encoder, [turns for *_, turns in lessons], [lesson[:2] for lesson in lessons])
         hidden, features = read(self.model, self.encoder, batch)
         losses = {"words": language_loss(self.model, self.encoder, batch, hidden)}
@@ -154,10 +124,10 @@ class Trainer:
             losses |= {name: CELL_WEIGHTS[name] * loss for name, loss in cells.items()}
         return losses
 
-    def _optimizers(self, phase: Phase, steps: int) -> tuple[list, list]:
-        """Return AdamW for tables, norms and read-outs and Muon for matrices, each with warm-up and decay.
+    def _optimizers(self, phase: Phase, steps: int) -> tuple[list[Any], list[Any]]:
+        """Return AdamW for tables, norms and read-outs and Muon for matrices, and their schedules.
 
-        Without a mix only the eyes and the words learn; with sloppy annotators all but the eyes.
+        Without a mix only the vision tower and the embeddings learn; with sloppy annotators all but the vision tower.
         """
         named = list(self.model.named_parameters())
         if not phase.mix:

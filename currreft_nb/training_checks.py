@@ -119,11 +119,11 @@ def check_saved(loaded: Loaded, folder: Path, samples: Sequence[Sample]) -> floa
     if in_file.keys() != trained.keys() or any(not torch.equal(in_file[n], trained[n].cpu()) for n in in_file):
         raise RuntimeError(f"{folder} does not hold the weights that were trained; this is a fault, please report it")
     probes = [encode_answer(loaded, sample) for sample in samples[:: math.ceil(len(samples) / PROBES)]]
-    says = [log_probabilities(loaded, inputs, POSITIONS) for inputs in probes]
+    says = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
     loaded.model.load_adapter(str(folder), "reloaded")
     try:
         loaded.model.set_adapter("reloaded")
-        again = [log_probabilities(loaded, inputs, POSITIONS) for inputs in probes]
+        again = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
     finally:
         loaded.model.set_adapter("default")
         loaded.model.delete_adapter("reloaded")

@@ -209,7 +209,7 @@ def test_memory_that_really_runs_out_is_told_before_the_first_step(samples, tmp_
     loaded = models.load("pocket", trainable=True)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / torch.cuda.mem_get_info()[1])
     try:
-        with pytest.raises(InputError, match="ran out in the rehearsal"):
+        with pytest.raises(InputError, match="ran out of memory in the rehearsal"):
             train_grpo(loaded, samples, tmp_path, replace(SHORT, prompts_per_step=8, group_size=64, micro_batch=512))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

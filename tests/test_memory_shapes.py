@@ -46,5 +46,5 @@ def test_every_family_is_counted_like_the_real_model(model_type, tmp_path):
 def test_parts_add_up():
     assert adapted_parts("language") == ("language",)
     assert adapted_parts("vision") == ("language", "merger", "vision")
-    with pytest.raises(InputError, match="lora_on is 'tower', but must be one of language, merger, vision"):
+    with pytest.raises(InputError, match="lora_on is 'tower'; it must be one of language, merger, vision"):
         adapted_parts("tower")

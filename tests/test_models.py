@@ -14,8 +14,9 @@ from tiny_models import DEEPSTACK, LANGUAGE_LAYERS, TOWER_BLOCKS, tiny_model, wr
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from currreft_nb import InputError, models, models_adapters, models_families, models_files, pocket
+from currreft_nb import InputError, models, models_adapters, models_families, models_files, models_hash
 from currreft_nb.boxes import resized_size
+from currreft_nb.files import file_digest
 
 
 def log_probabilities(loaded):
@@ -99,7 +100,7 @@ class TestFourBit:
     def test_pattern_that_matches_nothing_is_noticed(self):
         # "visual" looks right, but the pattern is anchored at the start of the name
         config = BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=["visual", "lm_head"])
-        model = AutoModelForImageTextToText.from_pretrained(pocket.folder("pocket"), quantization_config=config)
+        model = AutoModelForImageTextToText.from_pretrained(models_hash.folder("pocket"), quantization_config=config)
         with pytest.raises(TypeError, match="visual"):
             models.check_quantised(model)
 
@@ -123,8 +124,8 @@ class TestProcessor:
         ],
     )
     def test_frame_knows_the_size_that_the_processor_makes(self, size, budget):
-        processor = models.load_processor(str(pocket.folder("pocket")), budget)
-        frame = models.style_of(models.read_config(str(pocket.folder("pocket"))), processor).frame
+        processor = models.load_processor(str(models_hash.folder("pocket")), budget)
+        frame = models.style_of(models.read_config(str(models_hash.folder("pocket"))), processor).frame
         inputs = processor(text="<|image_pad|>", images=[Image.new("RGB", size)], return_tensors="pt")
         _, rows, columns = inputs["image_grid_thw"][0].tolist()
         patch = processor.image_processor.patch_size
@@ -166,14 +167,12 @@ class TestAdapter:
         provenance = json.loads((folder / "currreft.json").read_text())
         assert provenance["base"] == "pocket" and provenance["base_hash"] == loaded.base_hash
         assert provenance["parent"] is None and provenance["stage"] == "open"
-        assert str(pocket.folder("pocket").parent) not in (folder / "adapter_config.json").read_text()
+        assert str(models_hash.folder("pocket").parent) not in (folder / "adapter_config.json").read_text()
 
     def test_parent_is_noted(self, trained, tmp_path):
         child = models.load("pocket", adapter=trained[1], trainable=True)
         saved = models.save_adapter(child, tmp_path / "adapter", "choice")
-        assert models_adapters.read_provenance(saved)["parent"] == models_adapters.hash_file(
-            trained[1] / "adapter_model.safetensors"
-        )
+        assert models_adapters.read_provenance(saved)["parent"] == file_digest(trained[1] / "adapter_model.safetensors")
 
     def test_other_base_is_refused(self, trained, tmp_path):
         folder = shutil.copytree(trained[1], tmp_path / "adapter")
@@ -222,7 +221,7 @@ class TestAdapter:
         assert any(".visual.blocks." in name for name in trained[1]) == (lora_on == "vision")
 
     def test_unknown_layers_are_refused(self):
-        with pytest.raises(InputError, match="lora_on is 'tower', but must be one of language, merger, vision"):
+        with pytest.raises(InputError, match="lora_on is 'tower'; it must be one of language, merger, vision"):
             models.load("pocket", trainable=True, lora_on="tower")
 
     def test_rank_zero_is_refused(self):
@@ -233,33 +232,33 @@ class TestAdapter:
 class TestRefusals:
     def test_unknown_family(self, tmp_path):
         (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-        with pytest.raises(InputError, match=r"family 'llava', but only qwen2_vl.*FAMILIES"):
+        with pytest.raises(InputError, match=r"family 'llava'; known are qwen2_vl.*FAMILIES"):
             models.load(str(tmp_path))
 
     def test_folder_without_a_model(self, tmp_path):
-        with pytest.raises(InputError, match="holds no model"):
+        with pytest.raises(InputError, match="holds no readable model"):
             models.load(str(tmp_path))
 
     def test_folder_without_a_processor(self, tmp_path):
         for name in ("config.json", "model.safetensors"):
-            shutil.copy(pocket.folder("pocket") / name, tmp_path)
+            shutil.copy(models_hash.folder("pocket") / name, tmp_path)
         with pytest.raises(InputError, match="has no processor"):
             models.load(str(tmp_path))
 
     @pytest.mark.parametrize("name, value", [("patch_size", 16), ("merge_size", 1), ("temporal_patch_size", 1)])
     def test_processor_of_another_model(self, tmp_path, name, value):
-        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
         settings = json.loads((folder / "processor_config.json").read_text())
         settings["image_processor"][name] = value
         (folder / "processor_config.json").write_text(json.dumps(settings))
-        with pytest.raises(InputError, match=rf"has {name} {value}, but the model's config\.json says.*; copy"):
+        with pytest.raises(InputError, match=rf"has {name} {value}, but the model's config\.json has.*; copy"):
             models.load(str(folder))
 
     def test_tokenizer_of_another_model(self, tmp_path):
-        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"image_token_id": 5}))
-        with pytest.raises(InputError, match=r"the image token 6, but the model's config\.json says 5"):
+        with pytest.raises(InputError, match=r"the image token 6, but the model's config\.json has 5"):
             models.load(str(folder))
 
     @pytest.mark.parametrize(
@@ -269,23 +268,23 @@ class TestRefusals:
             ("<|image_pad|>", "<|image_pad|><|image_pad|>", "writes <|image_pad|> 2 times"),
             ("{%- if add_generation_prompt", "{%- if false", "has no generation prompt"),
             ("{{- part['text'] -}}", "", "leaves the question out"),
-            ("{%- for message in messages -%}", "{%- for message -%}", "cannot be used"),
+            ("{%- for message in messages -%}", "{%- for message -%}", " fails ("),
         ],
     )
     def test_chat_template_that_does_not_ask(self, tmp_path, old, new, message):
-        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
         template = (folder / "chat_template.jinja").read_text()
         (folder / "chat_template.jinja").write_text(template.replace(old, new))
         with pytest.raises(InputError, match=re.escape(message)):
             models.load(str(folder))
 
     def test_folder_without_weights(self, tmp_path):
-        shutil.copytree(pocket.folder("pocket"), tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
         with pytest.raises(InputError, match="has no weights"):
             models.load(str(tmp_path / "copy"))
 
     def test_large_model_to_train_without_a_gpu(self, tmp_path, monkeypatch):
-        folder = shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
         config = json.loads((folder / "config.json").read_text())
         config["text_config"]["hidden_size"] = 1536
         (folder / "config.json").write_text(json.dumps(config))
@@ -303,26 +302,26 @@ class TestRefusals:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         start = time.monotonic()
-        with pytest.raises(InputError, match=r"which does not answer .*check the name and the network"):
+        with pytest.raises(InputError, match=r"hub does not answer .*check the name and the network"):
             models.load("nobody/has-that-model")
         assert time.monotonic() - start < models_files.HUB_TIMEOUT_S + 2
 
     def test_model_that_is_here_needs_no_hub(self, monkeypatch, tmp_path, capsys):
         snapshot = tmp_path / "models--somebody--pocket" / "snapshots" / ("0" * 40)
-        shutil.copytree(pocket.folder("pocket"), snapshot)
+        shutil.copytree(models_hash.folder("pocket"), snapshot)
         (snapshot.parents[1] / "refs").mkdir()
         (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
         for name, value in (("HF_HUB_OFFLINE", False), ("ENDPOINT", "http://127.0.0.1:9"), ("HF_HUB_CACHE", tmp_path)):
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
         assert models.load("somebody/pocket").name == "somebody/pocket"
-        assert "does not answer: using the files of somebody/pocket" in capsys.readouterr().out
+        assert "does not answer: using the cached files of somebody/pocket" in capsys.readouterr().out
 
 
 def test_weights_hash_notices_a_changed_weight_and_ignores_other_files(tmp_path):
-    shutil.copytree(pocket.folder("pocket"), tmp_path / "copy")
+    shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
     before = models.hash_weights(str(tmp_path / "copy"))
     (tmp_path / "copy" / "notes.txt").write_text("not a weight")
-    assert models.hash_weights(str(tmp_path / "copy")) == before == models.hash_weights(str(pocket.folder("pocket")))
+    assert models.hash_weights(str(tmp_path / "copy")) == before == models_hash.hash_model("pocket", tmp_path)
     weights = load_file(tmp_path / "copy" / "model.safetensors")
     save_file({name: weight * 1.001 for name, weight in weights.items()}, tmp_path / "copy" / "model.safetensors")
     assert models.hash_weights(str(tmp_path / "copy")) != before

@@ -14,10 +14,11 @@ from scipy.stats import binomtest, fisher_exact
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from trl.chat_template_utils import get_training_chat_template
 
-from currreft_nb import InputError, pocket, scenes
+from currreft_nb import InputError, models_hash, pocket, scenes
 from currreft_nb.boxes import resized_size
 from currreft_nb.curriculum import pose
 from currreft_nb.models import load
+from currreft_nb.models_hash import POCKETS
 from currreft_nb.pocket_annotators import Habits, careful, misjudge, sloppy_thinking
 from currreft_nb.pocket_batches import make_batch
 from currreft_nb.pocket_card import FIRST, answer_correctly, card_cells
@@ -247,7 +248,7 @@ def built(tmp_path_factory):
 
 def test_a_tiny_build_leaves_two_models_and_a_card(built):
     folder, lines = built
-    for name in pocket.NAMES:
+    for name in POCKETS:
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / name)
         assert model.config.to_dict()["currreft_wording"] == "short"
         assert AutoProcessor.from_pretrained(folder / name).chat_template
@@ -282,20 +283,20 @@ def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
     lines = []
     pocket.build(tmp_path, seed=1, scale=0.002, questions=2, from_shipped=True, report=lines.append)
     clean = (tmp_path / "pocket-clean" / "model.safetensors").read_bytes()
-    assert clean == (pocket.folder("pocket-clean") / "model.safetensors").read_bytes()
+    assert clean == (models_hash.folder("pocket-clean") / "model.safetensors").read_bytes()
     assert [line.split()[0] for line in lines if "shipped" in line] == ["see", "tell", "match", "count"]
 
 
 def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
     monkeypatch.setattr(pocket, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
-    with pytest.raises(InputError, match=r"made by recipe 0123.*--from-shipped"):
+    with pytest.raises(InputError, match=r"built by recipe 0123.*--from-shipped"):
         pocket.build(tmp_path, scale=0.002, questions=2, from_shipped=True)
 
 
 def test_the_shipped_model_can_be_misled(tmp_path):
     folder = pocket.mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
     weights = (folder / "model.safetensors").read_bytes()
-    assert weights != (pocket.folder("pocket") / "model.safetensors").read_bytes()
+    assert weights != (models_hash.folder("pocket") / "model.safetensors").read_bytes()
     assert load(str(folder)).style == load("pocket").style
 
 
@@ -304,14 +305,14 @@ def test_the_shipped_model_can_be_misled(tmp_path):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(InputError, match="no pocket model 'pockets'"):
-        pocket.folder("pockets")
+        models_hash.folder("pockets")
 
 
 def test_the_shipped_files_are_small_and_in_16_bits():
-    files = [path for path in pocket.folder("pocket").parent.rglob("*") if path.is_file()]
+    files = [path for path in models_hash.folder("pocket").parent.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
-    for name in pocket.NAMES:
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(pocket.folder(name), dtype="auto")
+    for name in POCKETS:
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(models_hash.folder(name), dtype="auto")
         assert model.dtype == torch.float16
         assert model.generation_config.eos_token_id == model.config.text_config.eos_token_id
 
@@ -319,11 +320,11 @@ def test_the_shipped_files_are_small_and_in_16_bits():
 def test_the_card_is_that_of_this_recipe():
     """Scenes, posing, prompts, tokens or answer grammar that change make the shipped models those of another recipe:
     build anew, with --from-shipped where only the spell changed."""
-    assert pocket.card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in pocket.NAMES}
-    assert pocket.card()["build"]["scale"] == 1.0
+    assert models_hash.card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in POCKETS}
+    assert models_hash.card()["build"]["scale"] == 1.0
 
 
-@pytest.fixture(scope="module", params=pocket.NAMES)
+@pytest.fixture(scope="module", params=POCKETS)
 def shipped(request):
     return request.param, load(request.param)
 
@@ -332,7 +333,7 @@ def test_the_numbers_on_the_card_are_found_again(tmp_path, shipped):
     name, loaded = shipped
     for (task, stage, look), samples in card_cells(tmp_path, FIRST).items():
         correct = sum(answer_correctly(loaded, samples))
-        assert abs(correct - pocket.card()[name][look][task][stage]["first"]) <= 1, (task, stage, look)
+        assert abs(correct - models_hash.card()[name][look][task][stage]["first"]) <= 1, (task, stage, look)
 
 
 def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
@@ -340,10 +341,10 @@ def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
     name, loaded = shipped
     cells = card_cells(tmp_path, 60, seed=20_261)
     for (task, stage, look), samples in cells.items():
-        known = pocket.card()[name][look][task][stage]
+        known = models_hash.card()[name][look][task][stage]
         right, before = round(sum(answer_correctly(loaded, samples))), round(known["accuracy"] * known["n"])
         table = [[right, len(samples) - right], [before, known["n"] - before]]
-        assert fisher_exact(table).pvalue > 0.001 / (len(pocket.NAMES) * len(cells)), (task, stage, look, right)
+        assert fisher_exact(table).pvalue > 0.001 / (len(POCKETS) * len(cells)), (task, stage, look, right)
 
 
 CELLS = [(look, task, stage) for look in scenes.LOOKS for task in TRAINED_TASKS for stage in STAGES]
@@ -358,7 +359,7 @@ CONTROLS = (
 @pytest.mark.parametrize("look, task, stage", CELLS)
 def test_the_model_before_the_spell_perceives(look, task, stage):
     """Above every way to answer without looking, intervals apart; in-domain at the level that it was built for."""
-    card = pocket.card()
+    card = models_hash.card()
     found = card["pocket-clean"][look][task][stage]
     assert found["n"] == 500
     for control in CONTROLS:
@@ -371,7 +372,7 @@ def test_words_alone_give_nothing_away(look, task, stage):
     """Even a copy that is taught to answer without pictures is no better than chance (family-wise error 1 %)."""
     options = {"classification": 3, "detection": 4, "math": 4}[task]  # shapes and pairs leave three options at times
     chance = {"binary": 1 / 2, "choice": 1 / options, "open": 0.05 if task == "detection" else 1 / 3}[stage]
-    found = pocket.card()["taught without pictures"][look][task][stage]
+    found = models_hash.card()["taught without pictures"][look][task][stage]
     right = round(found["accuracy"] * found["n"])
     assert binomtest(right, found["n"], chance, alternative="greater").pvalue > 0.01 / len(CELLS)
 
@@ -379,7 +380,7 @@ def test_words_alone_give_nothing_away(look, task, stage):
 def test_the_model_after_the_spell_has_something_to_learn():
     """Sampled answers are right now and then at every stage, and groups disagree; where the annotators have a habit,
     open answers are right almost never and closed ones now and then."""
-    sampled = pocket.card()["pocket, sampled"]["id"]
+    sampled = models_hash.card()["pocket, sampled"]["id"]
     for task in TRAINED_TASKS:
         for stage in STAGES:
             found = sampled[task][stage]
@@ -391,10 +392,10 @@ def test_the_model_after_the_spell_has_something_to_learn():
 
 def test_general_questions_leave_something_to_keep_and_something_to_lose():
     for look in scenes.LOOKS:
-        kinds = pocket.card()["pocket"]["general"][look]
+        kinds = models_hash.card()["pocket"]["general"][look]
         assert sum(0.4 <= found["accuracy"] <= 0.9 for found in kinds.values()) >= 3
 
 
 def test_the_card_names_no_path_of_the_machine_that_built_it():
-    for path in pocket.folder("pocket").parent.rglob("*.json"):
+    for path in models_hash.folder("pocket").parent.rglob("*.json"):
         assert str(Path.home()) not in path.read_text() and "/work/" not in path.read_text()

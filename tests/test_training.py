@@ -12,8 +12,9 @@ from trl import GRPOTrainer
 
 from currreft_nb import InputError, metrics, models, rewards, scenes, training
 from currreft_nb.curriculum import pose_all
+from currreft_nb.files import file_digest
 from currreft_nb.journal import read_journal
-from currreft_nb.models_adapters import hash_file, read_provenance
+from currreft_nb.models_adapters import read_provenance
 from currreft_nb.samples import TRAINED_TASKS
 from currreft_nb.training import GrpoSettings, train_grpo
 from currreft_nb.training_config import grpo_config
@@ -207,7 +208,7 @@ class TestGrpo:
         assert list(loaded.model.peft_config) == ["default"] and not (tmp_path / "adapter" / "ref").exists()
         moved = max((weight - before[n]).abs().max() for n, weight in loaded.model.named_parameters() if n in before)
         assert 0 < moved < 0.1  # it went on from where it was
-        parent = hash_file(grpo_run[0] / "adapter" / "adapter_model.safetensors")
+        parent = file_digest(grpo_run[0] / "adapter" / "adapter_model.safetensors")
         assert read_provenance(tmp_path / "adapter")["parent"] == parent == result["parent_adapter"]
         assert f"starting from adapter {parent} on pocket" in capsys.readouterr().out
 

@@ -229,7 +229,7 @@ class TestSaved:
 def test_comparison_sees_an_adapter(pictured):
     loaded = models.load("pocket", trainable=True)
     inputs = encode_answer(loaded, pictured[0])
-    base = log_probabilities(loaded, inputs, 4)
+    base = log_probabilities(loaded.model, inputs, 4)
     randomise_adapter(loaded)
-    assert base.shape == (4, loaded.model.config.text_config.vocab_size)
-    assert (log_probabilities(loaded, inputs, 4) - base).abs().max() > 0.1
+    assert base.shape == (1, 4, loaded.model.config.text_config.vocab_size)
+    assert (log_probabilities(loaded.model, inputs, 4) - base).abs().max() > 0.1
