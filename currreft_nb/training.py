@@ -2,13 +2,11 @@
 
 GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
 group's mean, divided by its standard deviation (`metrics.advantages`), and its tokens become more or less likely in
-proportion. It needs no value model and no labelled reasoning. A group whose completions all earned the same teaches
-nothing, so a form of questions must be neither too hard nor too easy.
+proportion. It needs no value model and no labelled reasoning.
 
 `train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training_grpo`,
-`training_sft`; `training_config` configures them) and runs it with what both share (`training_loop`). They leave
-`adapter/` in the run folder. An interrupted training resumes from its last checkpoint; on the CPU its adapter is the
-same bit for bit.
+`training_sft`) and runs it with what both share (`training_loop`). They leave `adapter/` in the run folder. An
+interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -140,18 +138,10 @@ class Training:
 
     shown: ClassVar[tuple[str, ...]]  # measures on the printed line
     closing: ClassVar[tuple[str, ...]]  # measures whose mean over the last steps is in the result
-
-    def make_row(self, sample: Sample, text: str) -> dict:
-        """Return a row of data as TRL's trainer takes it."""
-        raise NotImplementedError
-
-    def build(self, **common: Any) -> Trainer:
-        """Return TRL's trainer."""
-        raise NotImplementedError
-
-    def row_of(self, logs: dict) -> dict:
-        """Return a step's row for metrics.jsonl, made from what TRL's trainer logged and `step`."""
-        raise NotImplementedError
+    # Each kind has its own: a row of data as TRL's trainer takes it, TRL's trainer, a step's row for metrics.jsonl.
+    make_row: ClassVar[Callable[[Any, Sample, str], dict]]
+    build: ClassVar[Callable[..., Trainer]]
+    row_of: ClassVar[Callable[[Any, dict], dict]]
 
     def on_row(self, row: dict) -> bool:
         """Store what else a step leaves behind; return whether the training is over."""
@@ -193,18 +183,13 @@ class Training:
     def result(self) -> dict:
         """Return sums over all steps, means over the last ones, and where the adapter came from."""
         rows = ranks.from_first(lambda: read_journal(self.folder / "metrics.jsonl"))
-        totals = [name for name in ("prompts", "completions", "tokens") if name in rows[0]]
-        peaks = [peak for peak in ranks.from_all([memory.measured_peak()]) if peak is not None]
-        closing = {name: closing_mean(rows, name) for name in self.closing}
-        return {
-            "steps": len(rows),
-            **{name: sum(row[name] for row in rows) for name in totals},
-            "base_hash": self.loaded.base_hash,
-            "parent_adapter": self.loaded.adapter_hash,
-            "seconds": round(sum(row["seconds"] for row in rows), 1),
-            **({"peak_gpu_gib": max(peaks)} if peaks else {}),
-            **{name: value for name, value in closing.items() if value is not None},
-        }
+        counted = [name for name in ("prompts", "completions", "tokens") if name in rows[0]]
+        found: dict[str, Any] = {"steps": len(rows), **{name: sum(row[name] for row in rows) for name in counted}}
+        found |= {"base_hash": self.loaded.base_hash, "parent_adapter": self.loaded.adapter_hash}
+        found["seconds"] = round(sum(row["seconds"] for row in rows), 1)
+        if peaks := [peak for peak in ranks.from_all([memory.measured_peak()]) if peak is not None]:
+            found["peak_gpu_gib"] = max(peaks)
+        return found | {name: value for name in self.closing if (value := closing_mean(rows, name)) is not None}
 
 
 @dataclass
@@ -220,7 +205,7 @@ class GrpoTraining(Training):
     closing = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
 
     def make_row(self, sample: Sample, text: str) -> dict:
-        return grpo_row(sample, self.loaded)
+        return question_row(sample, self.loaded) | rewards.columns(sample)
 
     def build(self, **common: Any) -> Trainer:
         return GroupTrainer(
@@ -305,14 +290,12 @@ def draws(
     return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
 
 
-def grpo_row(sample: Sample, loaded: Loaded) -> dict:
-    """Return a row of data as GRPOTrainer takes it; `images` is [] for a text-only sample."""
-    pictures = [picture(sample)] if sample.image else []
-    return {"prompt": prompts.messages(sample, loaded.style), "images": pictures, **rewards.columns(sample)}
+def question_row(sample: Sample, loaded: Loaded) -> dict:
+    """Return what both kinds of rows hold: the prompt as messages, and the image, or [] for a text-only sample."""
+    return {"prompt": prompts.messages(sample, loaded.style), "images": [picture(sample)] if sample.image else []}
 
 
 def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
-    """Return a row of data as SFTTrainer takes it; `images` is [] for a text-only sample."""
+    """Return a row of data as SFTTrainer takes it."""
     completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-    pictures = [picture(sample)] if sample.image else []
-    return {"prompt": prompts.messages(sample, loaded.style), "completion": completion, "images": pictures}
+    return question_row(sample, loaded) | {"completion": completion}

@@ -89,10 +89,10 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
 
     `on_cpu`: the model is small enough to train without a GPU.
     """
-    config = _read_config(settings)
-    machines = config.get("num_machines") or 1
-    _check_gpus(settings.num_processes, settings.num_processes // machines, on_cpu)
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(settings.num_processes)]
+    number = settings.num_processes
+    machines = _machines(settings)
+    _check_gpus(number, number // machines, on_cpu)
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(number)]
     if settings.accelerate_config:
         start += ["--config_file", settings.accelerate_config]
     else:
@@ -104,38 +104,37 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
     return command
 
 
-def _read_config(settings: Settings) -> dict:
+def _machines(settings: Settings) -> int:
+    """Return the number of machines, after checking the Accelerate configuration."""
     path, number = settings.accelerate_config, settings.num_processes
     if not path:
-        return {}
+        return 1
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no settings")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"accelerate_config {path} cannot be read ({error}); make one with: accelerate config"
         ) from None
-    if not isinstance(config, dict):
-        raise InputError(f"accelerate_config {path} holds no settings; make one with: accelerate config")
     if (kind := config.get("distributed_type", "NO")) not in KINDS:
-        raise InputError(
-            f"accelerate_config {path} asks for {kind}, but training here is data-parallel; give MULTI_GPU"
-        )
-    said = config.get("num_processes", number)
-    if said != number:
-        raise InputError(f"num_processes is {number}, but {path} says {said}; set num_processes to {said}")
-    return config
+        raise InputError(f"accelerate_config {path} asks for {kind}, but training is data-parallel; choose MULTI_GPU")
+    in_file = config.get("num_processes", number)
+    if in_file != number:
+        raise InputError(f"num_processes is {number}, but {path} says {in_file}; set num_processes to {in_file}")
+    return config.get("num_machines") or 1
 
 
 def _check_gpus(number: int, here: int, on_cpu: bool) -> None:
     gpus = torch.cuda.device_count()
     if not gpus and not on_cpu:
         raise InputError(
-            f"num_processes is {number}, but this machine has no GPU that torch can use (currreft doctor says more);"
-            " only the pocket models train on the CPU"
+            f"num_processes is {number}, but torch can use no GPU on this machine (see currreft doctor); only the"
+            " pocket models train on the CPU"
         )
     if gpus and here > gpus:
         raise InputError(
-            f"num_processes is {number}, of which {here} on this machine, which has GPUs for {gpus}; set num_processes"
+            f"num_processes is {number}, {here} of them on this machine, which has GPUs for {gpus}; set num_processes"
             f" to {gpus}, or name more machines in accelerate_config"
         )
 

@@ -16,10 +16,10 @@ from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.models import Loaded
-from currreft_nb.rewards import score
+from currreft_nb.rewards import Rules, score
 from currreft_nb.samples import Sample
 from currreft_nb.training_loop import stage_of
-from currreft_nb.training_rows import by_part, rules_of
+from currreft_nb.training_rows import by_part
 from currreft_nb.training_settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training_settings import GrpoSettings
 
@@ -135,7 +135,7 @@ def measure(
 
     Accuracy is also given by task (`accuracy/math`) and, where forms are mixed, by form.
     """
-    rules, frame = rules_of(settings), loaded.style.frame
+    rules, frame = Rules(detection=settings.detection_reward), loaded.style.frame
     rows = []
     for sample, texts in zip(samples, answers):
         scores = [score(sample, text, frame, rules) for text in texts]

@@ -242,7 +242,7 @@ class TestCommand:
             ("[1, 2", "cannot be read"),
             ("just words", "holds no settings"),
             (CONFIG.replace("processes: 2", "processes: 8"), "says 8; set num_processes to 8"),
-            (CONFIG.replace("MULTI_GPU", "FSDP"), "asks for FSDP, but training here is data-parallel"),
+            (CONFIG.replace("MULTI_GPU", "FSDP"), "asks for FSDP, but training is data-parallel"),
         ],
     )
     def test_a_configuration_that_does_not_fit_is_refused(self, tmp_path, text, message):
@@ -255,8 +255,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         "gpus, on_cpu, message",
         [
-            (0, False, "num_processes is 2, but this machine has no GPU that torch can use.*only the pocket models"),
-            (1, False, "num_processes is 2, of which 2 on this machine, which has GPUs for 1; set num_processes to 1"),
+            (0, False, "num_processes is 2, but torch can use no GPU on this machine.*only the pocket models"),
+            (1, False, "num_processes is 2, 2 of them on this machine, which has GPUs for 1; set num_processes to 1"),
             (1, True, "which has GPUs for 1"),  # two processes of a small model would get into each other's way, too
         ],
     )
