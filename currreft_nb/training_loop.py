@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from currreft_nb import InputError, memory
 from currreft_nb import training_ranks as ranks
@@ -245,8 +245,7 @@ def run_trainer(
     trainer: Trainer, logger: StepLogger, checkpoint: Path | None, loaded: Loaded, sharing: AbstractContextManager
 ) -> None:
     """Train to the end in the context `sharing`, from the checkpoint if there is one; report an unchanged adapter."""
-    for callback in (ProgressCallback, PrinterCallback):  # the logger's line replaces theirs
-        trainer.remove_callback(callback)
+    trainer.remove_callback(PrinterCallback)  # the logger's line replaces its own
     trainer.callback_handler.callbacks.sort(key=lambda callback: callback is not logger)  # first, before the trackers
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}

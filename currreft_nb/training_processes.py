@@ -15,7 +15,6 @@ import os
 import pickle
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +36,7 @@ from currreft_nb.training_worker import JOB, MESSAGE, WATCHED
 Settings = GrpoSettings | SftSettings
 WORKER = "currreft_nb.training_worker"
 KINDS = ("NO", "MULTI_GPU", "MULTI_CPU")
-DEATHS = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -(\d+)")  # in the summary of torch's launcher
+KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # in the summary of torch's launcher
 
 
 def needed(settings: Settings) -> bool:
@@ -186,18 +185,16 @@ def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int
 
 
 def _failure(place: Path, number: int, status: int, messages: list[dict]) -> Exception:
-    """Return the error of the process that failed first, not of those that lost their connection to it."""
-    causes = [message for message in messages if "error" in message and not message["lost_touch"]]
-    if causes:
-        first = min(causes, key=lambda message: message["time"])
-        if first["kind"] == "InputError":
-            return InputError(first["error"])
-        return RuntimeError(f"process {first['rank']} of {number} failed:\n{first['traceback']}")
+    """Return the error of the process that failed first."""
+    for message in messages:
+        if "refused" in message:
+            return InputError(message["refused"])
+        if "failed" in message:
+            return RuntimeError(f"process {message['rank']} of {number} failed:\n{message['failed']}")
     written = (place / "stderr.txt").read_text(encoding="utf-8", errors="replace")
-    killed = [rank for rank, code in DEATHS.findall(written) if int(code) == signal.SIGKILL]
-    if killed:
+    if killed := KILLED.search(written):
         return InputError(
-            f"process {killed[0]} of {number} was killed, usually because main memory ran out; free memory or lower"
+            f"process {killed[1]} of {number} was killed, usually because main memory ran out; free memory or lower"
             " num_processes, then run it again: it resumes from its last checkpoint"
         )
     return RuntimeError(f"the processes ended with status {status}; {place / 'stderr.txt'} ends:\n{written[-2000:]}")

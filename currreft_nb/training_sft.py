@@ -12,9 +12,11 @@ IGNORED = -100  # the label of a token that the loss leaves out
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer; `end_tokens` are the ids of the tokens that end an answer."""
 
+    data_collator: Any
+
     def __init__(self, *args: Any, end_tokens: Collection[int], **kwargs: Any):
         super().__init__(*args, **kwargs)
-        collate: Any = self.data_collator
+        collate = self.data_collator
 
         def collate_answers(examples: list[dict]) -> dict:
             batch = collate(examples)

@@ -136,7 +136,7 @@ def measure(
     Accuracy is also given by task (`accuracy/math`) and, where forms are mixed, by form.
     """
     rules, frame = Rules(detection=settings.detection_reward), loaded.style.frame
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sample, texts in zip(samples, answers):
         scores = [score(sample, text, frame, rules) for text in texts]
         rows += [{"task": sample.task, "stage": sample.stage, "accuracy": s.value, "format": s.format} for s in scores]

@@ -10,7 +10,6 @@ import pickle
 import select
 import sys
 import threading
-import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -75,15 +74,12 @@ def work(place: Path) -> None:
 
 def _report_error(error: BaseException) -> None:
     kind, text = type(error).__name__, str(error)
-    message = {
-        "error": text[-1000:],
-        "kind": kind,
-        "rank": int(os.environ.get("RANK", 0)),
-        "time": time.time(),
-        "lost_touch": kind.startswith("Dist") or "gloo" in text.lower() or "NCCL" in text,
-        "traceback": "".join(traceback.format_exception(error))[-2000:],
-    }
-    _report(message)
+    if kind.startswith("Dist") or "gloo" in text.lower() or "NCCL" in text:
+        return  # the connection to a process that failed before this one; its error is the cause
+    if kind == "InputError":
+        _report({"refused": text[-1000:]})
+    else:
+        _report({"failed": "".join(traceback.format_exception(error))[-2000:], "rank": os.environ.get("RANK", "0")})
 
 
 def _report(message: dict) -> None:

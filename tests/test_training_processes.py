@@ -228,12 +228,12 @@ class TestCommand:
         assert command[1:3] == ["-m", "accelerate.commands.launch"] and command[-1] == str(tmp_path)
         assert {"--multi_gpu", "--num_processes", "2", "--main_process_port", "0"} <= set(command)
 
-    def test_other_machines_are_told_what_to_start(self, tmp_path, capsys):
+    def test_the_command_for_other_machines_is_printed(self, tmp_path, capsys):
         path = tmp_path / "accelerate.yaml"
         path.write_text(CONFIG.replace("num_machines: 1", "num_machines: 2"))
         training_processes.launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
-        told = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
-        assert told in capsys.readouterr().out
+        command = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
+        assert command in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         "text, message",
