@@ -1,4 +1,4 @@
-"""Checks that stop a training which would go wrong in silence: in its first steps, and once its adapter is saved."""
+"""Checks that stop a training that would fail silently: in its first steps, and after its adapter is saved."""
 
 import math
 from collections import Counter, defaultdict
@@ -17,29 +17,28 @@ from currreft_nb.models_probe import encode_answer, log_probabilities
 from currreft_nb.samples import Sample
 from currreft_nb.training_settings import GrpoSettings
 
-FIRST_STEPS, FIRST_GROUPS = 3, 8  # looked at before a run is told that it cannot learn
+FIRST_STEPS, FIRST_GROUPS = 3, 8  # examined before a run is stopped because it cannot learn
 TRUNCATED = 0.9  # share of completions that counts as nearly all
-UNSEEN_STEPS = 10  # with a signal, but none for the vision tower
-PROBES, POSITIONS = 4, 16  # questions, and places of each, at which a reloaded adapter is compared
+UNSEEN_STEPS = 10  # with a gradient, but none for the vision tower
+PROBES, POSITIONS = 4, 16  # questions, and tokens of each, at which a reloaded adapter is compared
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}  # nats; kernels may round differently
 
 
 class GradientCheck:
-    """Sees to it that gradients reach every matrix of the adapter, from the first two steps that have a signal.
+    """Checks that gradients reach every matrix of the adapter, in the first two steps that have any.
 
     Two, because a new adapter's B matrices are zero: in the first step only they have a gradient that is not zero,
-    afterwards the A matrices, too. A step in which all groups are silent says nothing, and a question without an image
-    nothing about the vision tower, whose layers are therefore counted apart. Steps whose gradients are not finite are
-    left to others.
+    afterwards the A matrices too. Vision layers are counted apart, because questions without an image give them none.
+    Steps whose groups are all silent, or whose gradients are not finite, do not count.
     """
 
-    def __init__(self):
-        self.signals = Counter()  # steps with a signal, by part of the model
+    def __init__(self) -> None:
+        self.signals: Counter[str] = Counter()  # steps with a gradient, by part of the model
         self.pending: dict[str, set[str]] = {}  # weights that have had no gradient yet
 
     def look(self, model: Any) -> None:
-        """Look at the gradients of a step. Raises `RuntimeError` where they do not arrive."""
-        parts: dict[str, dict] = defaultdict(dict)
+        """Check the gradients of a step. Raises `RuntimeError` where they do not arrive."""
+        parts: dict[str, dict[str, Any]] = defaultdict(dict)
         for name, weight in model.named_parameters():
             if weight.requires_grad:
                 parts["vision" if ".visual." in name else "language"][name] = weight.grad
@@ -55,7 +54,7 @@ class GradientCheck:
     def _vision_done(self, parts: Mapping[str, dict]) -> bool:
         return "vision" not in parts or self.pending.get("vision") == set()
 
-    def _look_at(self, part: str, gradients: Mapping[str, torch.Tensor | None]) -> None:
+    def _look_at(self, part: str, gradients: Mapping[str, Any]) -> None:
         if part == "language" and (absent := [name for name, gradient in gradients.items() if gradient is None]):
             raise RuntimeError(f"no gradient reaches {len(absent)} of {len(gradients)} adapter weights: {absent[0]} …")
         reached = {name for name, gradient in gradients.items() if gradient is not None and bool(gradient.any())}
@@ -71,17 +70,17 @@ class GradientCheck:
 
 
 def is_zero(model: PeftModel) -> bool:
-    """Say whether the adapter changes nothing: all its B matrices are zero."""
+    """Return whether the adapter changes nothing: all its B matrices are zero."""
     return not any(bool(weight.any()) for name, weight in model.named_parameters() if ".lora_B.default." in name)
 
 
 def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
-    """Stop a run whose first steps show that nothing can be learnt, and warn of one that cuts most answers off.
+    """Stop a run whose first steps show that nothing can be learnt, and warn if most completions are cut off.
 
-    Looked at once, after the third step or as soon as there are eight groups: what the run folder holds, so that a
-    resumed run is judged alike. `row`: that step's row, which is not in metrics.jsonl yet. Raises `InputError` where
-    nearly all are cut off and no reward differs, and where all completions of each question are equal. Where some
-    rewards do differ there is something to learn, and truncation is only warned of.
+    Called after each step; checks once, after the third step or as soon as there are eight groups, what the run folder
+    holds, so that a resumed run is judged the same. `row`: the step's row, which is not in metrics.jsonl yet. Raises
+    `InputError` if nearly all completions are cut off and no reward differs, or if each question's completions are
+    equal.
     """
     last = max(FIRST_STEPS, math.ceil(FIRST_GROUPS / settings.prompts_per_step))
     if row["step"] != last:
@@ -93,8 +92,8 @@ def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
         raise InputError(f"{truncated:.0%} of the {cut}, and no reward differed: nothing can be learnt; raise it")
     if all(len(texts) == 1 for texts in _different_completions(folder, last)):
         raise InputError(
-            f"in the first {last} steps all completions of each question were equal, so there is nothing to compare:"
-            f" raise temperature, which is {settings.temperature}, or take questions that the model is less sure of"
+            f"in the first {last} steps all completions of each question were equal, so there is nothing to compare;"
+            f" raise temperature, which is {settings.temperature}, or choose questions that the model is less sure of"
         )
     if truncated >= TRUNCATED:
         print(f"warning: {truncated:.0%} of the {cut}; raise it, unless the answers come before that")
@@ -109,28 +108,28 @@ def _different_completions(folder: Path, last: int) -> list[set[str]]:
 
 
 def check_saved(loaded: Loaded, folder: Path, samples: Sequence[Sample]) -> float:
-    """Load a saved adapter beside the trained one and compare them; return the largest difference in nats.
+    """Load a saved adapter in addition to the trained one and compare them; return the largest difference in nats.
 
-    First every weight, bit by bit, then the log-probabilities at the last places of a few questions, on the same base.
-    The model is left as it was. Raises `RuntimeError` where they differ.
+    Compares every weight bit by bit, then log-probabilities at the last tokens of a few questions. The model stays as
+    it was. Raises `RuntimeError` where they differ.
     """
     in_file = load_file(folder / "adapter_model.safetensors")
     trained = get_peft_model_state_dict(loaded.model, save_embedding_layers=False)
     if in_file.keys() != trained.keys() or any(not torch.equal(in_file[n], trained[n].cpu()) for n in in_file):
-        raise RuntimeError(f"{folder} does not hold the weights that were trained; this is a fault, please report it")
+        raise RuntimeError(f"{folder} does not hold the weights that were trained; this is a bug, please report it")
     probes = [encode_answer(loaded, sample) for sample in samples[:: math.ceil(len(samples) / PROBES)]]
-    says = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
+    trained_log_probs = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
     loaded.model.load_adapter(str(folder), "reloaded")
     try:
         loaded.model.set_adapter("reloaded")
-        again = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
+        reloaded_log_probs = [log_probabilities(loaded.model, inputs, POSITIONS) for inputs in probes]
     finally:
         loaded.model.set_adapter("default")
         loaded.model.delete_adapter("reloaded")
-    difference = max(float((a - b).abs().max()) for a, b in zip(says, again))
+    difference = max(float((a - b).abs().max()) for a, b in zip(trained_log_probs, reloaded_log_probs))
     if not difference <= TOLERANCE[loaded.model.dtype]:
         raise RuntimeError(
-            f"the adapter in {folder}, loaded again, says something else than the trained one ({difference:.2g} nats"
-            " apart); this is a fault, please report it"
+            f"the adapter in {folder}, loaded again, answers differently from the trained one (by {difference:.2g}"
+            " nats); this is a bug, please report it"
         )
     return difference

@@ -1,4 +1,4 @@
-"""What TRL is told: every default spelled out that has changed between versions or differs from the paper."""
+"""TRL's configuration: defaults that changed between versions or differ from the paper are spelled out."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from currreft_nb.training_trackers import PROJECT
 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
-    """Return TRL's configuration; defaults that moved between versions or differ from the paper are spelled out."""
+    """Return TRL's configuration for reinforcement learning."""
     micro_batch = min(settings.micro_batch, settings.completions_per_process)
     config = GRPOConfig(
         **common(loaded, folder, settings),
@@ -29,7 +29,7 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
         min_p=None,
         repetition_penalty=1.0,
         beta=settings.beta,
-        use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL had no such thing
+        use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL did not have it
         loss_type="grpo",  # mean over a completion's tokens, then over completions: the paper's
         importance_sampling_level="token",
         epsilon=0.2,
@@ -45,17 +45,14 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
     return _on_one_gpu(config)
 
 
-def sft_config(loaded: Loaded, folder: Path, settings: SftSettings, steps: int = 0) -> SFTConfig:
-    """Return TRL's configuration for fine-tuning; its default length limit would cut image tokens off.
-
-    `steps`: how many to take at most, if not those of the settings.
-    """
+def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
+    """Return TRL's configuration for fine-tuning."""
     micro_batch = min(settings.micro_batch, settings.questions_per_process)
     config = SFTConfig(
-        **common(loaded, folder, settings) | {"max_steps": steps or settings.steps},
+        **common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=settings.questions_per_process // micro_batch,
-        max_length=None,
+        max_length=None,  # TRL's default would cut image tokens off
         packing=False,
         completion_only_loss=True,
         loss_type="nll",
@@ -65,7 +62,7 @@ def sft_config(loaded: Loaded, folder: Path, settings: SftSettings, steps: int =
 
 
 def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:
-    """Return what both trainers are told."""
+    """Return the options of both trainers."""
     on_gpu = loaded.device.type == "cuda"
     return {
         "output_dir": str(folder / "checkpoints"),
@@ -94,6 +91,6 @@ def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -
 
 
 def _on_one_gpu(config: Any) -> Any:
-    # The model is on one GPU; with more in sight the trainer would spread it over all of them, which TRL refuses.
+    # With several GPUs visible the trainer would use DataParallel, which TRL refuses; this process uses one.
     config._n_gpu = min(config.n_gpu, 1)
     return config

@@ -1,4 +1,4 @@
-"""A data folder as a Hugging Face data set, for training with TRL or anything else that takes one.
+"""A data folder as a Hugging Face data set, for training with TRL or another library.
 
 from currreft_nb import rewards, training_data
 rows = training_data.dataset("outputs/notebooks/01_data_curation/data", "train", "binary", loaded.style)
@@ -27,11 +27,11 @@ FEATURES = Features(
 def dataset(
     folder: str | os.PathLike, split: str, stage: str, style: Style, tasks: Sequence[str] | None = None
 ) -> Dataset:
-    """Return the questions of a data folder at one split and stage, of some tasks only where these are named.
+    """Return the questions of a data folder at one split and stage, of all tasks or those named.
 
-    Columns: `prompt` (messages, in the words and the coordinate frame of `style`), `images` (opened when they are read;
-    [] for a question in words only), and what the rewards read, structured values as JSON text. Raises `InputError`
-    like `curation.load`.
+    Columns: `prompt` (messages in the wording and coordinate frame of `style`), `images` (opened when read; [] for a
+    text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
+    `curation.load`.
     """
     samples = curation.load(folder, split, stage, tasks)
     rows = [

@@ -1,10 +1,8 @@
-"""TRL's GRPO trainer, which makes the same updates with less work. Each saving can be switched off.
+"""TRL's GRPO trainer with the same updates for less work. Each saving can be switched off.
 
 - images: an image is prepared and encoded once for all completions of its group (`models_vision`).
-- prompts: a prompt is read once for all of them, in decoding (`generation_decoding`) and training (`training_packing`).
-- silent: where all completions of a question earned the same, there is nothing to learn: their advantage is zero, and
-  so is their gradient as long as there is no KL penalty. They are not sent through the model; the loss stays the mean
-  over all completions, theirs counted as zero.
+- prompts: a prompt is read once for its group, in decoding (`generation_decoding`) and training (`training_packing`).
+- silent: groups whose completions all earned the same are not sent through the model.
 - weights: completions are decoded with dense copies of the adapted layers (`models_dense`).
 """
 
@@ -22,7 +20,7 @@ from currreft_nb.generation_decoding import decode, prompt_positions
 from currreft_nb.models_dense import dense_layers
 from currreft_nb.training_packing import pack
 
-ROUNDING = 5e-3  # advantages below it come from rounding alone: a reward that differs by 1e-4 gives at least 0.3
+ROUNDING = 5e-3  # smaller advantages come from rounding alone: a reward that differs by 1e-4 gives at least 0.3
 IMAGES = ("pixel_values", "image_grid_thw")
 BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 
@@ -30,22 +28,23 @@ BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 class GroupTrainer(GRPOTrainer):
     """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on.
 
-    `shortcuts`: which of the savings above are made; "images" needs its context around. `note`: called with the places
-    of completions in the step and what was measured of each: `entropy`, and `kl` with a penalty. `end_tokens`: tokens
-    that end a completion.
+    `shortcuts`: which of the savings above are made; "images" needs the context `shared_images` around the training.
+    `note`: called with the places of completions in the step and what was measured of each: `entropy`, and `kl` with a
+    penalty.
     """
 
     def __init__(self, *args: Any, shortcuts: Collection[str], note: Callable[[list[int], dict], None], **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.shortcuts, self.note = shortcuts, note
         self.end_tokens = list(self.eos_token_ids)
-        self.groups: list[int] | None = None  # while a loss is computed: which of its rows share a prompt
-        self.seen: tuple[torch.Tensor, torch.Tensor] | None = None  # log-probabilities and entropies of its rows
+        self.groups: list[int] | None = None  # while a loss is computed: the group of each of its rows
+        self.seen: Any = None  # log-probabilities and entropies of its rows
+        self._buffered_inputs: Any = None
 
     def _tokenize_prompts(self, prompts: list) -> tuple:
         repeats = self.num_generations if "prompts" in self.shortcuts else 1
         prompt_ids, images, fields = super()._tokenize_prompts(prompts[::repeats])
-        if images is not None:  # TRL says None for a question without an image, which processors refuse among others
+        if images is not None:  # TRL gives None for a question without an image, which processors refuse in a batch
             images = [pictures or [] for pictures in images for _ in range(repeats)]
         return [ids for ids in prompt_ids for _ in range(repeats)], images, fields
 
@@ -59,8 +58,9 @@ class GroupTrainer(GRPOTrainer):
         """Return the completions of each prompt, `num_generations` of each side by side."""
         by_token = {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
         by_token |= {name: value for name, value in fields.items() if not isinstance(value, torch.Tensor)}
+        padding = {"input_ids": self._tokenizer.pad_token_id}
         inputs = fields | {
-            name: pad([torch.tensor(row) for row in rows], self._padding_of(name), padding_side="left")
+            name: pad([torch.tensor(row) for row in rows], padding.get(name, 0), padding_side="left")
             for name, rows in by_token.items()
         }
         with unwrap_model_for_generation(
@@ -76,9 +76,6 @@ class GroupTrainer(GRPOTrainer):
                 banned=[model.config.image_token_id],
             )
 
-    def _padding_of(self, name: str) -> int:
-        return self._tokenizer.pad_token_id if name == "input_ids" else 0
-
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         return torch.multinomial(torch.softmax(logits / self.temperature, dim=-1), 1)[:, 0]
 
@@ -88,12 +85,10 @@ class GroupTrainer(GRPOTrainer):
         return batch | {"advantages": advantages, "row": torch.arange(len(advantages))}
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """Return the next rows to train on; unlike TRL's they are not shuffled, so that groups stay together.
-
-        One optimiser step takes all completions of a generation, so that their order makes no difference to it.
-        """
         if "prompts" not in self.shortcuts:
             return super()._prepare_inputs(generation_batch)
+        # Unlike in TRL the rows are not shuffled, so that groups stay together and share their prompt. One optimiser
+        # step takes all completions of a generation, so their order makes no difference to it.
         parts = self.args.steps_per_generation
         if self._step % parts == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
@@ -104,25 +99,25 @@ class GroupTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self.beta != 0 or "silent" not in self.shortcuts:
             return self._loss(model, inputs)
-        heard = inputs["advantages"] != 0
-        rows = self._rows_to_train(heard)
-        if len(rows) == len(heard):
+        # In a silent group every completion earned the same, so every advantage is zero, and without a KL penalty the
+        # gradient of its loss is exactly zero, too. Its rows can therefore skip the model. The factor keeps the loss a
+        # mean over all rows, in which theirs count as zero.
+        teaching = inputs["advantages"] != 0
+        rows = self._rows_to_train(teaching)
+        if len(rows) == len(teaching):
             return self._loss(model, inputs)
         if rows:
-            return self._loss(model, select_rows(inputs, rows)) * (len(rows) / len(heard))
-        # a zero that every adapter weight has a gradient of, as after any other step
+            return self._loss(model, select_rows(inputs, rows)) * (len(rows) / len(teaching))
+        # a zero with a gradient for every adapter weight, as in any other step
         return sum(weight.sum() for weight in model.parameters() if weight.requires_grad) * 0.0
 
-    def _rows_to_train(self, heard: torch.Tensor) -> list[int]:
-        """Return the rows that are not silent, and with several processes as many in each, at least one.
-
-        They gather measures of each row, for which all must have the same number of them, and gradients in each pass:
-        silent rows, whose gradient is zero, fill up.
-        """
-        rows = heard.nonzero().flatten().tolist()
+    def _rows_to_train(self, teaching: torch.Tensor) -> list[int]:
+        rows = teaching.nonzero().flatten().tolist()
         if self.accelerator.num_processes > 1:
-            most = max(1, int(self.accelerator.gather(heard.sum()).max()))
-            rows = sorted(rows + (~heard).nonzero().flatten().tolist()[: most - len(rows)])
+            # All processes exchange gradients in each pass and a measure of each row, so each must have as many rows as
+            # the others, and at least one. Silent rows, whose gradient is zero, fill up.
+            most = max(1, int(self.accelerator.gather(teaching.sum()).max()))
+            rows = sorted(rows + (~teaching).nonzero().flatten().tolist()[: most - len(rows)])
         return rows
 
     def _loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -136,15 +131,16 @@ class GroupTrainer(GRPOTrainer):
         return loss
 
     def _note(self, rows: list[int], inputs: dict[str, Any]) -> None:
-        """Note what was measured of the completions that had a gradient: not of silent ones that filled up."""
-        (log_probs, entropies), said = self.seen, inputs["completion_mask"]
+        """Note what was measured of the completions that had a gradient, without silent ones that filled up."""
+        (log_probs, entropies), mask = self.seen, inputs["completion_mask"]
         measures = {"entropy": entropies}
         if self.beta:
             ratio = inputs["ref_per_token_logps"] - log_probs
             measures["kl"] = ratio.exp() - ratio - 1
-        heard = [place for place, advantage in enumerate(inputs["advantages"].tolist()) if advantage or self.beta]
-        means = {name: (values * said).sum(-1) / said.sum(-1).clamp(min=1) for name, values in measures.items()}
-        self.note([rows[place] for place in heard], {name: values[heard].tolist() for name, values in means.items()})
+        trained = [place for place, advantage in enumerate(inputs["advantages"].tolist()) if advantage or self.beta]
+        means = {name: (values * mask).sum(-1) / mask.sum(-1).clamp(min=1) for name, values in measures.items()}
+        found = {name: values[trained].tolist() for name, values in means.items()}
+        self.note([rows[place] for place in trained], found)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -155,10 +151,12 @@ class GroupTrainer(GRPOTrainer):
         batch_size: int | None = None,
         compute_entropy: bool = False,
         **fields: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+    ) -> tuple:
         """Return log-probabilities and entropies, (rows, logits_to_keep), like TRL's, each prompt read once."""
         if "prompts" in self.shortcuts:
-            found = *self._by_group(model, input_ids, attention_mask, logits_to_keep, batch_size, fields), None
+            rows = {"ids": input_ids, "mask": attention_mask, "advantages": input_ids[:, 0]}
+            rows |= {name: value for name, value in fields.items() if value is not None and name in BY_ROW}
+            found = *self._by_group(model, rows, logits_to_keep, batch_size or len(input_ids)), None
         else:
             options = {"batch_size": batch_size, "compute_entropy": compute_entropy} | fields
             found = super()._get_per_token_logps_and_entropies(
@@ -168,43 +166,30 @@ class GroupTrainer(GRPOTrainer):
             self.seen = found[0].detach(), found[1]
         return found
 
-    def _by_group(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None,
-        fields: dict[str, Any],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        count = len(input_ids)
+    def _by_group(self, model: Any, rows: dict[str, Any], completion_length: int, batch_size: int) -> tuple:
+        count = len(rows["ids"])
         groups = self.groups or [row // self.num_generations for row in range(count)]
-        rows = {"ids": input_ids, "mask": attention_mask, "advantages": input_ids[:, 0]}
-        rows |= {name: value for name, value in fields.items() if value is not None and name in BY_ROW}
         found = []
-        for start in range(0, count, batch_size or count):
-            chunk = range(start, min(start + (batch_size or count), count))
-            sizes = [len(list(members)) for _, members in groupby(groups[row] for row in chunk)]
+        for start in range(0, count, batch_size):
+            end = min(start + batch_size, count)
+            sizes = [len(list(members)) for _, members in groupby(groups[start:end])]
             firsts = select_rows(rows, [start + place for place in accumulate([0, *sizes[:-1]])])
-            part = slice(chunk.start, chunk.stop), slice(-logits_to_keep, None)
-            found.append(self._packed(model, firsts, input_ids[part], attention_mask[part], sizes))
+            completions, mask = (rows[name][start:end, -completion_length:] for name in ("ids", "mask"))
+            found.append(self._packed(model, firsts, completions, mask, sizes))
         return tuple(torch.cat(parts) for parts in zip(*found))
 
     def _packed(
-        self,
-        model: Any,
-        firsts: dict[str, Any],
-        completions: torch.Tensor,
-        completion_mask: torch.Tensor,
-        sizes: list[int],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, model: Any, firsts: dict[str, Any], completions: torch.Tensor, mask: torch.Tensor, sizes: list[int]
+    ) -> tuple:
         """Return log-probabilities and entropies of completions, both (n, C); `firsts`: a row of each group."""
         images = {name: firsts[name] for name in IMAGES if len(firsts.get(name, ()))}
         kinds = firsts.get("mm_token_type_ids", torch.zeros_like(firsts["ids"]))
         by_token = {"input_ids": firsts["ids"], "attention_mask": firsts["mask"], "mm_token_type_ids": kinds}
         prompts = {name: tensor[:, : -completions.shape[1]] for name, tensor in by_token.items()}
         positions = prompt_positions(self.accelerator.unwrap_model(model), prompts | images)
-        packed = pack(prompts, positions, completions, completion_mask, sizes)
+        # The completions of a group follow one copy of their prompt, which is most of the tokens: it goes through the
+        # model once. The mask and the positions make each completion see what it would see in a row of its own.
+        packed = pack(prompts, positions, completions, mask, sizes)
         with self.accelerator.autocast():
             output = model(
                 input_ids=packed.tokens,
@@ -215,25 +200,23 @@ class GroupTrainer(GRPOTrainer):
                 fused_lm_head=True,
                 **images,
             )
-        said = completion_mask.bool()
-        return tuple(part.flatten()[packed.places] * said for part in (output.log_probs, output.entropy))
+        return tuple(part.flatten()[packed.places] * mask.bool() for part in (output.log_probs, output.entropy))
 
 
 def without_rounding(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
     """Return the advantages with 0 for groups whose rewards were equal.
 
-    In single precision the mean of eight rewards of 0.7 is not quite 0.7, and dividing by next to nothing makes noise
-    of 6e-4 of it, which the plain trainer trains on.
-
     >>> without_rounding(torch.tensor([6e-4, 6e-4, 1.0, -1.0]), group_size=2).tolist()
     [0.0, 0.0, 1.0, -1.0]
     """
+    # TRL computes in float32, where the mean of eight rewards of 0.7 is not quite 0.7. It divides the difference by a
+    # standard deviation of almost zero, and would train on the result, advantages of about 6e-4.
     groups = advantages.view(-1, group_size)
     return groups.where(groups.abs().amax(dim=1, keepdim=True) >= ROUNDING, 0.0).flatten()
 
 
 def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-    """Return the rows of a training batch; pixels, which are stored image after image, go with their rows."""
+    """Return some rows of a training batch, with their pixels, which are stored image after image."""
     count = len(inputs["advantages"])
     by_row = split_pixel_values_by_grid(inputs)
     chosen = {}

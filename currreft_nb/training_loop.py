@@ -1,9 +1,9 @@
-"""What both trainers share: the order of the data, a printed line and a row of `metrics.jsonl` per step, resuming.
+"""What both kinds of training share: data order, a printed line and a row of `metrics.jsonl` per step, resuming.
 
     {"step": 12, "stage": "open", "loss": 0.01, "token_accuracy": 0.93, "gradient_norm": 0.8, "seconds": 0.9}
 
 A run folder holds `metrics.jsonl`, `checkpoints/checkpoint-<step>/` with optimiser and random state, and for
-reinforcement learning `completions/step-<step>.jsonl`. After an interruption all of them are cut back to the last whole
+reinforcement learning `completions/step-<step>.jsonl`. To resume, all of them are cut back to the last whole
 checkpoint.
 """
 
@@ -14,27 +14,27 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from currreft_nb import InputError, memory
 from currreft_nb import training_ranks as ranks
+from currreft_nb.files import atomic_write
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_adapters import MADE_FROM
-from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
-LINES = 60  # most lines printed by a run; every step has its row in metrics.jsonl
+LINES = 60  # printed by a run at most; every step has its row in metrics.jsonl
 UNDECISIVE = ("rehearse", "report_to")  # settings that the updates do not depend on
 SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
 
@@ -42,11 +42,11 @@ SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the
 def draw_order(count: int, rows: int, seed: int) -> list[int]:
     """Return which of `count` samples is drawn for each of `rows` places: one permutation after another, each seeded.
 
-    The order is laid out in full, so that a resumed run goes on where it stopped, in a later pass, too.
-
     >>> draw_order(3, 7, seed=0)
     [1, 2, 0, 0, 2, 1, 0]
     """
+    # All passes over the data are laid out here, instead of shuffled by the data loader as they begin. A resumed
+    # training skips the places that it has trained on, and so continues in the same order, in a later pass too.
     order: list[int] = []
     for number in range(math.ceil(rows / count)):
         order += random.Random(f"{seed} {number}").sample(range(count), count)
@@ -54,7 +54,7 @@ def draw_order(count: int, rows: int, seed: int) -> list[int]:
 
 
 class _RowMaker:
-    """Make the rows of a batch. The data set hashes this object by its state, in which the model must not be."""
+    """Makes the rows of a batch. `datasets` hashes it by its state, which must not include the model."""
 
     def __init__(self, make_row: Callable[[int], dict]):
         self.make_row = make_row
@@ -68,7 +68,7 @@ class _RowMaker:
 
 
 def lazy_dataset(order: Sequence[int], make_row: Callable[[int], dict]) -> Dataset:
-    """Return a data set whose rows are made when they are read, so that only a batch of images is open at a time."""
+    """Return a data set whose rows are made when they are read, so that only the images of a batch are in memory."""
     return Dataset.from_dict({"index": list(order)}).with_transform(_RowMaker(make_row))
 
 
@@ -112,24 +112,25 @@ def _plain(row: Any) -> Any:
 
 
 def resume_point(folder: Path, asked: dict) -> Path | None:
-    """Return the last whole checkpoint, after cutting the run folder back to it; None means a start from the beginning.
+    """Return the last whole checkpoint after cutting the run folder back to it, or None to start from the beginning.
 
-    Raises `InputError` when the folder's checkpoints come from other settings, data or models.
+    Raises `InputError` when the folder's checkpoints were made with other settings, data or models.
     """
     checkpoints = folder / "checkpoints"
     note = checkpoints / MADE_FROM
-    asked = json.loads(json.dumps(asked))  # as it is read back, lists and all
+    asked = json.loads(json.dumps(asked))  # tuples become lists, as in the file
     if note.is_file():
         made = json.loads(note.read_text(encoding="utf-8"))
         if changed := sorted(name for name in {*made, *asked} if made.get(name) != asked.get(name)):
             raise InputError(
                 f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
-                " start anew, or give another output folder"
+                " start from the beginning, or choose another output folder"
             )
     found = last_whole(checkpoints, asked.get("num_processes", 1))
     _cut_back(folder, step_of(found) if found else 0)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(note) as stream:
+        stream.write(json.dumps(asked, indent=2) + "\n")
     return found
 
 
@@ -142,22 +143,20 @@ def _cut_back(folder: Path, step: int) -> None:
             path.unlink()
     metrics = folder / "metrics.jsonl"
     rows = read_journal(metrics)
-    if kept := [row for row in rows if row["step"] <= step]:
-        if len(kept) < len(rows):
-            shorter = metrics.with_suffix(".partial")
-            shorter.unlink(missing_ok=True)
-            append_journal(shorter, kept)
-            shorter.replace(metrics)
-    else:
+    kept = [row for row in rows if row["step"] <= step]
+    if not kept:
         metrics.unlink(missing_ok=True)
+    elif len(kept) < len(rows):
+        with atomic_write(metrics) as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
 
 
-class Watch(TrainerCallback):
-    """Write a row and print a line per step, and stop a run that goes wrong silently.
+class StepLogger(TrainerCallback):
+    """Write a row and print a line per step, and stop a training whose loss or gradients are wrong.
 
-    `row_of(logs)` turns the trainer's logs into our row; `shown` names its columns on the printed line; `on_row(row)`
-    is called with each row before it is written, may add to it, and returns True where training is to end; `live()` is
-    called when it is written. Callbacks that come later, such as trackers, get the row's numbers for the trainer's.
+    `row_of(logs)` returns our row for what the trainer logged and `step`; `shown` names its columns on the printed
+    line. `on_row(row)` is called before the row is written, may add to it, and returns True to end the training;
+    `live()` is called afterwards. Later callbacks, such as trackers, see the row's numbers instead of the trainer's.
     """
 
     def __init__(
@@ -177,30 +176,26 @@ class Watch(TrainerCallback):
         self.first_step = 0
         self.warm = False
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step < state.max_steps:
             self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
         self.first_step = state.global_step
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self.gradients.look(model)
 
-    @property
-    def gradient_seen(self) -> bool:
-        """Say whether any step had something to learn from."""
-        return self.gradients.signals["language"] > 0
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if "loss" not in logs:  # the trainer's closing summary
             return
+        step = state.global_step
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
             raise InputError(
-                f"loss is {logs['loss']} and the gradient's norm {logs.get('grad_norm')} at step"
-                f" {state.global_step}; lower learning_rate and run it again"
+                f"the loss is {logs['loss']} and the gradient norm {logs.get('grad_norm')} at step {step}; lower"
+                " learning_rate and run it again"
             )
         now_s = time.perf_counter()
-        row = {"step": state.global_step, **self.row_of(logs), "seconds": round(now_s - self.last_s, 3)}
+        row = {"step": step, **self.row_of({"step": step, **logs}), "seconds": round(now_s - self.last_s, 3)}
         self._print(row, now_s)
         if self.on_row(row):
             control.should_training_stop = control.should_save = True
@@ -210,8 +205,8 @@ class Watch(TrainerCallback):
         logs.update({name: value for name, value in row.items() if isinstance(value, (int, float))})
         self.live()
         self.last_s = time.perf_counter()
-        if not self.warm:  # the first step, which loads and compiles, tells nothing of the others
-            self.started_s, self.first_step, self.warm = self.last_s, row["step"], True
+        if not self.warm:  # the first step also loads and compiles, so the time left is estimated without it
+            self.started_s, self.first_step, self.warm = self.last_s, step, True
 
     def _print(self, row: dict, now_s: float) -> None:
         step, done = row["step"], row["step"] - self.first_step
@@ -235,26 +230,6 @@ def brief(value: float) -> str:
     return f"{value:5.{max(0, 4 - len(str(int(abs(value)))))}f}"
 
 
-class Clock:
-    """End a training that goes by `seconds`, those before an interruption included; 0 never ends one."""
-
-    def __init__(self, folder: Path, seconds: float):
-        self.seconds = seconds
-        rows = read_journal(folder / "metrics.jsonl")
-        self.spent_s, self.done, self.watch = sum(row["seconds"] for row in rows), len(rows), None
-
-    def steps(self, most: int) -> int:
-        """Return how many steps to take at most: those done already if their time is up, as after a late kill."""
-        return self.done if self.seconds and self.spent_s >= self.seconds else most
-
-    def is_over(self, row: dict) -> bool:
-        """Note a step's row, tell the `watch` how many steps it may become, and say whether the time is up."""
-        self.spent_s += row["seconds"]
-        if self.seconds:
-            self.watch.steps = max(row["step"] + 1, round(row["step"] * self.seconds / self.spent_s))
-        return bool(self.seconds) and ranks.from_first(lambda: self.seconds <= self.spent_s)
-
-
 def duration(seconds: float) -> str:
     """Return a span of time for people.
 
@@ -267,19 +242,17 @@ def duration(seconds: float) -> str:
 
 
 def run_trainer(
-    trainer: Trainer, watch: Watch, checkpoint: Path | None, loaded: Loaded, share_images: bool = True
+    trainer: Trainer, logger: StepLogger, checkpoint: Path | None, loaded: Loaded, sharing: AbstractContextManager
 ) -> None:
-    """Train to the end, from the checkpoint if there is one; say so if the adapter did not change."""
-    for callback in (ProgressCallback, PrinterCallback):  # our line replaces theirs
-        trainer.remove_callback(callback)
-    trainer.callback_handler.callbacks.sort(key=lambda callback: callback is not watch)  # first, before the trackers
+    """Train to the end in the context `sharing`, from the checkpoint if there is one; report an unchanged adapter."""
+    trainer.remove_callback(PrinterCallback)  # the logger's line replaces its own
+    trainer.callback_handler.callbacks.sort(key=lambda callback: callback is not logger)  # first, before the trackers
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
         print(f"resuming after step {step_of(checkpoint)} of {trainer.args.max_steps}")
     memory.reset_peak()
     try:
-        sharing = shared_images(loaded.model, loaded.processor) if share_images else image_free_batches(loaded.model)
         with sharing:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
@@ -291,38 +264,37 @@ def run_trainer(
     finally:
         loaded.model.gradient_checkpointing_disable()
         loaded.model.eval()
-    if watch.gradient_seen and all(torch.equal(before[name], weight) for name, weight in weights.items()):
-        raise RuntimeError("training ended, but the adapter is what it was before; this is a fault, please report it")
-    if not watch.gradient_seen and (not checkpoint or is_zero(loaded.model)):
+    learnt = logger.gradients.signals["language"] > 0  # whether any step had a gradient
+    if learnt and all(torch.equal(before[name], weight) for name, weight in weights.items()):
+        raise RuntimeError("training ended, but no weight of the adapter changed; this is a bug, please report it")
+    if not learnt and (not checkpoint or is_zero(loaded.model)):
         print("the adapter did not change: in no step did the completions of any question differ in reward")
 
 
-def keep_float32(trainer_of: partial, model: Any) -> Trainer:
-    """Build the trainer, and keep the adapter in float32, where it is kept in memory only a little.
+@contextmanager
+def float32_adapter(model: Any) -> Iterator[None]:
+    """Keep the adapter in float32 while a trainer is built.
 
     TRL turns the adapter of a quantised model into bfloat16, whose steps are too coarse: at a learning rate of 1e-5
     most updates of a weight of 0.01 would be rounded away.
     """
     saved = {name: weight.detach().float().clone() for name, weight in model.named_parameters() if weight.requires_grad}
-    trainer = trainer_of()
+    yield
     for name, weight in model.named_parameters():
         if name in saved:
             weight.data = saved[name]
-    return trainer
 
 
 def optimizers(model: Any, learning_rate: float) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return AdamW for the adapter and a constant rate after a third and two thirds of it in the first two steps.
-
-    The library's own warm-up begins at zero: a whole step of completions from which nothing is learnt.
-    """
+    """Return AdamW for the adapter, and a learning rate that is constant from the third step."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    # A third and two thirds in the first two steps: the library's warm-up begins at zero, which wastes a step.
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 3))
 
 
 def closing_mean(rows: Sequence[dict], name: str) -> float | None:
-    """Return the mean of a column over the last tenth of the steps, at least one; None where nobody measured it."""
+    """Return the mean of a column over the last tenth of the steps, at least one; None where it was not measured."""
     values = [row[name] for row in rows if row.get(name) is not None]
     last = values[-max(1, len(values) // 10) :]
     return round(sum(last) / len(last), 4) if last else None

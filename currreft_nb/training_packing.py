@@ -3,9 +3,7 @@
     rows     prompt completion_1 | prompt completion_2 | prompt completion_3
     packed   prompt-but-its-last-token | last completion_1 | last completion_2 | last completion_3
 
-Each piece sees the prompt and itself, never another piece, and its positions go on where the prompt ends: every token
-is exactly what it would be in a row of its own, so log-probabilities and gradients are the same up to rounding. Every
-piece starts with a copy of the prompt's last token, whose output is the prediction of the completion's first.
+Every token is computed exactly as in a row of its own, so log-probabilities and gradients are the same up to rounding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +13,12 @@ from itertools import accumulate
 import torch
 from torch.nn.functional import pad
 
-PROMPT = 0  # the piece that all others see
+PROMPT = 0  # number of the piece that all others see
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Groups as rows of T tokens, padded on the right, and where each completion's predictions are found in them."""
+    """Groups as rows of T tokens, padded on the right, and where each completion's predictions are in them."""
 
     tokens: torch.Tensor  # (groups, T)
     labels: torch.Tensor  # (groups, T): the token that is predicted here, or -100
@@ -42,7 +40,9 @@ def pack(
     `prompts`: `input_ids`, `attention_mask` and `mm_token_type_ids`, each (groups, P); `positions`: (3, groups, P).
     Masks are 1 for tokens and 0 for padding.
     """
-    rows, offsets, start = [], [], 0
+    rows: list[tuple] = []
+    offsets: list[int] = []
+    start = 0
     for number, size in enumerate(sizes):
         whole = prompts["attention_mask"][number].bool()
         prompt, kinds = (prompts[name][number][whole] for name in ("input_ids", "mm_token_type_ids"))
@@ -64,7 +64,11 @@ def pack(
 
 def _row(prompt: torch.Tensor, kinds: torch.Tensor, positions: torch.Tensor, said: list[torch.Tensor]) -> tuple:
     """Return a packed row's tokens, labels, kinds, positions, and the number of the piece that each token is in."""
+    # Each piece starts with a copy of the prompt's last token, whose output predicts the completion's first token. That
+    # prediction differs from piece to piece in its label, so one shared copy could not hold all of them.
     entered = [torch.cat([prompt[-1:], completion[:-1]]) for completion in said]
+    # Positions continue where the prompt ends, for each piece anew: rotary embeddings then see the same distances as in
+    # a row with the prompt and this completion alone.
     steps = [positions[:, -1:] + torch.arange(len(completion), device=prompt.device) for completion in said]
     lengths = torch.tensor([len(prompt) - 1, *map(len, said)], device=prompt.device)
     return (
@@ -77,8 +81,10 @@ def _row(prompt: torch.Tensor, kinds: torch.Tensor, positions: torch.Tensor, sai
 
 
 def _allowed(pieces: torch.Tensor) -> torch.Tensor:
-    """Say who sees whom; padding (-1) sees itself, for attention to nothing would be not a number."""
+    """Return who sees whom, (groups, 1, T, T): each token the prompt and its own piece, as far as they precede it."""
     length = pieces.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=pieces.device).tril()
     seen = pieces[:, None, :]
+    # A causal mask would let a completion see the ones before it, so the mask needs a row for each token: 4-D. Padding
+    # (-1) sees itself, because the softmax of a row in which nothing is allowed is not a number.
     return (earlier & ((seen == PROMPT) | (seen == pieces[:, :, None])))[:, None]

@@ -1,27 +1,24 @@
 """Train with several processes, one GPU each: a job in the run folder, `accelerate launch`, its lines in the notebook.
 
-    processes/job.json           what to call, with which base, settings and pass rates
-    processes/adapter/           the adapter to go on from
-    processes/rows.jsonl         {"sample": {"id": "scene-7", "image": "/data/images/7.png", …}, "text": null}
-    processes/validation.jsonl   the same for validation questions
-    processes/stderr.txt         what the processes and the launcher had to say beside their progress
+    processes/job.pickle   which function to call, and with which model, settings and rows
+    processes/adapter/     the adapter to start from
+    processes/stderr.txt   what the processes and the launcher wrote to standard error
 
-Every rank loads the model on its own GPU (without one, on the CPU) and calls the very function that the notebook calls.
-The folder is deleted after success. On several machines it must lie on a file system that all of them share.
+Every rank loads the model on its own GPU (without one, on the CPU) and calls the same function as the notebook. The
+folder is deleted after success. On several machines it must lie on a file system that all of them share.
 """
 
 import dataclasses
-import fcntl
 import gc
 import json
 import os
+import pickle
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,43 +29,50 @@ from safetensors.torch import load_file
 
 from currreft_nb import InputError
 from currreft_nb import training_ranks as ranks
-from currreft_nb.curriculum_difficulty import PassRate
 from currreft_nb.models import Loaded
-from currreft_nb.samples import Sample, to_row
 from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_worker import ALIVE, MESSAGE, WATCHED
+from currreft_nb.training_worker import JOB, MESSAGE, WATCHED
 
 Settings = GrpoSettings | SftSettings
 WORKER = "currreft_nb.training_worker"
 KINDS = ("NO", "MULTI_GPU", "MULTI_CPU")
-DEATHS = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -(\d+)")  # in the summary of torch's launcher
+KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # in the summary of torch's launcher
 
 
 def needed(settings: Settings) -> bool:
-    """Say whether other processes are to train, and not this one; in one of them it is not so."""
+    """Say whether other processes must be started; False in a process that was started for it."""
     return bool(settings.accelerate_config) or settings.num_processes != ranks.count()
 
 
 def train(
     function: str,
     loaded: Loaded,
+    rows: Sequence[Any],
     folder: Path,
     settings: Settings,
-    rows: Sequence[tuple[Sample, str | None]],
-    validation: Sequence[Sample] = (),
-    rates: Mapping[str, PassRate] | None = None,
-    live: Callable[[], None] = lambda: None,
+    live: Callable[[], None],
+    **options: Any,
 ) -> dict:
-    """Let the processes call `training.<function>`; return its result, the trained adapter being that of `loaded`.
+    """Call `training.<function>` in every process; return its result, and put the trained adapter into `loaded`.
 
-    `live` is called here after each of their lines. While they run, the model waits in main memory; of this process
-    only the CUDA context stays on the GPU. Raises `InputError` for what a process refuses, for one that was killed, and
-    when there are not enough GPUs, and `RuntimeError` with a process's own traceback for other faults. However it ends,
-    no process is left.
+    `live` is called in this process after each line that they print. Meanwhile the model waits in main memory; only
+    the CUDA context of this process stays on the GPU. Raises `InputError` for the first `InputError` of a process, for
+    a process that was killed and for too few GPUs, and `RuntimeError` with the process's traceback for other errors.
+    No process is left behind in any case.
     """
     place = folder / "processes"
     command = launch_command(settings, place, loaded.style.wording == "short")
-    _write_job(place, function, loaded, settings, rows, validation, rates or {})
+    shutil.rmtree(place, ignore_errors=True)
+    loaded.model.save_pretrained(str(place / "adapter"), selected_adapters=["default"], save_embedding_layers=False)
+    job = {
+        "function": function,
+        "model": {"name": loaded.name, "four_bit": loaded.four_bit, "max_pixels": loaded.style.frame.max_pixels},
+        "hashes": {"base_hash": loaded.base_hash, "adapter_hash": loaded.adapter_hash},
+        "rows": list(rows),
+        "settings": dataclasses.replace(settings, accelerate_config=""),
+        "options": options,
+    }
+    (place / JOB).write_bytes(pickle.dumps(job))
     with _in_main_memory(loaded.model):
         status, messages = _run(command, place, live)
     if status:
@@ -84,10 +88,10 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
 
     `on_cpu`: the model is small enough to train without a GPU.
     """
-    config = _read_config(settings)
-    machines = config.get("num_machines") or 1
-    _check_gpus(settings.num_processes, settings.num_processes // machines, on_cpu)
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(settings.num_processes)]
+    number = settings.num_processes
+    machines = _machines(settings)
+    _check_gpus(number, number // machines, on_cpu)
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(number)]
     if settings.accelerate_config:
         start += ["--config_file", settings.accelerate_config]
     else:
@@ -99,77 +103,39 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
     return command
 
 
-def _read_config(settings: Settings) -> dict:
+def _machines(settings: Settings) -> int:
+    """Return the number of machines, after checking the Accelerate configuration."""
     path, number = settings.accelerate_config, settings.num_processes
     if not path:
-        return {}
+        return 1
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no settings")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"accelerate_config {path} cannot be read ({error}); make one with: accelerate config"
         ) from None
-    if not isinstance(config, dict):
-        raise InputError(f"accelerate_config {path} holds no settings; make one with: accelerate config")
     if (kind := config.get("distributed_type", "NO")) not in KINDS:
-        raise InputError(
-            f"accelerate_config {path} asks for {kind}, but training here is data-parallel; give MULTI_GPU"
-        )
-    said = config.get("num_processes", number)
-    if said != number:
-        raise InputError(f"num_processes is {number}, but {path} says {said}; set num_processes to {said}")
-    return config
+        raise InputError(f"accelerate_config {path} asks for {kind}, but training is data-parallel; choose MULTI_GPU")
+    in_file = config.get("num_processes", number)
+    if in_file != number:
+        raise InputError(f"num_processes is {number}, but {path} says {in_file}; set num_processes to {in_file}")
+    return config.get("num_machines") or 1
 
 
 def _check_gpus(number: int, here: int, on_cpu: bool) -> None:
     gpus = torch.cuda.device_count()
     if not gpus and not on_cpu:
         raise InputError(
-            f"num_processes is {number}, but this machine has no GPU that torch can use (currreft doctor says more);"
-            " only the pocket models train on the CPU"
+            f"num_processes is {number}, but torch can use no GPU on this machine (see currreft doctor); only the"
+            " pocket models train on the CPU"
         )
     if gpus and here > gpus:
         raise InputError(
-            f"num_processes is {number}, of which {here} on this machine, which has GPUs for {gpus}; set num_processes"
+            f"num_processes is {number}, {here} of them on this machine, which has GPUs for {gpus}; set num_processes"
             f" to {gpus}, or name more machines in accelerate_config"
         )
-
-
-def _write_job(
-    place: Path,
-    function: str,
-    loaded: Loaded,
-    settings: Settings,
-    rows: Sequence[tuple[Sample, str | None]],
-    validation: Sequence[Sample],
-    rates: Mapping[str, PassRate],
-) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    job = {
-        "function": function,
-        "model": loaded.name,
-        "four_bit": loaded.four_bit,
-        "max_pixels": loaded.style.frame.max_pixels,
-        "base_hash": loaded.base_hash,
-        "adapter_hash": loaded.adapter_hash,
-        "settings": dataclasses.asdict(settings) | {"accelerate_config": ""},
-        "rates": {name: [rate.right, rate.of] for name, rate in rates.items()},
-    }
-    (place / "job.json").write_text(json.dumps(job, indent=2) + "\n", encoding="utf-8")
-    loaded.model.save_pretrained(str(place / "adapter"), selected_adapters=["default"], save_embedding_layers=False)
-    for name, pairs in (("rows", rows), ("validation", [(sample, None) for sample in validation])):
-        lines = (json.dumps({"sample": to_row(sample), "text": text}) + "\n" for sample, text in pairs)
-        (place / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def read_rows(path: Path) -> list[tuple[Sample, str | None]]:
-    """Return the samples and texts of a job's file."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for row in rows:
-        size = row["sample"]["size"]
-        row["sample"]["size"] = size and tuple(size)
-    return [(Sample(**row["sample"]), row["text"]) for row in rows]
 
 
 @contextmanager
@@ -189,11 +155,10 @@ def _in_main_memory(model: Any) -> Iterator[None]:
 def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int, list[dict]]:
     """Run the command and print its lines as they come, leaving no process behind; return its status and messages."""
     messages = []
-    with (place / ALIVE).open("w") as alive, (place / "stderr.txt").open("w") as errors:
-        fcntl.flock(alive, fcntl.LOCK_EX)
+    with (place / "stderr.txt").open("w") as errors:
         launcher = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             encoding="utf-8",
@@ -201,6 +166,7 @@ def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int
             env=os.environ | {WATCHED: "1", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends them all
         )
+        assert launcher.stdin and launcher.stdout
         try:
             for line in launcher.stdout:
                 shown, _, message = line.partition(MESSAGE)
@@ -210,28 +176,25 @@ def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int
                 live()
             return launcher.wait(), messages
         finally:
-            fcntl.flock(alive, fcntl.LOCK_UN)
-            if launcher.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(launcher.pid, signal.SIGKILL)
+            # Every process inherits this pipe and ends when it closes, as it also does when this process is killed.
+            launcher.stdin.close()
+            launcher.kill()
             launcher.stdout.read()  # ends with the last process that could write to it
             launcher.stdout.close()
             launcher.wait()
 
 
 def _failure(place: Path, number: int, status: int, messages: list[dict]) -> Exception:
-    """Return the error of the process that failed first, not of those that only lost touch with it."""
-    causes = [message for message in messages if "error" in message and not message["lost_touch"]]
-    if causes:
-        first = min(causes, key=lambda message: message["time"])
-        if first["kind"] == "InputError":
-            return InputError(first["error"])
-        return RuntimeError(f"process {first['rank']} of {number} failed:\n{first['traceback']}")
-    said = (place / "stderr.txt").read_text(encoding="utf-8", errors="replace")
-    killed = [rank for rank, code in DEATHS.findall(said) if int(code) == signal.SIGKILL]
-    if killed:
+    """Return the error of the process that failed first."""
+    for message in messages:
+        if "refused" in message:
+            return InputError(message["refused"])
+        if "failed" in message:
+            return RuntimeError(f"process {message['rank']} of {number} failed:\n{message['failed']}")
+    written = (place / "stderr.txt").read_text(encoding="utf-8", errors="replace")
+    if killed := KILLED.search(written):
         return InputError(
-            f"process {killed[0]} of {number} was killed, most often because main memory ran out; free some or lower"
-            " num_processes, and run it again: it goes on from its last checkpoint"
+            f"process {killed[1]} of {number} was killed, usually because main memory ran out; free memory or lower"
+            " num_processes, then run it again: it resumes from its last checkpoint"
         )
-    return RuntimeError(f"the processes ended with status {status}; {place / 'stderr.txt'} ends:\n{said[-2000:]}")
+    return RuntimeError(f"the processes ended with status {status}; {place / 'stderr.txt'} ends:\n{written[-2000:]}")

@@ -1,6 +1,6 @@
-"""What the processes of one training tell each other. A process that trains alone gets back what it gave.
+"""Exchange between the processes of one training. A process that trains alone gets back what it gave.
 
-Each process has a rank; the first, rank 0, is the only one that writes to the run folder and whose lines are seen.
+Each process has a rank. Rank 0 is the first; only it writes to the run folder, and only its lines are shown.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ def count() -> int:
 
 
 def is_first() -> bool:
-    """Say whether this is the process that writes."""
+    """Return whether this is the process that writes."""
     return rank() == 0
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """Return, in every process, what `make` returns in the first one, the only one that calls it."""
+    """Call `make` in the first process only, and return its result in every process."""
     found: list[Any] = [make() if is_first() else None]
     if count() > 1:
         distributed.broadcast_object_list(found, src=0)
@@ -36,7 +36,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def from_all(rows: Sequence[T]) -> list[T]:
-    """Return, in every process, the rows of all of them, in the order of ranks."""
+    """Return the rows of all processes in every process, in the order of ranks."""
     parts: list[Any] = [list(rows)]
     if count() > 1:
         parts = [None] * count()

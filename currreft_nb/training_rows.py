@@ -13,8 +13,8 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 - `truncated` *: the share of completions that `max_new_tokens` cut off.
 - `reason/<task>/<code>`: the share of the task's completions whose reward had that reason.
 - `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
-  the estimate by which the penalty is reckoned, per token; none without penalty. For a step both are means over its
-  forward passes, for a task or form means over its completions.
+  the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
+  passes, for a task or form means over its completions.
 - `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
 - `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
   validation and figures.
@@ -22,7 +22,7 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRA
 
 
 def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict]) -> list[Callable]:
-    """Return the accuracy and the format reward, which also note each completion with its scores in `scored`."""
+    """Return the accuracy and the format reward, which also append each completion with its scores to `scored`."""
     ends = {*end_tokens(loaded), loaded.processor.tokenizer.pad_token_id}
-    options = {"frame": loaded.style.frame, "rules": rules_of(settings)}
+    options: dict[str, Any] = {"frame": loaded.style.frame, "rules": rewards.Rules(detection=settings.detection_reward)}
 
     def accuracy(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
         extra: dict[str, list] = {}
@@ -66,15 +66,10 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
 
 
 def note_measures(scored: Sequence[dict], rows: Sequence[int], measures: Mapping[str, Sequence[float]]) -> None:
-    """Note what the trainer measured of some of a step's completions with their scores."""
+    """Add what the trainer measured of the completions `rows` of a step."""
     for name, values in measures.items():
         for row, value in zip(rows, values, strict=True):
             scored[row][name] = round(value, 6)
-
-
-def rules_of(settings: GrpoSettings) -> rewards.Rules:
-    """Return the rules by which a run pays."""
-    return rewards.Rules(detection=settings.detection_reward)
 
 
 def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict:
@@ -112,10 +107,7 @@ def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) ->
 
 
 def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> dict[str, float]:
-    """Return the mean of each measure by task, and where forms are mixed by form, as `<measure>/<part>`.
-
-    Rows without a measure do not count for it.
-    """
+    """Return means of each measure by task, and if `mixed` by form, over the rows that have it, as `measure/part`."""
     parts = _grouped(rows, lambda row: row["task"]) | (_grouped(rows, lambda row: row["stage"]) if mixed else {})
     found = {}
     for measure in measures:
@@ -125,7 +117,7 @@ def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> di
     return found
 
 
-def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+def _grouped(rows: Iterable[Mapping], key: Callable[[Mapping], str]) -> dict[str, list[Mapping]]:
     groups = defaultdict(list)
     for row in rows:
         groups[key(row)].append(row)
@@ -133,7 +125,7 @@ def _grouped(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hash
 
 
 def silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
-    """Say of each completion whether all of its group earned the same."""
+    """Return for each completion whether its whole group earned the same."""
     totals = _totals(scored, settings)
     size = settings.group_size
     groups = [totals[start : start + size] for start in range(0, len(totals), size)]
@@ -144,12 +136,11 @@ def _totals(scored: Sequence[dict], settings: GrpoSettings) -> list[float]:
     return [row["accuracy"] + settings.format_weight * row["format"] for row in scored]
 
 
-def write_completions(folder: Path, step: int, scored: list[dict], settings: GrpoSettings) -> None:
-    """Write a step's completions with their rewards and advantages to completions/, and empty the list."""
+def write_completions(folder: Path, step: int, scored: Sequence[dict], settings: GrpoSettings) -> None:
+    """Write a step's completions with their rewards and advantages to completions/."""
     totals = _totals(scored, settings)
     for place, (row, total, advantage) in enumerate(zip(scored, totals, advantages(totals, settings.group_size))):
         row |= {"group": place // settings.group_size, "reward": round(total, 4), "advantage": round(advantage, 4)}
     path = folder / "completions" / f"step-{step:05d}.jsonl"
     path.unlink(missing_ok=True)
     append_journal(path, ({"step": step, **row} for row in scored))
-    scored.clear()

@@ -1,12 +1,11 @@
 """Trackers, such as TensorBoard or Weights & Biases: they get the numbers of metrics.jsonl, under the same names.
 
 A tracker is off unless `report_to` names it. TensorBoard and Weights & Biases write to `trackers/<name>/` of the run
-folder, unless their own environment variable names another place; Trackio keeps one store for all runs, at the place
-that TRACKIO_DIR named when it was imported. Keys come from the environment and are written nowhere. After a resumed
-run, a tracker that adds to its files (TensorBoard) holds the steps twice that were taken twice.
+folder, unless their own environment variable names another place; Trackio keeps one store for all runs, where
+TRACKIO_DIR pointed when it was imported. Keys come from the environment and are not written anywhere. After a resume,
+TensorBoard shows the repeated steps twice.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from currreft_nb import InputError
+from currreft_nb.errors import did_you_mean
 
-# The packages of which one must be installed, the usual one first, and the variable that says where to write.
+# The packages, one of which must be installed, and the variable that says where to write.
 TRACKERS = {
     "tensorboard": (("tensorboard", "tensorboardX"), "TENSORBOARD_LOGGING_DIR"),
     "trackio": (("trackio",), None),
@@ -28,13 +28,11 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raise `InputError` for a tracker that is not known or not installed."""
     for name in names:
         if name not in TRACKERS:
-            close = difflib.get_close_matches(name, TRACKERS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(TRACKERS)}"
-            raise InputError(f"report_to contains {name!r}; {hint}")
+            raise InputError(f"report_to contains {name!r}{did_you_mean(name, TRACKERS)}")
         packages, _ = TRACKERS[name]
         if not any(find_spec(package) for package in packages):
             raise InputError(
-                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or take it out"
+                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or remove it"
             )
 
 

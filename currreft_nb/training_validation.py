@@ -1,36 +1,37 @@
-"""Questions that are not trained on, asked before and during training: the baseline, and when a stage may end.
+"""Validation questions, asked before and during training: the baseline, and when a stage ends early.
 
-Asked are questions of split `val` at the forms of the stage. Answers are sampled as in training (its temperature, its
-rewards), so that validation and training curves show the same quantity; each question's random numbers are the same
-every time, so that two validations differ by what was learnt between them. A stage ends by its fixed budget of steps
-(the paper), or earlier, when `patience` validations in a row were no better than the best before them.
+They come from split `val`, in the forms of the stage, and are not trained on. Answers are sampled and scored as in
+training, so that validation and training curves show the same quantity. A question's random numbers are the same every
+time, so two validations differ only by what was learnt between them. A stage ends after its budget of steps (the
+paper), or earlier, after `patience` validations in a row that were no better than the best before them.
 """
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from currreft_nb import InputError, evaluation
 from currreft_nb import training_ranks as ranks
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.models import Loaded
-from currreft_nb.rewards import score
+from currreft_nb.rewards import Rules, score
 from currreft_nb.samples import Sample
 from currreft_nb.training_loop import stage_of
-from currreft_nb.training_rows import by_part, rules_of
+from currreft_nb.training_rows import by_part
 from currreft_nb.training_settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training_settings import GrpoSettings
 
-STORED_AT_ONCE = 64  # questions between two writings of a file of answers
-LEAST_GAIN = 0.01  # of the validation reward; smaller rises are luck and do not count
+STORED_AT_ONCE = 64  # questions whose answers are written to the file together
+LEAST_GAIN = 0.01  # of the validation reward; a smaller rise counts as chance
 
 
 def baseline(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings) -> dict[str, float]:
-    """Return the accuracy before training, in [0, 1], by stage, with the format forced; nothing for no samples.
+    """Return the accuracy before training, in [0, 1], by stage, with the format forced; {} without samples.
 
-    What a learning curve gains above it is more than keeping to the format. Answers are stored in the folder's
-    passes-forced.jsonl and not sampled again.
+    A learning curve above it has learnt more than the format. Answers are stored in the folder's passes-forced.jsonl
+    and not sampled again.
     """
     if not samples:
         return {}
@@ -41,7 +42,7 @@ def baseline(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, sett
 def stored_answers(
     loaded: Loaded, samples: Sequence[Sample], path: Path, settings: GrpoSettings, count: int, forced: bool = False
 ) -> list[list[str]]:
-    """Return `count` answers to each sample, sampled as in training; those that the file holds are not asked again."""
+    """Return `count` answers to each sample, sampled as in training; those in the file are not sampled again."""
     draw = evaluation.sampler(loaded, **_sampling(settings, count), forced=forced)
     author = evaluation.author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit)
     author += f" T={settings.temperature} seed {settings.seed}{' forced' if forced else ''}"
@@ -57,7 +58,7 @@ def _sampling(settings: GrpoSettings, count: int) -> dict:
 
 
 def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | None:
-    """Return the step after which a stage is over, from its validations (step, reward) in order, or None so far.
+    """Return the step after which a stage ends, from its validations (step, reward) in order; None if it continues.
 
     >>> stopping_step([(0, 0.2), (10, 0.5), (20, 0.5), (30, 0.505)], patience=2)
     30
@@ -70,23 +71,24 @@ def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | 
     return None
 
 
-class Promotion:
-    """Validates a stage while it runs, and says when the model is to move on.
+class EarlyStopping:
+    """Validates a stage while it runs, and ends it when its validation reward no longer rises.
 
     `samples` are asked before the first step and then every `validate_every` steps; none are needed if that is 0. All
-    is decided by what metrics.jsonl and passes-natural.jsonl hold, so a resumed run decides as if never interrupted.
+    decisions are made from metrics.jsonl and passes-natural.jsonl, so that a resumed run decides the same.
     """
 
     def __init__(self, loaded: Loaded, samples: Sequence[Sample], folder: Path, settings: GrpoSettings):
         self.loaded, self.samples, self.folder, self.settings = loaded, samples, folder, settings
-        self.start = []
+        self.start: list[tuple[int, float]] = []
         if settings.validate_every:
             if not samples:
                 raise InputError(
-                    "validate_every is set, but there are no validation questions; set validation_questions"
+                    f"validate_every is {settings.validate_every}, but there are no validation questions; set"
+                    " validation_questions"
                 )
             answers = stored_answers(loaded, samples, folder / "passes-natural.jsonl", settings, ANSWERS)
-            self.start = [(0, self._measure(answers)["reward"])]
+            self.start = [(0, measure(samples, answers, loaded, settings)["reward"])]
 
     def is_over(self, row: dict) -> bool:
         """Validate if it is time, add the columns validation_* to the step's row, and say whether the stage is over."""
@@ -94,8 +96,9 @@ class Promotion:
         if not every or row["step"] % every:
             return False
         started_s = time.perf_counter()
-        drawn = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))(ranks.share(self.samples))
-        found = self._measure(ranks.from_all([[answer.text for answer in answers] for answers in drawn]))
+        draw = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))
+        texts = ranks.from_all([[answer.text for answer in answers] for answers in draw(ranks.share(self.samples))])
+        found = measure(self.samples, texts, self.loaded, self.settings)
         row |= {f"validation_{name}": value for name, value in found.items()}
         row["validation_seconds"] = round(time.perf_counter() - started_s, 3)
         print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
@@ -107,14 +110,13 @@ class Promotion:
         return over
 
     def steps(self) -> int:
-        """Return how many steps to take: those asked for, or fewer where an earlier attempt has seen the stage end."""
+        """Return how many steps to take: those of the settings, or fewer if an earlier attempt ended the stage."""
         return stopping_step(self._history(), self.settings.patience) or self.settings.steps
 
     def record(self) -> dict:
         """Return after which step the stage ended and why, for run.json; prompts that were not drawn stay unspent."""
-        history, planned = self._history(), self.settings.steps
-        step = self.steps()
-        ended = {"why": "budget" if step == planned else "patience", "step": step, "of": planned}
+        history, planned, step = self._history(), self.settings.steps, self.steps()
+        ended: dict[str, Any] = {"why": "budget" if step == planned else "patience", "step": step, "of": planned}
         ended["unspent_prompts"] = (planned - step) * self.settings.prompts_per_step
         if history:
             best_step, best = max(history, key=lambda pair: pair[1])
@@ -125,19 +127,16 @@ class Promotion:
         rows = read_journal(self.folder / "metrics.jsonl")
         return self.start + [(row["step"], row["validation_reward"]) for row in rows if "validation_reward" in row]
 
-    def _measure(self, answers: Sequence[Sequence[str]]) -> dict[str, float]:
-        return measure(self.samples, answers, self.loaded, self.settings)
-
 
 def measure(
     samples: Sequence[Sample], answers: Sequence[Sequence[str]], loaded: Loaded, settings: GrpoSettings
 ) -> dict[str, float]:
-    """Return the mean reward, accuracy and format of the answers to the samples, paid as in training.
+    """Return the mean reward, accuracy and format of the answers to the samples, scored as in training.
 
-    Accuracy comes by task, too (`accuracy/math`), and where forms are mixed by form.
+    Accuracy is also given by task (`accuracy/math`) and, where forms are mixed, by form.
     """
-    rules, frame = rules_of(settings), loaded.style.frame
-    rows = []
+    rules, frame = Rules(detection=settings.detection_reward), loaded.style.frame
+    rows: list[dict[str, Any]] = []
     for sample, texts in zip(samples, answers):
         scores = [score(sample, text, frame, rules) for text in texts]
         rows += [{"task": sample.task, "stage": sample.stage, "accuracy": s.value, "format": s.format} for s in scores]

@@ -10,7 +10,7 @@ import pytest
 from currreft_nb import execution_status
 from currreft_nb.curation_images import progress_line
 from currreft_nb.execution_status import Status, progress
-from currreft_nb.training_loop import Watch
+from currreft_nb.training_loop import StepLogger
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from currreft_nb.training_loop import Watch
     ],
 )
 def test_a_trainings_line_is_shortened(tmp_path, capsys, row, shown, expected):
-    watch = Watch(tmp_path, 60, dict, shown)
+    watch = StepLogger(tmp_path, 60, dict, shown)
     watch.started_s, watch.first_step = 0.0, 0
     watch._print({"step": 12, "seconds": 2.0, **row}, 24.0)
     assert progress(capsys.readouterr().out.rstrip("\n")) == expected

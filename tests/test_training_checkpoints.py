@@ -1,4 +1,4 @@
-"""Checkpoints that were cut off or damaged, a disk without room, a loss that is no number: each leaves a way on."""
+"""Truncated or damaged checkpoints, a full disk, a loss that is not a number: the run can be resumed after each."""
 
 import resource
 import shutil
@@ -88,16 +88,16 @@ def test_random_states_of_all_processes_and_the_reference_are_looked_at(whole, t
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "adapter_model.safetensors"])
-def test_a_damaged_checkpoint_is_passed_over_and_said_so(samples, whole, tmp_path, capsys, name):
+def test_a_damaged_checkpoint_is_skipped_with_a_message(samples, whole, tmp_path, capsys, name):
     folder = shutil.copytree(whole, tmp_path / "run")
     cut(folder / "checkpoints" / "checkpoint-4" / name)
     sft(samples, folder)
     said = capsys.readouterr().out
-    assert f"checkpoint-4 cannot be used, {name} is damaged" in said and "resuming after step 3 of 4" in said
+    assert f"checkpoint-4 cannot be used: {name} is damaged" in said and "resuming after step 3 of 4" in said
     assert_same_adapter(whole, folder)
 
 
-def test_without_any_whole_checkpoint_it_starts_from_the_beginning_and_says_so(samples, whole, tmp_path, capsys):
+def test_without_a_whole_checkpoint_it_starts_from_the_beginning_with_a_message(samples, whole, tmp_path, capsys):
     folder = shutil.copytree(whole, tmp_path / "run")
     for checkpoint in (folder / "checkpoints").glob("checkpoint-*"):
         (checkpoint / "optimizer.pt").unlink()
@@ -107,7 +107,7 @@ def test_without_any_whole_checkpoint_it_starts_from_the_beginning_and_says_so(s
 
 
 @pytest.mark.parametrize("size", [300_000, 600_000])  # less than the adapter; more, but less than the optimizer
-def test_no_room_for_a_checkpoint_is_told_in_a_sentence_and_the_run_goes_on_afterwards(samples, whole, tmp_path, size):
+def test_a_full_disk_is_one_message_and_the_run_resumes_afterwards(samples, whole, tmp_path, size):
     folder = shutil.copytree(whole, tmp_path / "run")
     cut(folder / "checkpoints" / "checkpoint-4" / "optimizer.pt")
     with (

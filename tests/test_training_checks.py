@@ -1,4 +1,4 @@
-"""What stops a training: gradients that do not arrive, equal or cut completions, an adapter that was not saved."""
+"""Checks that stop a training: missing gradients, equal or truncated completions, an adapter that was not saved."""
 
 from dataclasses import replace
 
@@ -126,7 +126,7 @@ class TestGradientCheck:
         first = {"A": 0, "B": 1, "vision_A": 0, "vision_B": 1}
         self.steps(TEXT, TEXT, TEXT, first, TEXT, IMAGE, *[TEXT] * 20, vision=True)
 
-    def test_vision_that_waits_in_vain_is_noticed(self):
+    def test_a_vision_tower_without_gradients_is_noticed(self):
         self.steps(*[TEXT] * 9, vision=True)
         with pytest.raises(InputError, match="set lora_on to language"):
             self.steps(*[TEXT] * 10, vision=True)
@@ -222,7 +222,7 @@ class TestSaved:
         loaded, folder = self.saved(tmp_path, four_bit)
         config = (folder / "adapter_config.json").read_text()
         (folder / "adapter_config.json").write_text(config.replace('"lora_alpha": 32', '"lora_alpha": 16'))
-        with pytest.raises(RuntimeError, match="says something else"):
+        with pytest.raises(RuntimeError, match="answers differently"):
             check_saved(loaded, folder, samples)
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from currreft_nb import training_loop
-from currreft_nb.training_loop import Watch, brief
+from currreft_nb.training_loop import StepLogger, brief
 
 
 def lines_of(folder, capsys, monkeypatch, seconds, steps, first=0, watched_s=0.0):
@@ -19,7 +19,7 @@ def lines_of(folder, capsys, monkeypatch, seconds, steps, first=0, watched_s=0.0
     def live():
         clock.now += watched_s
 
-    watch = Watch(folder, steps, lambda logs: dict(row), ("accuracy", "kl"), live=live)
+    watch = StepLogger(folder, steps, lambda logs: dict(row), ("accuracy", "kl"), live=live)
     watch.on_train_begin(None, SimpleNamespace(global_step=first, max_steps=steps), None)
     for step, spent in enumerate(seconds, first + 1):
         clock.now += spent

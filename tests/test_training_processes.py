@@ -228,12 +228,12 @@ class TestCommand:
         assert command[1:3] == ["-m", "accelerate.commands.launch"] and command[-1] == str(tmp_path)
         assert {"--multi_gpu", "--num_processes", "2", "--main_process_port", "0"} <= set(command)
 
-    def test_other_machines_are_told_what_to_start(self, tmp_path, capsys):
+    def test_the_command_for_other_machines_is_printed(self, tmp_path, capsys):
         path = tmp_path / "accelerate.yaml"
         path.write_text(CONFIG.replace("num_machines: 1", "num_machines: 2"))
         training_processes.launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
-        told = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
-        assert told in capsys.readouterr().out
+        command = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
+        assert command in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         "text, message",
@@ -242,7 +242,7 @@ class TestCommand:
             ("[1, 2", "cannot be read"),
             ("just words", "holds no settings"),
             (CONFIG.replace("processes: 2", "processes: 8"), "says 8; set num_processes to 8"),
-            (CONFIG.replace("MULTI_GPU", "FSDP"), "asks for FSDP, but training here is data-parallel"),
+            (CONFIG.replace("MULTI_GPU", "FSDP"), "asks for FSDP, but training is data-parallel"),
         ],
     )
     def test_a_configuration_that_does_not_fit_is_refused(self, tmp_path, text, message):
@@ -255,8 +255,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         "gpus, on_cpu, message",
         [
-            (0, False, "num_processes is 2, but this machine has no GPU that torch can use.*only the pocket models"),
-            (1, False, "num_processes is 2, of which 2 on this machine, which has GPUs for 1; set num_processes to 1"),
+            (0, False, "num_processes is 2, but torch can use no GPU on this machine.*only the pocket models"),
+            (1, False, "num_processes is 2, 2 of them on this machine, which has GPUs for 1; set num_processes to 1"),
             (1, True, "which has GPUs for 1"),  # two processes of a small model would get into each other's way, too
         ],
     )

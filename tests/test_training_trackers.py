@@ -25,8 +25,8 @@ def only_tensorboard(monkeypatch):
     ("names", "message"),
     [
         (["tensorbord"], "report_to contains 'tensorbord'; did you mean tensorboard?"),
-        (["excel"], "report_to contains 'excel'; known are tensorboard, trackio, wandb"),
-        (["all"], "report_to contains 'all'; known are"),  # would send numbers wherever something is installed
+        (["excel"], "report_to contains 'excel'; known are: tensorboard, trackio, wandb"),
+        (["all"], "report_to contains 'all'; known are: "),  # would send numbers wherever something is installed
         (["tensorboard", "wandb"], "report_to contains 'wandb', which is not installed; pip install wandb"),
     ],
 )

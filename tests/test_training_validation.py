@@ -74,7 +74,7 @@ def test_stopping_step(rewards_, patience, step, why):
     assert stopping_step(list(zip(range(0, 100, 10), rewards_)), patience) == step, why
 
 
-class TestPromotion:
+class TestEarlyStopping:
     def test_the_stage_ends_early_and_says_why_and_what_it_saved(self, patient):
         result = patient[1]
         promotion = result["promotion"]

@@ -49,5 +49,5 @@ if __name__ == "__main__":
         training_grpo.GroupTrainer._choose = choose_by_place
     if fault := os.environ.get("FAULT"):
         what, *place = fault.split()
-        training_loop.Watch.on_log = with_fault(training_loop.Watch.on_log, what, *map(int, place))
+        training_loop.StepLogger.on_log = with_fault(training_loop.StepLogger.on_log, what, *map(int, place))
     training_worker.main()
