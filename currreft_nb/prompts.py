@@ -12,7 +12,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame, to_frame
-from currreft_nb.samples import LETTERS, Sample, size_of
+from currreft_nb.samples import LETTERS, VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 WORDINGS = ("full", "short")
@@ -42,7 +42,7 @@ def render_value(sample: Sample, value: Any, style: Style) -> str:
     >>> render_value(sample, sample.answer, Style())
     'cat, dog'
     """
-    if sample.task == "detection":
+    if VALUES[sample.task] == "boxes":
         value = [to_frame(box, size_of(sample), style.frame) for box in value]
     return TASK_MODULES[sample.task].render(value)
 
@@ -68,7 +68,7 @@ def _render_full(sample: Sample, style: Style) -> str:
         rule = f"{_THINK} Then state the verdict inside <answer></answer> as the single word yes or no."
         return f"{question}\n{claim}\n{rule}"
     if sample.stage == "choice":
-        rule = _CHOICE_MANY if sample.task == "classification" else f"{_THINK} {_CHOICE_ONE}"
+        rule = _CHOICE_MANY if task.SEVERAL else f"{_THINK} {_CHOICE_ONE}"
     elif options:
         rule = f"{_THINK} {_CHOICE_ONE}"
     else:
@@ -102,7 +102,7 @@ def render_answer(sample: Sample, style: Style) -> str:
         return ", ".join(sample.answer)
     if sample.answer is None:
         raise InputError(f"sample {sample.id!r} has no reference answer to write out")
-    if sample.task != "detection" or style.wording == "short":
+    if VALUES[sample.task] != "boxes" or style.wording == "short":
         return render_value(sample, sample.answer, style)
     objects = [{"bbox_2d": to_frame(box, size_of(sample), style.frame)} for box in sample.answer]
     return json.dumps(objects[0] if len(objects) == 1 else objects)

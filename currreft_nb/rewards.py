@@ -26,9 +26,8 @@ from typing import Any, NamedTuple
 from currreft_nb import InputError
 from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
 from currreft_nb.boxes import Frame, area, clip, from_frame
-from currreft_nb.samples import LETTERS, Sample, answer_problem
+from currreft_nb.samples import LETTERS, VALUES, Sample, answer_problem
 from currreft_nb.tasks import TASK_MODULES
-from currreft_nb.tasks.classification import normalise
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _accuracy(sample: Sample | Row, value: Any, frame: Frame | None, rules: Rule
         return (1.0, "ok") if value == sample.answer else (0.0, "wrong")
     if sample.stage == "choice":
         return _choice_accuracy(set(value), set(sample.answer), rules)
-    if sample.task == "detection":
+    if VALUES[sample.task] == "boxes":
         value = [_stored_box(box, sample.size, frame) for box in value]
     return TASK_MODULES[sample.task].accuracy(value, sample, rules)
 
@@ -259,30 +258,24 @@ def _row_problem(row: Row) -> str | None:
     return answer_problem(row)
 
 
+def answered_value(sample: Sample, completion: str, frame: Frame | None = None) -> Any:
+    """Return the structured value of an open answer, boxes in pixels of the stored image; None if it is unreadable.
+
+    >>> sample = Sample(id="a", task="math", split="val", source="s", question="6 * 7", answer="42")
+    >>> answered_value(sample, "<answer>17</answer>")
+    '17'
+    """
+    _, value, reason = _read(sample, completion)
+    if reason:
+        return None
+    return [_stored_box(box, sample.size, frame) for box in value] if VALUES[sample.task] == "boxes" else value
+
+
 def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) -> list[tuple]:
-    """Return the boxes that an open detection answer gives, in pixels of the stored image; none if it cannot be read.
+    """Return the boxes of an open answer, in pixels of the stored image; none if it is unreadable or holds no boxes.
 
     Boxes outside the image, of which clipping leaves nothing, are left out.
-
-    >>> sample = Sample(id="a", task="detection", split="val", source="s", question="the cat", answer=[[0, 0, 9, 9]])
-    >>> answered_boxes(sample, "<answer>[1, 2, 3, 4]</answer>")
-    [(1.0, 2.0, 3.0, 4.0)]
     """
-    if sample.task != "detection" or sample.stage != "open":
+    if VALUES[sample.task] != "boxes" or sample.stage != "open":
         return []
-    _, value, reason = _read(sample, completion)
-    stored = [] if reason else [_stored_box(box, sample.size, frame) for box in value]
-    return [box for box in stored if area(box) > 0]
-
-
-def answered_labels(sample: Sample, completion: str) -> list[str]:
-    """Return the labels that an open classification answer gives, normalised and sorted; none if it cannot be read.
-
-    >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat"])
-    >>> answered_labels(sample, "<answer>The dogs, cat</answer>")
-    ['cat', 'dog']
-    """
-    if sample.task != "classification" or sample.stage != "open":
-        return []
-    _, value, reason = _read(sample, completion)
-    return [] if reason else sorted({normalise(label) for label in value})
+    return [box for box in answered_value(sample, completion, frame) or () if area(box) > 0]

@@ -15,6 +15,9 @@ from currreft_nb.answers import parse_labels
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
+MEASURES = ("jaccard",)
+SEVERAL = True
+OPTIONS = 5
 
 LABELS_VERSION = 2  # of the tables below; raise it with every change, for scores depend on them
 NAMES = """
@@ -125,33 +128,39 @@ def same(a: list[str], b: list[str]) -> bool:
     return jaccard(a, b) == 1
 
 
+def measures(value: list[str] | None, sample: Any) -> dict:
+    """Return the Jaccard overlap, and the normalised labels, from which `metrics_labels` counts the F1."""
+    answered, gold = (sorted({normalise(label) for label in labels}) for labels in (value or (), sample.answer))
+    return {"jaccard": jaccard(answered, gold), "labels": answered, "gold": gold}
+
+
 def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str, int]] | None) -> list[list[str]]:
-    """Return wrong answers: the true labels with one of them swapped for a label that is absent from the image.
+    """Return wrong answers: the true labels with one of them replaced by a label that is absent from the image.
 
-    Absent labels come from `extra["candidates"]`, uniformly, or from the vocabulary, those that often stand together
-    with the true labels first; other objects known to be in the image (`extra["others"]`) are never called absent.
+    Absent labels are drawn from the vocabulary without replacement, weighted by how often they stand with the true
+    ones. Labels of other objects known to be in the image (`extra["others"]`) are never called absent.
     """
-    known = [*sample.answer, *(other["label"] for other in sample.extra.get("others", ()))]
-    present = {normalise(label) for label in known}
-    candidates = sample.extra.get("candidates") or sorted(vocabulary or ())
-    absent = {normalise(label): label for label in candidates if normalise(label) not in present}
-    if sample.extra.get("candidates"):
-        labels = rng.sample(list(absent.values()), len(absent))
-    else:
-        labels = _draw_by_weight(list(absent.values()), sample.answer, rng, vocabulary)
-    return [_swapped(sample.answer, label, rng) for label in labels]
-
-
-def _draw_by_weight(labels: list[str], together: list[str], rng: random.Random, vocabulary: dict | None) -> list[str]:
-    """Order the labels by a draw without replacement, weighted by how often they stand with `together`."""
+    vocabulary = vocabulary or {}
+    others = (other["label"] for other in sample.extra.get("others", ()))
+    present = {normalise(label) for label in (*sample.answer, *others)}
+    absent = {normalise(label): label for label in sorted(vocabulary) if normalise(label) not in present}
 
     def key(label: str) -> float:
-        weight = 0.1 + sum((vocabulary or {}).get(other, {}).get(label, 0) for other in together)
+        weight = 0.1 + sum(vocabulary.get(other, {}).get(label, 0) for other in sample.answer)
         return rng.random() ** (1 / weight)  # Efraimidis and Spirakis 2006: the largest keys are such a draw
 
-    return sorted(labels, key=key, reverse=True)
+    return [_replaced(sample.answer, label, rng) for label in sorted(absent.values(), key=key, reverse=True)]
 
 
-def _swapped(labels: list[str], absent: str, rng: random.Random) -> list[str]:
+def false_claim(sample: Any, wrong: list[list[str]], rng: random.Random) -> dict:
+    """Return the fields of a question whose claim replaces one label; sorted labels stay sorted.
+
+    Out of order, the replaced label would give the verdict away.
+    """
+    claim = _replaced(sample.answer, wrong[0][0], rng)
+    return {"claim": sorted(claim) if sample.answer == sorted(sample.answer) else claim}
+
+
+def _replaced(labels: list[str], absent: str, rng: random.Random) -> list[str]:
     position = rng.randrange(len(labels))
     return [*labels[:position], absent, *labels[position + 1 :]]

@@ -16,12 +16,17 @@ from currreft_nb.boxes import Box, clip, iou
 
 QUESTION = "Find the region of the image that this phrase describes: {question}"
 ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'
+MEASURES = ("iou", "iou_50", "iou_75")
+SEVERAL = False
+OPTIONS = 4
 
 MAX_BOXES = 100
 FALSE_IOU = 0.4  # a box that overlaps the true one this much is no honest distractor
 ALIKE_IOU = 0.7  # nor are two distractors that overlap this much
 JITTER_IOU = (0.05, 0.35)
 ATTEMPTS = 200
+SWAP_SHARE = 0.2  # of false claims: the true box, but asked about another object
+MOVED_SHARE = 3 / 8  # of the other false claims: the true box moved; the rest show another object's box
 
 
 def render(value: list) -> str:
@@ -53,7 +58,7 @@ def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:
     else 0. Several boxes are matched one to one for the highest total, which is divided by the larger number of
     boxes.
     """
-    reward = hits = best_match(value, sample.answer, lambda v: float(v > rules.threshold))
+    reward = hits = _share_above(value, sample.answer, rules.threshold)
     if rules.detection == "soft":
         reward = best_match(value, sample.answer)
     elif rules.detection == "soft_above_threshold":
@@ -79,8 +84,23 @@ def best_match(boxes: list[Box], truth: list[Box], worth: Any = float) -> float:
 
 
 def same(a: list, b: list) -> bool:
-    """Say whether two answers are equal under the paper's rule: as many boxes, matched with an IoU above 0.5 each."""
-    return len(a) == len(b) and best_match(a, b, lambda v: float(v > 0.5)) == 1
+    """Say whether two answers are equal by the paper's rule: as many boxes, matched with an IoU above 0.5 each."""
+    return len(a) == len(b) and _share_above(a, b, 0.5) == 1
+
+
+def _share_above(boxes: list[Box], truth: list[Box], threshold: float) -> float:
+    return best_match(boxes, truth, lambda v: float(v > threshold))
+
+
+def measures(value: list | None, sample: Any) -> dict:
+    """Return the mean IoU over the boxes, 0 where unreadable, and whether each box has an IoU above 0.5 and 0.75.
+
+    Above, as in the paper's reward, not equal to it.
+    """
+    if value is None:
+        return dict.fromkeys(MEASURES, 0.0)
+    iou_50, iou_75 = (float(_share_above(value, sample.answer, threshold) == 1) for threshold in (0.5, 0.75))
+    return {"iou": best_match(value, sample.answer), "iou_50": iou_50, "iou_75": iou_75}
 
 
 def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[list]:
@@ -95,10 +115,10 @@ def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list
         return []
     truth = sample.answer[0]
     chosen: list[Box] = []
-    for box in _known_boxes(sample, rng):
-        _add(chosen, box, truth)
-    if sample.extra.get("candidates"):
-        return [[box] for box in chosen]
+    label, others = sample.extra.get("label"), sample.extra.get("others", ())
+    shuffled = rng.sample(others, len(others))
+    for other in sorted(shuffled, key=lambda other: other["label"] != label):
+        _add(chosen, other["box"], truth)
     for _ in range(2):
         _add(chosen, _jittered(truth, sample.size, rng), truth)
         _add(chosen, _random_box(truth, sample.size, rng), truth)
@@ -107,14 +127,34 @@ def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list
     return [[box] for box in chosen]
 
 
-def _known_boxes(sample: Any, rng: random.Random) -> list[Box]:
-    candidates = sample.extra.get("candidates")
-    if candidates:
-        return rng.sample(candidates, len(candidates))
-    others = sample.extra.get("others", ())
-    label = sample.extra.get("label")
-    shuffled = rng.sample(list(others), len(others))
-    return [other["box"] for other in sorted(shuffled, key=lambda other: other["label"] != label)]
+def false_claim(sample: Any, wrong: list, rng: random.Random) -> dict:
+    """Return the fields of a question whose claim is a wrong box, or the true box with another object asked for."""
+    claim = wrong[0]
+    if not sample.extra.get("candidates"):
+        objects = [list(other["box"]) for other in sample.extra.get("others", ())]
+        low, high = JITTER_IOU
+        moved = [value for value in wrong if value[0] not in objects and low <= iou(value[0], sample.answer[0]) <= high]
+        if moved and rng.random() < MOVED_SHARE:
+            claim = moved[0]
+    if (others := _other_questions(sample)) and rng.random() < SWAP_SHARE:
+        other = rng.choice(others)
+        return {"claim": sample.answer, "question": other["question"], "thinking": other.get("thinking")}
+    return {"claim": claim}
+
+
+def _other_questions(sample: Any) -> list[dict]:
+    """Return the image's other objects that have a question and whose boxes clearly differ from the answer's.
+
+    If the sample has reference thinking, the other object must bring its own: that of the sample would be wrong.
+    """
+    return [
+        other
+        for other in sample.extra.get("others", ())
+        if other.get("question")
+        and other["question"] != sample.question
+        and (sample.thinking is None or other.get("thinking"))
+        and all(iou(other["box"], box) < FALSE_IOU for box in sample.answer)
+    ]
 
 
 def _add(chosen: list, box: Box | None, truth: Box) -> None:

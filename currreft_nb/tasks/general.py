@@ -13,7 +13,8 @@ from typing import Any
 
 QUESTION = "{question}"
 ANSWER = "Then give the answer inside <answer></answer>."
-
+MEASURES = ()
+SEVERAL = False
 
 _ENDS = " .,;:!?\"'`*“”‘’"
 

@@ -11,7 +11,7 @@ letter, and the letter or the option's text is accepted.
 import math
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,9 @@ from currreft_nb.tasks.notation import clean
 
 QUESTION = "{question}"
 ANSWER = "Then give only the final result inside <answer></answer>."
+MEASURES = ()
+SEVERAL = False
+OPTIONS = 4
 
 MAX_VARIANTS = 4
 
@@ -90,34 +93,23 @@ def same(a: str, b: str) -> bool:
 
 
 def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[str]:
-    """Return wrong results of the same kind and unit, best first, each refused by the verifier, no two of them equal.
+    """Return wrong results of the same kind and unit, best first: steps and doublings of the gold's numbers.
 
-    From `extra["candidates"]` uniformly, or the other options, or steps and doublings of the gold's numbers. These
-    are drawn as members of one sequence in which the gold's place is random: were the gold always in the middle, the
-    options would tell it.
+    The verifier refuses each, and no two are equal. They are members of one sequence in which the gold's place is
+    random: a gold that is always in the middle would give itself away.
     """
-    wrong: Iterable[str]
-    if sample.extra.get("candidates"):
-        wrong = rng.sample(sample.extra["candidates"], len(sample.extra["candidates"]))
-        gold = _gold_value(sample)
-    elif sample.options:
-        gold = _gold_value(sample)
-        wrong = rng.sample(sample.options, len(sample.options))
-    else:
-        gold = sample.answer
-        wrong = _variants(gold, rng)
     chosen: list[str] = []
-    for value in wrong:
-        if not any(same(known, value) for known in (gold, *chosen)):
+    for value in _variants(sample.answer, rng):
+        if not any(same(known, value) for known in (sample.answer, *chosen)):
             chosen.append(value)
-        if len(chosen) == MAX_VARIANTS and not sample.options and not sample.extra.get("candidates"):
+        if len(chosen) == MAX_VARIANTS:
             break  # each further one costs more comparisons than the last
     return chosen
 
 
-def _gold_value(sample: Any) -> str:
-    letter, _ = read_option(sample.answer, sample.options) if sample.options else (None, "")
-    return sample.options[LETTERS.index(letter)] if letter else sample.answer
+def false_claim(sample: Any, wrong: list[str], rng: random.Random) -> dict:
+    """Return the fields of a question whose claim is false."""
+    return {"claim": wrong[0]}
 
 
 def _variants(gold: str, rng: random.Random) -> Iterator[str]:
