@@ -11,7 +11,7 @@ from currreft_nb.curriculum import CannotPose, true_value
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
 from currreft_nb.rewards import score
-from currreft_nb.samples import Sample, size_of
+from currreft_nb.samples import VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 SMALLEST_PX = 1.0  # sides of a box, as stored: a smaller one rounds to nothing in every model's frame
@@ -32,7 +32,7 @@ def rejection(sample: Sample, source: str, reason: str, value: str = "") -> Reje
 
 def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
     """Say whether a box of the answer, the claim or an option leaves the image, or is too small once it is stored."""
-    if sample.task != "detection":
+    if VALUES[sample.task] != "boxes":
         return None
     values = (
         [sample.answer] if sample.stage == "open" else [value for value in (sample.claim, *sample.options) if value]
@@ -105,7 +105,7 @@ def resized(sample: Sample, size: Size | None) -> Sample:
     extra = sample.extra | {"original_size": list(stored)}
     if "others" in extra:
         extra["others"] = [other | {"box": move(other["box"])} for other in extra["others"]]
-    if sample.task != "detection":
+    if VALUES[sample.task] != "boxes":
         return replace(sample, size=size, extra=extra)
     if "candidates" in extra:
         extra["candidates"] = [move(box) for box in extra["candidates"]]

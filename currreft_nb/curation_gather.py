@@ -17,7 +17,7 @@ from currreft_nb.curation_sources import DRAWN, Source, open_source
 from currreft_nb.curation_splits import Room, Row, allocate, shuffle_key
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import Sample, size_of
+from currreft_nb.samples import TRAINED_TASKS, Sample, size_of
 
 ROUNDS = 4  # how often drawn questions that turned out to be repetitions are replaced by new ones
 STORE_AT_ONCE = 2  # pictures are stored as they are read, unless there are more than twice as many as questions asked
@@ -150,7 +150,7 @@ def draw(index: Index, splits: Collection[str], room: Room, rules: Rules) -> Cou
     """
     known, owners, left = set[tuple](), dict[str, str](), Counter[str]()
     for (split, task), number in room.wanted.items():
-        if split not in splits or (split == "pool" and task != "general"):
+        if split not in splits or (split == "pool" and task in TRAINED_TASKS):
             continue  # scenes give the pool general questions only: the others are what training asks
         look_of_split, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
         for _ in range(ROUNDS):

@@ -30,7 +30,7 @@ from currreft_nb.journal_answers import collect_answers
 from currreft_nb.judges import Judge, Verdict, rule_judge
 from currreft_nb.prompts import Style, render_question, wording_hash
 from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
-from currreft_nb.samples import Sample
+from currreft_nb.samples import VALUES, Sample
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
@@ -113,10 +113,10 @@ def verifiable(sample: Sample) -> bool:
     >>> verifiable(sample)
     True
     """
-    long = (
-        sample.task == "general" and sample.stage == "open" and len((sample.answer or "").split()) > LONGEST_REFERENCE
-    )
-    return sample.answer is not None and not long
+    if sample.answer is None:
+        return False
+    free_text = VALUES[sample.task] == "text or null" and sample.stage == "open"
+    return not (free_text and len(sample.answer.split()) > LONGEST_REFERENCE)
 
 
 def select(
