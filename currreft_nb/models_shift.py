@@ -24,7 +24,8 @@ BATCH_SIZE = 8
 
 def drawn_questions(folder: str | os.PathLike, stage: str) -> list[Sample]:
     """Return questions about drawn scenes at a stage ("mixed": at all), with their pictures in the folder."""
-    drawn = [sample for task in TRAINED_TASKS for sample in scenes.samples(folder, task, DRAWN, "id", 0, "val")]
+    tasks = [task for task in TRAINED_TASKS if task in scenes.TASKS]
+    drawn = [sample for task in tasks for sample in scenes.samples(folder, task, DRAWN, "id", 0, "val")]
     stages = [stage] if stage in STAGES else STAGES
     return [sample for stage in stages for sample in (drawn if stage == "open" else pose_all(drawn, stage, seed=0)[0])]
 

@@ -33,6 +33,7 @@ from currreft_nb.scenes_questions import (
 )
 
 LOOKS = ("id", "ood")
+TASKS = ("detection", "classification", "math", "general")  # whose questions can be drawn
 PLACES = 5  # boxes placed in a detection scene; those that stay empty are offered as wrong answers
 
 
