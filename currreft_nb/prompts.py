@@ -1,8 +1,7 @@
-"""What the model is asked and what it should say: one place for training, rejection sampling and evaluation alike.
+"""Prompts and target completions, the same for training, rejection sampling and evaluation.
 
 Two wordings with one meaning: `full` for real models, `short` for the pocket model, whose vocabulary is a few hundred
-tokens. The full wording follows the template meanings of the paper's code (think inside `<think>`, answer inside
-`<answer>`).
+tokens. The full wording follows the released code: think inside `<think>`, answer inside `<answer>`.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ _CHOICE_MANY = f"{_MANY} {_THINK} Then list every correct letter, comma separate
 
 @dataclass(frozen=True)
 class Style:
-    """How one model is spoken to: its wording and the frame it writes boxes in."""
+    """The wording for a model, and the frame in which it writes boxes."""
 
     wording: str = "full"
     frame: Frame = Frame()
@@ -83,7 +82,7 @@ def messages(sample: Sample, style: Style) -> list[dict]:
 
 
 def wording_hash(style: Style) -> str:
-    """Return a hash of how open questions are put: their texts in each task, the wording, the frame of boxes."""
+    """Return a hash of the prompts of open questions: the texts of each task, the wording, the frame of boxes."""
     tasks = {name: [task.QUESTION, task.ANSWER] for name, task in TASK_MODULES.items()}
     texts = [asdict(style), tasks, _THINK, _CHOICE_ONE]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
@@ -101,7 +100,7 @@ def render_answer(sample: Sample, style: Style) -> str:
     if sample.stage == "choice":
         return ", ".join(sample.answer)
     if sample.answer is None:
-        raise InputError(f"sample {sample.id!r} has no reference answer to write out")
+        raise InputError(f"sample {sample.id!r} has no reference answer to write")
     if VALUES[sample.task] != "boxes" or style.wording == "short":
         return render_value(sample, sample.answer, style)
     objects = [{"bbox_2d": to_frame(box, size_of(sample), style.frame)} for box in sample.answer]

@@ -47,7 +47,7 @@ def test_a_portion_is_read(text, source, portion):
     ],
 )
 def test_what_is_no_portion_is_named(terms):
-    with pytest.raises(InputError, match=r"source 'voc:a \| .*(is no portion|may only contain)"):
+    with pytest.raises(InputError, match=r"source 'voc:a \| .*(is no portion|contains the unknown)"):
         read_portion(f"voc:a | {terms}")
 
 
