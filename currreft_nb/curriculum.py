@@ -1,14 +1,14 @@
-"""Pose an open question as yes/no (binary) and as multiple choice: the same problem, with rewards easier to get.
+"""Pose an open question as yes/no (binary) and as multiple choice: the same problem, with rewards in easier reach.
 
     open     {"id": "a", "question": "How many circles?", "answer": "3", "extra": {"candidates": ["0", "1", …, "6"]}}
     binary   {"id": "a:binary", "parent": "a", "claim": "4", "answer": false, ...}
     choice   {"id": "a:choice", "parent": "a", "options": ["1", "3", "0", "4"], "answer": ["B"], ...}
 
-The paper's own recipe for these forms was never released; this one is ours. What a posed sample looks like depends
-only on the id, the stage and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules
-keep the text from giving the answer away: every claim is true with probability one half, and the position of the right
-option is uniform. Where a sample brings its closed answer vocabulary (`extra["candidates"]`), wrong values are uniform
-draws from it; if the true answers are uniform over the candidates as well, only the image can tell right from wrong.
+The paper's recipe for these forms is not released; this one is ours. A posed sample depends only on the id, the stage
+and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules keep the text from giving
+the answer away: a claim is true with probability one half, and the position of the right option is uniform. Where a
+sample has a closed answer vocabulary (`extra["candidates"]`), wrong values are uniform draws from it; if the true
+answers are uniform over the candidates, too, only the image separates right from wrong.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ Vocabulary = dict[str, dict[str, int]]
 
 
 class CannotPose(ValueError):
-    """The sample has no honest form at that stage; `reason` says why, in words that can be counted."""
+    """The sample has no honest form at that stage; `reason` says why, without anything particular to the sample."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -38,11 +38,10 @@ class CannotPose(ValueError):
 
 
 def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = None) -> Sample:
-    """Return the open sample as it is asked at `stage`; an open sample at the open stage is returned as it is.
+    """Return the open sample in the form of `stage`; at the open stage unchanged.
 
-    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a classification sample brings no
-    candidates. Raises `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an
-    unknown stage.
+    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a sample has no candidates. Raises
+    `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an unknown stage.
 
     >>> extra = {"candidates": ["0", "1", "2", "3", "4", "5", "6"]}
     >>> sample = Sample(id="a", task="math", split="val", source="s", question="How many?", answer="3", extra=extra)
@@ -54,7 +53,7 @@ def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = 
         raise InputError(f"stage is {stage!r}, but must be one of {', '.join(STAGES)}")
     if sample.stage != "open":
         raise InputError(
-            f"sample {sample.id!r} is posed already ({sample.stage}); pose its open parent {sample.parent!r} instead"
+            f"sample {sample.id!r} is already posed ({sample.stage}); pose its open parent {sample.parent!r} instead"
         )
     if stage == "open":
         return sample
@@ -76,7 +75,7 @@ def pose_all(
 ) -> tuple[list[Sample], Counter]:
     """Return the samples at `stage`, in order, and how many could not be posed, by reason.
 
-    Without a vocabulary, the labels of the samples themselves are it.
+    Without a vocabulary, that of the samples is used.
     """
     samples = list(samples)
     vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
@@ -91,10 +90,10 @@ def pose_all(
 
 
 def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
-    """Return for each classification label how often it stands in an answer together with each other label.
+    """Return for each label how often it occurs in an answer together with each other label; with itself, how often.
 
-    Labels are those of the answers and of `extra["categories"]`, what could have been annotated. They are sorted, so
-    that the order of the samples leaves no trace; a label with itself counts its answers.
+    Labels are those of the answers and of `extra["categories"]`, which could have been annotated. They are sorted, so
+    that the order of the samples does not matter.
 
     >>> fields = {"task": "classification", "split": "train", "source": "s", "question": "What is here?"}
     >>> answers = {"a": ["dog", "cat"], "b": ["dog"]}
@@ -104,10 +103,10 @@ def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
     counts: dict[str, Counter] = {}
     for sample in samples:
         if sample.stage == "open" and TASK_MODULES[sample.task].SEVERAL:
-            for label in sample.extra.get("categories", ()):
+            for label in (*sample.extra.get("categories", ()), *sample.answer):
                 counts.setdefault(label, Counter())
             for label in sample.answer:
-                counts.setdefault(label, Counter()).update(sample.answer)
+                counts[label].update(sample.answer)
     return {label: {other: counts[label][other] for other in sorted(counts[label])} for label in sorted(counts)}
 
 

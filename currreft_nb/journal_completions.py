@@ -53,7 +53,7 @@ def choose_groups(
     """
     chosen = []
     for group in grouped(rows).values():
-        asked = task in ("", group[0]["task"]) and stage in ("", group[0]["stage"])
+        asked = (not task or group[0]["task"] == task) and (not stage or group[0]["stage"] == stage)
         explained = not reason or any(row["reason"] == reason for row in group)
         if asked and explained and not (disagree and len({row["reward"] for row in group}) == 1):
             chosen += group

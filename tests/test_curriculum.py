@@ -255,7 +255,7 @@ def test_what_allows_no_honest_wrong_answer_is_refused_whatever_the_verdict(samp
     ("sample", "stage", "message"),
     [
         (COUNT, "judge", "stage is 'judge'"),
-        (pose(COUNT, "binary", 0), "choice", "posed already"),
+        (pose(COUNT, "binary", 0), "choice", "already posed"),
         (make("math", "9", extra={"candidates": ["1", "2"]}), "choice", "does not contain the answer '9'"),
         (make("classification", ["dog"], extra={"candidates": ["cat"]}), "binary", "does not contain the answer"),
     ],

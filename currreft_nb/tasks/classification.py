@@ -1,4 +1,4 @@
-"""Classification: which categories are in the image; a set of labels.
+"""Classification: the categories that are in the image; a set of labels.
 
     {"id": "voc-000005", "task": "classification", "stage": "open", "split": "train", "source": "voc",
      "image": "images/000005.jpg", "size": [500, 375], "question": "Which object categories are in the image?",
@@ -19,7 +19,7 @@ MEASURES = ("jaccard",)
 SEVERAL = True
 OPTIONS = 5
 
-LABELS_VERSION = 2  # of the tables below; raise it with every change, for scores depend on them
+LABELS_VERSION = 2  # of the tables below; raise it with every change, because scores depend on them
 NAMES = """
 person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench
 bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis
@@ -27,7 +27,7 @@ snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tenn
 knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed
 dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock
 vase scissors teddy_bear hair_drier toothbrush
-"""  # COCO-80, which names VOC-20 too once the synonyms below are applied
+"""  # COCO-80, which with the synonyms below includes VOC-20
 SYNONYMS = """
 airplane: aeroplane plane
 backpack: rucksack
@@ -48,13 +48,13 @@ skis: ski
 tennis_racket: tennis_racquet
 tie: necktie
 tv: television tv_monitor tv_set television_set
-"""  # names of VOC-20, spellings and words for the same thing; never one for a kind or a part of it
+"""  # names of VOC-20, spellings and words for the same thing; none for a kind or a part of it
 PLURALS = """
 person: people
 mouse: mice
 knife: knives
 bus: busses
-"""  # those that the rule below does not give
+"""  # those that `_plural` does not make
 
 
 def _plural(name: str) -> str:
@@ -66,14 +66,14 @@ def _plural(name: str) -> str:
 
 
 def _table(text: str) -> dict[str, str]:
-    """Return the words of a table's lines, each with the name in front of its colon."""
+    """Return the words of each line, with the name in front of its colon."""
     lines = (line.replace(":", "").split() for line in text.strip().splitlines())
     return {word.replace("_", " "): name.replace("_", " ") for name, *words in lines for word in words}
 
 
 def _writings() -> dict[str, str]:
-    """Return every known writing of every name: as it is, in the plural, and two words as one."""
-    names = {name.replace("_", " "): name.replace("_", " ") for name in NAMES.split()} | _table(SYNONYMS)
+    """Return the name for each known spelling: singular, plural, and two words as one."""
+    names = {name: name for name in _NAMES} | _table(SYNONYMS)
     names |= {_plural(word): name for word, name in names.items()} | _table(PLURALS)
     return {word.replace(" ", ""): name for word, name in names.items()} | names
 
@@ -83,7 +83,7 @@ _CANONICAL = _writings()
 
 
 def normalise(label: str) -> str:
-    """Return the label in lower case, without quotes, article, underscores or plural, under the name that COCO uses.
+    """Return the label in lower case, without quotes, article and underscores; a known label as COCO names it.
 
     >>> normalise("The traffic_lights."), normalise("Aeroplane"), normalise("red squares")
     ('traffic light', 'airplane', 'red squares')

@@ -1,4 +1,4 @@
-"""Detection: where is the thing that a phrase describes; a list of boxes, nearly always one.
+"""Detection: where the object is that a phrase describes; a list of boxes, nearly always one.
 
     {"id": "refcoco-1a2b", "task": "detection", "stage": "open", "split": "train", "source": "refcoco",
      "image": "images/1a2b.jpg", "size": [640, 480], "question": "the man in the red shirt", "claim": null, "options":
@@ -21,9 +21,9 @@ SEVERAL = False
 OPTIONS = 4
 
 MAX_BOXES = 100
-FALSE_IOU = 0.4  # a box that overlaps the true one this much is no honest distractor
-ALIKE_IOU = 0.7  # nor are two distractors that overlap this much
-JITTER_IOU = (0.05, 0.35)
+FALSE_IOU = 0.4  # a distractor overlaps the true box less than this
+ALIKE_IOU = 0.7  # and another distractor less than this
+JITTER_IOU = (0.05, 0.35)  # of a moved box with the box itself
 ATTEMPTS = 200
 SWAP_SHARE = 0.2  # of false claims: the true box, but asked about another object
 MOVED_SHARE = 3 / 8  # of the other false claims: the true box moved; the rest show another object's box
@@ -41,7 +41,7 @@ def render(value: list) -> str:
 def parse(text: str, sample: Any) -> list[tuple]:
     """Return the boxes of an answer, in the coordinates of the text; raises `Unreadable`.
 
-    A question about one box is answered by one box: a second one is not a second guess, it makes the answer unreadable.
+    To a question about one box, several boxes are unreadable: a second box is not a second guess.
     """
     boxes = parse_boxes(text)
     if len(sample.answer) == 1 and len(boxes) > 1:
@@ -54,9 +54,9 @@ def parse(text: str, sample: Any) -> list[tuple]:
 def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:
     """Return the reward in [0, 1] of boxes in stored pixels, and "ok", "partial", "iou_too_low" or "no_overlap".
 
-    `rules.detection`: "hard" pays 1 above the threshold, "soft" the IoU, "soft_above_threshold" the IoU above it and
-    else 0. Several boxes are matched one to one for the highest total, which is divided by the larger number of
-    boxes.
+    `rules.detection`: "hard" pays 1 above the threshold (the paper), "soft" the IoU, "soft_above_threshold" the IoU
+    above it and otherwise 0. Several boxes are matched one to one for the highest total, which is divided by the larger
+    number of boxes.
     """
     reward = hits = _share_above(value, sample.answer, rules.threshold)
     if rules.detection == "soft":
@@ -104,12 +104,11 @@ def measures(value: list | None, sample: Any) -> dict:
 
 
 def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[list]:
-    """Return wrong answers of one box each, none with an IoU of 0.4 to the true one or of 0.7 to another.
+    """Return wrong answers of one box each, with an IoU below 0.4 to the true one and below 0.7 to each other.
 
     First the other objects of the image, those with the label of the true one before the rest; then boxes jittered
-    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: jittering the truth
-    alone would make it the one box that the others gather around, and tell it without a look at the image. None for
-    several true boxes.
+    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: if all were jittered
+    from the truth, it would be the box in the middle, known without a look at the image. None for several true boxes.
     """
     if len(sample.answer) != 1:
         return []
@@ -158,7 +157,7 @@ def _other_questions(sample: Any) -> list[dict]:
 
 
 def _add(chosen: list, box: Box | None, truth: Box) -> None:
-    """Append the box if it is clearly not the true one and clearly not one of the chosen."""
+    """Append the box if it clearly differs from the true one and from the chosen ones."""
     if box and iou(box, truth) < FALSE_IOU and all(iou(box, other) < ALIKE_IOU for other in chosen):
         chosen.append(list(box))
 

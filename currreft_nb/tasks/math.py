@@ -4,8 +4,8 @@
      "size": [320, 240], "question": "AB is tangent to circle O at B, angle A = 36.0, then angle C is ()", "claim":
      null, "options": [], "answer": "27°", "thinking": null, "parent": null, "extra": {}}
 
-Reward at the open stage: 1 if the answer equals the gold in value. Where `options` are filled, the answer is a
-letter, and the letter or the option's text is accepted.
+Reward at the open stage: 1 if the answer equals the gold in value. If the question has `options`, the gold is a letter,
+and the letter or the option's text is accepted.
 """
 
 import math
@@ -34,12 +34,12 @@ _FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}|(?<![\d.])(\d+)/(\d+)(?![\d.])
 
 
 def render(value: str) -> str:
-    """Return a result as text, which it is already."""
+    """Return the result, which is text."""
     return value
 
 
 def parse(text: str, sample: Any) -> str:
-    """Return the answer's text without blanks at its ends; raises `Unreadable` where it is too complex to compare."""
+    """Return the answer's text without blanks at its ends; raises `Unreadable` if it is empty or too complex."""
     text = text.strip()
     if not clean(text):
         raise Unreadable("empty_answer")
@@ -53,10 +53,10 @@ def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
         return float(verdict == "ok"), verdict
     gold, _ = read_option(sample.answer, sample.options)
     letter, problem = read_option(value, sample.options)
-    if gold is None:  # the gold is a value that none of the options shows
+    if gold is None:  # the gold is a value that is not among the options
         try:
             verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
-        except Unreadable as problem:  # of an option in the data, which nobody has checked
+        except Unreadable as problem:  # of an option: curation does not check them
             verdict = problem.reason
         return float(verdict == "ok"), verdict
     return float(letter == gold), problem or ("ok" if letter == gold else "wrong")
@@ -85,7 +85,7 @@ def read_option(text: str, options: list[str]) -> tuple[str | None, str]:
 
 
 def same(a: str, b: str) -> bool:
-    """Say whether two results are equal; one that is too complex equals only itself."""
+    """Say whether two results are equal; a too complex one equals only itself."""
     try:
         return compare(a, b) == "ok"
     except Unreadable:
