@@ -299,6 +299,14 @@ def test_extreme_boxes_end_and_stay_honest(box):
     assert all(value_problem("detection", value) is None and iou(value[0], box) < 0.4 for value in wrong)
 
 
+def test_a_false_claim_asks_for_no_object_whose_name_another_shares_that_is_near():
+    """Two are "the sofa": the claimed box, which is the dog's, would be a right answer for the one that is near."""
+    others = [{"question": "the sofa", "box": box} for box in ([300, 300, 400, 400], [100, 100, 200, 180])]
+    sample = make("detection", [TRUTH], question="the dog", extra={"others": others})
+    wrong = [[[300, 300, 400, 400]]]
+    assert all("question" not in detection.false_claim(sample, wrong, random.Random(seed)) for seed in range(50))
+
+
 def test_no_wrong_answers_for_several_true_boxes():
     assert detection.distractors(make("detection", [TRUTH, [0, 0, 9, 9]]), random.Random(0)) == []
 

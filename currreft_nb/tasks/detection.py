@@ -142,18 +142,15 @@ def false_claim(sample: Any, wrong: list, rng: random.Random) -> dict:
 
 
 def _other_questions(sample: Any) -> list[dict]:
-    """Return the image's other objects that have a question and whose boxes clearly differ from the answer's.
+    """Return the image's other objects that have a question to which no box near the answer's belongs.
 
     If the sample has reference thinking, the other object must bring its own: that of the sample would be wrong.
     """
-    return [
-        other
-        for other in sample.extra.get("others", ())
-        if other.get("question")
-        and other["question"] != sample.question
-        and (sample.thinking is None or other.get("thinking"))
-        and all(iou(other["box"], box) < FALSE_IOU for box in sample.answer)
-    ]
+    others = sample.extra.get("others", ())
+    near = [other for other in others if any(iou(other["box"], box) >= FALSE_IOU for box in sample.answer)]
+    asked = {sample.question, *(other.get("question") for other in near)}
+    free = [other for other in others if other.get("question") and other["question"] not in asked]
+    return [other for other in free if sample.thinking is None or other.get("thinking")]
 
 
 def _add(chosen: list, box: Box | None, truth: Box) -> None:
