@@ -1,10 +1,9 @@
-"""Read what a model wrote: the `<think>` and `<answer>` blocks, verdicts, letters, labels and boxes.
+"""Read a model's text: the `<think>` and `<answer>` blocks, verdicts, letters, labels and boxes.
 
     <think>The dog is at the left, so the box ends at 210.</think><answer>{"bbox_2d": [12, 40, 210, 470]}</answer>
 
-One place, shared by rewards and evaluation, and strict: an answer that can be read in two ways is not read. Nothing
-is ever evaluated, every function runs in time linear in its input, and what cannot be read is refused with a reason
-code that says why.
+Rewards and evaluation share these strict readers: an ambiguous answer is refused. No text is evaluated as code, every
+function takes time linear in its input, and a refusal carries a reason code.
 """
 
 import json
@@ -29,7 +28,7 @@ _BOX_KEYS = ("bbox_2d", "bbox")
 
 
 class Unreadable(ValueError):
-    """The text does not answer in the form that was asked for; `reason` is a code such as `two_answers`."""
+    """The text has no answer in the requested form; `reason` is a code such as `two_answers`."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -91,8 +90,7 @@ def _block(text: str, name: str) -> tuple[str | None, int, int, str]:
 
 
 def parse_verdict(text: str) -> bool:
-    """Return the verdict of a yes/no answer: one word of yes, true, correct, no, false, incorrect, and nothing beside
-    it.
+    """Return the verdict of a yes/no answer, the single word yes, true, correct, no, false or incorrect.
 
     >>> parse_verdict("Yes."), parse_verdict("false")
     (True, False)
@@ -160,11 +158,11 @@ def _split_labels(text: str) -> list[str]:
 
 
 def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
-    """Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates it was written in.
+    """Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates of the text.
 
-    Every form that Qwen-VL models write: `{"bbox_2d": [...]}`, `{"bbox": [...]}`, a list of such objects, bare lists,
-    all that in a code fence, and points `(x1,y1),(x2,y2)` with or without box tokens. The answer must be boxes from
-    end to end.
+    Reads every form that Qwen-VL models write: `{"bbox_2d": [...]}`, `{"bbox": [...]}`, a list of such objects, bare
+    lists, each also in a code fence, and points `(x1,y1),(x2,y2)` with or without box tokens. The answer must hold
+    nothing else.
 
     >>> parse_boxes('{"bbox_2d": [1, 2, 3, 4], "label": "dog"}'), parse_boxes("<|box_start|>(1,2),(3,4.5)<|box_end|>")
     ([(1.0, 2.0, 3.0, 4.0)], [(1.0, 2.0, 3.0, 4.5)])
@@ -187,13 +185,10 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
 def _plain_boxes(text: str) -> list | None:
     """Return the boxes of a sequence of bare lists or pairs of points, or None if the text is anything else."""
     boxes, position = [], 0
-    while position < len(text):
-        match = _PLAIN_BOX.match(text, position)
-        if not match:
-            return None
+    while match := _PLAIN_BOX.match(text, position):
         boxes.append([float(number) for number in match.groups() if number is not None])
         position = match.end()
-    return boxes or None
+    return boxes if position == len(text) else None
 
 
 def _json_boxes(value: Any) -> list:
@@ -226,16 +221,12 @@ def _checked_box(box: list) -> tuple[float, float, float, float]:
 
 
 def _load_json(text: str) -> Any:
-    """Return the JSON value of the text; refuses deep nesting, keys given twice and numbers that are none."""
-    depth = deepest = 0
+    """Return the JSON value of the text; refuses deep nesting, duplicate keys, NaN and Infinity."""
+    depth = 0
     for character in _JSON_STRING.sub("", text):  # a bracket in a label would hide how deep the others go
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    if deepest > MAX_NESTING:
-        raise Unreadable("too_complex")
+        depth += (character in "[{") - (character in "]}")
+        if depth > MAX_NESTING:
+            raise Unreadable("too_complex")
     try:
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except Unreadable:

@@ -1,8 +1,8 @@
 """Geometry of boxes, and the coordinate frames in which model families write them.
 
 A box is `(x1, y1, x2, y2)`, floats, half-open: a box of one pixel is `(3, 4, 4, 5)`. Samples hold boxes in pixels of
-the stored image; a model writes them in the frame of its family (`models_families`). `to_frame` and `from_frame` are
-the only places that convert.
+the stored image; a model writes them in the frame of its family (`models_families`). Only `to_frame` and `from_frame`
+convert.
 """
 
 import math
@@ -117,7 +117,7 @@ def to_frame(box: Box, size: Size, frame: Frame) -> list[int]:
 
 
 def _whole(low: float, high: float, end: int) -> tuple[int, int]:
-    """Return two edges as the nearest whole numbers, or where these are one the unit around their middle."""
+    """Return two edges as the nearest whole numbers, or where these are equal the unit interval around their middle."""
     if round(low) < round(high):
         return round(low), round(high)
     unit = min(math.floor((low + high) / 2), end - 1)

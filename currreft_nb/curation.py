@@ -133,9 +133,10 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
         raise InputError(f"a number of questions is negative: {numbers}; set it to 0 or more")
     cells = []
     for split in SPLITS:
-        asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) - {"general"}
-        if split == "pool":  # never trained with rewards, so general questions need not be in `tasks`
-            asked = {"general"} if set(mixture[split]) == {DRAWN} else asked | {"general"}
+        asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) & set(TRAINED_TASKS)
+        if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
+            others = set(TASKS) - set(TRAINED_TASKS)
+            asked = others if set(mixture[split]) == {DRAWN} else asked | others
         cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
     return {cell: numbers[cell[0]] for cell in cells}
 
@@ -237,7 +238,7 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
 
 def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:
     for split, task in wanted:
-        for stage in STAGES if split != "pool" and task != "general" else ():
+        for stage in STAGES if split != "pool" and task in TRAINED_TASKS else ():
             if not places[split, task, stage]:
                 why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
                 raise InputError(

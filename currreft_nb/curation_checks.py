@@ -11,7 +11,7 @@ from currreft_nb.files import digest
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
 from currreft_nb.rewards import score
-from currreft_nb.samples import Sample, size_of
+from currreft_nb.samples import VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 SMALLEST_PX = 1.0  # side of a box in the stored image: smaller ones round to nothing in every model's frame
@@ -31,7 +31,7 @@ def rejection(sample: Sample, source: str, reason: str, value: str = "") -> Reje
 
 def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
     """Return what is wrong with a box of the answer, the claim or an option: outside the image, or too small."""
-    if sample.task != "detection":
+    if VALUES[sample.task] != "boxes":
         return None
     values = [sample.answer] if sample.stage == "open" else [sample.claim or [], *sample.options]
     width, height = size = size_of(sample)
@@ -95,7 +95,7 @@ def resized(sample: Sample, size: Size) -> Sample:
     extra = sample.extra | {"original_size": list(stored)}
     if "others" in extra:
         extra["others"] = [other | {"box": move([other["box"]])[0]} for other in extra["others"]]
-    if sample.task != "detection":
+    if VALUES[sample.task] != "boxes":
         return replace(sample, size=size, extra=extra)
     if "candidates" in extra:
         extra["candidates"] = move(extra["candidates"])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from currreft_nb.curation_folder import read_manifest, refuse_leaks
 from currreft_nb.files import atomic_write
 from currreft_nb.formats import curr_reft
-from currreft_nb.samples import TRAINED_TASKS, Sample, read_samples, to_row
+from currreft_nb.samples import Sample, read_samples, to_row
 
 STRUCTURED = ("claim", "options", "answer", "extra")  # their types differ between rows: kept as JSON text
 ROWS_A_GROUP = 100  # images included, some ten megabytes
@@ -29,13 +29,18 @@ NAMES = ("id", "task", "stage", "split", "source", "image", "size", "question", 
 def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
     """Write official rows about the images in `folder`; return how many samples were written and left out, by reason.
 
-    General questions are left out, because the format has none.
+    Questions of tasks that the format does not have, such as general ones, are left out.
     """
     folder, target = Path(folder), Path(target)
     counts: Counter[str] = Counter()
     for name, samples in _files(folder, target):
-        known = [sample for sample in samples if sample.task in TRAINED_TASKS]
-        counts.update({"written": len(known), "the format has no general questions": len(samples) - len(known)})
+        known = []
+        for sample in samples:
+            if sample.task in curr_reft.TASK_NAMES.values():
+                known.append(sample)
+            else:
+                counts[f"the format has no {sample.task} questions"] += 1
+        counts["written"] += len(known)
         if known:
             curr_reft.write(target / f"{name}.jsonl", known, images=folder)
     return +counts

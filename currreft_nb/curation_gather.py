@@ -19,7 +19,7 @@ from currreft_nb.curation_sources import DRAWN, Source, open_source
 from currreft_nb.curation_splits import Cell, Quotas, Row, allocate, shuffle_key
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import Sample, size_of
+from currreft_nb.samples import TRAINED_TASKS, Sample, size_of
 
 ROUNDS = 4  # how often drawn duplicates are replaced by new questions
 STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are more than twice as many as questions asked
@@ -150,7 +150,7 @@ def draw(index: Index, splits: Collection[str], quotas: Quotas, rules: Rules) ->
     """
     known, owners, left = set[tuple](), dict[str, str](), Counter[str]()
     for (split, task), number in quotas.wanted.items():
-        if split not in splits or (split == "pool" and task != "general"):
+        if split not in splits or (split == "pool" and task in TRAINED_TASKS):
             continue  # scenes give the pool general questions only: training asks the others
         look, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
         for _ in range(ROUNDS):

@@ -1,38 +1,36 @@
-"""Pose an open question as yes/no (binary) and as multiple choice: the same problem, with rewards easier to get.
+"""Pose an open question as yes/no (binary) and as multiple choice: the same problem, with rewards in easier reach.
 
     open     {"id": "a", "question": "How many circles?", "answer": "3", "extra": {"candidates": ["0", "1", …, "6"]}}
     binary   {"id": "a:binary", "parent": "a", "claim": "4", "answer": false, ...}
     choice   {"id": "a:choice", "parent": "a", "options": ["1", "3", "0", "4"], "answer": ["B"], ...}
 
-The paper's own recipe for these forms was never released; this one is ours. What a posed sample looks like depends
-only on the id, the stage and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules
-keep the text from giving the answer away: every claim is true with probability one half, and the position of the right
-option is uniform. Where a sample brings its closed answer vocabulary (`extra["candidates"]`), wrong values are uniform
-draws from it; if the true answers are uniform over the candidates as well, only the image can tell right from wrong.
+The paper's recipe for these forms is not released; this one is ours. A posed sample depends only on the id, the stage
+and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules keep the text from giving
+the answer away: a claim is true with probability one half, and the position of the right option is uniform. Where a
+sample has a closed answer vocabulary (`extra["candidates"]`), wrong values are uniform draws from it; if the true
+answers are uniform over the candidates, too, only the image separates right from wrong.
 """
 
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import iou
 from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, VALUES, Sample
-from currreft_nb.tasks import TASK_MODULES, classification, detection
+from currreft_nb.tasks import TASK_MODULES
+from currreft_nb.tasks.detection import ALIKE_IOU, FALSE_IOU
 
-OPTIONS = dict.fromkeys(TRAINED_TASKS, 4) | {"classification": 5}
-SINGLE_SHARE = 0.4  # of classification choices: one right option even where several labels are present
-SWAP_SHARE = 0.2  # of false detection claims: the true box, but asked about another object
-MOVED_SHARE = 3 / 8  # of the other false detection claims: the true box moved; the rest show another object's box
+SINGLE_SHARE = 0.4  # of choices where several options may be right: one is, even where several items are present
 
 Vocabulary = dict[str, dict[str, int]]
 
 
 class CannotPose(ValueError):
-    """The sample has no honest form at that stage; `reason` says why, in words that can be counted."""
+    """The sample has no honest form at that stage; `reason` says why, without anything particular to the sample."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -40,11 +38,10 @@ class CannotPose(ValueError):
 
 
 def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = None) -> Sample:
-    """Return the open sample as it is asked at `stage`; an open sample at the open stage is returned as it is.
+    """Return the open sample in the form of `stage`; at the open stage unchanged.
 
-    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a classification sample brings no
-    candidates. Raises `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an
-    unknown stage.
+    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a sample has no candidates. Raises
+    `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an unknown stage.
 
     >>> extra = {"candidates": ["0", "1", "2", "3", "4", "5", "6"]}
     >>> sample = Sample(id="a", task="math", split="val", source="s", question="How many?", answer="3", extra=extra)
@@ -56,7 +53,7 @@ def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = 
         raise InputError(f"stage is {stage!r}, but must be one of {', '.join(STAGES)}")
     if sample.stage != "open":
         raise InputError(
-            f"sample {sample.id!r} is posed already ({sample.stage}); pose its open parent {sample.parent!r} instead"
+            f"sample {sample.id!r} is already posed ({sample.stage}); pose its open parent {sample.parent!r} instead"
         )
     if stage == "open":
         return sample
@@ -66,8 +63,8 @@ def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = 
     rng = random.Random(int.from_bytes(digest[:8], "big"))
     if stage == "binary":
         fields = _binary_fields(sample, digest[-1] % 2 == 1, rng, vocabulary)
-    elif sample.task == "classification":
-        fields = _label_choice_fields(sample, rng, vocabulary)
+    elif TASK_MODULES[sample.task].SEVERAL:
+        fields = _several_choice_fields(sample, rng, vocabulary)
     else:
         fields = _choice_fields(sample, rng, vocabulary)
     return replace(sample, id=f"{sample.id}:{stage}", stage=stage, parent=sample.id, **fields)
@@ -78,7 +75,7 @@ def pose_all(
 ) -> tuple[list[Sample], Counter]:
     """Return the samples at `stage`, in order, and how many could not be posed, by reason.
 
-    Without a vocabulary, the labels of the samples themselves are it.
+    Without a vocabulary, that of the samples is used.
     """
     samples = list(samples)
     vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
@@ -93,10 +90,10 @@ def pose_all(
 
 
 def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
-    """Return for each classification label how often it stands in an answer together with each other label.
+    """Return for each label how often it occurs in an answer together with each other label; with itself, how often.
 
-    Labels are those of the answers and of `extra["categories"]`, what could have been annotated. They are sorted, so
-    that the order of the samples leaves no trace; a label with itself counts its answers.
+    Labels are those of the answers and of `extra["categories"]`, which could have been annotated. They are sorted, so
+    that the order of the samples does not matter.
 
     >>> fields = {"task": "classification", "split": "train", "source": "s", "question": "What is here?"}
     >>> answers = {"a": ["dog", "cat"], "b": ["dog"]}
@@ -105,65 +102,53 @@ def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
     """
     counts: dict[str, Counter] = {}
     for sample in samples:
-        if sample.task == "classification" and sample.stage == "open":
-            for label in sample.extra.get("categories", ()):
+        if sample.stage == "open" and TASK_MODULES[sample.task].SEVERAL:
+            for label in (*sample.extra.get("categories", ()), *sample.answer):
                 counts.setdefault(label, Counter())
             for label in sample.answer:
-                counts.setdefault(label, Counter()).update(sample.answer)
+                counts[label].update(sample.answer)
     return {label: {other: counts[label][other] for other in sorted(counts[label])} for label in sorted(counts)}
 
 
 def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
-    # The wrong claim is made even where the claim will be true: samples that allow no "no" must not remain as a "yes".
-    truth = true_value(sample)
-    if sample.task == "classification":
-        wrong = _swap_label(truth, _absent_labels(sample, 1, rng, vocabulary)[0], rng)
-    elif sample.task == "detection":
-        wrong = _wrong_box(sample, rng, vocabulary)
-    else:
-        wrong = _wrong_values(sample, 1, rng, vocabulary)[0]
-    fields = {"claim": truth if verdict else wrong, "answer": verdict, "options": []}
-    if (
-        not verdict
-        and sample.task == "detection"
-        and (others := _other_questions(sample))
-        and rng.random() < SWAP_SHARE
-    ):
-        other = rng.choice(others)
-        fields |= {"claim": truth, "question": other["question"], "thinking": other.get("thinking")}
-    return fields
+    # Made even where the claim will be true: samples that allow no "no" must not remain as a "yes".
+    wrong = _wrong_values(sample, 1, rng, vocabulary)
+    if verdict:
+        return {"claim": true_value(sample), "answer": True, "options": []}
+    return TASK_MODULES[sample.task].false_claim(sample, wrong, rng) | {"answer": False, "options": []}
 
 
 def _choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
     truth = true_value(sample)
     if sample.options:  # the question's own options keep their order: its text or picture may refer to them by letter
         return {"answer": [sample.answer.strip().upper()]}
-    options = _wrong_values(sample, OPTIONS[sample.task] - 1, rng, vocabulary)
+    count = TASK_MODULES[sample.task].OPTIONS - 1
+    options = _wrong_values(sample, count, rng, vocabulary)[:count]
     rng.shuffle(options)
     position = rng.randrange(len(options) + 1)
     options.insert(position, truth)
     return {"options": options, "answer": [LETTERS[position]]}
 
 
-def _label_choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
-    absent = _absent_labels(sample, OPTIONS[sample.task] - 1, rng, vocabulary)
-    number = len(absent) + 1  # of options, whatever the number of right ones: else it would tell that number
+def _several_choice_fields(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
+    task = TASK_MODULES[sample.task]
+    absent = _absent_items(sample, task.OPTIONS - 1, rng, vocabulary)
+    number = len(absent) + 1  # of options, however many are right: otherwise it would give that number away
     wanted = 1 if rng.random() < SINGLE_SHARE else rng.randint(2, 3)
-    present = _distinct(sample.answer)
+    present = [[item] for item in _distinct(sample.answer, task.normalise)]
     right = rng.sample(present, min(wanted, len(present), number - 1))
-    labels = right + absent[: number - len(right)]
-    rng.shuffle(labels)
-    letters = [letter for letter, label in zip(LETTERS, labels) if label in right]
-    return {"options": [[label] for label in labels], "answer": letters}
+    options = right + absent[: number - len(right)]
+    rng.shuffle(options)
+    return {"options": options, "answer": [letter for letter, option in zip(LETTERS, options) if option in right]}
 
 
 def true_value(sample: Sample) -> Any:
-    """Return the value that answers an open sample: of a question with its own options the value, not the letter.
+    """Return the value that answers an open sample: for a question with its own options the value, not the letter.
 
     >>> true_value(Sample(id="a", task="math", split="val", source="s", question="?", answer="B", options=["3", "4"]))
     '4'
     """
-    if sample.task != "math" or not sample.options:
+    if VALUES[sample.task] != "text" or not sample.options:
         return sample.answer
     position = LETTERS[: len(sample.options)].find(sample.answer.strip().upper())
     if position < 0 or len(sample.answer.strip()) != 1:
@@ -172,47 +157,33 @@ def true_value(sample: Sample) -> Any:
 
 
 def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list:
-    """Return `count` wrong values that differ from each other; fewer only where the closed vocabulary is smaller."""
+    """Return `count` or more wrong values, best first; fewer only where the closed vocabulary is smaller."""
+    task = TASK_MODULES[sample.task]
+    if task.SEVERAL:
+        return _absent_items(sample, count, rng, vocabulary)
     truth = true_value(sample)
-    if sample.task == "detection":
-        _refuse_ambiguous(sample)
+    _refuse_ambiguous(sample)
     if closed := sample.options or _candidates(sample, [truth]):
         # Own options are taken at their word: 1-2-3 and 3-2-1 are two of them, though one set of numbers.
         wrong = [v for v in closed if v != truth] if sample.options else _clearly_wrong(sample.task, closed, truth)
         wrong = rng.sample(wrong, min(count, len(wrong)))
         count = min(count, max(1, len(wrong)))
     else:
-        wrong = TASK_MODULES[sample.task].distractors(sample, rng, vocabulary)[:count]
+        wrong = task.distractors(sample, rng, vocabulary)
     if len(wrong) < count:
         raise CannotPose(f"only {len(wrong)} of {count} wrong answers can be made")
     return wrong
 
 
-def _wrong_box(sample: Sample, rng: random.Random, vocabulary: Vocabulary | None) -> list:
-    """Return a wrong value for a claim: of a closed vocabulary, or another object's box, or the true one moved."""
-    if sample.extra.get("candidates"):
-        return _wrong_values(sample, 1, rng, vocabulary)[0]
-    _refuse_ambiguous(sample)
-    made = detection.distractors(sample, rng, vocabulary)  # other objects come first
-    if not made:
-        raise CannotPose("only 0 of 1 wrong answers can be made")
-    objects = [list(other["box"]) for other in sample.extra.get("others", ())]
-    low, high = detection.JITTER_IOU
-    moved = [value for value in made if value[0] not in objects and low <= iou(value[0], sample.answer[0]) <= high]
-    return (moved if moved and rng.random() < MOVED_SHARE else made)[0]
-
-
 def _clearly_wrong(task: str, values: list, truth: Any) -> list:
-    """Return the values that are not the truth in other words, or nearly in its place, nor one another."""
+    """Return the values that clearly differ from the truth and from one another."""
 
     def alike(a: Any, b: Any, limit: float) -> bool:
-        return iou(a[0], b[0]) >= limit if task == "detection" else TASK_MODULES[task].same(a, b)
+        return iou(a[0], b[0]) >= limit if VALUES[task] == "boxes" else TASK_MODULES[task].same(a, b)
 
     chosen: list = []
     for value in values:
-        if not alike(value, truth, detection.FALSE_IOU) and not any(
-            alike(value, other, detection.ALIKE_IOU) for other in chosen
-        ):
+        if not alike(value, truth, FALSE_IOU) and not any(alike(value, other, ALIKE_IOU) for other in chosen):
             chosen.append(value)
     return chosen
 
@@ -225,38 +196,37 @@ def _refuse_ambiguous(sample: Sample) -> None:
             raise CannotPose("another object in the image answers to the same phrase")
 
 
-def _absent_labels(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list[str]:
-    """Return at most `count` labels, at least one, that nothing known to be in the image has, under no other name."""
+def _absent_items(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list[list]:
+    """Return at most `count` values of one item each, at least one; nothing known to be in the image has that name."""
+    task = TASK_MODULES[sample.task]
     others = (other["label"] for other in sample.extra.get("others", ()))
-    present = {classification.normalise(label) for label in (*sample.answer, *others)}
-    if candidates := _candidates(sample, [[label] for label in sample.answer]):
-        absent = _distinct([label for [label] in candidates if classification.normalise(label) not in present])
-        absent = rng.sample(absent, min(count, len(absent)))
-    else:
-        values = classification.distractors(sample, rng, vocabulary)
-        absent = [label for value in values for label in value if classification.normalise(label) not in present]
-        absent = _distinct(absent)[:count]
+    present = {task.normalise(item) for item in (*sample.answer, *others)}
+    candidates = _candidates(sample, [[item] for item in sample.answer])
+    values = candidates or task.distractors(sample, rng, vocabulary)
+    items = (item for value in values for item in value if task.normalise(item) not in present)
+    absent = _distinct(items, task.normalise)
+    absent = rng.sample(absent, min(count, len(absent))) if candidates else absent[:count]
     if not absent:
         raise CannotPose("no label is known to be absent")
-    return absent
+    return [[item] for item in absent]
 
 
-def _distinct(labels: list[str]) -> list[str]:
-    """Return the labels without those that name the same category again.
+def _distinct(items: Iterable[str], normalise: Callable[[str], str]) -> list[str]:
+    """Return the items without those that name the same thing again.
 
-    >>> _distinct(["dog", "sofa", "Dogs", "couch"])
-    ['dog', 'sofa']
+    >>> _distinct(["dog", "Sofa", "DOG"], str.casefold)
+    ['dog', 'Sofa']
     """
     first: dict[str, str] = {}
-    for label in labels:
-        first.setdefault(classification.normalise(label), label)
+    for item in items:
+        first.setdefault(normalise(item), item)
     return list(first.values())
 
 
 def _candidates(sample: Sample, truths: list) -> list:
     """Return the sample's closed answer vocabulary as structured values, or nothing if it brings none.
 
-    `extra["candidates"]` lists strings for math and labels for classification, single boxes for detection.
+    `extra["candidates"]` lists texts, or single labels or boxes of which each is a value by itself.
     """
     candidates = sample.extra.get("candidates")
     if not candidates:
@@ -266,25 +236,3 @@ def _candidates(sample: Sample, truths: list) -> list:
         if truth not in values:
             raise InputError(f"sample {sample.id!r}: extra.candidates does not contain the answer {truth!r}; add it")
     return values
-
-
-def _swap_label(labels: list[str], absent: str, rng: random.Random) -> list[str]:
-    """Return the labels with one of them replaced; a sorted list stays sorted, else its order would tell."""
-    claim = list(labels)
-    claim[rng.randrange(len(claim))] = absent
-    return sorted(claim) if labels == sorted(labels) else claim
-
-
-def _other_questions(sample: Sample) -> list[dict]:
-    """Return the image's other objects that have a question and whose boxes clearly differ from the answer's.
-
-    If the sample has reference thinking, the other object must bring its own: that of the sample would be wrong.
-    """
-    return [
-        other
-        for other in sample.extra.get("others", ())
-        if other.get("question")
-        and other["question"] != sample.question
-        and (sample.thinking is None or other.get("thinking"))
-        and all(iou(other["box"], box) < detection.FALSE_IOU for box in sample.answer)
-    ]

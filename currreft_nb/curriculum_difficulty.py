@@ -1,13 +1,12 @@
-"""How hard each question is for the model as it is now, and what a stage makes of that: leave out, order, draw.
+"""How hard each question is for the present model, and how a stage uses it: drop, order or draw questions.
 
     {"id": "scene-7:binary", "task": "math", "stage": "binary", "right": 3, "of": 4, "rate": 0.75, "low": 0.301,
      "high": 0.954}
 
 A pass rate is the share of right answers among several sampled ones, right as evaluation counts it. A question that is
-always or never answered rightly gives groups of equal accuracy, from which little or nothing is learnt; "little" where
-a partly right answer is paid, so dropping such questions is a choice and not a rule. Four answers tell a rate only
-roughly, which is why each rate has its interval and why no option below compares two rates that may be equal by chance
-as if they were not, but for putting them in order.
+always or never answered rightly gives groups of equal accuracy, which teach little, or nothing where partly right
+answers earn nothing; dropping such questions is a choice. Four answers estimate a rate only roughly: each rate has an
+interval, and only the order of questions compares rates without it.
 """
 
 import math
@@ -42,7 +41,7 @@ class PassRate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the rate, after Wilson (1927): it has a width even where all answers were right."""
+        """The 95 % interval of the rate (Wilson 1927), which has a width even where all answers are right."""
         return _wilson(self.right, self.of)
 
 
@@ -88,15 +87,15 @@ def keep(
             kept.append(sample)
     if samples and not kept:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(dropped.items()))
-        raise InputError(f"no question is left to train on: {reasons}; take a word out of drop, or skip this stage")
+        raise InputError(f"no question is left to train on: {reasons}; remove an entry of drop, or skip this stage")
     return kept, dict(sorted(dropped.items()))
 
 
 def weight(rate: PassRate, target: float) -> float:
-    """Return how often a question is drawn when questions near a target pass rate are wanted, in [0, 1].
+    """Return a question's weight in a draw of questions near a target pass rate, in [0, 1].
 
-    How likely its right and wrong answers are at the target rate, relative to its own rate (a likelihood ratio): 1 at
-    the target, falling the faster the more answers were sampled, so that a rate known only roughly excludes little.
+    It is the likelihood of its right and wrong answers at the target rate, relative to that at its own rate: 1 at the
+    target, falling faster the more answers were sampled, so that a rough estimate excludes little.
 
     >>> [round(weight(PassRate(right, 4), target=0.5), 2) for right in range(5)]
     [0.06, 0.59, 1.0, 0.59, 0.06]
@@ -111,7 +110,7 @@ def _log_weight(rate: PassRate, target: float) -> float:
 
 
 def draw_near(rates: Sequence[PassRate], rows: int, target: float, seed: int) -> list[int]:
-    """Return which question is drawn for each of `rows` places, with replacement, in proportion to its `weight`."""
+    """Return the index of a question for each of `rows` places, drawn with replacement in proportion to `weight`."""
     logs = [_log_weight(rate, target) for rate in rates]
     top = max(logs)
     weights = [math.exp(log - top) for log in logs]  # where all are far from the target, the nearest are drawn
@@ -119,7 +118,7 @@ def draw_near(rates: Sequence[PassRate], rows: int, target: float, seed: int) ->
 
 
 def easy_first(order: Sequence[int], rates: Sequence[PassRate]) -> list[int]:
-    """Return the same draws with the highest pass rate first; those of one rate stay in the order they were in.
+    """Return the same draws with the highest pass rate first; equal rates keep their order.
 
     >>> easy_first([0, 1, 2, 0], [PassRate(1, 4), PassRate(4, 4), PassRate(1, 4)])
     [1, 0, 2, 0]

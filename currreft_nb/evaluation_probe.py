@@ -29,7 +29,7 @@ from currreft_nb.journal import append_journal
 from currreft_nb.journal_answers import collect_answers
 from currreft_nb.metrics import mean_interval, measure, pass_at_k
 from currreft_nb.models import Loaded
-from currreft_nb.samples import STAGES, TASKS, Sample
+from currreft_nb.samples import STAGES, TASKS, VALUES, Sample
 from currreft_nb.training_settings import GrpoSettings
 from currreft_nb.training_validation import stored_answers
 
@@ -106,7 +106,7 @@ def chance_level(sample: Sample) -> float:
         return 0.5
     if sample.stage == "choice":
         return 1 / math.comb(len(sample.options), len(sample.answer))
-    if sample.task == "detection":
+    if VALUES[sample.task] == "boxes":
         return 0.0
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
     right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is any set of as many labels

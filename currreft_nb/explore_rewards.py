@@ -12,7 +12,7 @@ from currreft_nb.journal_completions import drawn_by_lot
 from currreft_nb.metrics import advantages
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules, score
-from currreft_nb.samples import Sample
+from currreft_nb.samples import VALUES, Sample
 
 VARIED = ("detection", "threshold", "partial", "partial_reward")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -40,7 +40,7 @@ def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, 
 def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Paid]:
     """Return other ways of paying a question's answers, by name; "as trained" first, none twice."""
     found: dict[str, Paid] = {"as trained": (rules, format_weight)}
-    if sample.stage == "open" and sample.task == "detection":
+    if sample.stage == "open" and VALUES[sample.task] == "boxes":
         found["hard: 1 above an IoU of 0.5"] = (Rules(detection="hard"), format_weight)
         found["soft: the IoU"] = (Rules(detection="soft"), format_weight)
     if sample.stage == "choice" and len(sample.answer) > 1:
@@ -56,7 +56,7 @@ def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> 
     """Return the options and the present value of each rule that matters for some of the samples."""
     samples = list(samples)
     found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
-    if any((sample.task, sample.stage) == ("detection", "open") for sample in samples):
+    if any(sample.stage == "open" and VALUES[sample.task] == "boxes" for sample in samples):
         found["detection"] = (("hard", "soft", "soft_above_threshold"), rules.detection)
         found["threshold"] = (TENTHS, rules.threshold)
     if any(sample.stage == "choice" and len(sample.answer) > 1 for sample in samples):

@@ -33,7 +33,7 @@ from currreft_nb.gallery_parts import (
 )
 from currreft_nb.gallery_parts import card as framed
 from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.samples import LETTERS, VALUES, Sample
 from currreft_nb.tasks import TASK_MODULES
 
 __all__ = [
@@ -205,7 +205,7 @@ def _gold(sample: Sample, style: Style | None) -> str:
 
 
 def _plain(sample: Sample, value: Any) -> str:
-    if sample.task == "detection":
+    if VALUES[sample.task] == "boxes":
         value = [[round(v) for v in box] for box in value]
     return TASK_MODULES[sample.task].render(value)
 

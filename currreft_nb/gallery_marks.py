@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from currreft_nb.answers import Unreadable, parse_completion, parse_letters
 from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, Mark
-from currreft_nb.samples import LETTERS, Sample
+from currreft_nb.samples import LETTERS, VALUES, Sample
 
 
 def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
-    """Return the boxes of a detection sample: claim or options in blue, gold in green, what was answered in red."""
-    if sample.task != "detection":
+    """Return the boxes of a sample: claim or options in blue, gold in green, what was answered in red."""
+    if VALUES[sample.task] != "boxes":
         return []
     if sample.stage == "binary":
         return [(box, OPTION, "claim") for box in sample.claim]

@@ -1,9 +1,9 @@
-"""A file that grows line by line and survives being killed: sampled answers, evaluation records, training metrics.
+"""JSON Lines files that survive a killed process: sampled answers, evaluation records, training metrics.
 
     {"id": "scene-7", "index": 0, "completion": "<think></think><answer>3</answer>"}
 
-Rows are appended and flushed to the disk in batches. Killed in the middle of a row, the file ends in half a line; the
-next reader passes over it and the next writer removes it, so that only what was lost has to be made again.
+Rows are appended and flushed to the disk in batches. A process that is killed in the middle of a row leaves half a
+line at the end: the next reader ignores it and the next writer removes it.
 """
 
 import json
@@ -16,9 +16,9 @@ from currreft_nb import InputError
 
 
 def read_journal(path: str | os.PathLike) -> list[dict]:
-    """Return the whole rows of a journal, in the order in which they were written; none if there is no file yet.
+    """Return the whole rows of a journal in the order they were written; none if the file does not exist.
 
-    Raises `InputError` for a damaged line that is not the last: no interruption explains that.
+    Raises `InputError` for a damaged line before the last, which no interruption explains.
     """
     path = Path(path)
     if not path.exists():
@@ -33,12 +33,12 @@ def _parse(line: bytes, path: Path, number: int) -> dict:
     except ValueError:
         row = None
     if not isinstance(row, dict):
-        raise InputError(f"{path}:{number}: the line is damaged: {line[:60]!r}; remove it, its row will be made again")
+        raise InputError(f"{path}:{number}: the line is damaged: {line[:60]!r}; remove it and run again")
     return row
 
 
 def append_journal(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
-    """Append rows, one JSON object a line, and wait until they are on the disk; a half line at the end is removed."""
+    """Append rows, one JSON object a line, and flush them to the disk; a half line at the end is removed first."""
     lines = b"".join(
         json.dumps(row, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n" for row in rows
     )

@@ -1,18 +1,17 @@
-"""Answers stored as they come: an interruption loses none that was finished, and asks none again.
+"""Answers stored as they arrive: after an interruption, only missing answers are asked for.
 
 {"id": "general-17", "index": 3, "count": 8, "hash": "5d41402abc4b2a76", "author": "pocket 1b4f0e98 T=1 seed 0",
  "task": "general", "stage": "open", "split": "pool", "source": "drawn",
  "completion": "<think>…</think><answer>red</answer>", "tokens": 21, "truncated": false}
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.files import digest
 from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.samples import Sample
 
@@ -27,12 +26,12 @@ def collect_answers(
     author: str = "",
     batch_size: int = 32,
 ) -> list[dict]:
-    """Return several answers to each sample, one row an answer, asking only for those that the file does not hold.
+    """Return several answers to each sample, one row an answer, asking only for those that are not in the file.
 
     `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
-    `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writings.
-    An answer that is None could not be had: it is left out, counted, and asked for at the next start. Raises
-    `InputError` for a file with answers to other questions of these ids, or of another author.
+    `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writes.
+    A failed answer is None: it is left out, counted, and asked for at the next start. Raises `InputError` for a file
+    with answers to other questions of these ids, or of another author.
     """
     stored = _stored(samples, Path(path), author)
     pending = [sample for sample in samples if _missing(stored[sample.id])]
@@ -47,20 +46,19 @@ def collect_answers(
         done = len(samples) - len(pending) + start + len(batch)
         print(f"answered {done:6d} of {len(samples)} questions", flush=True)
     if short := sum(_missing(stored[sample.id]) for sample in samples):
-        print(f"{short} questions lack answers that could not be had; run this again to ask for them")
+        print(f"{short} questions lack answers, because requests failed; run this again to repeat them")
     return [row for sample in samples for row in sorted(stored[sample.id], key=lambda row: row["index"])]
 
 
 def _stored(samples: Sequence[Sample], path: Path, author: str) -> dict[str, list[dict]]:
-    """Return the answers in the file, by sample; refuse a file with answers to other questions or of another author."""
     stored: dict[str, list[dict]] = {sample.id: [] for sample in samples}
     hashes = question_hashes(samples)
     for row in read_journal(path):
         if row["id"] in stored:
             if row["hash"] != hashes[row["id"]]:
-                raise InputError(f"{path} answers another question of the id {row['id']!r}; {REMEDY}")
+                raise InputError(f"{path} holds an answer to another question with the id {row['id']!r}; {REMEDY}")
             if row["author"] != author:
-                raise InputError(f"{path} was answered by {row['author']!r}, not by {author!r}; {REMEDY}")
+                raise InputError(f"{path} holds answers of {row['author']!r}, not of {author!r}; {REMEDY}")
             stored[row["id"]].append(row)
     return stored
 
@@ -77,16 +75,14 @@ def _rows(sample: Sample, answers: Sequence[Any], author: str) -> list[dict]:
 
 
 def pair_up(samples: Sequence[Sample], answers: Sequence[Any]) -> list[tuple[Sample, Any]]:
-    """Return each sample with its answer. Raises `InputError` when whoever answered left some out."""
+    """Return each sample with its answer. Raises `InputError` when their numbers differ."""
     if len(answers) != len(samples):
-        raise InputError(
-            f"{len(answers)} answers came back to {len(samples)} questions; each needs one, in their order"
-        )
+        raise InputError(f"{len(samples)} questions got {len(answers)} answers; each needs one, in the same order")
     return list(zip(samples, answers))
 
 
 def completion_fields(answer: Any) -> dict:
-    """Return completion, tokens and truncated of a `generation.Completion`, or of a text, whose length is not known.
+    """Return completion, tokens and truncated of a `generation.Completion`, or of a text, whose length is unknown.
 
     >>> completion_fields("<answer>3</answer>")
     {'completion': '<answer>3</answer>', 'tokens': None, 'truncated': None}
@@ -97,21 +93,21 @@ def completion_fields(answer: Any) -> dict:
 
 
 def question_hashes(samples: Sequence[Sample]) -> dict[str, str]:
-    """Return the question hashes by id. Raises `InputError` for an id that occurs twice."""
+    """Return the question hashes by id. Raises `InputError` for a duplicate id."""
     hashes: dict[str, str] = {}
     for sample in samples:
         if sample.id in hashes:
-            raise InputError(f"the id {sample.id!r} occurs twice; answers are stored by id, so ids must be unique")
+            raise InputError(f"duplicate id {sample.id!r}; answers are stored by id, so ids must be unique")
         hashes[sample.id] = question_hash(sample)
     return hashes
 
 
 def question_hash(sample: Sample) -> str:
-    """Return a hash of what is asked and what is right, so that no stored answer is taken for one to a new question.
+    """Return a hash of the question and its reference answer: a stored answer counts only for the same hash.
 
     >>> question_hash(Sample(id="a", task="math", split="val", source="s", question="6 * 7", answer="42"))
     'ca5e22f2cc67dcb1'
     """
     parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer, sample.size]
     image = Path(sample.image).name if sample.image else None
-    return hashlib.sha256(json.dumps([*parts, image]).encode()).hexdigest()[:16]
+    return digest([*parts, image])

@@ -1,4 +1,4 @@
-"""The completions of a training, step by step: a group is what was sampled to one question, and is compared within.
+"""The completions of a training run, by step. A group is the completions of one question, which are compared.
 
 {"step": 12, "id": "scene-7", "task": "math", "stage": "open", "completion": "<think></think><answer>3</answer>",
  "accuracy": 1.0, "format": 1.0, "reason": "ok", "length": 11, "truncated": false,
@@ -6,6 +6,7 @@
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,28 +15,23 @@ from currreft_nb.journal import read_journal
 
 
 def read_completions(folder: Path, step: int | str) -> list[dict]:
-    """Return all completions of a step, or of the first, middle or last of those that a run folder holds; maybe none.
+    """Return the completions of a step: a number, or "first", "middle", "last"; none from a folder without any.
 
-    Raises `InputError` for a step of which there are none although there are some of others.
+    Raises `InputError` for a step without completions in a folder that has some.
     """
     paths = _paths(folder)
-    steps = sorted(paths)
-    if not steps:
+    if not paths:
         return []
-    named: dict[int | str, int] = {"first": steps[0], "middle": steps[len(steps) // 2], "last": steps[-1]}
-    number = named.get(step)
-    if number is None and isinstance(step, int) and step in paths:
-        number = step
-    if number is None:
-        raise InputError(
-            f"there are no completions of step {step!r}; give first, middle, last or a number from {steps[0]} to"
-            f" {steps[-1]}"
-        )
-    return read_journal(paths[number])
+    steps = sorted(paths)
+    named = paths | {"first": paths[steps[0]], "middle": paths[steps[len(steps) // 2]], "last": paths[steps[-1]]}
+    if step not in named:
+        known = f"first, middle, last or a number from {steps[0]} to {steps[-1]}"
+        raise InputError(f"there are no completions of step {step!r}; give {known}")
+    return read_journal(named[step])
 
 
 def completion_steps(folder: Path) -> list[int]:
-    """Return the steps of which a run folder holds completions, ascending."""
+    """Return the steps that have completions in a run folder, ascending."""
     return sorted(_paths(folder))
 
 
@@ -46,9 +42,9 @@ def _paths(folder: Path) -> dict[int, Path]:
 def choose_groups(
     rows: Sequence[dict], task: str = "", stage: str = "", reason: str = "", disagree: bool = False
 ) -> list[dict]:
-    """Return the rows of the groups of a task and stage in which some completion has the reason; "" takes any.
+    """Return the rows of the groups of a task and stage in which a completion has the reason; "" stands for any.
 
-    `disagree`: only groups whose rewards differ, from which something was learnt.
+    `disagree`: only groups whose rewards differ; training learns from no others.
 
     >>> earned = ((0, 1.0), (0, 0.0), (1, 1.0), (1, 1.0))
     >>> rows = [{"group": group, "task": "math", "reward": reward} for group, reward in earned]
@@ -57,7 +53,7 @@ def choose_groups(
     """
     chosen = []
     for group in grouped(rows).values():
-        asked = all(not value or group[0][name] == value for name, value in (("task", task), ("stage", stage)))
+        asked = (not task or group[0]["task"] == task) and (not stage or group[0]["stage"] == stage)
         explained = not reason or any(row["reason"] == reason for row in group)
         if asked and explained and not (disagree and len({row["reward"] for row in group}) == 1):
             chosen += group
@@ -73,11 +69,11 @@ def grouped(rows: Sequence[dict]) -> dict[int, list[dict]]:
 
 
 def drawn_by_lot(found: Sequence[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
-    """Return groups in the order of a lot, the first of each task and stage before the second of any."""
-    turns: dict[tuple[str, str], int] = {}
+    """Return the groups, shuffled by the hash of their id, alternating between tasks and stages."""
+    turns: Counter[tuple[str, str]] = Counter()
     drawn = []
     for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
         kind = group[0]["task"], group[0]["stage"]
-        turns[kind] = turns.get(kind, 0) + 1
+        turns[kind] += 1
         drawn.append((turns[kind], group))
     return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]

@@ -14,13 +14,14 @@ from currreft_nb import InputError
 from currreft_nb.boxes import Frame
 from currreft_nb.metrics_intervals import bootstrap_interval, codes_of, images_of, mean_interval, mean_intervals
 from currreft_nb.metrics_labels import CELL, f1_means
-from currreft_nb.rewards import Rules, answered_labels, score
+from currreft_nb.rewards import answered_value, score
 from currreft_nb.samples import Sample
-from currreft_nb.tasks.classification import normalise
+from currreft_nb.tasks import TASK_MODULES
 
 __all__ = ["advantages", "bootstrap_interval", "mean_interval", "measure", "pass_at_k", "summarise"]
 
-MEASURES = ("correct", "value", "format", "iou", "iou_50", "iou_75", "jaccard", "truncated", "tokens")
+_TASK_MEASURES = [name for task in TASK_MODULES.values() for name in task.MEASURES]
+MEASURES = ("correct", "value", "format", *_TASK_MEASURES, "truncated", "tokens")
 UNBOUNDED = ("tokens",)  # all other measures lie between 0 and 1
 EPSILON = 1e-4  # what GRPO adds to the standard deviation, in TRL and in the paper's code
 
@@ -41,13 +42,9 @@ def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict
     """
     result = score(sample, completion, frame)
     scores = {"correct": float(result.value == 1), **result._asdict()}
-    if sample.stage == "open" and sample.task == "classification":
-        gold = sorted({normalise(label) for label in sample.answer})
-        scores |= {"jaccard": result.value, "labels": answered_labels(sample, completion), "gold": gold}
-    if sample.stage == "open" and sample.task == "detection":
-        strict = score(sample, completion, frame, Rules(threshold=0.75))
-        scores["iou"] = score(sample, completion, frame, Rules(detection="soft")).value
-        scores |= {"iou_50": scores["correct"], "iou_75": float(strict.value == 1)}
+    task = TASK_MODULES[sample.task]
+    if sample.stage == "open" and task.MEASURES:
+        scores |= task.measures(answered_value(sample, completion, frame), sample)
     return scores
 
 

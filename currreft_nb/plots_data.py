@@ -25,18 +25,18 @@ from currreft_nb.plots_parts import (
     panels,
     shortened,
 )
-from currreft_nb.samples import LETTERS, TRAINED_TASKS, Sample
+from currreft_nb.samples import LETTERS, TRAINED_TASKS, VALUES, Sample
 
 
 def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:
-    """Draw the most frequent open answers of classification (labels) and math (results); the rest is one grey bar."""
-    counts = {task: Counter() for task in ("classification", "math")}
+    """Draw the most frequent open answers of each task whose answers are labels or texts; the rest is one grey bar."""
+    counts = {task: Counter() for task in TRAINED_TASKS if VALUES[task] != "boxes"}
     for sample in samples:
         if sample.stage == "open" and sample.task in counts:
-            counts[sample.task].update(sample.answer if sample.task == "classification" else [sample.answer])
+            counts[sample.task].update(sample.answer if VALUES[sample.task] == "labels" else [sample.answer])
     counts = {task: counter for task, counter in counts.items() if counter}
     if not counts:
-        return nothing("no open classification or math answers to count")
+        return nothing("no open answers of labels or texts to count")
     figure, axes = panels(1, len(counts), width=4, height=0.7 + 0.22 * (top + 1))
     for axis, (task, counter) in zip(axes, counts.items()):
         _draw_bars(axis, counter, top, TASK_COLOURS[task])
@@ -62,11 +62,11 @@ def box_sizes(samples: Sequence[Sample]) -> Figure:
     """Draw how large the boxes are, as a share of the image's side (root of the area's share), one line a split."""
     sizes: dict[str, list[float]] = {}
     for sample in samples:
-        if sample.task == "detection" and sample.stage == "open":
+        if VALUES[sample.task] == "boxes" and sample.stage == "open":
             whole = sample.size[0] * sample.size[1]
             sizes.setdefault(sample.split, []).extend((area(box) / whole) ** 0.5 for box in sample.answer)
     if not sizes:
-        return nothing("no boxes: there is no open detection sample")
+        return nothing("no boxes: there is no open sample with boxes")
     figure, (axis,) = panels(1, 1, width=6)
     for index, (split, values) in enumerate(sizes.items()):
         counts, edges = np.histogram(values, bins=np.linspace(0, 1, 21))
@@ -86,9 +86,9 @@ def round_trips(samples: Sequence[Sample], frames: Mapping[str, Frame], count: i
 
     Above each picture stands what the model reads and writes; the caption tells the largest shift in pixels.
     """
-    chosen = [s for s in samples if s.task == "detection" and s.stage == "open" and s.image is not None][:count]
+    chosen = [s for s in samples if VALUES[s.task] == "boxes" and s.stage == "open" and s.image is not None][:count]
     if not chosen:
-        return nothing("no boxes: there is no open detection sample with a picture")
+        return nothing("no boxes: there is no open sample with boxes and a picture")
     figure, axes = panels(len(chosen), len(frames), width=3.2, height=2.9)
     shifts = []
     for axis, (sample, (family, frame)) in zip(axes, product(chosen, frames.items())):

@@ -1,8 +1,7 @@
-"""What the model is asked and what it should say: one place for training, rejection sampling and evaluation alike.
+"""Prompts and target completions, the same for training, rejection sampling and evaluation.
 
 Two wordings with one meaning: `full` for real models, `short` for the pocket model, whose vocabulary is a few hundred
-tokens. The full wording follows the template meanings of the paper's code (think inside `<think>`, answer inside
-`<answer>`).
+tokens. The full wording follows the released code: think inside `<think>`, answer inside `<answer>`.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.boxes import Frame, to_frame
-from currreft_nb.samples import LETTERS, Sample, size_of
+from currreft_nb.samples import LETTERS, VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 WORDINGS = ("full", "short")
@@ -25,7 +24,7 @@ _CHOICE_MANY = f"{_MANY} {_THINK} Then list every correct letter, comma separate
 
 @dataclass(frozen=True)
 class Style:
-    """How one model is spoken to: its wording and the frame it writes boxes in."""
+    """The wording for a model, and the frame in which it writes boxes."""
 
     wording: str = "full"
     frame: Frame = Frame()
@@ -42,7 +41,7 @@ def render_value(sample: Sample, value: Any, style: Style) -> str:
     >>> render_value(sample, sample.answer, Style())
     'cat, dog'
     """
-    if sample.task == "detection":
+    if VALUES[sample.task] == "boxes":
         value = [to_frame(box, size_of(sample), style.frame) for box in value]
     return TASK_MODULES[sample.task].render(value)
 
@@ -68,7 +67,7 @@ def _render_full(sample: Sample, style: Style) -> str:
         rule = f"{_THINK} Then state the verdict inside <answer></answer> as the single word yes or no."
         return f"{question}\n{claim}\n{rule}"
     if sample.stage == "choice":
-        rule = _CHOICE_MANY if sample.task == "classification" else f"{_THINK} {_CHOICE_ONE}"
+        rule = _CHOICE_MANY if task.SEVERAL else f"{_THINK} {_CHOICE_ONE}"
     elif options:
         rule = f"{_THINK} {_CHOICE_ONE}"
     else:
@@ -83,7 +82,7 @@ def messages(sample: Sample, style: Style) -> list[dict]:
 
 
 def wording_hash(style: Style) -> str:
-    """Return a hash of how open questions are put: their texts in each task, the wording, the frame of boxes."""
+    """Return a hash of the prompts of open questions: the texts of each task, the wording, the frame of boxes."""
     tasks = {name: [task.QUESTION, task.ANSWER] for name, task in TASK_MODULES.items()}
     texts = [asdict(style), tasks, _THINK, _CHOICE_ONE]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
@@ -101,8 +100,8 @@ def render_answer(sample: Sample, style: Style) -> str:
     if sample.stage == "choice":
         return ", ".join(sample.answer)
     if sample.answer is None:
-        raise InputError(f"sample {sample.id!r} has no reference answer to write out")
-    if sample.task != "detection" or style.wording == "short":
+        raise InputError(f"sample {sample.id!r} has no reference answer to write")
+    if VALUES[sample.task] != "boxes" or style.wording == "short":
         return render_value(sample, sample.answer, style)
     objects = [{"bbox_2d": to_frame(box, size_of(sample), style.frame)} for box in sample.answer]
     return json.dumps(objects[0] if len(objects) == 1 else objects)

@@ -31,7 +31,7 @@ from currreft_nb.journal_answers import collect_answers
 from currreft_nb.judges import Judge, Verdict, rule_judge
 from currreft_nb.prompts import Style, render_question, wording_hash
 from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
-from currreft_nb.samples import Sample
+from currreft_nb.samples import VALUES, Sample
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
@@ -107,7 +107,8 @@ def verifiable(sample: Sample) -> bool:
     """
     if sample.answer is None:
         return False
-    return (sample.task, sample.stage) != ("general", "open") or len(sample.answer.split()) <= LONGEST_REFERENCE
+    free_text = VALUES[sample.task] == "text or null" and sample.stage == "open"
+    return not (free_text and len(sample.answer.split()) > LONGEST_REFERENCE)
 
 
 def select(

@@ -1,4 +1,4 @@
-"""The rewards: what a completion earns for being right (accuracy) and for being well formed (format).
+"""The rewards of a completion: accuracy for a right answer, format for a well-formed one.
 
     >>> sample = Sample(id="a", task="math", split="train", source="demo", question="6 * 7", answer="42")
     >>> score(sample, "<think>six sevens</think><answer>42</answer>")
@@ -13,31 +13,32 @@
     choice    1 for the right letter         1 for the right letters, 0.2 for a part of them  1 for the right letter
     open      1 for an IoU above 0.5         overlap over union of the label sets             1 for an equal value
 
-These are the paper's rewards (arXiv 2503.07065), read strictly; the released code pays wrong answers. The
-format reward is a function of stage and task: one think block, one answer block, and an answer of the kind that was
-asked for. What each reason means stands in `rewards_reasons`.
+These are the paper's rewards (arXiv 2503.07065), read strictly; the released code pays wrong answers, too. The format
+reward asks for one think block, one answer block and an answer of the kind that stage and task ask for.
+`rewards_reasons` explains the reasons.
 """
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from currreft_nb import InputError
 from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
 from currreft_nb.boxes import Frame, area, clip, from_frame
-from currreft_nb.samples import LETTERS, Sample, answer_problem
+from currreft_nb.samples import LETTERS, VALUES, Sample, answer_problem
 from currreft_nb.tasks import TASK_MODULES
-from currreft_nb.tasks.classification import normalise
+
+CHOICES = {"detection": ("hard", "soft", "soft_above_threshold"), "partial": ("subset", "overlap", "none")}
 
 
 @dataclass(frozen=True)
 class Rules:
     """The choices that the paper leaves open.
 
-    `detection`: "hard" (1 above the threshold, the paper), "soft" (the IoU) or "soft_above_threshold". `threshold`:
-    an IoU. `partial`: which incomplete choices among several right letters earn `partial_reward`: "subset" (some
-    right ones and no wrong one, the paper), "overlap" (any right one; choosing everything then pays), "none".
+    `detection`: what boxes earn, "hard" (1 above the threshold, the paper), "soft" (the IoU) or "soft_above_threshold".
+    `threshold`: an IoU. `partial`: which incomplete choices among several right letters earn `partial_reward`: "subset"
+    (some right ones and no wrong one, the paper), "overlap" (any right one; choosing everything then pays), "none".
     """
 
     detection: str = "hard"
@@ -46,19 +47,16 @@ class Rules:
     partial_reward: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("detection", self.detection, ("hard", "soft", "soft_above_threshold")),
-            ("partial", self.partial, ("subset", "overlap", "none")),
-        ):
-            if value not in allowed:
+        for name, allowed in CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
-        for name, share in (("threshold", self.threshold), ("partial_reward", self.partial_reward)):
-            if not 0 <= share <= 1:
+        for name in ("threshold", "partial_reward"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
                 raise InputError(f"{name} is {share!r}, but must lie between 0 and 1")
 
 
 class Score(NamedTuple):
-    """What a completion earns: `value` in [0, 1] for accuracy, `format` 0 or 1; `reason` is "ok" or why not."""
+    """What a completion earns: `value` in [0, 1] for accuracy, `format` 0 or 1; `reason` is "ok" or a reason code."""
 
     value: float
     format: float
@@ -78,9 +76,9 @@ class Row:
 
 
 def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rules: Rules = Rules()) -> Score:
-    """Score one completion of a sample; wrong, unreadable or missing answers earn 0 and say why.
+    """Return the score of a completion; a wrong, unreadable or missing answer earns 0 and has a reason.
 
-    `frame`: how the model writes boxes; None means pixels of the stored image. Boxes are clipped to the image.
+    `frame`: how the model writes boxes; None stands for pixels of the stored image. Boxes are clipped to the image.
     """
     parsed, value, reason = _read(sample, completion)
     if reason:
@@ -115,9 +113,7 @@ def _accuracy(sample: Sample | Row, value: Any, frame: Frame | None, rules: Rule
         return (1.0, "ok") if value == sample.answer else (0.0, "wrong")
     if sample.stage == "choice":
         return _choice_accuracy(set(value), set(sample.answer), rules)
-    if sample.task == "detection":
-        value = [_stored_box(box, sample.size, frame) for box in value]
-    return TASK_MODULES[sample.task].accuracy(value, sample, rules)
+    return TASK_MODULES[sample.task].accuracy(_stored(sample, value, frame), sample, rules)
 
 
 def _choice_accuracy(chosen: set[str], right: set[str], rules: Rules) -> tuple[float, str]:
@@ -129,16 +125,17 @@ def _choice_accuracy(chosen: set[str], right: set[str], rules: Rules) -> tuple[f
     return 0.0, "wrong"
 
 
-def _stored_box(box: tuple, size: tuple[int, int] | None, frame: Frame | None) -> tuple:
-    if size is None:
-        if frame is not None:
-            raise InputError("a box can be converted only if the image's size is known; give the column size")
-        return box
-    return clip(from_frame(box, size, frame) if frame else box, size)
+def _stored(sample: Sample | Row, value: Any, frame: Frame | None) -> Any:
+    """Return the value; boxes in pixels of the stored image, clipped to it."""
+    if VALUES[sample.task] != "boxes" or (sample.size is None and frame is None):
+        return value
+    if sample.size is None:
+        raise InputError("a box can be converted only with the size of its image; give the column size")
+    return [clip(from_frame(box, sample.size, frame) if frame else box, sample.size) for box in value]
 
 
 def columns(sample: Sample) -> dict:
-    """Return the columns that a training data set carries for scoring; structured values as JSON text.
+    """Return the columns that a training data set needs for scoring; structured values are JSON text.
 
     >>> columns(Sample(id="a", task="math", split="train", source="demo", question="6 * 7", answer="42"))["answer"]
     '"42"'
@@ -168,8 +165,7 @@ def accuracy_reward(
 
     `completions`: lists of messages, or plain text. Each column is a list of one length; `answer`, `claim` and
     `options` are JSON text, `size` is [width, height] or None. TRL's `log_extra` receives each completion's reason,
-    `log_metric` the mean of each task. Raises `InputError` for a row that cannot be scored: an error is never a
-    score.
+    `log_metric` the mean of each task. Raises `InputError` for a row that cannot be scored.
 
     >>> accuracy_reward(["<answer>42</answer>", "<answer>17</answer>"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
     [1.0, 0.0]
@@ -178,16 +174,14 @@ def accuracy_reward(
     scores = [score(row, text_of(completion), frame, rules) for row, completion in zip(rows, completions)]
     if log_extra:
         log_extra("reason", [result.reason for result in scores])
-        for name in ("id", "task", "stage"):
-            values = {"task": task, "stage": stage, **columns}.get(name)
-            if values:
-                log_extra(name, list(values))
+        for name, column in (("id", columns.get("id")), ("task", task), ("stage", stage)):
+            if column:
+                log_extra(name, list(column))
     if log_metric:
         for name in dict.fromkeys(task):
             values = [result.value for result, row in zip(scores, rows) if row.task == name]
             log_metric(f"accuracy/{name}", sum(values) / len(values))
-        timeouts = sum(result.reason == "verifier_timeout" for result in scores)
-        log_metric("verifier_timeout", timeouts / len(scores))
+        log_metric("verifier_timeout", sum(result.reason == "verifier_timeout" for result in scores) / len(scores))
     return [result.value for result in scores]
 
 
@@ -212,7 +206,7 @@ def format_reward(
 
 
 def text_of(completion: str | list[dict]) -> str:
-    """Return the text of a completion as TRL hands it over: text, or messages of which the last one counts.
+    """Return the text of a completion in TRL's forms: text, or messages, of which the last one counts.
 
     >>> text_of([{"role": "assistant", "content": [{"type": "text", "text": "yes"}]}])
     'yes'
@@ -245,44 +239,32 @@ def _from_json(text: str | None, name: str, index: int) -> Any:
     try:
         return None if text is None else json.loads(text)
     except (TypeError, ValueError):
-        raise InputError(f"row {index}: column {name} holds {text!r}, which is not JSON text") from None
+        raise InputError(f"row {index}: column {name} holds {text!r}; it must be JSON text") from None
 
 
 def _row_problem(row: Row) -> str | None:
-    """Say why the row cannot be scored, or None; what scoring can do without (claim, options) may be absent."""
+    """Return why the row cannot be scored, or None; claim and options may be absent."""
     if row.task not in TASK_MODULES:
         return f"the task must be one of {', '.join(TASK_MODULES)}"
-    if row.stage == "binary" and row.claim is None:
-        row = Row(row.task, row.stage, row.answer, "unknown", row.options, row.size)
-    if row.stage == "choice" and not row.options:
-        row = Row(row.task, row.stage, row.answer, row.claim, list(LETTERS), row.size)
-    return answer_problem(row)
+    return answer_problem(replace(row, claim=row.claim or "unknown", options=row.options or list(LETTERS)))
+
+
+def answered_value(sample: Sample, completion: str, frame: Frame | None = None) -> Any:
+    """Return the structured value of an open answer, boxes in pixels of the stored image; None if it is unreadable.
+
+    >>> sample = Sample(id="a", task="math", split="val", source="s", question="6 * 7", answer="42")
+    >>> answered_value(sample, "<answer>17</answer>")
+    '17'
+    """
+    _, value, reason = _read(sample, completion)
+    return None if reason else _stored(sample, value, frame)
 
 
 def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) -> list[tuple]:
-    """Return the boxes that an open detection answer gives, in pixels of the stored image; none if it cannot be read.
+    """Return the boxes of an open answer, in pixels of the stored image; none if it is unreadable or holds no boxes.
 
     Boxes outside the image, of which clipping leaves nothing, are left out.
-
-    >>> sample = Sample(id="a", task="detection", split="val", source="s", question="the cat", answer=[[0, 0, 9, 9]])
-    >>> answered_boxes(sample, "<answer>[1, 2, 3, 4]</answer>")
-    [(1.0, 2.0, 3.0, 4.0)]
     """
-    if sample.task != "detection" or sample.stage != "open":
+    if VALUES[sample.task] != "boxes" or sample.stage != "open":
         return []
-    _, value, reason = _read(sample, completion)
-    stored = [] if reason else [_stored_box(box, sample.size, frame) for box in value]
-    return [box for box in stored if area(box) > 0]
-
-
-def answered_labels(sample: Sample, completion: str) -> list[str]:
-    """Return the labels that an open classification answer gives, normalised and sorted; none if it cannot be read.
-
-    >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat"])
-    >>> answered_labels(sample, "<answer>The dogs, cat</answer>")
-    ['cat', 'dog']
-    """
-    if sample.task != "classification" or sample.stage != "open":
-        return []
-    _, value, reason = _read(sample, completion)
-    return [] if reason else sorted({normalise(label) for label in value})
+    return [box for box in answered_value(sample, completion, frame) or () if area(box) > 0]

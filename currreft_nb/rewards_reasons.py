@@ -1,7 +1,7 @@
-"""Why a completion earned what it earned: every reason code that a score can carry, in words.
+"""The reason codes of scores, explained.
 
-Codes are written to `completions/*.jsonl` during training, to the answers of an evaluation and by `currreft rewards`.
-Of several, one is named: what is wrong with the answer before what is wrong around it.
+Training writes them to `completions/*.jsonl`, evaluation to its records, and `currreft rewards` prints them. A score
+has one: a fault of the answer comes before a fault of the text around it.
 """
 
 REASONS = {
@@ -17,30 +17,30 @@ REASONS = {
     "no_answer": "there is no <answer>",
     "unclosed_answer": "the <answer> is not closed, as when the completion is cut off",
     "empty_answer": "there is nothing in the answer",
-    "two_answers": "an answer tag stands there twice",
+    "two_answers": "an answer tag occurs twice",
     "no_think": "there is no <think>",
     "unclosed_think": "the <think> is not closed",
-    "two_thinks": "a think tag stands there twice",
+    "two_thinks": "a think tag occurs twice",
     "wrong_order": "the blocks or their tags are in the wrong order",
     "text_outside": "there is text outside the two blocks",
     # the form of the answer
-    "not_a_verdict": "neither yes (true, correct) nor no (false, incorrect), and nothing beside it",
-    "not_letters": "something else than option letters",
+    "not_a_verdict": "not the single word yes (true, correct) or no (false, incorrect)",
+    "not_letters": "not a list of option letters",
     "letter_out_of_range": "a letter beyond the options",
     "letter_twice": "the same letter twice",
-    "several_letters": "several letters where one is right",
+    "several_letters": "several letters where one is asked for",
     "letter_and_text_differ": "a letter with the text of another option",
     "not_an_option": "neither a letter nor the text or value of an option",
-    "not_labels": "a list of something else than labels",
-    "no_box": "no box, or something beside it",
+    "not_labels": "a list that holds other things than labels",
+    "no_box": "no box, or other text next to it",
     "two_boxes": "several boxes where one is asked for",
     "not_four_numbers": "a box of more or fewer than four numbers",
-    "not_a_number": "a coordinate that is no number",
+    "not_a_number": "a coordinate that is not a number",
     "box_reversed": "a box whose right is not right of its left, or whose bottom is not below its top",
-    "key_twice": "a JSON object that gives a key twice",
+    "key_twice": "a JSON object with a duplicate key",
     "not_an_expression": "neither a number nor a formula from end to end",
     "not_parsed": "a formula that math-verify cannot read",
-    "gold_not_parsed": "the right answer is a formula that math-verify cannot read: a fault of the data",
+    "gold_not_parsed": "the reference answer is a formula that math-verify cannot read: a fault of the data",
     "too_complex": "longer, larger or deeper nested than any answer needs",
-    "verifier_timeout": "comparing it took math-verify too long",
+    "verifier_timeout": "math-verify exceeded its time limit",
 }

@@ -6,16 +6,16 @@
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.errors import did_you_mean
 
 VALUES = {  # what an open answer to each task is; a new task is a line here and a module in tasks/
     "detection": "boxes",
@@ -24,7 +24,7 @@ VALUES = {  # what an open answer to each task is; a new task is a line here and
     "general": "text or null",
 }
 TASKS = tuple(VALUES)
-TRAINED_TASKS = tuple(task for task in TASKS if task != "general")
+TRAINED_TASKS = tuple(task for task, kind in VALUES.items() if kind != "text or null")  # null cannot be rewarded
 STAGES = ("binary", "choice", "open")
 SPLITS = ("train", "val", "test_id", "test_ood", "pool")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -63,12 +63,8 @@ class Sample:
     extra: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("task", self.task, TASKS),
-            ("stage", self.stage, STAGES),
-            ("split", self.split, SPLITS),
-        ):
-            if value not in allowed:
+        for name, allowed in (("task", TASKS), ("stage", STAGES), ("split", SPLITS)):
+            if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"sample {self.id!r}: {name} is {value!r}, but must be one of {', '.join(allowed)}")
         if not isinstance(self.question, str) or not self.question.strip():
             raise InputError(f"sample {self.id!r}: the question is empty")
@@ -76,39 +72,23 @@ class Sample:
             raise InputError(f"sample {self.id!r}: it has an image but no size; give [width, height] in pixels")
         if self.size is not None and not (len(self.size) == 2 and all(type(v) is int and v > 0 for v in self.size)):
             raise InputError(f"sample {self.id!r}: size is {self.size!r}, but must be (width, height) in whole pixels")
-        problem = answer_problem(self) or _offer_problem(self)
-        if problem:
+        if problem := answer_problem(self) or _offer_problem(self):
             raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
 
 
-class Answered(Protocol):
-    """What tells whether an answer is of the right type: a sample, or the part of it that scoring needs."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def stage(self) -> str: ...
-    @property
-    def answer(self) -> Any: ...
-    @property
-    def claim(self) -> Any: ...
-    @property
-    def options(self) -> list: ...
-
-
-def answer_problem(sample: Answered) -> str | None:
-    """Say what is wrong with the type of the sample's answer, claim or options, or None.
+def answer_problem(sample: Any) -> str | None:
+    """Return what is wrong with the type of the answer, claim or options of a sample or `rewards.Row`, or None.
 
     >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
     """
     if sample.stage == "binary":
         if not isinstance(sample.answer, bool):
             return f"a binary answer is true or false, not {sample.answer!r}"
-        return None if sample.claim is not None else "a binary sample asserts a claim, but claim is null"
+        return None if sample.claim is not None else "a binary sample needs a claim, but claim is null"
     if sample.stage == "choice":
         letters = LETTERS[: len(sample.options)]
         if len(sample.options) < 2:
-            return f"a choice sample offers at least two options, not {len(sample.options)}"
+            return f"a choice sample needs at least two options, not {len(sample.options)}"
         if not _is_list_of(sample.answer, str) or not sample.answer or not set(sample.answer) <= set(letters):
             return f"a choice answer is a list of letters from {letters}, not {sample.answer!r}"
         return None
@@ -116,35 +96,33 @@ def answer_problem(sample: Answered) -> str | None:
 
 
 def _offer_problem(sample: Sample) -> str | None:
-    """Say which claim or option is not a structured value of the task, or None."""
-    for name, value in (("claim", sample.claim), *(("option", option) for option in sample.options)):
-        problem = None if name == "claim" and value is None else value_problem(sample.task, value)
-        if problem:
-            return f"{name} {value!r} is none of the task: {problem}"
+    claims = [] if sample.claim is None else [("claim", sample.claim)]
+    for name, value in (*claims, *(("option", option) for option in sample.options)):
+        if problem := value_problem(sample.task, value):
+            return f"{name} {value!r} does not fit the task: {problem}"
     return None
 
 
 def value_problem(task: str, value: Any) -> str | None:
-    """Say why `value` is not a structured open answer (or claim, or option) of the task, or None.
+    """Return why `value` is not a structured open answer (or claim, or option) of the task, or None.
 
     >>> value_problem("detection", [[0, 0, 4, 4]])
     >>> value_problem("classification", "dog")
     "a classification answer is a list of labels, not 'dog'"
     """
     kind = VALUES[task]
+    fine: Any
     if kind == "boxes":
+        wanted = "a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2"
         fine = isinstance(value, list) and value and all(_is_box(box) for box in value)
-        return (
-            None
-            if fine
-            else f"a {task} answer is a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2, not {value!r}"
-        )
-    if kind == "labels":
+    elif kind == "labels":
+        wanted = "a list of labels"
         fine = _is_list_of(value, str) and value and all(label.strip() for label in value)
-        return None if fine else f"a {task} answer is a list of labels, not {value!r}"
-    if kind == "text":
-        return None if isinstance(value, str) and value.strip() else f"a {task} answer is a string, not {value!r}"
-    return None if value is None or isinstance(value, str) else f"a {task} answer is a string or null, not {value!r}"
+    elif kind == "text":
+        wanted, fine = "a string", isinstance(value, str) and value.strip()
+    else:
+        wanted, fine = "a string or null", value is None or isinstance(value, str)
+    return None if fine else f"a {task} answer is {wanted}, not {value!r}"
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
@@ -160,29 +138,27 @@ def _is_box(box: Any) -> bool:
 
 
 def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS, name: str = "tasks") -> None:
-    """Raise `InputError` for a task that is not among the known ones, or when none is given; so for stages by name.
+    """Raise `InputError` for an unknown task, or when none is given; with `known` and `name` also for stages.
 
-    >>> check_tasks(["detecton"])  # doctest: +ELLIPSIS
+    >>> check_tasks(["detecton"])
     Traceback (most recent call last):
-    currreft_nb.InputError: tasks contains 'detecton', but may only contain detection, ...; did you mean detection?
+    currreft_nb.InputError: tasks contains the unknown 'detecton'; did you mean detection?
     """
     tasks = list(tasks)
     if not tasks:
         raise InputError(f"{name} is empty; name at least one of {', '.join(known)}")
     for task in tasks:
         if task not in known:
-            close = difflib.get_close_matches(task, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise InputError(f"{name} contains {task!r}, but may only contain {', '.join(known)}{hint}")
+            raise InputError(f"{name} contains the unknown {task!r}{did_you_mean(task, known)}")
 
 
 def read_samples(path: str | os.PathLike) -> list[Sample]:
     """Read a samples file; image paths become absolute. Raises `InputError` naming file, line and field."""
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give a samples file, such as test_id-open.jsonl in a data folder")
+        raise InputError(f"{path} is a folder; give a samples file, such as test_id-open.jsonl of a data folder")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; run notebook 01_data_curation or give the folder that it made")
+        raise InputError(f"{path} does not exist; run notebook 01_data_curation, or give a file that it made")
     samples: list[Sample] = []
     lines: dict[str, int] = {}
     with path.open("rb") as stream:
@@ -191,9 +167,7 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
                 continue
             sample = _parse_line(line, path, number)
             if sample.id in lines:
-                raise InputError(
-                    f"{path}:{number}: id {sample.id!r} stands already on line {lines[sample.id]}; ids are unique"
-                )
+                raise InputError(f"{path}:{number}: duplicate id {sample.id!r}, first used on line {lines[sample.id]}")
             lines[sample.id] = number
             samples.append(sample)
     return samples
@@ -219,7 +193,7 @@ def _parse_line(line: bytes, path: Path, number: int) -> Sample:
 def size_of(sample: Sample) -> tuple[int, int]:
     """Return (width, height) in pixels; raises `InputError` for a sample without an image."""
     if sample.size is None:
-        raise InputError(f"sample {sample.id!r} has no image, so no box can be placed in it; give image and size")
+        raise InputError(f"sample {sample.id!r} has boxes but no image; give image and size")
     return sample.size
 
 
@@ -241,20 +215,6 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
     if there and not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"path {name!r} is a link out of the folder {root}; copy the file into it")
     return path
-
-
-def write_samples(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
-    """Write samples, one JSON object a line, image paths relative to the file's folder; replaces the file at once."""
-    path = Path(path)
-    folder = Path(os.path.abspath(path.parent))
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        for sample in samples:
-            row = to_row(sample)
-            if row["image"] is not None:
-                row["image"] = Path(row["image"]).relative_to(folder).as_posix()
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-    os.replace(partial, path)
 
 
 def to_row(sample: Sample) -> dict:

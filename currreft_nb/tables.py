@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS
+from currreft_nb.samples import TASKS
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 COSTS = ("prompts", "completions", "tokens", "seconds")
@@ -132,8 +132,8 @@ def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
         "sampled, where misled": ("pocket, sampled", "accuracy where misled"),
     }
     rows = []
-    for task in TRAINED_TASKS:
-        for stage in STAGES:
+    for task, stages in card["pocket"][look].items():
+        for stage in stages:
             shares = {name: f"{card[part][look][task][stage][key]:.2f}" for name, (part, key) in columns.items()}
             rows.append({"task": task, "form": stage, **shares})
     return pd.DataFrame(rows)

@@ -1,12 +1,14 @@
 """Made-up but plausible data for figures: in the shapes in which training, evaluation and curation hand it over."""
 
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from currreft_nb.curriculum import pose_all
-from currreft_nb.samples import Sample
+from currreft_nb.samples import Sample, to_row
 
 ARMS = ("base", "sft", "rl", "curr_rl", "curr_reft")
 TASKS = ("detection", "classification", "math")
@@ -138,3 +140,11 @@ def verdict_rows(seed=0):
     rng = random.Random(seed)
     totals = rng.choices([0, 20, 50, 84, 100, None], weights=[30, 5, 10, 25, 40, 6], k=300)
     return [{"total": total} for total in totals]
+
+
+def write_samples(path, samples):
+    """Write a samples file, image paths relative to its folder."""
+    rows = [to_row(sample) for sample in samples]
+    for row in rows:
+        row["image"] = row["image"] and Path(row["image"]).relative_to(Path(path).parent).as_posix()
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up import write_samples
 
 from currreft_nb import InputError, cli
 from currreft_nb.boxes import Frame
 from currreft_nb.cli_rewards import score_file, summary
 from currreft_nb.rewards import Rules
-from currreft_nb.samples import Sample, write_samples
+from currreft_nb.samples import Sample
 
 RIGHT = {"id": "sum", "completion": "<think>6 * 7</think><answer>42</answer>"}
 BOX = {"id": "cat", "completion": "<think></think><answer>[0, 0, 50, 40]</answer>"}
@@ -143,7 +144,7 @@ def test_a_bad_completion_is_told_with_its_line(files, line, message):
         ("samples.jsonl", "empty.jsonl", "error: empty.jsonl is empty; give"),
         ("latin.jsonl", "answers.jsonl", "error: latin.jsonl:1: 'utf-8' codec"),
         ("samples.jsonl", "latin.jsonl", "error: latin.jsonl cannot be read ('utf-8' codec"),
-        ("twice.jsonl", "answers.jsonl", "error: twice.jsonl:4: id 'sum' stands already on line 1"),
+        ("twice.jsonl", "answers.jsonl", "error: twice.jsonl:4: duplicate id 'sum', first used on line 1"),
     ],
 )
 def test_a_wrong_file_is_blamed_and_not_the_other(files, monkeypatch, capsys, samples, answers, message):

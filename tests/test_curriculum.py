@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError, scenes
 from currreft_nb.boxes import iou
-from currreft_nb.curriculum import OPTIONS, CannotPose, pose, pose_all, vocabulary_of
+from currreft_nb.curriculum import CannotPose, pose, pose_all, vocabulary_of
 from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.tasks import TASK_MODULES
 
@@ -136,7 +136,7 @@ def test_numbers_of_every_size_and_unit_get_wrong_options(number, unit, seed):
 @pytest.mark.parametrize("sample", EVERY_KIND.values(), ids=EVERY_KIND)
 def test_there_are_as_many_options_as_the_task_has(sample):
     numbers = {len(pose(copy, "choice", seed=0).options) for copy in copies(sample, 50)}
-    assert numbers == {5 if sample is NATIVE else OPTIONS[sample.task]}
+    assert numbers == {5 if sample is NATIVE else TASK_MODULES[sample.task].OPTIONS}
 
 
 def test_fewer_candidates_make_fewer_options():
@@ -255,7 +255,7 @@ def test_what_allows_no_honest_wrong_answer_is_refused_whatever_the_verdict(samp
     ("sample", "stage", "message"),
     [
         (COUNT, "judge", "stage is 'judge'"),
-        (pose(COUNT, "binary", 0), "choice", "posed already"),
+        (pose(COUNT, "binary", 0), "choice", "already posed"),
         (make("math", "9", extra={"candidates": ["1", "2"]}), "choice", "does not contain the answer '9'"),
         (make("classification", ["dog"], extra={"candidates": ["cat"]}), "binary", "does not contain the answer"),
     ],
@@ -277,8 +277,8 @@ def test_yes_and_no_are_equally_frequent(sample):
 @pytest.mark.parametrize("sample", [COUNT, COLOR, PLACE, FREE, PHOTO], ids=["count", "color", "place", "free", "photo"])
 def test_the_right_option_stands_anywhere_equally_often(sample):
     letters = Counter(pose(copy, "choice", seed=0).answer[0] for copy in copies(sample, 1000))
-    share = 1000 / OPTIONS[sample.task]
-    assert all(abs(letters[letter] - share) < 62 for letter in LETTERS[: OPTIONS[sample.task]])  # 4.5 standard errors
+    count = TASK_MODULES[sample.task].OPTIONS
+    assert all(abs(letters[letter] - 1000 / count) < 62 for letter in LETTERS[:count])  # 4.5 standard errors
 
 
 def drawn(task, look, number=4000):

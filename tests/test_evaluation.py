@@ -110,7 +110,7 @@ def test_killed_at_any_byte_the_records_become_the_same(tmp_path):
         ([replace(SAMPLES[0], split="train")], "'m0' is of split train"),
         ([replace(SAMPLES[0], split="pool")], "'m0' is of split pool"),
         ([Sample(id="g", task="general", answer=None, **COMMON)], "'g' has no reference answer"),
-        ([SAMPLES[0], SAMPLES[0]], "the id 'm0' occurs twice"),
+        ([SAMPLES[0], SAMPLES[0]], "duplicate id 'm0'"),
     ],
 )
 def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples, message):
@@ -134,7 +134,7 @@ def test_old_records_are_never_taken_for_new_ones(tmp_path, samples, author, mes
 
 
 def test_a_missing_answer_is_an_error_and_no_score(tmp_path):
-    with pytest.raises(InputError, match="6 answers came back to 7 questions"):
+    with pytest.raises(InputError, match="7 questions got 6 answers"):
         evaluate(lambda samples: ["x"] * 6, SAMPLES, "base", tmp_path)
     assert not (tmp_path / "records.jsonl").exists()
 

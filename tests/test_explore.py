@@ -5,6 +5,7 @@ import json
 
 import nbformat
 import pytest
+from made_up import write_samples
 from nbclient import NotebookClient
 from sanitiser import draw_scene, read
 
@@ -14,7 +15,7 @@ from currreft_nb.explore_rewards import choosable, most_informative_group, repay
 from currreft_nb.journal import append_journal
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules
-from currreft_nb.samples import Sample, write_samples
+from currreft_nb.samples import Sample
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"

@@ -98,10 +98,10 @@ def test_killed_at_any_byte_nothing_is_lost_and_nothing_twice(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "author", "message"),
     [
-        ([replace(POOL[0], question="What else?")], "", "answers another question of the id 'q0'"),
-        ([replace(POOL[0], answer="8")], "", "answers another question"),  # it would be judged by another reference
-        (POOL[:1], "another model", "was answered by '', not by 'another model'"),
-        ([POOL[0], POOL[0]], "", "the id 'q0' occurs twice"),
+        ([replace(POOL[0], question="What else?")], "", "answer to another question with the id 'q0'"),
+        ([replace(POOL[0], answer="8")], "", "answer to another question"),  # it would be judged by another reference
+        (POOL[:1], "another model", "holds answers of '', not of 'another model'"),
+        ([POOL[0], POOL[0]], "", "duplicate id 'q0'"),
     ],
 )
 def test_stored_answers_are_never_taken_for_others(tmp_path, changed, author, message):
@@ -112,7 +112,7 @@ def test_stored_answers_are_never_taken_for_others(tmp_path, changed, author, me
 
 
 def test_an_answerer_that_leaves_a_question_out_is_refused(tmp_path):
-    with pytest.raises(InputError, match="1 answers came back to 2 questions"):
+    with pytest.raises(InputError, match="2 questions got 1 answers"):
         sample_answers(lambda samples: [["x"]], POOL[:2], tmp_path / "answers.jsonl")
 
 

@@ -219,7 +219,7 @@ def test_only_four_columns_are_needed():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": ["42x"]}, "row 0: column answer holds '42x', which is not JSON"),
+        ({"answer": ["42x"]}, "row 0: column answer holds '42x'; it must be JSON"),
         ({"answer": ["42"]}, "row 0 .*math, open.*string"),
         ({"answer": [None]}, "row 0 .*string"),
         ({"answer": ['"42"', '"42"']}, "column answer has 2 rows"),

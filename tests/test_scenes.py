@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import write_samples
 from PIL import Image
 
 from currreft_nb import InputError, scenes
 from currreft_nb.boxes import iou
 from currreft_nb.curriculum import pose
-from currreft_nb.samples import TASKS, read_samples, write_samples
+from currreft_nb.samples import TASKS, read_samples
 from currreft_nb.scenes_drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw, pairs, place
 from currreft_nb.scenes_questions import COUNTS, ask_everything, ask_in_words
 

@@ -106,9 +106,33 @@ def test_own_data(copy):
         assert last_step(copy, step)["step"] == 4
 
 
+REMAINING = """
+shared: {model: pocket, data: outputs/mine/curate, questions: 4, max_new_tokens: 16, four_bit: true}
+steps:
+  - {name: start, notebook: 00_start_here, params: {steps: 1, prompts_per_step: 4, group_size: 4}}
+  - {name: reject, notebook: 05_rejection_sampling, params: {start_from: outputs/mine/open, questions: 24, epochs: 1}}
+  - name: evaluate
+    notebook: 06_evaluation
+    params:
+      arms: [base, rl, reft]
+      start_from: [base, outputs/mine/open, "@reject"]
+      splits: [test_id]
+      forced: false
+      samples_per_question: 2
+      pass_questions: 2
+  - name: report
+    notebook: 07_report
+    params: {evaluations: ["@evaluate"], trainings: [outputs/mine/open, "@reject"]}
+"""  # the notebooks that params/mine.yaml leaves out
+
+
 @pytest.mark.slow
-def test_a_task(copy):
-    for block in blocks(TASK):
+def test_a_task_goes_through_all_notebooks_and_export(copy):
+    """A task is one module and one line: no other file stands in the way of it, from notebook 00 to a merged model."""
+    (module, line) = blocks(TASK)
+    assert module[:2] == ("python", "currreft_nb/tasks/order.py") and line[:2] == ("diff", "currreft_nb/samples.py")
+    assert re.findall("^[+-]", line[2], flags=re.M) == ["+"]
+    for block in (module, line):
         put(block[0], copy / block[1], block[2])
     rng, rows = random.Random(0), []
     (copy / "order").mkdir()
@@ -117,11 +141,19 @@ def test_a_task(copy):
         draw_in_a_row(colors, rng).save(copy / "order" / f"{number}.png")
         rows.append((f"{number}.png", "Which colors, from left to right?", ", ".join(colors)))
     write_table(copy / "order" / "rows.csv", rows)
-    run(TASK, copy)
+    run(f"""{TASK} --set four_bit=true --set 'pool_sources=["scenes"]' --set pool_questions=24""", copy)
     assert posed(copy) == {("order", stage): 24 for stage in ("binary", "choice", "open")}
     for step in ("binary", "choice", "open"):
         assert last_step(copy, step)["accuracy/order"] >= 0
     assert any(row["reason"] in ("ok", "partial") for row in completions(copy, "open")), "no answer earned anything"
+    (copy / "params/remaining.yaml").write_text(REMAINING)
+    run("currreft run params/remaining.yaml", copy)
+    scores = (copy / "outputs/remaining/evaluate/scores.csv").read_text()
+    assert {"binary", "choice", "open"} == set(re.findall(r"^reft,natural,order,(\w+),", scores, flags=re.M))
+    for path in (copy / "outputs/mine/curate/data").glob("val-*.jsonl"):
+        path.unlink()  # without validation questions, the shift of a 4-bit run is measured on drawn scenes
+    run("currreft export outputs/mine/open outputs/merged", copy)
+    assert (copy / "outputs/merged/model.safetensors").is_file()
 
 
 def completions(folder, step):

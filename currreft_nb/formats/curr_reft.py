@@ -55,7 +55,7 @@ from currreft_nb.formats.wording import (
     split_prose,
     split_solution,
 )
-from currreft_nb.samples import LETTERS, TASKS, TRAINED_TASKS, Sample
+from currreft_nb.samples import LETTERS, TASKS, Sample
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
@@ -231,7 +231,7 @@ def to_official(sample: Sample) -> dict:
     original = sample.extra.get("official")
     if original is not None and sample.parent is None and "original_size" not in sample.extra:
         return dict(original)
-    if sample.task not in TRAINED_TASKS:
+    if sample.task not in TASK_NAMES.values():
         raise InputError(f"sample {sample.id!r}: the official format has no {sample.task} rows; leave it out")
     problem = detection.QUESTION.format(question=sample.question) if sample.task == "detection" else sample.question
     if sample.stage == "binary":

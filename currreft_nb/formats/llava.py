@@ -31,7 +31,7 @@ from currreft_nb.formats.wording import (
     split_options,
     split_prose,
 )
-from currreft_nb.samples import TASKS, Sample
+from currreft_nb.samples import TASKS, VALUES, Sample
 
 
 def read(
@@ -90,13 +90,13 @@ def _read_row(
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
     question = clean_question(asked)
     thinking, answer = split_prose(answered) if isinstance(answered, str) else (None, str(answered))
-    if task == "detection":
+    if VALUES[task] == "boxes":
         return {"question": asked_phrase(question), "answer": read_value(task, answer, size), "thinking": thinking}
-    text, options = split_options(question) if task in ("math", "general") else (question, [])
+    text, options = split_options(question) if VALUES[task] != "labels" else (question, [])
     try:
         answer = chosen_letter(answer, options) if options else read_value(task, answer, size)
     except BadRow:
-        if task != "general":
+        if VALUES[task] != "text or null":
             raise
         text, options = question, []  # the list in the text is no list of options
     return {"question": clean_question(text), "options": options, "answer": answer, "thinking": thinking}

@@ -100,7 +100,7 @@ def _read_row(
         task=task,
         split="train",
         source=file.stem,
-        question=asked_phrase(question) if task == "detection" else question,
+        question=asked_phrase(question) if VALUES[task] == "boxes" else question,
         options=options,
         answer=_answer(task, row[columns["answer"]], options, form, about.get("size")),
         thinking=str(cells["thinking"]) if cells.get("thinking") else None,
@@ -129,10 +129,10 @@ def _literal(text: str) -> Any:
 
 def _answer(task: str, value: Any, options: list[str], form: str, size: Size | None) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        if value is None and task == "general":
+        if value is None and VALUES[task] == "text or null":
             return None
         raise BadRow("answer is empty or no number", str(value))
-    if task == "detection":
+    if VALUES[task] == "boxes":
         return _boxes(value, form, size)
     if options and type(value) is int:
         if not 0 <= value < len(options):

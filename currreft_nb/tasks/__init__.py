@@ -1,9 +1,24 @@
-"""What is asked: one module a task, each with the same seven names.
+"""The tasks: what is asked, how an answer is read and scored, how it is posed. Each is a module with the same names.
 
-`QUESTION` and `ANSWER` word it, `render` writes a structured value, `parse` reads one, `accuracy` scores it, `same`
-says whether two values are equal, and `distractors` makes wrong ones (not for `general`, which is asked openly only).
-`samples.VALUES` lists the tasks. What they share, or what is too long for one file, stands beside them: math's
-`equality`, `notation` and `verifier`.
+- `QUESTION`, `ANSWER`: the wording of the question, and of the request how to answer.
+- `render(value)`: a structured value as text. `parse(text, sample)`: the value in a text; raises `Unreadable`.
+- `accuracy(value, sample, rules)`: the reward of an open answer in [0, 1], and a code of `rewards_reasons`.
+- `same(a, b)`: whether two values are equal.
+- `MEASURES`: the task's own scores of open answers, each in [0, 1]. Where there are some, `measures(value, sample)`
+  returns them and whatever else evaluation shall record; `value` is None for an unreadable answer.
+- `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
+  of one item each, and `normalise(item)`, the name under which two items are the same.
+
+For yes/no and multiple choice, so not for `general`, which is asked at the open stage only:
+
+- `OPTIONS`: how many options a choice offers.
+- `distractors(sample, rng, vocabulary)`: wrong values, best first. `curriculum` calls it where the sample has neither
+  options nor candidates.
+- `false_claim(sample, wrong, rng)`: the fields of a yes/no question with a false claim; `wrong` holds a value or more.
+
+`samples.VALUES` lists the tasks with the kind of their values. Boxes are converted, checked, resized and drawn for
+every task whose values they are; a task whose answer may be null is not trained with rewards. So a new task is a
+module here and a line there. `equality`, `notation` and `verifier` are parts of math.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Classification: which categories are in the image; a set of labels.
+"""Classification: the categories that are in the image; a set of labels.
 
     {"id": "voc-000005", "task": "classification", "stage": "open", "split": "train", "source": "voc",
      "image": "images/000005.jpg", "size": [500, 375], "question": "Which object categories are in the image?",
@@ -15,8 +15,11 @@ from currreft_nb.answers import parse_labels
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
+MEASURES = ("jaccard",)
+SEVERAL = True
+OPTIONS = 5
 
-LABELS_VERSION = 2  # of the tables below; raise it with every change, for scores depend on them
+LABELS_VERSION = 2  # of the tables below; raise it with every change, because scores depend on them
 NAMES = """
 person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench
 bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis
@@ -24,7 +27,7 @@ snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tenn
 knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed
 dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock
 vase scissors teddy_bear hair_drier toothbrush
-"""  # COCO-80, which names VOC-20 too once the synonyms below are applied
+"""  # COCO-80, which with the synonyms below includes VOC-20
 SYNONYMS = """
 airplane: aeroplane plane
 backpack: rucksack
@@ -45,13 +48,13 @@ skis: ski
 tennis_racket: tennis_racquet
 tie: necktie
 tv: television tv_monitor tv_set television_set
-"""  # names of VOC-20, spellings and words for the same thing; never one for a kind or a part of it
+"""  # names of VOC-20, spellings and words for the same thing; none for a kind or a part of it
 PLURALS = """
 person: people
 mouse: mice
 knife: knives
 bus: busses
-"""  # those that the rule below does not give
+"""  # those that `_plural` does not make
 
 
 def _plural(name: str) -> str:
@@ -63,14 +66,14 @@ def _plural(name: str) -> str:
 
 
 def _table(text: str) -> dict[str, str]:
-    """Return the words of a table's lines, each with the name in front of its colon."""
+    """Return the words of each line, with the name in front of its colon."""
     lines = (line.replace(":", "").split() for line in text.strip().splitlines())
     return {word.replace("_", " "): name.replace("_", " ") for name, *words in lines for word in words}
 
 
 def _writings() -> dict[str, str]:
-    """Return every known writing of every name: as it is, in the plural, and two words as one."""
-    names = {name.replace("_", " "): name.replace("_", " ") for name in NAMES.split()} | _table(SYNONYMS)
+    """Return the name for each known spelling: singular, plural, and two words as one."""
+    names = {name: name for name in _NAMES} | _table(SYNONYMS)
     names |= {_plural(word): name for word, name in names.items()} | _table(PLURALS)
     return {word.replace(" ", ""): name for word, name in names.items()} | names
 
@@ -80,7 +83,7 @@ _CANONICAL = _writings()
 
 
 def normalise(label: str) -> str:
-    """Return the label in lower case, without quotes, article, underscores or plural, under the name that COCO uses.
+    """Return the label in lower case, without quotes, article and underscores; a known label as COCO names it.
 
     >>> normalise("The traffic_lights."), normalise("Aeroplane"), normalise("red squares")
     ('traffic light', 'airplane', 'red squares')
@@ -125,33 +128,39 @@ def same(a: list[str], b: list[str]) -> bool:
     return jaccard(a, b) == 1
 
 
+def measures(value: list[str] | None, sample: Any) -> dict:
+    """Return the Jaccard overlap, and the normalised labels, from which `metrics_labels` counts the F1."""
+    answered, gold = (sorted({normalise(label) for label in labels}) for labels in (value or (), sample.answer))
+    return {"jaccard": jaccard(answered, gold), "labels": answered, "gold": gold}
+
+
 def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str, int]] | None) -> list[list[str]]:
-    """Return wrong answers: the true labels with one of them swapped for a label that is absent from the image.
+    """Return wrong answers: the true labels with one of them replaced by a label that is absent from the image.
 
-    Absent labels come from `extra["candidates"]`, uniformly, or from the vocabulary, those that often stand together
-    with the true labels first; other objects known to be in the image (`extra["others"]`) are never called absent.
+    Absent labels are drawn from the vocabulary without replacement, weighted by how often they stand with the true
+    ones. Labels of other objects known to be in the image (`extra["others"]`) are never called absent.
     """
-    known = [*sample.answer, *(other["label"] for other in sample.extra.get("others", ()))]
-    present = {normalise(label) for label in known}
-    candidates = sample.extra.get("candidates") or sorted(vocabulary or ())
-    absent = {normalise(label): label for label in candidates if normalise(label) not in present}
-    if sample.extra.get("candidates"):
-        labels = rng.sample(list(absent.values()), len(absent))
-    else:
-        labels = _draw_by_weight(list(absent.values()), sample.answer, rng, vocabulary)
-    return [_swapped(sample.answer, label, rng) for label in labels]
-
-
-def _draw_by_weight(labels: list[str], together: list[str], rng: random.Random, vocabulary: dict | None) -> list[str]:
-    """Order the labels by a draw without replacement, weighted by how often they stand with `together`."""
+    vocabulary = vocabulary or {}
+    others = (other["label"] for other in sample.extra.get("others", ()))
+    present = {normalise(label) for label in (*sample.answer, *others)}
+    absent = {normalise(label): label for label in sorted(vocabulary) if normalise(label) not in present}
 
     def key(label: str) -> float:
-        weight = 0.1 + sum((vocabulary or {}).get(other, {}).get(label, 0) for other in together)
+        weight = 0.1 + sum(vocabulary.get(other, {}).get(label, 0) for other in sample.answer)
         return rng.random() ** (1 / weight)  # Efraimidis and Spirakis 2006: the largest keys are such a draw
 
-    return sorted(labels, key=key, reverse=True)
+    return [_replaced(sample.answer, label, rng) for label in sorted(absent.values(), key=key, reverse=True)]
 
 
-def _swapped(labels: list[str], absent: str, rng: random.Random) -> list[str]:
+def false_claim(sample: Any, wrong: list[list[str]], rng: random.Random) -> dict:
+    """Return the fields of a question whose claim replaces one label; sorted labels stay sorted.
+
+    Out of order, the replaced label would give the verdict away.
+    """
+    claim = _replaced(sample.answer, wrong[0][0], rng)
+    return {"claim": sorted(claim) if sample.answer == sorted(sample.answer) else claim}
+
+
+def _replaced(labels: list[str], absent: str, rng: random.Random) -> list[str]:
     position = rng.randrange(len(labels))
     return [*labels[:position], absent, *labels[position + 1 :]]

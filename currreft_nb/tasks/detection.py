@@ -1,4 +1,4 @@
-"""Detection: where is the thing that a phrase describes; a list of boxes, nearly always one.
+"""Detection: where the object is that a phrase describes; a list of boxes, nearly always one.
 
     {"id": "refcoco-1a2b", "task": "detection", "stage": "open", "split": "train", "source": "refcoco",
      "image": "images/1a2b.jpg", "size": [640, 480], "question": "the man in the red shirt", "claim": null, "options":
@@ -16,12 +16,17 @@ from currreft_nb.boxes import Box, clip, iou
 
 QUESTION = "Find the region of the image that this phrase describes: {question}"
 ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'
+MEASURES = ("iou", "iou_50", "iou_75")
+SEVERAL = False
+OPTIONS = 4
 
 MAX_BOXES = 100
-FALSE_IOU = 0.4  # a box that overlaps the true one this much is no honest distractor
-ALIKE_IOU = 0.7  # nor are two distractors that overlap this much
-JITTER_IOU = (0.05, 0.35)
+FALSE_IOU = 0.4  # a distractor overlaps the true box less than this
+ALIKE_IOU = 0.7  # and another distractor less than this
+JITTER_IOU = (0.05, 0.35)  # of a moved box with the box itself
 ATTEMPTS = 200
+SWAP_SHARE = 0.2  # of false claims: the true box, but asked about another object
+MOVED_SHARE = 3 / 8  # of the other false claims: the true box moved; the rest show another object's box
 
 
 def render(value: list) -> str:
@@ -36,7 +41,7 @@ def render(value: list) -> str:
 def parse(text: str, sample: Any) -> list[tuple]:
     """Return the boxes of an answer, in the coordinates of the text; raises `Unreadable`.
 
-    A question about one box is answered by one box: a second one is not a second guess, it makes the answer unreadable.
+    To a question about one box, several boxes are unreadable: a second box is not a second guess.
     """
     boxes = parse_boxes(text)
     if len(sample.answer) == 1 and len(boxes) > 1:
@@ -49,11 +54,11 @@ def parse(text: str, sample: Any) -> list[tuple]:
 def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:
     """Return the reward in [0, 1] of boxes in stored pixels, and "ok", "partial", "iou_too_low" or "no_overlap".
 
-    `rules.detection`: "hard" pays 1 above the threshold, "soft" the IoU, "soft_above_threshold" the IoU above it and
-    else 0. Several boxes are matched one to one for the highest total, which is divided by the larger number of
-    boxes.
+    `rules.detection`: "hard" pays 1 above the threshold (the paper), "soft" the IoU, "soft_above_threshold" the IoU
+    above it and otherwise 0. Several boxes are matched one to one for the highest total, which is divided by the larger
+    number of boxes.
     """
-    reward = hits = best_match(value, sample.answer, lambda v: float(v > rules.threshold))
+    reward = hits = _share_above(value, sample.answer, rules.threshold)
     if rules.detection == "soft":
         reward = best_match(value, sample.answer)
     elif rules.detection == "soft_above_threshold":
@@ -79,26 +84,40 @@ def best_match(boxes: list[Box], truth: list[Box], worth: Any = float) -> float:
 
 
 def same(a: list, b: list) -> bool:
-    """Say whether two answers are equal under the paper's rule: as many boxes, matched with an IoU above 0.5 each."""
-    return len(a) == len(b) and best_match(a, b, lambda v: float(v > 0.5)) == 1
+    """Say whether two answers are equal by the paper's rule: as many boxes, matched with an IoU above 0.5 each."""
+    return len(a) == len(b) and _share_above(a, b, 0.5) == 1
+
+
+def _share_above(boxes: list[Box], truth: list[Box], threshold: float) -> float:
+    return best_match(boxes, truth, lambda v: float(v > threshold))
+
+
+def measures(value: list | None, sample: Any) -> dict:
+    """Return the mean IoU over the boxes, 0 where unreadable, and whether each box has an IoU above 0.5 and 0.75.
+
+    Above, as in the paper's reward, not equal to it.
+    """
+    if value is None:
+        return dict.fromkeys(MEASURES, 0.0)
+    iou_50, iou_75 = (float(_share_above(value, sample.answer, threshold) == 1) for threshold in (0.5, 0.75))
+    return {"iou": best_match(value, sample.answer), "iou_50": iou_50, "iou_75": iou_75}
 
 
 def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[list]:
-    """Return wrong answers of one box each, none with an IoU of 0.4 to the true one or of 0.7 to another.
+    """Return wrong answers of one box each, with an IoU below 0.4 to the true one and below 0.7 to each other.
 
     First the other objects of the image, those with the label of the true one before the rest; then boxes jittered
-    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: jittering the truth
-    alone would make it the one box that the others gather around, and tell it without a look at the image. None for
-    several true boxes.
+    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: if all were jittered
+    from the truth, it would be the box in the middle, known without a look at the image. None for several true boxes.
     """
     if len(sample.answer) != 1:
         return []
     truth = sample.answer[0]
     chosen: list[Box] = []
-    for box in _known_boxes(sample, rng):
-        _add(chosen, box, truth)
-    if sample.extra.get("candidates"):
-        return [[box] for box in chosen]
+    label, others = sample.extra.get("label"), sample.extra.get("others", ())
+    shuffled = rng.sample(others, len(others))
+    for other in sorted(shuffled, key=lambda other: other["label"] != label):
+        _add(chosen, other["box"], truth)
     for _ in range(2):
         _add(chosen, _jittered(truth, sample.size, rng), truth)
         _add(chosen, _random_box(truth, sample.size, rng), truth)
@@ -107,18 +126,35 @@ def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list
     return [[box] for box in chosen]
 
 
-def _known_boxes(sample: Any, rng: random.Random) -> list[Box]:
-    candidates = sample.extra.get("candidates")
-    if candidates:
-        return rng.sample(candidates, len(candidates))
+def false_claim(sample: Any, wrong: list, rng: random.Random) -> dict:
+    """Return the fields of a question whose claim is a wrong box, or the true box with another object asked for."""
+    claim = wrong[0]
+    if not sample.extra.get("candidates"):
+        objects = [list(other["box"]) for other in sample.extra.get("others", ())]
+        low, high = JITTER_IOU
+        moved = [value for value in wrong if value[0] not in objects and low <= iou(value[0], sample.answer[0]) <= high]
+        if moved and rng.random() < MOVED_SHARE:
+            claim = moved[0]
+    if (others := _other_questions(sample)) and rng.random() < SWAP_SHARE:
+        other = rng.choice(others)
+        return {"claim": sample.answer, "question": other["question"], "thinking": other.get("thinking")}
+    return {"claim": claim}
+
+
+def _other_questions(sample: Any) -> list[dict]:
+    """Return the image's other objects that have a question to which no box near the answer's belongs.
+
+    If the sample has reference thinking, the other object must bring its own: that of the sample would be wrong.
+    """
     others = sample.extra.get("others", ())
-    label = sample.extra.get("label")
-    shuffled = rng.sample(list(others), len(others))
-    return [other["box"] for other in sorted(shuffled, key=lambda other: other["label"] != label)]
+    near = [other for other in others if any(iou(other["box"], box) >= FALSE_IOU for box in sample.answer)]
+    asked = {sample.question, *(other.get("question") for other in near)}
+    free = [other for other in others if other.get("question") and other["question"] not in asked]
+    return [other for other in free if sample.thinking is None or other.get("thinking")]
 
 
 def _add(chosen: list, box: Box | None, truth: Box) -> None:
-    """Append the box if it is clearly not the true one and clearly not one of the chosen."""
+    """Append the box if it clearly differs from the true one and from the chosen ones."""
     if box and iou(box, truth) < FALSE_IOU and all(iou(box, other) < ALIKE_IOU for other in chosen):
         chosen.append(list(box))
 

@@ -1,14 +1,14 @@
-"""Decide whether two mathematical answers are equal: as words, lists, units, exact numbers, at last by math-verify.
+"""Decide whether two mathematical answers are equal: as words, lists, units, exact numbers, and then by math-verify.
 
     140° = 140 degrees = 140     8cm = 8     1/2 = 0.5 = 50%     2√3 = √12     {1, 2} = 2, 1     [0, 1) is not (0, 1)
 
-Plain numbers are compared as exact fractions, in microseconds. Only what is left goes to the symbolic verifier, and
-only if it is a formula from end to end: sentences, several guesses and true statements such as `5 = 5` are refused
-before. So is what math-verify would pass over: a prime (3' is 3 feet or minutes, not 3) or an index (10_2 is not 10).
+Plain numbers are compared as exact fractions, in microseconds. Only formulas from end to end go to the symbolic
+verifier: sentences, several guesses and true statements such as `5 = 5` are refused before. So are signs that
+math-verify ignores: a prime (3' is 3 feet or minutes, not 3) or an index (10_2 is not 10).
 
-Names are what tells values apart: `x=1, y=2` may come in any order with the names, and in this order without them.
-So may `x_1=1, x_2=2`, for the same writing stands for the unknowns of a system; roots that have no order are written
-`x=1 or x=2`, or `1, 2`, and an answer may number those as it likes.
+Values with names may come in any order, `x=1, y=2` or `y=2, x=1`; without the names they must keep this order. The same
+holds for `x_1=1, x_2=2`, which may be the unknowns of a system. Roots without an order are written `x=1 or x=2` or
+`1, 2`, and an answer may number those in any way.
 """
 
 import re
@@ -97,10 +97,9 @@ _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 
 @lru_cache(maxsize=100_000)
 def compare(gold: str, answer: str) -> str:
-    """Return "ok" if the answer equals the gold, else why not: "wrong", "wrong_unit", "not_an_expression" or a
-    verifier's code.
+    """Return "ok" if the answer equals the gold, else "wrong", "wrong_unit", "not_an_expression" or a verifier's code.
 
-    Raises `Unreadable` for an answer that is too complex; a gold that is so can still be met word for word.
+    Raises `Unreadable` for an answer that is too complex; a gold that is too complex can be matched word for word.
 
     >>> compare("140°", "140 degrees"), compare("42", "17"), compare("5 cm", "5 m"), compare("42", "17 or 42")
     ('ok', 'wrong', 'wrong_unit', 'wrong')
@@ -116,7 +115,7 @@ def compare(gold: str, answer: str) -> str:
 
 
 def same_text(a: str, b: str) -> bool:
-    """Say whether two answers are written alike, up to notation, blanks and the case of words."""
+    """Say whether two answers have the same text, up to notation, blanks and the case of words."""
     try:
         return _squash(clean(a)) == _squash(clean(b))
     except Unreadable:
@@ -218,10 +217,10 @@ def number(text: str) -> Fraction | None:
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """Return the value without its unit, and the unit under one name, or "".
+    """Return the value without its unit, and the unit under its first name, or "".
 
-    A single letter right behind a value (`5m`) is a unit only if the value has no other letter; a noun only behind a
-    number.
+    A single letter right after a value (`5m`) is a unit only if the value has no other letter; a noun is one only after
+    a number.
 
     >>> split_unit("8cm^{2}"), split_unit("140^{\\\\circ}"), split_unit("3 dogs"), split_unit("2x+3m")
     (('8', 'cm2'), ('140', 'degree'), ('3', 'dog'), ('2x+3m', ''))
@@ -250,8 +249,8 @@ def split_unit(text: str) -> tuple[str, str]:
 def is_expression(text: str) -> bool:
     """Say whether the text is a formula from end to end: numbers, short variables, operators and known commands.
 
-    Words are no products of letters: `IV` is not `VI`, and a word of letters alone is compared as a word. Nor are
-    numbers side by side, `1 2`, any formula.
+    Words are not products of letters: `IV` is not `VI`, and a word of letters alone is compared as a word. Adjacent
+    numbers, `1 2`, are not a formula.
 
     >>> [is_expression(text) for text in ("\\\\frac{1}{2}x^2", "2ab + c", "17 is it", "IV", "\\\\write18")]
     [True, True, False, False, False]
@@ -282,6 +281,6 @@ def _unbraced(text: str) -> str:
 
 
 def _squash(text: str) -> str:
-    """Return the text without blanks but those between digits, and without case where it is words, not variables."""
+    """Return the text without blanks, except those between digits, and in lower case where it holds words."""
     squashed = _BLANK.sub("", " ".join(text.split()))
     return squashed.casefold() if "\\" not in squashed and re.search(r"[A-Za-z]{2}", squashed) else squashed

@@ -1,11 +1,11 @@
-"""General questions: what a model could do before, kept to see that it still can, and to sample answers from.
+"""General questions: they test that a model keeps what it could do before, and feed rejection sampling.
 
     {"id": "general-17", "task": "general", "stage": "open", "split": "pool", "source": "demo", "image": null, "size":
      null, "question": "Which planet is the largest of the solar system?", "claim": null, "options": [], "answer":
      "Jupiter", "thinking": null, "parent": null, "extra": {}}
 
-Not trained by reinforcement learning. With a reference the answer is compared as text; without one a rule cannot
-judge it.
+They are not trained by reinforcement learning. An answer is compared with the reference as text; without a reference
+no rule can judge it.
 """
 
 import re
@@ -13,13 +13,14 @@ from typing import Any
 
 QUESTION = "{question}"
 ANSWER = "Then give the answer inside <answer></answer>."
-
+MEASURES = ()
+SEVERAL = False
 
 _ENDS = " .,;:!?\"'`*“”‘’"
 
 
 def normalise(text: str) -> str:
-    """Return the text in lower case, without punctuation at its ends, articles in front or doubled spaces.
+    """Return the text in lower case, without punctuation at its ends, a leading article or repeated spaces.
 
     >>> normalise(' The  "Nile". ')
     'nile'
@@ -29,7 +30,7 @@ def normalise(text: str) -> str:
 
 
 def render(value: str) -> str:
-    """Return an answer as text, which it is already."""
+    """Return the answer, which is text."""
     return value
 
 
@@ -39,11 +40,10 @@ def parse(text: str, sample: Any) -> str:
 
 
 def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
-    """Return 1 if the answer is the reference in other writing, and "ok", "wrong" or "no_reference"."""
+    """Return 1 if the answer is the reference up to `normalise`, else 0, and "ok", "wrong" or "no_reference"."""
     if sample.answer is None:
         return 0.0, "no_reference"
-    right = same(sample.answer, value)
-    return float(right), "ok" if right else "wrong"
+    return (1.0, "ok") if same(sample.answer, value) else (0.0, "wrong")
 
 
 def same(a: str, b: str) -> bool:

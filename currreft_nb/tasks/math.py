@@ -4,14 +4,14 @@
      "size": [320, 240], "question": "AB is tangent to circle O at B, angle A = 36.0, then angle C is ()", "claim":
      null, "options": [], "answer": "27°", "thinking": null, "parent": null, "extra": {}}
 
-Reward at the open stage: 1 if the answer equals the gold in value. Where `options` are filled, the answer is a
-letter, and the letter or the option's text is accepted.
+Reward at the open stage: 1 if the answer equals the gold in value. If the question has `options`, the gold is a letter,
+and the letter or the option's text is accepted.
 """
 
 import math
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,9 @@ from currreft_nb.tasks.notation import clean
 
 QUESTION = "{question}"
 ANSWER = "Then give only the final result inside <answer></answer>."
+MEASURES = ()
+SEVERAL = False
+OPTIONS = 4
 
 MAX_VARIANTS = 4
 
@@ -31,12 +34,12 @@ _FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}|(?<![\d.])(\d+)/(\d+)(?![\d.])
 
 
 def render(value: str) -> str:
-    """Return a result as text, which it is already."""
+    """Return the result, which is text."""
     return value
 
 
 def parse(text: str, sample: Any) -> str:
-    """Return the answer's text without blanks at its ends; raises `Unreadable` where it is too complex to compare."""
+    """Return the answer's text without blanks at its ends; raises `Unreadable` if it is empty or too complex."""
     text = text.strip()
     if not clean(text):
         raise Unreadable("empty_answer")
@@ -50,10 +53,10 @@ def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
         return float(verdict == "ok"), verdict
     gold, _ = read_option(sample.answer, sample.options)
     letter, problem = read_option(value, sample.options)
-    if gold is None:  # the gold is a value that none of the options shows
+    if gold is None:  # the gold is a value that is not among the options
         try:
             verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
-        except Unreadable as problem:  # of an option in the data, which nobody has checked
+        except Unreadable as problem:  # of an option: curation does not check them
             verdict = problem.reason
         return float(verdict == "ok"), verdict
     return float(letter == gold), problem or ("ok" if letter == gold else "wrong")
@@ -82,7 +85,7 @@ def read_option(text: str, options: list[str]) -> tuple[str | None, str]:
 
 
 def same(a: str, b: str) -> bool:
-    """Say whether two results are equal; one that is too complex equals only itself."""
+    """Say whether two results are equal; a too complex one equals only itself."""
     try:
         return compare(a, b) == "ok"
     except Unreadable:
@@ -90,34 +93,23 @@ def same(a: str, b: str) -> bool:
 
 
 def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[str]:
-    """Return wrong results of the same kind and unit, best first, each refused by the verifier, no two of them equal.
+    """Return wrong results of the same kind and unit, best first: steps and doublings of the gold's numbers.
 
-    From `extra["candidates"]` uniformly, or the other options, or steps and doublings of the gold's numbers. These
-    are drawn as members of one sequence in which the gold's place is random: were the gold always in the middle, the
-    options would tell it.
+    The verifier refuses each, and no two are equal. They are members of one sequence in which the gold's place is
+    random: a gold that is always in the middle would give itself away.
     """
-    wrong: Iterable[str]
-    if sample.extra.get("candidates"):
-        wrong = rng.sample(sample.extra["candidates"], len(sample.extra["candidates"]))
-        gold = _gold_value(sample)
-    elif sample.options:
-        gold = _gold_value(sample)
-        wrong = rng.sample(sample.options, len(sample.options))
-    else:
-        gold = sample.answer
-        wrong = _variants(gold, rng)
     chosen: list[str] = []
-    for value in wrong:
-        if not any(same(known, value) for known in (gold, *chosen)):
+    for value in _variants(sample.answer, rng):
+        if not any(same(known, value) for known in (sample.answer, *chosen)):
             chosen.append(value)
-        if len(chosen) == MAX_VARIANTS and not sample.options and not sample.extra.get("candidates"):
+        if len(chosen) == MAX_VARIANTS:
             break  # each further one costs more comparisons than the last
     return chosen
 
 
-def _gold_value(sample: Any) -> str:
-    letter, _ = read_option(sample.answer, sample.options) if sample.options else (None, "")
-    return sample.options[LETTERS.index(letter)] if letter else sample.answer
+def false_claim(sample: Any, wrong: list[str], rng: random.Random) -> dict:
+    """Return the fields of a question whose claim is false."""
+    return {"claim": wrong[0]}
 
 
 def _variants(gold: str, rng: random.Random) -> Iterator[str]:

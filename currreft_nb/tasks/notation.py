@@ -1,9 +1,9 @@
-r"""Mathematical notation as models and data sets write it, brought to one form: LaTeX without decoration.
+r"""Bring mathematical notation of models and data sets to one form: LaTeX without decoration.
 
     "$\boxed{12\text{ cm}^2}$."  ->  "12 cm ^2"                 "√12"   ->  "\sqrt{12}"
     "∠A = 40°"                   ->  "\angle A = 40^{\circ}"    "2**3"  ->  "2^3"
 
-Then it is taken apart: the name in front ("x = "), the items of a list. Every function is linear in the text.
+Then split off the name in front ("x = ") and the items of a list. Every function is linear in the text.
 """
 
 import re
@@ -67,7 +67,7 @@ _NAME = re.compile(
 
 
 def check_size(text: str) -> None:
-    """Raise `Unreadable("too_complex")` for text that no answer needs and that could keep a computer busy."""
+    """Raise `Unreadable("too_complex")` for text that would take long to compare, longer than any answer needs."""
     if len(text) > MAX_LENGTH:
         raise Unreadable("too_complex")
     depth = deepest = 0
@@ -81,8 +81,7 @@ def check_size(text: str) -> None:
 
 @lru_cache(maxsize=65_536)
 def clean(text: str) -> str:
-    """Return the text in plain LaTeX: no math delimiters, spacing commands, decoration or final period; one way to
-    write a thing.
+    """Return the text in plain LaTeX, without math delimiters, spacing commands, decoration and final period.
 
     Raises `Unreadable` for text that is too long or too complex.
 
@@ -103,12 +102,12 @@ def clean(text: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Say whether the text is an integer, decimal or fraction in its plainest form, of which nothing needs cleaning."""
+    """Say whether the text is an integer, decimal or fraction in its plainest form, which needs no cleaning."""
     return _PLAIN.fullmatch(text) is not None
 
 
 def _unwrap(text: str) -> str:
-    """Strip what may stand around an answer: blanks, quotes, bold marks, dollars in pairs, a final period, a box."""
+    """Strip the decoration of an answer: blanks, quotes, bold marks, dollars in pairs, a final period, a box."""
     before = None
     while text != before:
         before = text
@@ -146,7 +145,7 @@ def _brace_roots(text: str) -> str:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Return the name that an answer is given to, without blanks, or "", and the rest.
+    """Return the name in front of an equals sign, without blanks, or "", and the rest.
 
     >>> split_name("x = 5"), split_name("5 = 5")
     (('x', '5'), ('', '5 = 5'))
@@ -182,7 +181,7 @@ def _join_thousands(match: re.Match) -> str:
 
 
 def _split_top(text: str) -> list[str]:
-    """Split at the commas and semicolons that stand in no bracket."""
+    """Split at the commas and semicolons outside of brackets."""
     items, depth, start = [], 0, 0
     for index, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")

@@ -1,10 +1,9 @@
-"""Symbolic comparison by math-verify in one worker process, which can be stopped however deep in a computation it is.
+"""Compare formulas by math-verify in a worker process, which can be killed in the middle of a computation.
 
-Nothing inside Python can interrupt `10**10**10`, and math-verify's own alarms work in the main thread only. So a
-process of its own does the work, started afresh (never forked: the parent may hold a GPU and threads) as a plain
-script, so that it works the same from a notebook, which has no main file. The limit is on the time it computes, not
-on the clock: a busy machine changes no result. Where it is exceeded the system kills the process, and the next
-question starts another.
+Nothing inside Python can interrupt `10**10**10`, and math-verify's own alarms work in the main thread only. The worker
+is started as a script: not forked, because the parent may hold a GPU and threads, and not by `multiprocessing`, because
+a notebook has no main file. The limit is on processor time, not on the clock, so that a busy machine changes no result.
+When it is exceeded, the system kills the worker, and the next comparison starts another.
 """
 
 import atexit
@@ -17,15 +16,15 @@ import subprocess
 import sys
 import threading
 
-TIMED = hasattr(signal, "setitimer")  # Windows has no processor timer: there only the parent's clock limits the worker
+TIMED = hasattr(signal, "setitimer")  # Windows has no processor timer; there the parent's clock is the only limit
 COMPUTE_S = 3.0  # of processor time per comparison; a usual one takes 0.01
-WAIT_S = 600.0 if TIMED else 30.0  # on the clock; with the timer it only ends a worker that hangs without computing
+WAIT_S = 600.0 if TIMED else 30.0  # on the clock; with the timer it ends only a worker that hangs without computing
 START_S = 300.0  # on the clock, for the worker to import its libraries
 MEMORY_BYTES = 2 * 1024**3
 
 
 class _Worker:
-    """The worker process with a thread that reads its lines, so that waiting for one can end."""
+    """The worker process, and a thread that reads its lines, so that waiting for one can time out."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -45,7 +44,7 @@ class _Worker:
         started = self._next(START_S)
         if started != "ready":
             self.stop()
-            raise RuntimeError(f"the math-verify worker did not start: {started or 'it ended without a word'}")
+            raise RuntimeError(f"the math-verify worker did not start: {started or 'it ended without a message'}")
 
     def _read(self) -> None:
         for line in self.answers:
@@ -63,14 +62,14 @@ class _Worker:
         try:
             self.questions.write(json.dumps([gold, answer]) + "\n")
             self.questions.flush()
-        except OSError:  # it ended since the last question, for instance for lack of memory
+        except OSError:  # it ended after the last comparison, for instance for lack of memory
             return None
         return self._next(WAIT_S)
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        with contextlib.suppress(OSError):  # of a question that it did not live to read
+        with contextlib.suppress(OSError):  # of a line that the worker has not read
             self.questions.close()
 
 
@@ -81,17 +80,17 @@ _worker: _Worker | None = None
 def verify(gold: str, answer: str) -> str:
     """Compare two LaTeX expressions; return "ok", "wrong", "not_parsed", "gold_not_parsed" or "verifier_timeout".
 
-    Raises `RuntimeError` if the worker cannot be started: a score made of that would blame the model.
+    Raises `RuntimeError` if the worker cannot be started, which is no fault of the answer.
     """
     global _worker
     with _lock:
         if _worker and (_worker.owner != os.getpid() or _worker.process.poll() is not None):
-            _worker = None  # it belongs to the process that this one was forked from, or has ended
+            _worker = None  # it belongs to the process from which this one was forked, or has ended
         _worker = _worker or _Worker()
         verdict = None
         try:
             verdict = _worker.ask(gold, answer)
-        finally:  # also when a notebook's interrupt comes in: its late answer must not pass for the next one
+        finally:  # also after a notebook's interrupt: a late verdict must not pass for the next one
             if verdict is None:
                 _worker.stop()
                 _worker = None
@@ -108,12 +107,12 @@ def stop() -> None:
 
 
 def _serve() -> None:
-    """Answer questions from standard input until it ends: what the worker process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt in the notebook is the parent's matter
+    """Compare pairs from standard input until it ends; the worker process runs this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt of the notebook
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not pass for a verdict
+    os.dup2(2, 1)  # text that a library prints must not pass for a verdict
     try:
-        _compare("\\sqrt{12}", "2\\sqrt{3}")  # imports and first-time work, which the limit below shall not count
+        _compare("\\sqrt{12}", "2\\sqrt{3}")  # imports and first-time work, which the limit below must not count
         started = "ready"
     except ImportError as problem:
         started = str(problem)
