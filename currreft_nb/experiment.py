@@ -19,6 +19,7 @@ its inputs and its notebook are still the ones asked for.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,15 @@ class Step:
     needs: tuple[str, ...]
 
     def values(self) -> dict[str, Any]:
-        """Return what Papermill injects."""
+        """Return the parameters that Papermill injects."""
         return {name: self.settings[name] for name in (*self.given, "output")}
+
+    def training_steps(self) -> int | None:
+        """Return the number of steps of the step's training, or None where the settings do not decide it."""
+        settings = self.settings
+        if {"prompts", "batch_size"} <= set(settings):
+            return math.ceil(settings["prompts"] / settings["batch_size"])
+        return settings.get("steps")
 
 
 @dataclass(frozen=True)

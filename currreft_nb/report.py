@@ -17,8 +17,7 @@ from currreft_nb import InputError
 from currreft_nb.execution import execute_run
 from currreft_nb.execution_status import Status
 from currreft_nb.parameters import declarations
-from currreft_nb.records import read_record, shown
-from currreft_nb.records_former import NOTEBOOK
+from currreft_nb.records import NOTEBOOK, read_record, shown
 from currreft_nb.report_page import export as export_page
 from currreft_nb.report_results import RESULTS
 from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs, unfinished
