@@ -197,7 +197,7 @@ def test_only_force_set_and_grid_work_together(project):
     assert record("outputs/tiny/data")["id"] == ids["data"]
     assert record("outputs/tiny/train-seed-0-steps-2")["id"] != ids["train-seed-0-steps-2"]
     assert record("outputs/tiny/train-seed-0-steps-2")["settings"]["learning_rate"] == 1e-5
-    with pytest.raises(InputError, match="--set seed=1: seed is multiplied by a grid"):
+    with pytest.raises(InputError, match="--set seed=1: seed is a grid parameter"):
         read(project, GRID, ["seed=1"])
 
 
