@@ -69,10 +69,10 @@ def report(
     ] = None,
 ) -> None:
     """Make the report of an experiment's folder again: one HTML page, results.csv and results.json."""
-    from currreft_nb.records import shown
+    from currreft_nb.records import display_path
     from currreft_nb.report import build
 
-    print(f"report: {shown(build(folder, beside), Path.cwd())}")
+    print(f"report: {display_path(build(folder, beside), Path.cwd())}")
 
 
 @app.command()

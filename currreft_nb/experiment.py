@@ -33,7 +33,7 @@ from currreft_nb import InputError
 from currreft_nb.errors import did_you_mean
 from currreft_nb.experiment_checks import check_arms, check_inputs, check_training
 from currreft_nb.parameters import Declaration, declarations, read_yaml, settle
-from currreft_nb.records import shown
+from currreft_nb.records import display_path
 from currreft_nb.runs import project_root
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -277,7 +277,7 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
     needs: list[str] = []
     values = {key: _resolve(value, place(key), draft, point, needs) for key, value in given.items()}
     folder = draft.folder / name
-    settings = settle(declared, {**values, "output": shown(folder, draft.root)}, place)
+    settings = settle(declared, {**values, "output": display_path(folder, draft.root)}, place)
 
     def where(key: str) -> str:
         return place(key) if key in given else source.at("steps", index)
@@ -319,7 +319,7 @@ def _resolve_item(item: Any, place: str, draft: _Draft, point: Mapping[str, Any]
         raise InputError(f"{place}: @{name} is not a step of this file{did_you_mean(name, draft.steps)}")
     needs += [step.name for step in hits]
     start, end = found.span()
-    return [item[:start] + shown(step.folder, draft.root) + item[end:] for step in hits]
+    return [item[:start] + display_path(step.folder, draft.root) + item[end:] for step in hits]
 
 
 def _agree(step: Step, point: Mapping[str, Any]) -> bool:

@@ -61,7 +61,7 @@ class StepState:
     reason: str
 
 
-def shown(path: Path, root: Path) -> str:
+def display_path(path: Path, root: Path) -> str:
     """Return the path as messages print it: relative to the project root where it lies inside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
@@ -100,7 +100,7 @@ class RunFolder:
     def write(self, record: Mapping) -> None:
         """Replace run.json."""
         with atomic_write(self.path / RECORD) as stream:
-            json.dump(plain(record), stream, indent=2, ensure_ascii=False, allow_nan=False)
+            json.dump(to_json_types(record), stream, indent=2, ensure_ascii=False, allow_nan=False)
         self.record = dict(record)
 
     def fail(self, error: str, seconds: float) -> None:
@@ -123,7 +123,7 @@ class RunFolder:
     def check_notebook(self, name: str, remedy: str, root: Path) -> None:
         """Raise `InputError` when the folder holds a run of another notebook."""
         if self.record is not None and self.record["notebook"] != name:
-            raise InputError(f"{shown(self.path, root)} holds a run of {self.record['notebook']}; {remedy}")
+            raise InputError(f"{display_path(self.path, root)} holds a run of {self.record['notebook']}; {remedy}")
 
     def state(self, notebook: Path, settings: Mapping[str, Any], root: Path) -> StepState:
         """Return what the run needs to be the complete run of this notebook with these settings."""
@@ -137,7 +137,7 @@ class RunFolder:
             place = input_folder(self.path, note)
             current = read_record(place)
             if current is None or current["status"] != "complete" or identity(current) != identity(note):
-                return StepState("run", f"its input {shown(place, root)} changed{self._loss()}")
+                return StepState("run", f"its input {display_path(place, root)} changed{self._loss()}")
         if not self.is_complete:
             return StepState("resume", "stopped" if self.record["status"] == "running" else self.record["status"])
         if self.record["source"] != source_hash(notebook):
@@ -246,16 +246,16 @@ class RunFolder:
         return rest
 
 
-def plain(value: Any) -> Any:
+def to_json_types(value: Any) -> Any:
     """Return the value in JSON's types: NumPy's numbers as Python's, paths as text, infinite numbers and NaN as null.
 
-    >>> plain({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
+    >>> to_json_types({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
     {'loss': None, 'folder': 'a', 'shape': [2, 3]}
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, numbers.Integral):
@@ -272,7 +272,7 @@ def complete_record(folder: Path, root: Path, notebook: str) -> dict:
 
     While a run is being repeated, its last complete record counts for as long as its adapter is the one in the folder.
     """
-    record, place = read_record(folder), shown(folder, root)
+    record, place = read_record(folder), display_path(folder, root)
     if record is None:
         raise InputError(f"{place} holds no run; run notebook {notebook} first")
     if record["status"] == "complete":

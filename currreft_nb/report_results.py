@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.records import plain
+from currreft_nb.records import to_json_types
 
 RESULTS = ("results.csv", "results.json")
 COLUMNS = {
@@ -63,7 +63,7 @@ def write_results(
         **{name: _rows(table) for name, table in (tables or {}).items()},
         "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},
     }
-    _replace(folder / "results.json", json.dumps(plain(whole), indent=1, ensure_ascii=False, allow_nan=False))
+    _replace(folder / "results.json", json.dumps(to_json_types(whole), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _rows(table: pd.DataFrame) -> Sequence[dict]:

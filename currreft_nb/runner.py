@@ -20,8 +20,8 @@ from currreft_nb.records import (
     RECORD,
     RunFolder,
     StepState,
+    display_path,
     read_record,
-    shown,
 )
 from currreft_nb.records_locks import LockHeld, acquire, acquire_shared
 from currreft_nb.report import PAGE, export, summary
@@ -121,8 +121,8 @@ def _locked(experiment: Experiment, rows: Rows) -> Iterator[None]:
             except LockHeld as error:
                 which = f"step {name}" if readers.get(name, name) == name else f"{name}, which {readers[name]} needs,"
                 raise InputError(
-                    f"{which} in {shown(experiment.folder, experiment.root)} is in use by {error}; wait for it, stop"
-                    " it, or run other steps with --only"
+                    f"{which} in {display_path(experiment.folder, experiment.root)} is in use by {error}; wait for it,"
+                    " stop it, or run other steps with --only"
                 ) from None
         yield
 
@@ -160,7 +160,7 @@ def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -
         if step.notebook.stem == REPORT_NOTEBOOK:
             export(step.folder / NOTEBOOK, experiment.folder / PAGE)
     else:
-        _show_failure(step, outcome, status, shown(step.folder, experiment.root))
+        _show_failure(step, outcome, status, display_path(step.folder, experiment.root))
     return outcome.complete
 
 
@@ -184,4 +184,4 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
     for step, _ in rows:
         if step.notebook.stem == REPORT_NOTEBOOK:
             print(summary(step.folder))
-            print(f"report: {shown(experiment.folder / PAGE, experiment.root)}", flush=True)
+            print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)

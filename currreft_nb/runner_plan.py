@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from currreft_nb.execution_status import seconds_left, spell
 from currreft_nb.experiment import Experiment, Step
 from currreft_nb.journal import read_journal
-from currreft_nb.records import LOG, METRICS, RunFolder, StepState, shown
+from currreft_nb.records import LOG, METRICS, RunFolder, StepState, display_path
 
 
 def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) -> None:
     """Print what would be done and how long it may take, one line a step."""
-    place = shown(experiment.folder, experiment.root)
+    place = display_path(experiment.folder, experiment.root)
     print(f"{experiment.name}: {len(rows)} steps in {place}; what each prints: {place}/<step>/{LOG}")
     width = max(len(step.name) for step, _ in rows)
     times: list[float | None] = []

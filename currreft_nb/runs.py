@@ -34,12 +34,12 @@ from currreft_nb.records import (
     RunFolder,
     adapter_hash,
     complete_record,
+    display_path,
     fingerprint,
     identity,
     input_folder,
     now,
     portable_path,
-    shown,
     source_hash,
 )
 from currreft_nb.records_locks import LockHeld, acquire
@@ -155,7 +155,7 @@ class Run:
         earlier = self._earlier_inputs.get(folder)
         self._inputs[folder] = note
         if self.resuming and earlier is not None and identity(earlier) != identity(note):
-            self._begin_afresh(f"its input {shown(folder, self.root)} changed since it was stopped")
+            self._begin_afresh(f"its input {display_path(folder, self.root)} changed since it was stopped")
         self._write()
         return folder
 
@@ -167,7 +167,9 @@ class Run:
             raise InputError("start_from is empty; give base or the folder of a run with an adapter")
         folder = self.input(given, notebook) / "adapter"
         if not folder.is_dir():
-            raise InputError(f"{shown(folder, self.root)} does not exist; give base or the folder of a training run")
+            raise InputError(
+                f"{display_path(folder, self.root)} does not exist; give base or the folder of a training run"
+            )
         return folder
 
     def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Source]:
@@ -216,7 +218,7 @@ class Run:
 
         Raises `InputError` when another kernel has started the run again, or when this one has made nothing.
         """
-        place, current = shown(self.folder, self.root), self._kept.read()
+        place, current = display_path(self.folder, self.root), self._kept.read()
         if current is None or current["session"] != self._record["session"]:
             raise InputError(f"{place} was started again by another kernel or removed; run this notebook from its top")
         if not self._made_something():
@@ -244,7 +246,7 @@ class Run:
         return bool(self._kept.work()) or not self._again
 
     def _open(self) -> None:
-        name, place, kept = self._record["notebook"], shown(self.folder, self.root), self._kept
+        name, place, kept = self._record["notebook"], display_path(self.folder, self.root), self._kept
         if kept.record is None and (strangers := kept.work()):
             raise InputError(f"{place} holds {strangers[0].name!r} but no {RECORD}; set output to a new folder")
         kept.check_notebook(name, "set output to another folder", self.root)
@@ -278,7 +280,7 @@ class Run:
         aside = self._kept.set_aside()
         self._old_adapter = _stamp(self.folder)
         if aside and unfinished:
-            place = shown(aside, self.root)
+            place = display_path(aside, self.root)
             print(f"warning: starting afresh ({why}): {work} is in {place} until this run is complete")
 
     def _write(self, **changes: Any) -> None:

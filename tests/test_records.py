@@ -6,7 +6,7 @@ import pytest
 from tiny import finished, make_project, new_kernel, record, start, write_adapter
 
 from currreft_nb import InputError, runs
-from currreft_nb.records import RunFolder, plain, read_record, source_hash
+from currreft_nb.records import RunFolder, read_record, source_hash, to_json_types
 
 
 @pytest.fixture
@@ -123,6 +123,6 @@ def test_a_record_is_replaced_whole_or_not_at_all(project):
 
 def test_numbers_of_numpy_become_plain():
     numpy = pytest.importorskip("numpy")
-    found = plain({"a": numpy.float32(0.5), "b": numpy.int64(3), "c": [numpy.float64("inf")], 4: True})
+    found = to_json_types({"a": numpy.float32(0.5), "b": numpy.int64(3), "c": [numpy.float64("inf")], 4: True})
     assert found == {"a": 0.5, "b": 3, "c": [None], "4": True}
     assert [type(found[key]) for key in ("a", "b", "4")] == [float, int, bool]
