@@ -43,7 +43,7 @@ def benchmark(
     if tasks_folder is not None and not list(tasks_folder.glob("**/*.yaml")):
         raise InputError(f"{tasks_folder} holds no task file (*.yaml); give the folder with the file of {task!r}")
     arguments = _arguments(folder, task, limit, tasks_folder, batch_size)
-    call = [python.absolute(), "-m", "lmms_eval", *arguments, "--output_path", output.absolute()]
+    call: list[str | Path] = [python.absolute(), "-m", "lmms_eval", *arguments, "--output_path", output.absolute()]
     before = set(output.glob("*/*_results.json"))
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(call, cwd=tasks_folder, env=variables)

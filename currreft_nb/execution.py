@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from currreft_nb import InputError, machine
 from currreft_nb.execution_status import Status
-from currreft_nb.execution_stop import Stop, stoppable
+from currreft_nb.execution_stop import stoppable
 from currreft_nb.records import FAILED_NOTEBOOK, LOG, NOTEBOOK, RUNNING_NOTEBOOK, RunFolder
 from currreft_nb.runs import NOTEBOOK_VARIABLE
 
@@ -86,17 +86,16 @@ def execute_run(notebook: Path, folder: Path, values: Mapping[str, Any], root: P
     seconds = time.monotonic() - began
     record = kept.read()
     if record is None or (before is not None and record["session"] == before["session"]):
-        error = error or "its notebook ended without Run.start"
+        outcome = Outcome(False, error or "its notebook ended without Run.start", seconds, kept.put_back())
     elif kept.is_complete:
-        os.replace(folder / RUNNING_NOTEBOOK, folder / NOTEBOOK)
-        return Outcome(True, error, seconds)
+        outcome = Outcome(True, error, seconds)
     else:
         error = error or "its notebook ended without run.finish"
         kept.fail(error, seconds)
-    put_back = kept.put_back()
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(folder / RUNNING_NOTEBOOK, folder / (FAILED_NOTEBOOK if put_back else NOTEBOOK))
-    return Outcome(False, error, seconds, put_back)
+        outcome = Outcome(False, error, seconds, kept.put_back())
+    with contextlib.suppress(FileNotFoundError):  # a full disk may have kept Papermill from writing it
+        os.replace(folder / RUNNING_NOTEBOOK, folder / (FAILED_NOTEBOOK if outcome.put_back else NOTEBOOK))
+    return outcome
 
 
 def execute(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path, status: Status) -> str | None:
@@ -111,43 +110,34 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, Any], root: Path,
         log.write(f"{BEGINS}{datetime.datetime.now().isoformat(sep=' ', timespec='seconds')} {notebook.stem}\n")
         log.flush()
         with _kernel(notebook, root, log) as kernel:
-            _wait(kernel, stop, status, log, (notebook, folder, values), errors)
+            lines = Lines(log, status.note)
+            # In a thread, so that this one can show progress and end the kernel on a stop request.
+            arguments = (notebook, folder / RUNNING_NOTEBOOK, values, kernel, lines, errors)
+            work = threading.Thread(target=_papermill, args=arguments, daemon=True)
+            work.start()
+            while work.is_alive() and not stop.asked:
+                work.join(timeout=TICK_S)
+                status.show()
+            if stop.asked:
+                kernel.end()
+                work.join(timeout=10)  # Papermill notices the end and saves the notebook
+            lines.close()
         stop.check()
     return _sentence(errors[0]) if errors else None
 
 
-def _wait(kernel: _Kernel, stop: Stop, status: Status, log: TextIO, what: tuple, errors: list[Exception]) -> None:
-    """Execute a notebook in a thread, so that this one can show progress and end the kernel on a stop request."""
-    lines = Lines(log, status.note)
-    work = threading.Thread(target=_papermill, args=(*what, kernel, lines, log, errors), daemon=True)
-    work.start()
-    while work.is_alive() and not stop.asked:
-        work.join(timeout=TICK_S)
-        status.show()
-    if stop.asked:
-        kernel.end()
-        work.join(timeout=10)  # Papermill notices the end and saves the notebook
-    lines.close()
-
-
 def _papermill(
-    notebook: Path,
-    folder: Path,
-    values: Mapping[str, Any],
-    kernel: _Kernel,
-    lines: "Lines",
-    log: TextIO,
-    errors: list[Exception],
+    notebook: Path, output: Path, values: Mapping, kernel: _Kernel, lines: "Lines", errors: list[Exception]
 ) -> None:
     try:
         papermill.execute_notebook(
             _literal(notebook),
-            _literal(folder / RUNNING_NOTEBOOK),
+            _literal(output),
             dict(values),
             kernel_name="python3",
             progress_bar=False,
             stdout_file=lines,
-            stderr_file=Lines(log),
+            stderr_file=Lines(lines.log),
             km=kernel,
         )
     except Exception as error:  # the main thread reports it
@@ -158,7 +148,7 @@ def _papermill(
 
 
 def _literal(path: Path) -> str:
-    """Return the path so that Papermill, which formats paths, leaves braces in it alone."""
+    # Papermill formats paths: braces in them must be doubled.
     return str(path).replace("{", "{{").replace("}", "}}")
 
 

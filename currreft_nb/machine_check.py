@@ -88,7 +88,7 @@ def _hub_row() -> Row:
 
 def answers(address: str, timeout_s: float = HUB_TIMEOUT_S) -> bool:
     """Return whether a web address answers within `timeout_s` seconds after its name was looked up."""
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session
 
     try:
         get_session().head(address, timeout=timeout_s)
