@@ -3,6 +3,7 @@
 import errno
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,28 +18,12 @@ FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errn
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file, such as params/pocket.yaml.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's folder, such as outputs/pocket.")]
+repeatable = partial(typer.Option, default_factory=list, show_default=False)
 Changes = Annotated[
-    list[str],
-    typer.Option("--set", default_factory=list, metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step."),
+    list[str], repeatable("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
 ]
-Only = Annotated[
-    list[str],
-    typer.Option(
-        "--only",
-        default_factory=list,
-        metavar="STEP",
-        help="Only this step, or the steps of a pattern such as '*-seed-0'; repeatable.",
-    ),
-]
-Force = Annotated[
-    list[str],
-    typer.Option(
-        "--force",
-        default_factory=list,
-        metavar="STEP",
-        help="Run this step although it is complete; takes patterns as well.",
-    ),
-]
+Only = Annotated[list[str], repeatable("--only", metavar="STEP", help="Only this step, or those of a pattern.")]
+Force = Annotated[list[str], repeatable("--force", metavar="STEP", help="Run this step although it is complete.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
 

@@ -28,7 +28,8 @@ from currreft_nb.execution_stop import stoppable
 from currreft_nb.records import FAILED_NOTEBOOK, LOG, NOTEBOOK, RUNNING_NOTEBOOK, RunFolder
 from currreft_nb.runs import NOTEBOOK_VARIABLE
 
-# When this process is killed, its end of the guard's pipe closes, and the guard ends the kernel and its children.
+# When this process is killed, its end of the pipe closes and the guard ends the kernel's group. ipykernel would end
+# the kernel as well, but not the processes that it started.
 GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), signal.SIGKILL)"
 BEGINS = "--- "  # in the log, before the time at which an execution began
 TICK_S = 0.2  # between two checks for a stop request

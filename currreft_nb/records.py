@@ -129,15 +129,9 @@ class RunFolder:
         """Return what the run needs to be the complete run of this notebook with these settings."""
         if self.record is None:
             return StepState("run", "not run yet")
-        if changed := changed_settings(self.record, self.path, settings, root):
-            return StepState("run", f"{', '.join(changed)} changed{self._loss()}")
-        if self._other_weights(settings, root):
-            return StepState("run", f"the weights of {settings['model']} changed{self._loss()}")
-        for note in self.record["inputs"]:
-            place = input_folder(self.path, note)
-            current = read_record(place)
-            if current is None or current["status"] != "complete" or identity(current) != identity(note):
-                return StepState("run", f"its input {display_path(place, root)} changed{self._loss()}")
+        if difference := self._difference(self.record, settings, root):
+            work = "" if self.is_complete else self.describe_work()
+            return StepState("run", difference + (f"; sets aside {work}" if work else ""))
         if not self.is_complete:
             return StepState("resume", "stopped" if self.record["status"] == "running" else self.record["status"])
         if self.record["source"] != source_hash(notebook):
@@ -146,19 +140,25 @@ class RunFolder:
             return StepState("run", f"made with version {self.record['package']}")
         return StepState("skip", f"complete, {self.record['seconds']:.0f} s")
 
-    def changes(self, settings: Mapping[str, Any], root: Path) -> list[str]:
-        """Return how these settings differ from the record's, such as "steps 60 -> 80"."""
-        assert self.record is not None
-        before = self.record["settings"]
-        names = changed_settings(self.record, self.path, settings, root)
-        changes = [f"{name} {before.get(name, 'not set')} -> {settings.get(name, 'not set')}" for name in names]
-        return changes + (["other weights of the model"] if self._other_weights(settings, root) else [])
+    def _difference(self, record: Mapping, settings: Mapping[str, Any], root: Path) -> str:
+        if changed := changed_settings(record, self.path, settings, root):
+            return f"{', '.join(changed)} changed"
+        if _other_weights(record, settings, root):
+            return f"the weights of {settings['model']} changed"
+        for note in record["inputs"]:
+            place = input_folder(self.path, note)
+            current = read_record(place)
+            if current is None or current["status"] != "complete" or identity(current) != identity(note):
+                return f"its input {display_path(place, root)} changed"
+        return ""
 
-    def _other_weights(self, settings: Mapping[str, Any], root: Path) -> bool:
-        # Weights that are not on this machine are taken to be the same: runs may be copied from another one.
-        assert self.record is not None
-        weights, before = hash_model(settings.get("model", ""), root), self.record.get("weights")
-        return bool(weights and before and weights != before)
+    def changes(self, settings: Mapping[str, Any], root: Path) -> list[str]:
+        """Return how these settings differ from those of the record, such as "steps 60 -> 80"."""
+        if self.record is None:
+            return []
+        before, names = self.record["settings"], changed_settings(self.record, self.path, settings, root)
+        changes = [f"{name} {before.get(name, 'not set')} -> {settings.get(name, 'not set')}" for name in names]
+        return changes + (["other weights of the model"] if _other_weights(self.record, settings, root) else [])
 
     def work(self) -> list[Path]:
         """Return what an attempt would continue from."""
@@ -170,10 +170,6 @@ class RunFolder:
         names = [path.name for path in self.work() if path.name != "figures"]
         return f"the checkpoint of step {max(steps)}" if steps else ", ".join(names)
 
-    def _loss(self) -> str:
-        work = "" if self.is_complete else self.describe_work()
-        return work and f"; sets aside {work}"
-
     def set_aside(self) -> Path | None:
         """Move what an attempt would continue from into a folder in this one and return that folder.
 
@@ -182,7 +178,8 @@ class RunFolder:
         if self.is_complete:
             aside = self.former
         elif self.describe_work():
-            aside = self.path / SET_ASIDE / str(len(list(self.path.glob(f"{SET_ASIDE}/[0-9]*"))) + 1)
+            numbers = [int(path.name) for path in self.path.glob(f"{SET_ASIDE}/*") if path.name.isdigit()]
+            aside = self.path / SET_ASIDE / str(max(numbers, default=0) + 1)
         else:
             self._delete_work()
             return None
@@ -244,6 +241,12 @@ class RunFolder:
                     status = path.stat()
                     rest[path.relative_to(self.path).as_posix()] = [status.st_size, status.st_mtime_ns]
         return rest
+
+
+def _other_weights(record: Mapping, settings: Mapping[str, Any], root: Path) -> bool:
+    # Weights that are not on this machine are taken to be the same: runs may be copied from another one.
+    weights, before = hash_model(settings.get("model", ""), root), record.get("weights")
+    return bool(weights and before and weights != before)
 
 
 def to_json_types(value: Any) -> Any:

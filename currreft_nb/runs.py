@@ -260,7 +260,7 @@ class Run:
         earlier = kept.record
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
-        changes = kept.changes(vars(self.settings), self.root) if earlier else []
+        changes = kept.changes(vars(self.settings), self.root)
         if (last := kept.last_complete()) and last.get("adapter"):
             self._record["last_complete"] = last
         if earlier and not kept.is_complete and not changes:
