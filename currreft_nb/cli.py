@@ -1,8 +1,9 @@
-"""Curr-ReFT experiments from the command line. What the user got wrong is told in one line, with exit status 1."""
+"""Curr-ReFT experiments from the command line. A mistake of the user is reported in one line, with exit status 1."""
 
 import errno
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,35 +11,19 @@ import typer
 
 from currreft_nb import InputError
 
-# What takes seconds to import (Papermill, nbconvert, torch) is imported by the command that needs it.
+# Modules that take seconds to import (Papermill, nbconvert, torch) are imported by the command that needs them.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file, such as params/pocket.yaml.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An experiment's folder, such as outputs/pocket.")]
+repeatable = partial(typer.Option, default_factory=list, show_default=False)
 Changes = Annotated[
-    list[str],
-    typer.Option("--set", default_factory=list, metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step."),
+    list[str], repeatable("--set", metavar="NAME=VALUE", help="Change a value; STEP.NAME for one step.")
 ]
-Only = Annotated[
-    list[str],
-    typer.Option(
-        "--only",
-        default_factory=list,
-        metavar="STEP",
-        help="This step alone, or those that fit a pattern such as '*-seed-0'; may be repeated.",
-    ),
-]
-Force = Annotated[
-    list[str],
-    typer.Option(
-        "--force",
-        default_factory=list,
-        metavar="STEP",
-        help="Run this step although it is complete; patterns as well.",
-    ),
-]
+Only = Annotated[list[str], repeatable("--only", metavar="STEP", help="Only this step, or those of a pattern.")]
+Force = Annotated[list[str], repeatable("--force", metavar="STEP", help="Run this step although it is complete.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
 
@@ -65,19 +50,19 @@ def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun 
 def report(
     folder: Folder,
     beside: Annotated[
-        Path | None, typer.Option(metavar="OTHER_DIR", help="A second experiment's folder, to lay beside it.")
+        Path | None, typer.Option(metavar="OTHER_DIR", help="The folder of a second experiment to compare with.")
     ] = None,
 ) -> None:
-    """Make the report of an experiment's folder again: one HTML page, results.csv and results.json beside it."""
-    from currreft_nb.records import shown
+    """Make the report of an experiment's folder again: one HTML page, results.csv and results.json."""
+    from currreft_nb.records import display_path
     from currreft_nb.report import build
 
-    print(f"report: {shown(build(folder, beside), Path.cwd())}")
+    print(f"report: {display_path(build(folder, beside), Path.cwd())}")
 
 
 @app.command()
 def doctor() -> None:
-    """Say whether this machine is ready, and for what: versions, cards, memory, disk, hub. Exit status 1 if not."""
+    """Check whether this machine is ready, and for what: versions, GPUs, memory, disk, hub. Exit status 1 if not."""
     from currreft_nb.machine_check import examine
 
     rows = examine(Path.cwd())
@@ -91,11 +76,11 @@ def doctor() -> None:
 def rewards(
     samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="A samples file, such as test_id-open.jsonl.")],
     completions: Annotated[Path, typer.Argument(metavar="COMPLETIONS", help='JSON lines {"id": …, "completion": …}.')],
-    model: Annotated[str, typer.Option(help="Whose boxes they are; without it, pixels of the stored image.")] = "",
-    max_pixels: Annotated[int, typer.Option(help="The pixel budget they were made with; 0 is the model's own.")] = 0,
+    model: Annotated[str, typer.Option(help="The model that wrote the boxes; without it, image pixels.")] = "",
+    max_pixels: Annotated[int, typer.Option(help="The pixel budget of the completions; 0 is the model's own.")] = 0,
     detection_reward: Annotated[str, typer.Option(help="hard, soft or soft_above_threshold.")] = "hard",
 ) -> None:
-    """Score completions, whoever made them: a JSON line for each with value, format and the reason, then the means."""
+    """Score completions of any origin: a JSON line for each with value, format and reason, then the means."""
     from currreft_nb.cli_rewards import score_file, summary
     from currreft_nb.rewards import Rules
 
@@ -116,9 +101,9 @@ def preflight(
     changes: Changes,
     only: Only,
     card_gib: Annotated[float, typer.Option(help="GPU memory in GiB; 0 is this machine's largest card.")] = 0.0,
-    measure: Annotated[bool, typer.Option("--measure", help="Load the model and take the largest step, too.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Also load the model and take the largest step.")] = False,
 ) -> None:
-    """Estimate from shapes the GPU memory of each training step, and what fits. Exit status 1 if one does not fit."""
+    """Estimate the GPU memory of each training step from shapes, and what fits. Exit status 1 if one does not fit."""
     from currreft_nb import cli_commands, experiment
 
     read = experiment.read_experiment(file, changes)
@@ -134,9 +119,9 @@ def probe(
     file: File,
     changes: Changes,
     questions: Annotated[int, typer.Option(min=1, help="Validation questions per task and stage.")] = 25,
-    completions: Annotated[int, typer.Option(min=1, help="Answers sampled to each.")] = 8,
+    completions: Annotated[int, typer.Option(min=1, help="Answers sampled for each.")] = 8,
 ) -> None:
-    """Sample what each untrained model answers: pass@k per task and stage, and which way of training that advises."""
+    """Sample answers of each untrained model: pass@k per task and stage, and the training that this advises."""
     from currreft_nb import cli_commands, experiment
 
     passes, advice = cli_commands.probe(experiment.read_experiment(file, changes), questions, completions)
@@ -153,7 +138,7 @@ def export(
 ) -> None:
     """Merge a run's adapter into its 16-bit base model, check the result and write a folder for other programs.
 
-    Where the run trained in 4 bit, it also says how far the result is from that policy.
+    Where the run trained in 4 bit, also report how far the result is from that policy.
     """
     from currreft_nb.cli_commands import export_run
 
@@ -172,8 +157,8 @@ def export(
 def benchmark(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as `currreft export` writes it.")],
     task: Annotated[str, typer.Argument(metavar="TASK", help="lmms-eval's name of the benchmark, such as ai2d.")],
-    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions; 0 is all.")] = 0,
-    tasks_folder: Annotated[Path | None, typer.Option(help="A folder with task files of your own.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Number of questions to ask; 0 is all.")] = 0,
+    tasks_folder: Annotated[Path | None, typer.Option(help="A folder with your own task files.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 1,
 ) -> None:
     """Run a standard benchmark by lmms-eval, in its own environment (`make bench-env`), on an exported model."""
@@ -184,11 +169,15 @@ def benchmark(
 
 
 def main() -> None:
-    """Run the command line; what the user can mend becomes one line on standard error and exit status 1."""
+    """Run the command line; a mistake of the user becomes one line on standard error and exit status 1."""
     try:
         app()
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in FULL_OR_FORBIDDEN:
-            raise  # a fault of ours: with its traceback
+            raise  # a bug, which needs its traceback
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,10 @@
-"""What `currreft benchmark` does: a standard benchmark by lmms-eval, in an environment of its own, on a model folder.
+"""The command `currreft benchmark`: run a standard benchmark by lmms-eval on an exported model.
 
     currreft export outputs/pocket/curr_rl exported
     currreft benchmark exported ocrbench --limit 20
 
-lmms-eval asks in its own words and scores by its own rules, so its numbers compare with published ones and not with
-those of notebook 06. It cannot live beside this package (math-verify wants another antlr4), hence `make bench-env` and
-a process of its own, which is given nothing but the folder, the task and the environment variables of the shell.
+lmms-eval has its own prompts and scoring rules. Its numbers compare with published ones, not with those of notebook 06.
+It needs another version of antlr4 than math-verify, so it runs in its own environment (`make bench-env`).
 """
 
 import json
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, machine
+from currreft_nb.errors import did_you_mean
 
 ENVIRONMENT = Path(".venv-bench")
 SETTINGS = ("processor_config.json", "preprocessor_config.json")
+EDGES = (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels"))  # the keys of new and of old versions
 OUTPUT = Path("outputs/benchmarks")
 
 
@@ -31,29 +32,26 @@ def benchmark(
     environment: Path = ENVIRONMENT,
     output: Path = OUTPUT,
 ) -> tuple[Path, dict[str, float]]:
-    """Run lmms-eval on an exported model; return the file of its results, and its numbers by "task, measure".
+    """Run lmms-eval on an exported model; return its results file, and its numbers by "task, measure".
 
-    `limit`: questions, 0 for all. `tasks_folder`: holds task files of your own, whose data are named relative to it.
-    Raises `InputError` for a missing environment or model, a family that lmms-eval is not told how to load, and when
-    lmms-eval leaves no results; what it prints is shown as it comes.
+    `limit`: number of questions, 0 for all. `tasks_folder`: your own task files, with data paths relative to it. Raises
+    `InputError` for a missing environment or model, an unknown model family, and when lmms-eval writes no results.
     """
     python = environment / "bin" / "python"
     if not python.is_file():
-        raise InputError(f"{python} does not exist: set up the environment of lmms-eval with `make bench-env`")
+        raise InputError(f"{python} does not exist; set up the environment of lmms-eval with `make bench-env`")
     if tasks_folder is not None and not list(tasks_folder.glob("**/*.yaml")):
-        raise InputError(f"{tasks_folder} holds no task file (*.yaml); give the folder that {task!r} is described in")
-    call: list[str | Path] = [
-        python.absolute(),
-        "-m",
-        "lmms_eval",
-        *_arguments(folder, task, limit, tasks_folder, batch_size),
-    ]
+        raise InputError(f"{tasks_folder} holds no task file (*.yaml); give the folder with the file of {task!r}")
+    arguments = _arguments(folder, task, limit, tasks_folder, batch_size)
+    call: list[str | Path] = [python.absolute(), "-m", "lmms_eval", *arguments, "--output_path", output.absolute()]
     before = set(output.glob("*/*_results.json"))
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([*call, "--output_path", output.absolute()], cwd=tasks_folder, env=variables)
+    done = subprocess.run(call, cwd=tasks_folder, env=variables)
     made = sorted(set(output.glob("*/*_results.json")) - before)
     if done.returncode or not made:
-        raise InputError(f"lmms-eval left no results of {task!r} (exit status {done.returncode}); its words are above")
+        raise InputError(
+            f"lmms-eval wrote no results of {task!r} (exit status {done.returncode}); see its output above"
+        )
     return made[-1], numbers_of(json.loads(made[-1].read_text(encoding="utf-8")))
 
 
@@ -75,40 +73,37 @@ def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, b
 
 
 def family_of(folder: Path) -> str:
-    """Return the model type, which is also lmms-eval's name for the class that loads it."""
+    """Return the model type, which is also lmms-eval's name for its model class."""
     from currreft_nb.models_families import FAMILIES
 
     kind = _read(folder, "config.json").get("model_type")
     if kind not in FAMILIES:
-        raise InputError(f"{folder} holds a model of the family {kind!r}; known are {', '.join(FAMILIES)}")
+        raise InputError(f"{folder} holds a model of the unknown family {kind!r}{did_you_mean(str(kind), FAMILIES)}")
     return str(kind)
 
 
 def pixel_budget(folder: Path) -> tuple[int, int]:
-    """Return the smallest and largest number of pixels that the folder's processor lets pass.
+    """Return the smallest and largest number of pixels that the folder's processor allows.
 
-    lmms-eval has bounds of its own, which would show the model larger pictures than it was trained with.
+    By its own bounds, lmms-eval would show the model larger pictures than in training.
     """
     settings = next((_read(folder, name) for name in SETTINGS if (folder / name).is_file()), {})
     images = settings.get("image_processor", settings)
     size = images.get("size") or {}
     bounds = [size.get(new) or images.get(old) for new, old in EDGES]
     if not all(isinstance(bound, int) for bound in bounds):
-        raise InputError(f"{folder} says in none of {', '.join(SETTINGS)} how large pictures may be; export it again")
+        raise InputError(f"{folder} has no pixel bounds in {' or '.join(SETTINGS)}; export the model again")
     return bounds[0], bounds[1]
-
-
-EDGES = (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels"))  # the names of new and of old versions
 
 
 def _read(folder: Path, name: str) -> dict:
     if not (folder / name).is_file():
-        raise InputError(f"{folder} is no model folder: it has no {name}; make one with `currreft export RUN DIR`")
+        raise InputError(f"{folder} has no {name}; give a model folder, as `currreft export RUN DIR` writes it")
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def numbers_of(results: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of lmms-eval's results file, without those about its own errors.
+    """Return the numbers of lmms-eval's results file without standard errors, by "task, measure".
 
     >>> numbers_of({"results": {"ai2d": {"alias": "ai2d", "exact_match,flexible-extract": 0.5, "n": {"stderr": 1}}}})
     {'ai2d, exact_match,flexible-extract': 0.5}

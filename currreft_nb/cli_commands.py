@@ -1,7 +1,5 @@
-"""What the commands that probe, estimate and export do; models are imported only when they are needed."""
+"""The commands probe, preflight and export; modules that import models are imported where they are needed."""
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,32 +9,36 @@ import pandas as pd
 
 from currreft_nb import InputError, machine
 from currreft_nb.experiment import Experiment, Step
+from currreft_nb.files import digest
 from currreft_nb.records import complete_record, input_folder, read_record
 from currreft_nb.runs import project_root
 from currreft_nb.samples import TRAINED_TASKS, Sample
 
-QUESTIONS = 8  # of each task, on which an export is compared with the policy that was trained
+QUESTIONS = 8  # of each task, on which an export is compared with the trained policy
 MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting
-PROBE_SPLIT = "val"  # a test split would be spent on a decision about training
+DATA_NOTEBOOK = "01_data_curation"
+PROBE_SPLIT = "val"  # a decision about training must not use a test split
 
 
-def training_steps(experiment: Experiment) -> list[Step]:
-    """Return the steps that train by reinforcement learning. Raises `InputError` when there are none."""
-    steps = [step for step in experiment.steps if {"group_size", "start_from", "data"} <= set(step.settings)]
+def _steps_with(experiment: Experiment, setting: str, only: Sequence[str] = ()) -> list[Step]:
+    """Return the training steps that have a setting. Raises `InputError` when there are none."""
+    chosen = experiment.named(only) if only else {step.name for step in experiment.steps}
+    wanted = {"start_from", "data", setting}
+    steps = [step for step in experiment.steps if step.name in chosen and wanted <= set(step.settings)]
     if not steps:
-        raise InputError(f"{experiment.file} has no step that trains with a group_size, so there is nothing to look at")
+        raise InputError(f"{experiment.file} has no step that trains with a {setting}; add one, or choose others")
     return steps
 
 
 def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sample answers of each model that the experiment starts from; return pass@k per task and stage, and the advice.
 
-    Asked are validation questions of the experiment's own data, whose step must be complete; answers are kept and
-    reused. The column `arm` names the model.
+    The questions are validation questions of the experiment's own data, whose step must be complete. Answers are kept
+    and reused. The column `arm` names the model.
     """
     from currreft_nb.evaluation_probe import advise
 
-    bases = {step.settings["model"]: step.settings for step in reversed(training_steps(experiment))}
+    bases = {step.settings["model"]: step.settings for step in reversed(_steps_with(experiment, "group_size"))}
     tables = [_probe(experiment, settings, questions, completions) for settings in reversed(bases.values())]
     passes = pd.concat(tables, ignore_index=True)
     return passes, advise(passes)
@@ -44,7 +46,7 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
 
 def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, completions: int) -> pd.DataFrame:
     data = experiment.root / settings["data"]
-    record = complete_record(data, experiment.root, "01_data_curation")
+    record = complete_record(data, experiment.root, DATA_NOTEBOOK)
     from currreft_nb.evaluation import questions as choose
     from currreft_nb.evaluation_probe import probe_arms
 
@@ -53,28 +55,17 @@ def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, com
     return probe_arms(
         {settings["model"]: None},
         choose(data / "data", [PROBE_SPLIT], questions),
-        experiment.folder / "probe" / _digest([options, record["fingerprint"]]),  # other settings, other answers
+        experiment.folder / "probe" / digest([options, record["fingerprint"]]),
         **options,
     )
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[list[Step], list[dict]]]:
-    """Return the steps that train with the estimated parts of their GPU memory, those that need the same together.
+    """Return the training steps with the estimated parts of their GPU memory, grouped by equal parts.
 
     `only`: names of steps; none stands for all. Raises `InputError` when no step trains.
     """
-    chosen = experiment.named(only) if only else {step.name for step in experiment.steps}
-    steps = [
-        s for s in experiment.steps if s.name in chosen and {"start_from", "data", "micro_batch"} <= set(s.settings)
-    ]
-    if not steps:
-        raise InputError(
-            f"{experiment.file} has no step that trains with a micro_batch, so there is nothing to estimate"
-        )
+    steps = _steps_with(experiment, "micro_batch", only)
     from currreft_nb.memory import estimate_step
 
     groups: list[tuple[list[Step], list[dict]]] = []
@@ -86,7 +77,7 @@ def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[li
 
 
 def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str] = ()) -> tuple[list[str], bool]:
-    """Return what the command prints, for each group of steps, and whether all of them fit the card (0: none known)."""
+    """Return the lines to print for each group of steps, and whether all of them fit the GPU (0: none known)."""
     lines, fits = [], True
     for steps, parts in preflight(experiment, only):
         from currreft_nb.memory import verdict
@@ -106,15 +97,15 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
 
 
 def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[str]:
-    """Take one step of each group of training steps, and yield what it took beside its estimate."""
+    """Take the largest step of each group of training steps, and yield its measured memory next to the estimate."""
     for steps, _ in preflight(experiment, only):
         step = steps[0]
         if "completions" in step.settings:
-            yield f"{step.name}: not measured, because it trains on answers that are not drawn yet"
+            yield f"{step.name}: not measured, because the answers that it trains on are not sampled yet"
             continue
         from currreft_nb.memory_measure import measure
 
-        samples = _samples(experiment, step)
+        samples = _training_samples(experiment, step)
         source = "its own questions" if samples else "made-up questions, since its data is not curated yet"
         yield f"{', '.join(step.name for step in steps)}: the largest step, with {source}"
         with tempfile.TemporaryDirectory() as folder:
@@ -122,49 +113,45 @@ def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[
         for row in rows:
             measured = "no GPU"
             if row["measured_gib"] is not None:
-                measured = (
-                    f"measured {row['measured_gib']:.2f} GiB, the estimate is off by {row['error_percent']:+.0f} %"
-                )
+                measured = f"measured {row['measured_gib']:.2f} GiB, estimate off by {row['error_percent']:+.0f} %"
             yield f"  {row['phase']:12} {row['seconds']:7.1f} s  estimated {row['estimated_gib']:.2f} GiB  {measured}"
 
 
-def _samples(experiment: Experiment, step: Step) -> list:
+def _training_samples(experiment: Experiment, step: Step) -> list[Sample]:
     """Return the questions that a step trains on; none while its data step is not complete."""
-    data = experiment.root / step.settings["data"]
+    data, settings = experiment.root / step.settings["data"], step.settings
     try:
-        complete_record(data, experiment.root, "01_data_curation")
+        complete_record(data, experiment.root, DATA_NOTEBOOK)
     except InputError:
         return []
     from currreft_nb import curation
 
-    settings = step.settings
     stages = settings.get("stages", ["open"])
     return [s for stage in stages for s in curation.load(data / "data", "train", stage, settings["tasks"])]
 
 
 def largest_card_gib() -> float | None:
-    """Return the memory of this machine's largest card in GiB, or None when it has none."""
+    """Return the memory of this machine's largest GPU in GiB, or None without a GPU."""
     return max((card["memory_gib"] for card in machine.cards() if card["memory_gib"]), default=None)
 
 
 def export_run(run: Path, output: Path) -> dict:
-    """Merge the adapter of a complete run into its base model; return how far that moved its answers."""
-    record, options = None, {}
+    """Merge the adapter of a complete run, or of an adapter's folder, into its base; return the checks' numbers."""
+    options = {}
     if read_record(run) is not None:
         record = complete_record(run.resolve(), project_root(run), "02_rl_binary")
-    from currreft_nb.models_export import export
-
-    if record is not None:
         options["max_new_tokens"] = record["settings"].get("max_new_tokens", MAX_NEW_TOKENS)
         options["questions"] = _validation_questions(run.resolve(), record)
+    from currreft_nb.models_export import export
+
     return export(run, output, **options)
 
 
 def _validation_questions(run: Path, record: dict) -> list[Sample]:
-    """Return validation questions of the data that a run was trained on, at its stage; none where they are gone."""
+    """Return validation questions of a run's data at its stage; none where that data no longer exists."""
     from currreft_nb.evaluation import questions
 
-    folders = [input_folder(run, note) for note in record["inputs"] if note["notebook"] == "01_data_curation"]
+    folders = [input_folder(run, note) for note in record["inputs"] if note["notebook"] == DATA_NOTEBOOK]
     settings = record["settings"]
     try:
         return questions(folders[0] / "data", [PROBE_SPLIT], QUESTIONS, settings.get("stages", ["open"]), TRAINED_TASKS)

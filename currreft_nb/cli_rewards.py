@@ -1,6 +1,6 @@
-"""What `currreft rewards` does: score a file of completions, whoever made them, and say why each earned what it did.
+"""The command `currreft rewards`: score a file of completions of any origin, with the reason of each reward.
 
-{"id": "a:choice", "completion": "<think>A and C</think><answer>A, C</answer>"}            what it reads
+{"id": "a:choice", "completion": "<think>A and C</think><answer>A, C</answer>"}            input
 {"id": "a:choice", "task": "classification", "stage": "choice", "value": 1.0, "format": 1.0, "reason": "ok"}
 """
 
@@ -17,25 +17,25 @@ from currreft_nb.tasks.classification import LABELS_VERSION
 
 
 def score_file(samples: Path, completions: Path, frame: Frame | None = None, rules: Rules = Rules()) -> list[dict]:
-    """Return for each completion of a file its id, task, stage, value, format and reason, in the order of the file.
+    """Return id, task, stage, value, format and reason of each completion of a file, in the file's order.
 
-    `completions`: JSON lines with `id` and `completion`, as text or as messages; an id may stand there several times.
-    `frame`: how boxes are written; None means pixels of the stored image. The value of a sample without reference is
-    None. Raises `InputError` naming file, line and remedy for what cannot be used.
+    `completions`: JSON lines with `id` and `completion`, as text or as messages; an id may occur several times.
+    `frame`: the coordinates of boxes; None means pixels of the stored image. The value is None for a sample without
+    reference. Raises `InputError` naming file, line and remedy for an invalid line.
     """
     rows = list(completion_rows(completions))
     by_id = {sample.id: sample for sample in _samples(samples)}
     for place, row in rows:
         if row["id"] not in by_id:
             raise InputError(
-                f"{place}: id {row['id']!r} is not in {samples}, where ids are such as {next(iter(by_id))!r}; "
+                f"{place}: id {row['id']!r} is not in {samples}, whose first id is {next(iter(by_id))!r}; "
                 "give the samples that were answered, at their stage"
             )
     return [_scored(by_id[row["id"]], text_of(row["completion"]), frame, rules) for _, row in rows]
 
 
 def summary(rows: list[dict]) -> list[str]:
-    """Return lines that say what the rows add up to: the means in all, by task and stage, then the reasons in words."""
+    """Return lines with the means of all rows, the means by task and stage, and the count of each reason."""
     parts = defaultdict(list)
     for row in rows:
         parts[f"{row['task']}, {row['stage']}"].append(row)

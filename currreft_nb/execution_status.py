@@ -1,41 +1,75 @@
-"""What a terminal or a file shows of a step while it runs: one line, made of what its notebook printed last.
+"""The status line of a running step, for a terminal or a file.
 
     [3/9] rl_binary  42 s  step 12/60  accuracy 0.44  0.9 s/step  left 43 s
 
-On a terminal that line is written again in place. Elsewhere it comes now and then, the later the seldomer: some sixty
-lines a day. Everything that the notebook prints is in its log.txt.
+During a training it shows the last row of `metrics.jsonl`, otherwise the last line that the notebook printed. On a
+terminal it is rewritten in place. Elsewhere it is printed at growing intervals, about 60 lines a day. log.txt holds
+everything that the notebook prints.
 """
 
+import json
 import os
-import re
 import shutil
+import statistics
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-STEP = re.compile(r"step +(\d+/\d+)(?:  (\S+) +(\S+))?.*?  +([\d.]+) s  .*  left (.+)")
-STEP_SHOWN = re.compile(r"step \d+\/\d+  ")
-NOTEWORTHY = ("warning", "resuming")  # lines that stay to be seen
+KEPT = ("warning", "resuming")  # lines that start so stay visible
 FIRST_S = 10.0  # before the first line in a file
-SHARE = 0.125  # between two of them, of the time so far
-REFRESH_S = 0.5  # between two pictures of the line on a terminal
+SHARE = 0.125  # of the time so far: the interval between two lines in a file
+REFRESH_S = 0.5  # between two updates of the line on a terminal
+LAG_S = 2.0  # the line that the training prints for a row may arrive so much later than the row
+TAIL_BYTES = 65536  # of metrics.jsonl that are read: enough for dozens of rows
 
 
-def progress(line: str) -> str:
-    """Return what a printed line says of how far a notebook is: of a training's line the most important, or itself.
+def one_line(text: str) -> str:
+    """Return a printed line without characters that move a terminal's cursor, and with single spaces.
 
-    >>> progress("step 12/60  accuracy 0.441  format 0.912  silent 0.250    0.9 s  142.4 tokens/s  left 43 s")
-    'step 12/60  accuracy 0.441  0.9 s/step  left 43 s'
-    >>> progress("sft:    100 of 600 questions    12.3 s")
+    >>> one_line("sft:    100 of 600 questions    12.3 s")
     'sft: 100 of 600 questions 12.3 s'
     """
-    if found := STEP.match(line):
-        place, name, value, seconds, left = found.groups()
-        return f"step {place}" + (f"  {name} {value}" if name else "") + f"  {seconds} s/step  left {left}"
-    return " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def training_line(rows: Sequence[Mapping], steps: int | None) -> str:
+    """Return how far a training is, by the last rows of its metrics.jsonl; `steps` is their number in all.
+
+    >>> training_line([{"step": 12, "accuracy": 0.441, "loss": 0.1, "seconds": 0.9}], 60)
+    'step 12/60  accuracy 0.441  0.9 s/step  left 43 s'
+    >>> training_line([{"step": 12, "loss": 0.1, "seconds": 0.9}], None)
+    'step 12  loss 0.100  0.9 s/step'
+    """
+    row = rows[-1]
+    steps = row.get("steps") or steps
+    name = next((name for name in ("accuracy", "loss") if row.get(name) is not None), None)
+    parts = [f"step {row['step']}" + (f"/{steps}" if steps else "")]
+    parts += [f"{name} {row[name]:.3f}"] if name else []
+    parts += [f"{row['seconds']:.1f} s/step"]
+    parts += [f"left {spell(seconds_left(rows, steps))}"] if steps else []
+    return "  ".join(parts)
+
+
+def seconds_left(rows: Sequence[Mapping], steps: int) -> float:
+    """Return the seconds that the rest of a training takes at its median pace, since some steps save or validate."""
+    return max(0, steps - rows[-1]["step"]) * statistics.median(row["seconds"] for row in rows)
+
+
+def last_rows(path: Path) -> list[dict]:
+    """Return the last whole rows of a journal that may be growing; none when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            start = max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES)
+            stream.seek(start)
+            lines = stream.read().split(b"\n")[1 if start else 0 : -1]
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []
 
 
 def spell(seconds: float) -> str:
-    """Return a span of time for people.
+    """Return a duration in words.
 
     >>> [spell(seconds) for seconds in (0.2, 48.2, 150, 2220, 9000)]
     ['0 s', '48 s', '2 min 30 s', '37 min', '2.5 h']
@@ -48,26 +82,34 @@ def spell(seconds: float) -> str:
 
 
 class Status:
-    """A step's line. `note` takes what is printed, in any thread; `show` is called by the one that waits."""
+    """A step's status line. Any thread may call `note`; the thread that waits calls `show` and `say`.
 
-    def __init__(self, head: str):
-        self.head, self.last, self.shown = head, "", ""
-        self.kept: list[str] = []
+    `metrics` is the journal that the step's training writes, `steps` the number of its steps, where that is known.
+    """
+
+    def __init__(self, head: str, metrics: Path | None = None, steps: int | None = None):
+        self.head, self.metrics, self.steps = head, metrics, steps
+        self.printed, self.shown, self.kept = "", "", list[str]()
         self.rewrites = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self.began_s = time.monotonic()
         self.due_s = REFRESH_S if self.rewrites else FIRST_S
-
-    @property
-    def is_training(self) -> bool:
-        """Say whether the last line is that of a training's step."""
-        return STEP_SHOWN.match(self.last) is not None
+        self.printed_at_s = self.began_at_s = time.time()  # as the clock of the file system
 
     def note(self, line: str) -> None:
         """Take a line that the notebook printed."""
-        if text := progress(line):
-            self.last = text
-        if line.startswith(NOTEWORTHY):
+        if text := one_line(line):
+            self.printed, self.printed_at_s = text, time.time()
+        if line.startswith(KEPT):
             self.kept.append(line)
+
+    def training(self, since_s: float = 0.0) -> str:
+        """Return how far the step's training is, "" when it has written no row in this execution or since then."""
+        if self.metrics is None or not self.metrics.exists():
+            return ""
+        if self.metrics.stat().st_mtime < max(self.began_at_s, since_s):
+            return ""
+        rows = last_rows(self.metrics)
+        return training_line(rows, self.steps) if rows else ""
 
     def show(self) -> None:
         """Show how far the step is, if it is time."""
@@ -76,18 +118,19 @@ class Status:
         elapsed_s = time.monotonic() - self.began_s
         if elapsed_s < self.due_s:
             return
-        text = f"{self.head}  {spell(elapsed_s)}  {self.last}".rstrip()
+        last = self.training(self.printed_at_s - LAG_S) or self.printed
+        text = f"{self.head}  {spell(elapsed_s)}  {last}".rstrip()
         if self.rewrites:
             self.shown = text[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[2K{self.shown}", end="", flush=True)
             self.due_s = elapsed_s + REFRESH_S
-        elif self.last != self.shown:  # nothing new is no news
-            self.shown = self.last
+        elif last != self.shown:  # nothing is repeated
+            self.shown = last
             print(text, flush=True)
             self.due_s = elapsed_s + max(FIRST_S, SHARE * elapsed_s)
 
     def say(self, text: str) -> None:
-        """Print a line that stays, in the place of the one that is written again and again."""
+        """Print a line that stays, in place of the status line on a terminal."""
         if self.rewrites and self.shown:
             print("\r\x1b[2K", end="")
             self.shown = ""

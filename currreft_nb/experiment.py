@@ -1,4 +1,4 @@
-"""An experiment: an ordered list of notebook runs in one YAML file, checked whole before the first one starts.
+"""An experiment: an ordered list of notebook runs in one YAML file, fully checked before the first run starts.
 
     shared:                        # given to every notebook that declares the name
       model: pocket
@@ -7,18 +7,19 @@
         notebook: 01_data_curation
       - name: binary
         notebook: 02_rl_binary
-        params: {data: "@data", steps: 60}       # "@data" stands for the folder of the earlier step `data`
+        params: {data: "@data", steps: 60}       # "@data" is the folder of the earlier step `data`
         grid: {seed: [0, 1]}                     # makes the steps binary-seed-0 and binary-seed-1
       - name: choice
         notebook: 03_rl_choice
         params: {data: "@data", start_from: "@binary"}
         grid: {seed: [0, 1]}                     # each starts from the binary step of its own seed
 
-Running the same file again continues: a step is left alone when its run.json says that it is complete and its settings,
-its inputs and its notebook are still the ones asked for.
+Running the same file again continues it: a step is skipped when its run.json says that it is complete and was made with
+the same settings, inputs and notebook.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ from typing import Any
 import yaml
 
 from currreft_nb import InputError
+from currreft_nb.errors import did_you_mean
 from currreft_nb.experiment_checks import check_arms, check_inputs, check_training
-from currreft_nb.parameters import Declaration, declarations, did_you_mean, read_yaml, settle
-from currreft_nb.records import shown
+from currreft_nb.parameters import Declaration, declarations, read_yaml, settle
+from currreft_nb.records import display_path
 from currreft_nb.runs import project_root
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -44,9 +46,9 @@ STEP_KEYS = {"name": str, "notebook": str, "params": dict, "grid": dict}
 class Step:
     """One notebook run.
 
-    `settings` are complete and in their types, `given` names those that were asked for, `family` is the name in the
-    file, which a grid's steps share, `point` holds its values of that grid, `needs` names the earlier steps whose
-    folders it was given.
+    `settings` holds all parameters in their types, `given` the names of those that the file sets. `family` is the name
+    in the file, which the steps of a grid share; `point` holds the step's values of the grid. `needs` names the earlier
+    steps that it refers to.
     """
 
     name: str
@@ -59,13 +61,20 @@ class Step:
     needs: tuple[str, ...]
 
     def values(self) -> dict[str, Any]:
-        """Return what Papermill injects."""
+        """Return the parameters that Papermill injects."""
         return {name: self.settings[name] for name in (*self.given, "output")}
+
+    def training_steps(self) -> int | None:
+        """Return the number of steps of the step's training, or None where the settings do not decide it."""
+        settings = self.settings
+        if {"prompts", "batch_size"} <= set(settings):
+            return math.ceil(settings["prompts"] / settings["batch_size"])
+        return settings.get("steps")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked experiment file: its name, the project root, the folder of its runs and its steps in order."""
+    """A checked experiment file: name, file, project root, the folder of its runs, steps in order."""
 
     name: str
     file: Path
@@ -74,9 +83,9 @@ class Experiment:
     steps: tuple[Step, ...]
 
     def named(self, wanted: Iterable[str]) -> set[str]:
-        """Return the steps of these names; `InputError` where there is none.
+        """Return the names of the steps that match. Raises `InputError` for a name that matches none.
 
-        A grid's name stands for all of its steps, and `*`, `?` and `[01]` for what they do in a shell.
+        A grid's name matches all of its steps; `*`, `?` and `[01]` work as in a shell.
         """
         found: set[str] = set()
         for name in wanted:
@@ -90,14 +99,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class _Source:
-    """The file as read: its content, and where in it a value stands."""
+    """The content of the file, and the line of each value."""
 
     path: Path
     content: dict
     lines: dict[tuple, int]
 
     def at(self, *keys: Any) -> str:
-        """Return "file:line" of a value by its path of keys, or of what contains it."""
+        """Return "file:line" of a value by its path of keys, or of the nearest value around it."""
         while keys not in self.lines:
             keys = keys[:-1]
         return f"{self.path}:{self.lines[keys]}"
@@ -105,7 +114,7 @@ class _Source:
 
 @dataclass
 class _Draft:
-    """What is known while a file is being checked: the project, the notebooks of its steps, the steps so far."""
+    """The state of the check: the project, the notebooks of all steps, the steps checked so far."""
 
     source: _Source
     root: Path
@@ -115,7 +124,7 @@ class _Draft:
 
 
 def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment:
-    """Read an experiment file and check all of it: keys, names, notebooks, parameters and references.
+    """Read an experiment file and check its keys, names, notebooks, parameters and references.
 
     `changes` are texts "name=value" or "step.name=value" that override the file. Raises `InputError` naming file, line
     and step.
@@ -123,7 +132,7 @@ def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment
     path = Path(file)
     content, lines = read_yaml(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}:1: an experiment file has the keys shared and steps")
+        raise InputError(f"{path}:1: an experiment file has the keys shared and steps; write them at the top level")
     source = _Source(path, content, lines)
     _check_shape(source)
     root = _root_of(path)
@@ -135,7 +144,7 @@ def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment
         for suffix, point in grid_points(raw.get("grid") or {}):
             name = raw["name"] + suffix
             if name in draft.steps:
-                raise InputError(f"{source.at('steps', index)}: two steps are named {name!r}; rename one of them")
+                raise InputError(f"{source.at('steps', index)}: duplicate step name {name!r}; rename one of the steps")
             chosen = {key: value for step, key, value in overrides if step in (None, name, raw["name"])}
             draft.steps[name] = _step(draft, index, name, point, chosen)
     return Experiment(path.stem, path, root, draft.folder, tuple(draft.steps.values()))
@@ -176,13 +185,13 @@ def _check_grid(source: _Source, index: int, raw: dict) -> None:
     for key, values in (raw.get("grid") or {}).items():
         place = source.at("steps", index, "grid", key)
         if not isinstance(values, list) or not values:
-            raise InputError(f"{place}: grid value {key} is {values!r}, but must be a list of the values to try")
+            raise InputError(f"{place}: grid value {key} is {values!r}, but must be a non-empty list of values")
         if key in (raw.get("params") or {}):
-            raise InputError(f"{place}: {key} stands in params and in grid of step {raw['name']}; delete one of them")
+            raise InputError(f"{place}: duplicate {key} in params and grid of step {raw['name']}; delete one of them")
 
 
 def _notebook(source: _Source, index: int, root: Path) -> tuple[Path, dict[str, Declaration]]:
-    """Return the notebook file of a step, and what it declares."""
+    """Return a step's notebook file and its declarations."""
     name, place = source.content["steps"][index]["notebook"], source.at("steps", index, "notebook")
     file = name if name.endswith(".ipynb") else f"{name}.ipynb"
     path = next((p / file for p in (root / "notebooks", root, source.path.parent) if (p / file).is_file()), None)
@@ -194,7 +203,7 @@ def _notebook(source: _Source, index: int, root: Path) -> tuple[Path, dict[str, 
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
     if "output" not in declared:
-        raise InputError(f'{place}: {name} does not declare output: str = "", which says where a step writes')
+        raise InputError(f'{place}: {name} does not declare the folder that a step writes to; add output: str = ""')
     return path.resolve(), declared
 
 
@@ -223,7 +232,7 @@ def _override(text: str, draft: _Draft) -> tuple[str | None, str, Any]:
     if name not in known:
         raise InputError(f"--set {text}: unknown parameter {name!r}{did_you_mean(name, known)}")
     if any(name in (steps[index].get("grid") or {}) for index in hits):
-        raise InputError(f"--set {text}: {name} is multiplied by a grid; change the grid in {draft.source.path}")
+        raise InputError(f"--set {text}: {name} is a grid parameter; change the grid in {draft.source.path}")
     try:
         value = yaml.safe_load(right)
     except yaml.YAMLError:
@@ -232,7 +241,7 @@ def _override(text: str, draft: _Draft) -> tuple[str | None, str, Any]:
 
 
 def grid_points(grid: Mapping[str, list]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the suffix of the step's name and the values of each point of a grid; one empty point for an empty grid.
+    """Yield the name suffix and the values of each point of a grid; an empty grid has one empty point.
 
     >>> [suffix for suffix, _ in grid_points({"seed": [0, 1], "tasks": [["math", "detection"]]})]
     ['-seed-0-tasks-math+detection', '-seed-1-tasks-math+detection']
@@ -268,7 +277,7 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
     needs: list[str] = []
     values = {key: _resolve(value, place(key), draft, point, needs) for key, value in given.items()}
     folder = draft.folder / name
-    settings = settle(declared, {**values, "output": shown(folder, draft.root)}, place)
+    settings = settle(declared, {**values, "output": display_path(folder, draft.root)}, place)
 
     def where(key: str) -> str:
         return place(key) if key in given else source.at("steps", index)
@@ -281,9 +290,9 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
 
 
 def _resolve(value: Any, place: str, draft: _Draft, point: Mapping[str, Any], needs: list[str]) -> Any:
-    """Return the value with each @step replaced by its folder; in a list, a grid becomes all of its steps.
+    """Return the value with each @step replaced by its folder; in a list, the name of a grid becomes all of its steps.
 
-    All of those, that is, that agree with the referring step's own `point` where both are multiplied by the same name.
+    A step of a grid refers only to those steps of another grid that share its values of the common grid parameters.
     """
     if isinstance(value, list):
         return [text for item in value for text in _resolve_item(item, place, draft, point, needs)]
@@ -303,14 +312,14 @@ def _resolve_item(item: Any, place: str, draft: _Draft, point: Mapping[str, Any]
     if not hits:
         if any(name == step.family for step in draft.steps.values()):
             values = ", ".join(f"{key} {value}" for key, value in point.items())
-            raise InputError(f"{place}: @{name} is a grid without a step of {values}; give both the same values")
+            raise InputError(f"{place}: grid @{name} has no step with {values}; give both grids the same values")
         later = {raw["name"] for raw in draft.source.content["steps"]}
         if name in later:
-            raise InputError(f"{place}: @{name} does not come earlier in the file; move that step up")
-        raise InputError(f"{place}: @{name} is no step of this file{did_you_mean(name, draft.steps)}")
+            raise InputError(f"{place}: @{name} is not an earlier step; move that step up")
+        raise InputError(f"{place}: @{name} is not a step of this file{did_you_mean(name, draft.steps)}")
     needs += [step.name for step in hits]
     start, end = found.span()
-    return [item[:start] + shown(step.folder, draft.root) + item[end:] for step in hits]
+    return [item[:start] + display_path(step.folder, draft.root) + item[end:] for step in hits]
 
 
 def _agree(step: Step, point: Mapping[str, Any]) -> bool:

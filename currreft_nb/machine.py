@@ -1,4 +1,4 @@
-"""What a run stands on: graphics cards, memory, package versions, the commit. Asked without importing torch."""
+"""Facts of the machine: GPUs, memory, package versions, the commit; read without importing torch."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ DISTRIBUTION = "currreft-nb"
 
 
 def ask(*command: str, cwd: Path | None = None, timeout_s: float = 10) -> str | None:
-    """Return what a command prints, or None when it is absent, fails or hangs."""
+    """Return a command's output, or None when it is absent, fails or takes longer than `timeout_s`."""
     try:
         answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -26,32 +26,32 @@ def ask(*command: str, cwd: Path | None = None, timeout_s: float = 10) -> str | 
 
 
 def cards() -> list[dict]:
-    """Return name and memory in GiB of each NVIDIA card of the machine, whatever CUDA_VISIBLE_DEVICES says."""
+    """Return name, memory in GiB and driver of each NVIDIA GPU of the machine, regardless of CUDA_VISIBLE_DEVICES."""
     answer = ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
     found = []
     for line in (answer or "").splitlines():
         parts = [part.strip() for part in line.split(",")]
-        if len(parts) == 3:  # and not a sentence such as "No devices were found"
+        if len(parts) == 3:  # other lines are sentences such as "No devices were found"
             size = round(int(parts[1]) / 1024, 1) if parts[1].isdigit() else None
             found.append({"name": parts[0], "memory_gib": size, "driver": parts[2]})
     return found
 
 
 def memory_gib() -> float | None:
-    """Return the machine's main memory in GiB, or None where the system does not say."""
+    """Return the machine's main memory in GiB, or None where the system does not report it, as on Windows."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):
         return None
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def describe() -> dict:
-    """Return the machine as it stands in run.json: nothing that names its owner."""
+    """Return the machine's description for run.json, without anything that names its owner."""
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -62,7 +62,7 @@ def describe() -> dict:
 
 
 def requirements() -> list[Requirement]:
-    """Return the dependencies of the installed package with their bounds; none when it is not installed."""
+    """Return the dependencies of the installed package with their version bounds; none when it is not installed."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -85,7 +85,7 @@ def versions() -> dict[str, str | None]:
 
 
 def commit(folder: Path) -> str | None:
-    """Return the folder's git commit, with "+changes" behind it when tracked files differ, or None outside git."""
+    """Return the folder's git commit, with "+changes" appended when tracked files differ, or None outside git."""
     head = ask("git", "rev-parse", "HEAD", cwd=folder)
     if head is None:
         return None
@@ -94,19 +94,19 @@ def commit(folder: Path) -> str | None:
 
 
 def check_card(model: str) -> None:
-    """Raise `InputError` for a model whose name says that it has billions of weights, where there is no card for it.
+    """Raise `InputError` for a large model on a machine without a GPU.
 
     >>> check_card("pocket")
     """
     if is_large(model) and not cards():
         raise InputError(
-            f"model {model!r} needs a CUDA GPU, and this machine shows none; run currreft doctor to see why, use a"
-            " machine with one, or set model to pocket"
+            f"model {model!r} needs a CUDA GPU, and this machine shows none; run currreft doctor for the reason, use a"
+            " machine with a GPU, or set model to pocket"
         )
 
 
 def is_large(model: str) -> bool:
-    """Say whether a model's name says that it has billions of weights.
+    """Return whether a model has billions of weights, by its name.
 
     >>> is_large("Qwen/Qwen2.5-VL-3B-Instruct"), is_large("pocket")
     (True, False)

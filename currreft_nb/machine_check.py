@@ -1,15 +1,12 @@
-"""Is this machine ready, and for what? Versions, cards, memory, disk, hub, and what will therefore work.
+"""Whether this machine is ready, and for what: versions, GPUs, memory, disk, hub, and what will work with them.
 
-`currreft doctor` and notebook 00 show the same rows: (what, finding, fine), fine being None for mere facts.
+`currreft doctor` and notebook 00 show the same rows: (what, finding, verdict), the verdict of a mere fact being None.
 """
 
 import os
 import platform
 import shutil
 import sys
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,24 +16,24 @@ from currreft_nb.endpoint import Endpoint
 from currreft_nb.machine import DISTRIBUTION, GIB, ask, cards, cores, is_large, memory_gib, requirements, version_of
 
 HUB = "https://huggingface.co"
-HUB_S = 5.0  # that the hub has to answer, its name looked up included
-LEAST_DISK_GIB, LEAST_MEMORY_GIB = 1, 3  # that the pocket model needs
+HUB_TIMEOUT_S = 5.0
+LEAST_DISK_GIB, LEAST_MEMORY_GIB = 1, 3  # what the pocket model needs
 
 TESTED = "tested "
-MADE_HERE = "outputs/"  # where models are that an experiment does not download
+MADE_HERE = "outputs/"  # models of earlier experiments, which no experiment downloads
 
 Row = tuple[str, str, bool | None]
 
 
 def examine(folder: Path) -> list[Row]:
-    """Return what is found here, and what will work: the demo, each file of the folder's params/, judges."""
+    """Return the facts of this machine, and what will work: the demo, each file of the folder's params/, judges."""
     facts = [*_python_rows(), *_card_rows(), *_space_rows(folder), _hub_row()]
     return [*facts, *prospects(folder, facts)]
 
 
 def table(folder: Path) -> Any:
-    """Return the same as a DataFrame, for a notebook to show; packages in their tested ranges take one row together."""
-    import pandas  # takes half a second, which no other notebook should pay for starting its run
+    """Return the same as a DataFrame for a notebook; all packages in their tested ranges share one row."""
+    import pandas  # half a second, which the start of every run would pay
 
     rows, words = examine(folder), {True: "ok", False: "look here", None: ""}
     sound = [row for row in rows if row[2] and TESTED in row[1]]
@@ -58,14 +55,14 @@ def _python_rows() -> list[Row]:
 
 
 def _card_rows() -> list[Row]:
-    # A child process, because torch belongs to a higher floor's needs and takes seconds to import.
+    # In a child process, because torch takes seconds to import.
     code = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name(0))"
     usable = ask(sys.executable, "-c", code, timeout_s=120)
     found = [(f"card {i}", f"{card['name']}, {card['memory_gib']} GiB", True) for i, card in enumerate(cards())]
     if usable is None:
         return [*found, ("torch", "cannot be imported; reinstall it for this machine", False)]
     if usable == "False":
-        text = "none that torch can use: the pocket model runs on the processor; a 3B model needs an NVIDIA card"
+        text = "torch can use no GPU: the pocket model runs on the processor; a 3B model needs an NVIDIA GPU"
         return [*found, ("CUDA", text, False if found else None)]
     return [*found, ("CUDA", f"torch uses {usable.splitlines()[-1]}", True)]
 
@@ -89,28 +86,22 @@ def _hub_row() -> Row:
     return ("hub", f"{address} does not answer: the pocket model and local folders only", None)
 
 
-def answers(address: str, seconds: float = HUB_S) -> bool:
-    """Say whether a web address answers; at most so many seconds are waited, also for a name that nobody knows."""
-    found = []
+def answers(address: str, timeout_s: float = HUB_TIMEOUT_S) -> bool:
+    """Return whether a web address answers within `timeout_s` seconds after its name was looked up."""
+    from huggingface_hub import get_session
 
-    def knock() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds):
-                found.append(True)
-        except (urllib.error.URLError, OSError, ValueError):
-            pass
-
-    thread = threading.Thread(target=knock, daemon=True)  # looking up a name knows no time limit of its own
-    thread.start()
-    thread.join(seconds)
-    return bool(found)
+    try:
+        get_session().head(address, timeout=timeout_s)
+    except Exception:  # of the HTTP client that the library uses; an answer of any status raises nothing
+        return False
+    return True
 
 
 def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
-    """Return what will work with the facts found: the demo, each params file by its estimated memory, judges."""
+    """Return what will work with these facts: the demo, each params file by its estimated memory, judges."""
     fine = {what: verdict for what, _, verdict in facts}
     ready = not any(verdict is False for what, _, verdict in facts if what != "CUDA")
-    text = "works: the pocket model, on the processor" if ready else "mend first what is marked above"
+    text = "works: the pocket model, on the processor" if ready else "fix the rows marked above first"
     files = sorted((folder / "params").glob("*.yaml"))
     usable = cards() if fine.get("CUDA") else []
     large = max((card["memory_gib"] for card in usable if card["memory_gib"]), default=0.0)
@@ -122,8 +113,8 @@ def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
 
 
 def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
-    """Say whether an experiment will work here, as far as can be known beforehand."""
-    from currreft_nb.cli_commands import preflight  # loads torch, which is not for a broken installation
+    """Return whether an experiment will work here, as far as its estimate shows."""
+    from currreft_nb.cli_commands import preflight  # loads torch, which a broken installation cannot
     from currreft_nb.experiment import read_experiment
     from currreft_nb.memory import verdict
 
@@ -131,10 +122,10 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
         experiment = read_experiment(file)
         models = sorted({step.settings["model"] for step in experiment.steps if "model" in step.settings})
         if absent := [name for name in models if name.startswith(MADE_HERE) and not (experiment.root / name).is_dir()]:
-            return f"needs {absent[0]}, which is not here yet; the head of the file says how to make it"
+            return f"needs {absent[0]}, which is not here yet; see the head of the file"
         if not any(is_large(model) for model in models):
             return "runs with or without a card"
-        peak = "trains nothing, so nothing is estimated"
+        peak = "no training, so no estimate"
         if any("micro_batch" in step.settings for step in experiment.steps):
             parts = max((parts for _, parts in preflight(experiment)), key=lambda parts: parts[-1]["gib"])
             peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
@@ -156,4 +147,4 @@ def _is_here(model: str) -> bool:
 def _judges_text() -> str:
     key = Endpoint.key
     known = "is set" if os.environ.get(key, "").strip() else "is not set: only endpoints that need none"
-    return f"rule and recorded ones work; for http: ones the key {key} {known}"
+    return f"rule and recorded judges work; for http judges the key {key} {known}"

@@ -1,4 +1,4 @@
-"""`run.json`, the record of a run: read and written whole, and compared to say whether a run is the one asked for.
+"""The record of a run: `run.json`, and the folder that it describes.
 
     {"notebook": "02_rl_binary", "status": "complete", "id": "5f0c…", "session": "91ab…", "fingerprint": "c0ffee…",
      "started": "2026-11-23T08:00:00+00:00", "finished": "2026-11-23T08:02:00+00:00", "seconds": 120.0,
@@ -8,72 +8,257 @@
      "machine": {"cores": 2}, "versions": {"trl": "1.16.0"}}
 
 `status` is running, complete or failed. `id` names the run through all resumptions, `session` one start of it. Input
-paths are relative to the run's folder, so that a moved experiment still holds together. `weights` is a hash of those of
-the model, where they lie on this machine.
+paths are relative to the run's folder, so that an experiment may be moved. `weights` is a hash of the model's weights
+where they are on this machine.
+
+A new attempt deletes nothing before it is complete. What an attempt would continue from (`WORK`) is set aside:
+
+    outputs/pocket/rl/former/         a complete run that is being repeated: its run.json, metrics.jsonl, …
+                     /former/rest.json  sizes and times of the files that stay in place, such as adapter/ and data/
+                     /set-aside/1/    an unfinished attempt with other settings or inputs
+
+A repetition may fail long after its settings were checked, for example because the model cannot be loaded. As long as
+it has made nothing of its own, `RunFolder.put_back` restores the complete run.
 """
 
 import datetime
-import hashlib
 import json
 import math
 import numbers
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, parameters
+from currreft_nb import InputError, __version__, parameters
+from currreft_nb.files import atomic_write, digest, file_digest
+from currreft_nb.models_hash import hash_model
 
 RECORD = "run.json"
-JOURNALS = ("metrics.jsonl", "records.jsonl", "answers*.jsonl", "passes*.jsonl")
+NOTEBOOK = "notebook.ipynb"  # the executed one
+RUNNING_NOTEBOOK = "running.ipynb"  # Papermill writes it while it executes the notebook
+FAILED_NOTEBOOK = "failed.ipynb"  # of a repetition after which the complete run was put back
+LOG = "log.txt"
+FORMER = "former"
+SET_ASIDE = "set-aside"
+REST = "rest.json"
+ALWAYS_NEW = (RECORD, NOTEBOOK, RUNNING_NOTEBOOK, FAILED_NOTEBOOK, LOG, FORMER, SET_ASIDE)
+METRICS = "metrics.jsonl"  # a row for each step of a training
+JOURNALS = (METRICS, "records.jsonl", "answers*.jsonl", "passes*.jsonl")
 WORK = ("checkpoints", "choice", "completions", "figures", "processes", "trackers", *JOURNALS)
 ASIDE = ("output", "report_to")  # settings that do not decide the result
+ADAPTER = "adapter/adapter_model.safetensors"
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 
 
-def shown(path: Path, root: Path) -> str:
-    """Return the path as people write it: from the project root where it lies inside."""
+@dataclass(frozen=True)
+class StepState:
+    """What to do with a step ("skip", "run" or "resume"), and why."""
+
+    todo: str
+    reason: str
+
+
+def display_path(path: Path, root: Path) -> str:
+    """Return the path as messages print it: relative to the project root where it lies inside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def read_record(folder: str | os.PathLike) -> dict | None:
-    """Return what the folder's run.json says, or None when there is none. Raises `InputError` when it is damaged."""
+    """Return the content of the folder's run.json, or None without one. Raises `InputError` when it is damaged."""
     path = Path(folder) / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        fine = isinstance(record, dict) and TYPES.items() <= {k: type(v) for k, v in record.items()}.items()
+        valid = isinstance(record, dict) and TYPES.items() <= {k: type(v) for k, v in record.items()}.items()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        fine = False
-    if not fine:
-        raise InputError(
-            f"{path} is damaged and cannot be read; delete the folder {path.parent} and run its notebook again"
-        )
+        valid = False
+    if not valid:
+        raise InputError(f"{path} is damaged; delete the folder {path.parent} and run its notebook again")
     return record
 
 
-def write_record(folder: Path, record: Mapping) -> None:
-    """Replace the folder's run.json at once, so that a reader sees the old or the new one, never half of it."""
-    partial = folder / f"{RECORD}.partial"
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(plain(record), stream, indent=2, ensure_ascii=False, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, folder / RECORD)
+class RunFolder:
+    """A run's folder and its `record`, the content of run.json (None without one).
+
+    The record is read when the object is made and by `read`, as under a lock that was just acquired. Only the holder of
+    the folder's lock may call `write`, `set_aside`, `put_back` and `discard`.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.former = path, path / FORMER
+        self.record = read_record(path)
+
+    def read(self) -> dict | None:
+        """Read run.json again and return it."""
+        self.record = read_record(self.path)
+        return self.record
+
+    def write(self, record: Mapping) -> None:
+        """Replace run.json."""
+        with atomic_write(self.path / RECORD) as stream:
+            json.dump(to_json_types(record), stream, indent=2, ensure_ascii=False, allow_nan=False)
+        self.record = dict(record)
+
+    def fail(self, error: str, seconds: float) -> None:
+        """Write into run.json that a running attempt ended in an error after so many seconds."""
+        if self.record is not None and self.record["status"] == "running":
+            seconds = round(self.record["seconds"] + seconds, 1)
+            self.write(self.record | {"status": "failed", "error": error, "finished": now(), "seconds": seconds})
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether the record is that of a complete run."""
+        return self.record is not None and self.record["status"] == "complete"
+
+    def last_complete(self) -> dict | None:
+        """Return the record of the last complete run, also while that run is being repeated."""
+        if self.record is None or self.is_complete:
+            return self.record
+        return read_record(self.former) or self.record.get("last_complete")
+
+    def check_notebook(self, name: str, remedy: str, root: Path) -> None:
+        """Raise `InputError` when the folder holds a run of another notebook."""
+        if self.record is not None and self.record["notebook"] != name:
+            raise InputError(f"{display_path(self.path, root)} holds a run of {self.record['notebook']}; {remedy}")
+
+    def state(self, notebook: Path, settings: Mapping[str, Any], root: Path) -> StepState:
+        """Return what the run needs to be the complete run of this notebook with these settings."""
+        if self.record is None:
+            return StepState("run", "not run yet")
+        if difference := self._difference(self.record, settings, root):
+            work = "" if self.is_complete else self.describe_work()
+            return StepState("run", difference + (f"; sets aside {work}" if work else ""))
+        if not self.is_complete:
+            return StepState("resume", "stopped" if self.record["status"] == "running" else self.record["status"])
+        if self.record["source"] != source_hash(notebook):
+            return StepState("run", "its notebook changed")
+        if self.record["package"] != __version__:
+            return StepState("run", f"made with version {self.record['package']}")
+        return StepState("skip", f"complete, {self.record['seconds']:.0f} s")
+
+    def _difference(self, record: Mapping, settings: Mapping[str, Any], root: Path) -> str:
+        if changed := changed_settings(record, self.path, settings, root):
+            return f"{', '.join(changed)} changed"
+        if _other_weights(record, settings, root):
+            return f"the weights of {settings['model']} changed"
+        for note in record["inputs"]:
+            place = input_folder(self.path, note)
+            current = read_record(place)
+            if current is None or current["status"] != "complete" or identity(current) != identity(note):
+                return f"its input {display_path(place, root)} changed"
+        return ""
+
+    def changes(self, settings: Mapping[str, Any], root: Path) -> list[str]:
+        """Return how these settings differ from those of the record, such as "steps 60 -> 80"."""
+        if self.record is None:
+            return []
+        before, names = self.record["settings"], changed_settings(self.record, self.path, settings, root)
+        changes = [f"{name} {before.get(name, 'not set')} -> {settings.get(name, 'not set')}" for name in names]
+        return changes + (["other weights of the model"] if _other_weights(self.record, settings, root) else [])
+
+    def work(self) -> list[Path]:
+        """Return what an attempt would continue from."""
+        return sorted(path for pattern in WORK for path in self.path.glob(pattern))
+
+    def describe_work(self) -> str:
+        """Return what an attempt would continue from in words, "" when that is nothing but figures."""
+        steps = [int(path.name.rpartition("-")[2]) for path in self.path.glob("checkpoints/checkpoint-*[0-9]")]
+        names = [path.name for path in self.work() if path.name != "figures"]
+        return f"the checkpoint of step {max(steps)}" if steps else ", ".join(names)
+
+    def set_aside(self) -> Path | None:
+        """Move what an attempt would continue from into a folder in this one and return that folder.
+
+        None is returned where an unfinished attempt left nothing but figures, which are deleted.
+        """
+        if self.is_complete:
+            aside = self.former
+        elif self.describe_work():
+            numbers = [int(path.name) for path in self.path.glob(f"{SET_ASIDE}/*") if path.name.isdigit()]
+            aside = self.path / SET_ASIDE / str(max(numbers, default=0) + 1)
+        else:
+            self._delete_work()
+            return None
+        partial = aside.with_name(f"{aside.name}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        shutil.copy2(self.path / RECORD, partial / RECORD)
+        if self.is_complete:
+            (partial / REST).write_text(json.dumps(self._rest()), encoding="utf-8")
+        os.replace(partial, aside)
+        for path in self.work():
+            os.replace(path, aside / path.name)
+        return aside
+
+    def put_back(self) -> bool:
+        """Restore a complete run whose repetition has made nothing, and return whether the folder holds a complete run.
+
+        May be killed at any point: the next call goes on from there.
+        """
+        kept = read_record(self.former)
+        if kept is None:
+            return self.is_complete
+        if self.record is not None and self.is_complete and self.record["session"] != kept["session"]:
+            self.discard()  # the repetition was killed between its completion and this
+            return True
+        if not self.is_complete:
+            rest = json.loads((self.former / REST).read_text(encoding="utf-8"))
+            if self.describe_work() or rest != self._rest():
+                return False
+            self._delete_work()
+            self.write(kept)  # from here on, a complete run is restored to its end
+        for path in RunFolder(self.former).work():
+            os.replace(path, self.path / path.name)
+        shutil.rmtree(self.former)
+        return True
+
+    def discard(self) -> None:
+        """Delete what was set aside: something newer is complete."""
+        shutil.rmtree(self.former, ignore_errors=True)
+        shutil.rmtree(self.path / SET_ASIDE, ignore_errors=True)
+
+    def _delete_work(self) -> None:
+        for path in self.work():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def _rest(self) -> dict[str, list[int]]:
+        """Return size and time of each file that a repetition replaces only with something of its own."""
+        aside = {*(path.name for path in self.work()), *ALWAYS_NEW}
+        rest = {}
+        for top in sorted(self.path.iterdir()):
+            if top.name in aside or top.suffix == ".partial":
+                continue
+            for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+                hidden = any(
+                    part.startswith(".") for part in path.relative_to(self.path).parts
+                )  # locks, half-made data
+                if path.is_file() and not hidden:
+                    status = path.stat()
+                    rest[path.relative_to(self.path).as_posix()] = [status.st_size, status.st_mtime_ns]
+        return rest
 
 
-def plain(value: Any) -> Any:
-    """Return the value in JSON's types: NumPy's numbers as Python's, paths as text, what is not finite as null.
+def _other_weights(record: Mapping, settings: Mapping[str, Any], root: Path) -> bool:
+    # Weights that are not on this machine are taken to be the same: runs may be copied from another one.
+    weights, before = hash_model(settings.get("model", ""), root), record.get("weights")
+    return bool(weights and before and weights != before)
 
-    >>> plain({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
+
+def to_json_types(value: Any) -> Any:
+    """Return the value in JSON's types: NumPy's numbers as Python's, paths as text, infinite numbers and NaN as null.
+
+    >>> to_json_types({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
     {'loss': None, 'folder': 'a', 'shape': [2, 3]}
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, numbers.Integral):
@@ -82,15 +267,15 @@ def plain(value: Any) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"run.json holds numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")
+    raise TypeError(f"run.json takes numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")
 
 
 def complete_record(folder: Path, root: Path, notebook: str) -> dict:
-    """Return the record of the complete run in a folder, or raise `InputError` with the notebook to run first.
+    """Return the record of the complete run in a folder. Raises `InputError` naming the notebook to run first.
 
-    While a run is being repeated its former result counts, for as long as its adapter is the one in the folder.
+    While a run is being repeated, its last complete record counts for as long as its adapter is the one in the folder.
     """
-    record, place = read_record(folder), shown(folder, root)
+    record, place = read_record(folder), display_path(folder, root)
     if record is None:
         raise InputError(f"{place} holds no run; run notebook {notebook} first")
     if record["status"] == "complete":
@@ -104,55 +289,31 @@ def complete_record(folder: Path, root: Path, notebook: str) -> dict:
     )
 
 
-def find_work(folder: Path) -> list[Path]:
-    """Return what a folder holds that an unfinished run would continue from."""
-    return sorted(path for pattern in WORK for path in folder.glob(pattern))
-
-
-def clear_work(folder: Path) -> None:
-    """Delete what an unfinished run would continue from."""
-    for path in find_work(folder):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def source_hash(notebook: str | os.PathLike) -> str:
-    """Return a hash of what a notebook does: its code, without the parameters, whose values are settings."""
-    cells = [
-        source
-        for source, tags in parameters.code_cells(notebook)
-        if not {"parameters", "injected-parameters"} & set(tags)
-    ]
-    return _digest(cells)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    """Return a hash of a notebook's code, without its parameters, which are settings."""
+    parameter_cells = {"parameters", "injected-parameters"}
+    return digest([source for source, tags in parameters.code_cells(notebook) if not parameter_cells & set(tags)])
 
 
 def adapter_hash(folder: Path) -> str | None:
-    """Return a hash of the adapter's weights in a run folder, or None when there is none."""
-    weights = folder / "adapter" / "adapter_model.safetensors"
-    if not weights.is_file():
-        return None
-    with weights.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    """Return a hash of the adapter's weights in a run's folder, or None without an adapter."""
+    weights = folder / ADAPTER
+    return file_digest(weights) if weights.is_file() else None
 
 
 def input_folder(folder: Path, note: Mapping) -> Path:
-    """Return where an input that a run noted lies now."""
+    """Return the present folder of an input that a run's record lists."""
     return Path(os.path.normpath(folder / note["path"]))
 
 
 def identity(note: Mapping) -> tuple[str, str]:
-    """Return what tells whether an input is still the same: which run it was, and of what."""
+    """Return the id and the fingerprint of a run, by which an input is compared."""
     return note["id"], note["fingerprint"]
 
 
 def portable_path(folder: Path, start: Path, root: Path) -> str:
-    # Inside the project, or inside one experiment's folder, everything moves together.
+    """Return the folder relative to `start` where both are moved together, else as it is."""
+    # Folders of one project, or of one experiment, are moved together.
     together = folder.is_relative_to(root) and start.is_relative_to(root)
     return os.path.relpath(folder, start) if together or folder.parent == start.parent else str(folder)
 
@@ -178,7 +339,7 @@ def fingerprint(record: Mapping) -> str:
     inputs = [note["fingerprint"] for note in record["inputs"]]
     settings = portable(record["settings"], names)
     decisive = [record["notebook"], settings, inputs, record["source"], record["package"], record.get("weights")]
-    return _digest(decisive)
+    return digest(decisive)
 
 
 def same_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> bool:
@@ -198,14 +359,6 @@ def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any],
     before, now = portable(record["settings"], given), portable(settings, asked)
     missing = object()
     return sorted(name for name in {*before, *now} if before.get(name, missing) != now.get(name, missing))
-
-
-def mark_failed(folder: Path, session: str, error: str, seconds: float) -> None:
-    """Note in run.json that the session ended in an error; a run of another session is left alone."""
-    record = read_record(folder)
-    if record is not None and record["session"] == session and record["status"] == "running":
-        seconds = round(record["seconds"] + seconds, 1)
-        write_record(folder, {**record, "status": "failed", "error": error, "finished": now(), "seconds": seconds})
 
 
 def now() -> str:

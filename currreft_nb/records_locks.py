@@ -1,53 +1,58 @@
-"""Locks that name their holder: files that a living process holds, with a note of who it is, since when, doing what.
+"""Locks that name their holder. The system releases a lock when its process ends, however it ends.
+
+Next to a lock file lies `<name>.json`, a note of its holder (of a shared lock: one line for each):
 
     {"pid": 4711, "host": "desk", "since": "2026-11-23 08:00:00", "doing": "currreft run params/pocket.yaml"}
 
-The system lets go of a lock when its process ends, however it ends: a note that was left behind holds nothing.
+The note only serves the error message: one that a killed process left locks nothing. filelock supports Windows as well,
+where this package is untested.
 """
 
 import datetime
-import fcntl
 import json
 import os
 import shlex
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+
+from filelock import AcquireReturnProxy, FileLock, ReadWriteLock, Timeout
 
 
-class Held(Exception):
-    """Another process holds the lock; the message says which."""
+class LockHeld(Exception):
+    """Another process holds the lock; the message names it."""
 
 
-def take(path: Path, shared: bool = False, doing: str = "") -> TextIO:
-    """Lock a file for as long as the returned stream is open, with others where all of them take it `shared`.
+def acquire(path: Path, doing: str = "", timeout_s: float = 0.0) -> AcquireReturnProxy:
+    """Lock a file until the returned context ends or its `lock` is released.
 
-    `doing` is told to those who want it meanwhile, the command line by default. Raises `Held` where another process
-    holds it.
+    `doing` goes into the note, by default the command line. Raises `LockHeld` when another process still holds the lock
+    after `timeout_s` seconds.
     """
+    return _acquire(path, FileLock(path).acquire, doing or _command(), timeout_s)
+
+
+def acquire_shared(path: Path, read: bool) -> AcquireReturnProxy:
+    """Lock a file as `acquire` does, together with other readers where `read` is set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stream = path.open("a+", encoding="utf-8")
-    alone = _lock(stream, fcntl.LOCK_EX)
-    if alone:
-        stream.truncate(0)  # notes of those who are gone
-    if not (_lock(stream, fcntl.LOCK_SH) if shared else alone):
-        with stream:
-            stream.seek(0)
-            raise Held(holder(stream.read()))
-    since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "doing": doing or _command()}
-    stream.write(json.dumps(note, ensure_ascii=False) + "\n")
-    stream.flush()
-    return stream
+    lock = ReadWriteLock(path, is_singleton=False)
+    return _acquire(path, lock.acquire_read if read else lock.acquire_write, _command(), append=read)
 
 
-def _lock(stream: TextIO, kind: int) -> bool:
+def _acquire(
+    path: Path, take: Callable[..., AcquireReturnProxy], doing: str, timeout_s: float = 0.0, append: bool = False
+) -> AcquireReturnProxy:
+    notes = path.with_name(f"{path.name}.json")
     try:
-        fcntl.flock(stream, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        held = take(timeout=timeout_s)
+    except Timeout:
+        raise LockHeld(holder(notes.read_text(encoding="utf-8") if notes.exists() else "")) from None
+    since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
+    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "doing": doing}
+    with notes.open("a" if append else "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(note, ensure_ascii=False) + "\n")
+    return held
 
 
 def _command() -> str:
@@ -67,20 +72,20 @@ def holder(text: str) -> str:
             note = json.loads(line)
             if _may_live(note):
                 return f"process {note['pid']} on {note['host']} since {note['since']} ({note['doing']})"
-        except (json.JSONDecodeError, KeyError, TypeError):  # caught between its locking and its writing
+        except (json.JSONDecodeError, KeyError, TypeError):  # the holder has not finished writing its note
             continue
     return "another process"
 
 
 def _may_live(note: dict) -> bool:
-    if note["host"] != socket.gethostname():
+    if note["host"] != socket.gethostname() or os.name == "nt":  # on Windows, os.kill would end the process
         return True
-    if note["pid"] == os.getpid():  # from earlier: what this process holds it does not take again
+    if note["pid"] == os.getpid():  # of an earlier lock: a process does not ask for one that it holds
         return False
     try:
         os.kill(note["pid"], 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process of another user
         pass
     return True

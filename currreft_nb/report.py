@@ -17,8 +17,7 @@ from currreft_nb.execution import execute_run
 from currreft_nb.execution_status import Status
 from currreft_nb.files import atomic_write
 from currreft_nb.parameters import declarations
-from currreft_nb.records import read_record, shown
-from currreft_nb.records_former import NOTEBOOK
+from currreft_nb.records import NOTEBOOK, display_path, read_record
 from currreft_nb.report_page import export as export_page
 from currreft_nb.report_results import RESULTS
 from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs, unfinished
@@ -58,15 +57,15 @@ def build(folder: str | os.PathLike, beside: str | os.PathLike | None = None) ->
         other = Path(beside).resolve()
         if other == folder:
             raise InputError(
-                f"{shown(folder, root)} cannot be compared with itself; give the folder of another experiment"
+                f"{display_path(folder, root)} cannot be compared with itself; give the folder of another experiment"
             )
         found_runs(other)  # refused here, before a kernel starts
-        step, values = folder / f"beside-{other.name}", values | {"beside": shown(other, root)}
+        step, values = folder / f"beside-{other.name}", values | {"beside": display_path(other, root)}
     known = declarations(notebook)  # an older run may have had other parameters
-    values = {name: value for name, value in values.items() if name in known} | {"output": shown(step, root)}
+    values = {name: value for name, value in values.items() if name in known} | {"output": display_path(step, root)}
     outcome = execute_run(notebook, step, values, root, Status("report"))
     if not outcome.complete:
-        raise InputError(f"the report failed: {outcome.error}; see {shown(step, root)}/{NOTEBOOK}")
+        raise InputError(f"the report failed: {outcome.error}; see {display_path(step, root)}/{NOTEBOOK}")
     page = (step if beside is not None else folder) / PAGE
     export(step / NOTEBOOK, page)
     return page

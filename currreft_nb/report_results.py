@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb.files import atomic_write
-from currreft_nb.records import plain
+from currreft_nb.records import to_json_types
 
 RESULTS = ("results.csv", "results.json")
 COLUMNS = {
@@ -65,7 +65,7 @@ def write_results(
         "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},
     }
     with atomic_write(folder / "results.json") as stream:
-        json.dump(plain(whole), stream, indent=1, ensure_ascii=False, allow_nan=False)
+        json.dump(to_json_types(whole), stream, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _rows(table: pd.DataFrame) -> Sequence[dict]:

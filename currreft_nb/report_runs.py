@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.records import RECORD, input_folder, read_record, shown
+from currreft_nb.records import RECORD, display_path, input_folder, read_record
 
 REPORT_NOTEBOOK = "07_report"
 DATA_NOTEBOOK = "01_data_curation"
@@ -32,10 +32,10 @@ def found_values(records: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[
     places = [place for _, place in sorted(complete)]
 
     def made_by(*notebooks: str) -> list[str]:
-        return [shown(place, root) for place in places if records[place]["notebook"] in notebooks]
+        return [display_path(place, root) for place in places if records[place]["notebook"] in notebooks]
 
     used = [
-        shown(input_folder(place, note), root)
+        display_path(input_folder(place, note), root)
         for place in places
         for note in records[place]["inputs"]
         if note["notebook"] == DATA_NOTEBOOK
@@ -56,7 +56,7 @@ def found_runs(folder: str | os.PathLike) -> dict[str, Any]:
 
 def former_values(step: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Return the settings that a report was made with, its inputs where they lie now, without those not complete."""
-    moved = {note["given"]: shown(input_folder(step, note), root) for note in record["inputs"]}
+    moved = {note["given"]: display_path(input_folder(step, note), root) for note in record["inputs"]}
     values = dict(record["settings"])
     for name in ("evaluations", "trainings"):
         here = [moved.get(item, item) for item in values.get(name, [])]

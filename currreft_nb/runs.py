@@ -1,13 +1,13 @@
-"""A run: one execution of a notebook, its folder, and `run.json`, the only truth about whether it succeeded.
+"""A run: one execution of a notebook, its folder, and `run.json`, which alone says whether it succeeded.
 
     run = Run.start("02_rl_binary", globals())      # checks the parameters, opens the folder
-    data = run.input(data, "01_data_curation")      # the folder of a complete run, or a sentence on what is missing
+    data = run.input(data, "01_data_curation")      # the folder of a complete run, or an error naming what to run first
     ...
     run.finish({"reward": 0.8})                     # only now is the run complete
 
-A run that was stopped is resumed by starting it again: what can be continued lies in `WORK`, which a start with other
-settings or other inputs clears away first. Of a complete run it is only set aside until the next one is complete, and
-put back where that one ends before it has made anything. `adapter/` stays until the next one replaces it.
+Starting a stopped run again resumes it. A start with other settings or inputs begins afresh: it sets aside what the
+earlier attempt would continue from (`records.RunFolder`) and deletes it when the new run is complete. `adapter/` stays
+until the new one replaces it.
 """
 
 import os
@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import AcquireReturnProxy
 
 from currreft_nb import InputError, __version__, machine, parameters
 from currreft_nb.evaluation_sources import Source, read_sources
@@ -26,32 +28,29 @@ from currreft_nb.journal_completions import choose_groups, read_completions
 from currreft_nb.live import LiveFigure
 from currreft_nb.models_hash import hash_model
 from currreft_nb.records import (
+    ADAPTER,
+    METRICS,
     RECORD,
+    RunFolder,
     adapter_hash,
-    clear_work,
     complete_record,
-    find_work,
+    display_path,
     fingerprint,
     identity,
     input_folder,
     now,
     portable_path,
-    read_record,
-    same_settings,
-    shown,
     source_hash,
-    write_record,
 )
-from currreft_nb.records_former import give_up, put_back, set_aside
-from currreft_nb.records_locks import Held, take
+from currreft_nb.records_locks import LockHeld, acquire
 from currreft_nb.tasks.classification import LABELS_VERSION
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
 LOCK = ".lock"
-PATIENCE_S = 5.0  # the kernel of a runner that was killed notices it within about a second
+PATIENCE_S = 5.0  # the kernel of a killed runner ends within about a second
 
-_held: dict[Path, TextIO] = {}  # the locks of the runs that this process has not finished
+_held: dict[Path, AcquireReturnProxy] = {}  # the locks of the runs that this process has not finished
 _started_here: set[Path] = set()  # folders in which this process has started a run
 
 
@@ -65,10 +64,10 @@ def project_root(start: str | os.PathLike | None = None) -> Path:
 
 
 def find_notebook(name: str) -> Path:
-    """Return a notebook's file: the one that the runner executes, else near the working directory or the package."""
+    """Return a notebook's file: the runner's, else one near the working directory or the package."""
     executed = Path(os.environ.get(NOTEBOOK_VARIABLE, ""))
-    beside_package = Path(__file__).resolve().parents[1]
-    places = [Path.cwd(), Path.cwd() / "notebooks", project_root() / "notebooks", beside_package / "notebooks"]
+    places = [Path.cwd(), Path.cwd() / "notebooks", project_root() / "notebooks"]
+    places.append(Path(__file__).resolve().parents[1] / "notebooks")
     for path in ([executed] if executed.stem == name else []) + [place / f"{name}.ipynb" for place in places]:
         if path.is_file():
             return path
@@ -80,17 +79,18 @@ def find_notebook(name: str) -> Path:
 class Run:
     """One execution of a notebook: `start` it, take each `input` or `adapter` it reads, `finish` it.
 
-    `settings` holds the checked parameters by name, `folder` is where everything belongs that the notebook writes,
-    `resuming` says that the folder holds unfinished work of the same settings and the same inputs.
+    `settings` holds the checked parameters by name. The notebook writes only into `folder`. `resuming` says that the
+    folder holds unfinished work of the same settings and inputs.
     """
 
     def __init__(self, name: str, notebook: Path, settings: dict[str, Any]):
-        """Use `Run.start`; this only notes what the run is."""
+        """Use `Run.start` instead."""
         self.settings = SimpleNamespace(**settings)
         self.root = project_root()
         self.folder = self.path(settings.get("output") or f"outputs/notebooks/{name}")
         self.resuming = self._again = False
-        self._left_over: tuple[int, int] | None = None
+        self._old_adapter: tuple[int, int] | None = None
+        self._kept = RunFolder(self.folder)
         self._earlier_inputs: dict[Path, dict] = {}
         self._inputs: dict[Path, dict] = {}
         self._clock = time.monotonic()
@@ -121,24 +121,23 @@ class Run:
         """Check the parameters in a notebook's globals, open its folder and write run.json with status "running".
 
         Names and types are checked against the notebook's cell tagged `parameters`, so that plain Papermill is as
-        strict as `currreft run`. Raises `InputError` for an unknown name, a wrong type, or a folder that belongs to
-        something else.
+        strict as `currreft run`. Raises `InputError` for an unknown name, a wrong type, or a folder with other content.
         """
         notebook = find_notebook(name)
         settings = parameters.check_namespace(notebook, namespace)
-        namespace.update(settings)  # so that a bare `learning_rate` in a later cell is the number, too
+        namespace.update(settings)  # a bare `learning_rate` in a later cell is the checked number, too
         run = cls(name, notebook, settings)
         run._open()
         return run
 
     def path(self, text: str | os.PathLike) -> Path:
-        """Return a parameter's text as an absolute path; relative ones count from the project root."""
+        """Return a parameter's text as an absolute path; relative ones start at the project root."""
         return Path(os.path.normpath(self.root / Path(text).expanduser()))
 
     def input(self, given: str, notebook: str) -> Path:
-        """Return the folder of a complete run that this one reads, and note it; "" is the by-hand run of `notebook`.
+        """Return the folder of a complete run that this one reads, and record it; "" is the by-hand run of `notebook`.
 
-        Raises `InputError`, with the notebook to run first, when there is no complete run.
+        Raises `InputError` naming the notebook to run first when there is no complete run.
         """
         if not given and os.environ.get(NOTEBOOK_VARIABLE):
             raise InputError(
@@ -156,30 +155,31 @@ class Run:
         earlier = self._earlier_inputs.get(folder)
         self._inputs[folder] = note
         if self.resuming and earlier is not None and identity(earlier) != identity(note):
-            print(f"{shown(folder, self.root)} has changed since this run was stopped: starting afresh")
-            self._begin_afresh()
+            self._begin_afresh(f"its input {display_path(folder, self.root)} changed since it was stopped")
         self._write()
         return folder
 
     def adapter(self, given: str, notebook: str) -> Path | None:
-        """Return the adapter folder of a training run, or None for "base", the bare model; "" as for `input`."""
+        """Return the adapter folder of a training run, or None for "base", the model without one; "" as for `input`."""
         if given == "base":
             return None
         if not given and notebook == self._record["notebook"]:
             raise InputError("start_from is empty; give base or the folder of a run with an adapter")
         folder = self.input(given, notebook) / "adapter"
         if not folder.is_dir():
-            raise InputError(f"{shown(folder, self.root)} does not exist; give base or the folder of a training run")
+            raise InputError(
+                f"{display_path(folder, self.root)} does not exist; give base or the folder of a training run"
+            )
         return folder
 
     def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Source]:
-        """Return where the answers of each arm come from, with folders and files where they are; runs become inputs.
+        """Return the source of each arm's answers, with absolute paths; runs become inputs.
 
-        `given` holds one entry for each name, as `evaluation_sources` tells.
+        `given` holds one entry for each name, in the form of `evaluation_sources`.
         """
-        return {name: self._found(source) for name, source in read_sources(names, given).items()}
+        return {name: self._located(source) for name, source in read_sources(names, given).items()}
 
-    def _found(self, source: Source) -> Source:
+    def _located(self, source: Source) -> Source:
         if source.kind == "run":
             adapter = self.adapter(source.run, "04_rl_open")
             return replace(source, place=str(adapter if source.run == source.place else self.path(source.place)))
@@ -188,41 +188,42 @@ class Run:
         return replace(source, place=str(here)) if local else source
 
     def figure(self, figure: Any, name: str) -> Any:
-        """Save a matplotlib figure as figures/<name>.png in the run's folder and return it, to be shown."""
+        """Save a matplotlib figure as figures/<name>.png in the run's folder and return it for display."""
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
         figure.savefig(folder / f"{name.replace('/', '-')}.png", dpi=120)
         return figure
 
     def history(self) -> list[dict]:
-        """Return the rows of the training that was run, one a logging step."""
-        return read_journal(self.folder / "metrics.jsonl")
+        """Return the rows of metrics.jsonl, one per training step."""
+        return read_journal(self.folder / METRICS)
 
     def live(self, draw: Callable[[list[dict]], Any]) -> LiveFigure:
         """Return a figure that follows the training in `with run.live(draw) as live`; `draw` takes `history()`."""
         return LiveFigure(lambda: draw(rows) if (rows := self.history()) else None)
 
     def completions(self, step: int | str = "last", **wanted: Any) -> list[dict]:
-        """Return the completions of a step of the training, or of the first, middle or last, group by group.
+        """Return the completions of a training step, or of the "first", "middle" or "last" one, group by group.
 
         `wanted`: task, stage, reason or disagree, as in `choose_groups`.
         """
         return choose_groups(read_completions(self.folder, step), **wanted)
 
     def records(self, folders: Mapping[str, Path]) -> dict[str, dict]:
-        """Return what the run.json of each folder says, by the names given."""
+        """Return the record of the complete run in each folder, by the names given."""
         return {name: complete_record(folder, self.root, name) for name, folder in folders.items()}
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Note the results and make the run complete; `InputError` when another kernel has taken over the folder."""
-        current = read_record(self.folder)
+        """Record the results and make the run complete.
+
+        Raises `InputError` when another kernel has started the run again, or when this one has made nothing.
+        """
+        place, current = display_path(self.folder, self.root), self._kept.read()
         if current is None or current["session"] != self._record["session"]:
-            place = shown(self.folder, self.root)
             raise InputError(f"{place} was started again by another kernel or removed; run this notebook from its top")
-        if not self._did_something():
+        if not self._made_something():
             raise InputError(
-                f"{shown(self.folder, self.root)} was started, and nothing was made since: what is there is from an"
-                " earlier run; run the cells between Run.start and run.finish"
+                f"{place} holds only the results of an earlier run; run the cells between Run.start and run.finish"
             )
         self._earlier_inputs = {}
         seconds = self._record["seconds"] + time.monotonic() - self._clock
@@ -234,100 +235,85 @@ class Run:
         }
         self._record.pop("last_complete", None)
         self._write(seconds=round(seconds, 1))
-        give_up(self.folder)
+        self._kept.discard()
         release(self.folder)
-        print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
+        print(f"complete in {seconds:.0f} s: {place}")
 
-    def _did_something(self) -> bool:
-        """Say whether what finishes is this run's own: variables of an earlier one may still be in the kernel."""
-        if self._left_over and self._left_over == _stamp(self.folder):
+    def _made_something(self) -> bool:
+        # Variables of an earlier run may still be in the kernel: its last cell alone must not finish this run.
+        if self._old_adapter and self._old_adapter == _stamp(self.folder):
             return False
-        return bool(find_work(self.folder)) or not self._again
+        return bool(self._kept.work()) or not self._again
 
     def _open(self) -> None:
-        name, place = self._record["notebook"], shown(self.folder, self.root)
-        earlier = read_record(self.folder)
-        if earlier is None and (strangers := find_work(self.folder)):
+        name, place, kept = self._record["notebook"], display_path(self.folder, self.root), self._kept
+        if kept.record is None and (strangers := kept.work()):
             raise InputError(f"{place} holds {strangers[0].name!r} but no {RECORD}; set output to a new folder")
-        if earlier is not None and earlier["notebook"] != name:
-            raise InputError(f"{place} belongs to notebook {earlier['notebook']}; set output to another folder")
+        kept.check_notebook(name, "set output to another folder", self.root)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"{place} cannot be made ({error.strerror}); set output to a folder that can be written"
-            ) from None
+            raise InputError(f"{place} cannot be made ({error.strerror}); set output to a writable folder") from None
         hold(self.folder, place, f"notebook {name}")
-        put_back(self.folder)
-        earlier = read_record(self.folder)
+        kept.read()
+        kept.put_back()
+        earlier = kept.record
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
-        same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
-        same = same and earlier is not None and earlier.get("weights") == self._record["weights"]
-        self.resuming = same and earlier is not None and earlier["status"] != "complete"
-        if earlier is not None:
-            self._keep_last_complete(earlier)
-        if earlier is not None and self.resuming:
-            self._continue(earlier)
+        changes = kept.changes(vars(self.settings), self.root)
+        if (last := kept.last_complete()) and last.get("adapter"):
+            self._record["last_complete"] = last
+        if earlier and not kept.is_complete and not changes:
+            self.resuming = True
+            self._record |= {key: earlier[key] for key in ("id", "started", "seconds")}
+            self._earlier_inputs = {input_folder(self.folder, note): note for note in earlier["inputs"]}
         else:
-            if earlier is not None and earlier["status"] == "complete":
-                set_aside(self.folder)
-            self._begin_afresh()
+            self._begin_afresh(", ".join(changes))
         self._write()
         print(f"{name} -> {place}" + (" (resuming an unfinished run)" if self.resuming else ""))
 
-    def _continue(self, earlier: dict) -> None:
-        self._record |= {key: earlier[key] for key in ("id", "started", "seconds")}
-        self._earlier_inputs = {input_folder(self.folder, note): note for note in earlier["inputs"]}
-
-    def _begin_afresh(self) -> None:
+    def _begin_afresh(self, why: str) -> None:
+        work, unfinished = self._kept.describe_work(), not self._kept.is_complete
         self.resuming = False
         self._earlier_inputs = {}
         self._record |= {"id": self._record["session"], "started": now(), "seconds": 0.0}
-        clear_work(self.folder)
-        self._left_over = _stamp(self.folder)
-
-    def _keep_last_complete(self, earlier: dict) -> None:
-        last = earlier if earlier["status"] == "complete" else earlier.get("last_complete")
-        if last is not None and last.get("adapter"):
-            self._record["last_complete"] = last
+        aside = self._kept.set_aside()
+        self._old_adapter = _stamp(self.folder)
+        if aside and unfinished:
+            place = display_path(aside, self.root)
+            print(f"warning: starting afresh ({why}): {work} is in {place} until this run is complete")
 
     def _write(self, **changes: Any) -> None:
-        # Inputs of the stopped attempt stay noted until this one reads them, else a second stop would forget them.
+        # Inputs of the stopped attempt stay recorded until this one reads them, else a second stop would forget them.
         inputs = list((self._earlier_inputs | self._inputs).values())
         self._record |= {"inputs": inputs, **changes}
         self._record["fingerprint"] = fingerprint(self._record)
-        write_record(self.folder, self._record)
+        self._kept.write(self._record)
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
-    """Return when a run folder's adapter was written, and its size; None where there is none."""
-    weights = folder / "adapter" / "adapter_model.safetensors"
+    """Return time and size of the adapter's weights in a run's folder, or None without an adapter."""
+    weights = folder / ADAPTER
     return (weights.stat().st_mtime_ns, weights.stat().st_size) if weights.is_file() else None
 
 
 def hold(folder: Path, place: str, doing: str = "") -> None:
-    """Keep other processes from writing to a run's folder until it is finished or this process ends.
+    """Lock a run's folder until `release` or the end of this process.
 
-    Raises `InputError`, with who it is, when another process holds it.
+    Raises `InputError` naming the holder when another process holds it.
     """
     if folder in _held:
         return
-    end_s = time.monotonic() + (PATIENCE_S if NOTEBOOK_VARIABLE in os.environ else 0.0)
-    while folder not in _held:
-        try:
-            _held[folder] = take(folder / LOCK, doing=doing)
-        except Held as error:
-            if time.monotonic() < end_s:
-                time.sleep(0.2)
-                continue
-            raise InputError(
-                f"{place} is being written by another kernel, {error}; wait for it, shut it down, or set output to"
-                " another folder"
-            ) from None
+    try:
+        _held[folder] = acquire(folder / LOCK, doing, PATIENCE_S if NOTEBOOK_VARIABLE in os.environ else 0.0)
+    except LockHeld as error:
+        raise InputError(
+            f"{place} is being written by another kernel, {error}; wait for it, shut it down, or set output to"
+            " another folder"
+        ) from None
 
 
 def release(folder: Path) -> None:
-    """Let other processes write to a run's folder again."""
+    """Unlock a run's folder."""
     if folder in _held:
-        _held.pop(folder).close()
+        _held.pop(folder).lock.release()

@@ -132,6 +132,11 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_the_command_line_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "currreft_nb.cli", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "preflight" in done.stdout
+
+
 @pytest.fixture
 def grpo(project):
     write_notebook(project / "notebooks", "01_data_curation", 'output: str = ""')

@@ -1,35 +1,36 @@
-"""The line that says how far a step is: made from real lines, rewritten on a terminal, seldom in a file."""
+"""The status line of a step: made from metrics.jsonl or printed lines, rewritten on a terminal, rare in a file."""
 
+import json
 import os
 import pty
 import re
 import sys
+import time
 
 import pytest
 
 from currreft_nb import execution_status
 from currreft_nb.curation_images import progress_line
-from currreft_nb.execution_status import Status, progress
-from currreft_nb.training_loop import StepLogger
+from currreft_nb.execution_status import Status, last_rows, one_line, training_line
 
 
 @pytest.mark.parametrize(
-    ("row", "shown", "expected"),
+    ("row", "steps", "expected"),
     [
-        (
-            {"accuracy": 0.5, "format": 1.0, "tokens": 142, "kl": None},
-            ("accuracy", "format", "kl"),
-            "step 12/60  accuracy 0.500  2.0 s/step  left 96 s",
-        ),
-        ({"loss": 0.25, "prompts": 16}, ("loss",), "step 12/60  loss 0.250  2.0 s/step  left 96 s"),
-        ({"prompts": 16}, (), "step 12/60  2.0 s/step  left 96 s"),
+        ({"accuracy": 0.5, "loss": 1.0, "kl": None}, 60, "step 12/60  accuracy 0.500  2.0 s/step  left 96 s"),
+        ({"loss": 0.25, "prompts": 16}, 60, "step 12/60  loss 0.250  2.0 s/step  left 96 s"),
+        ({"prompts": 16}, 60, "step 12/60  2.0 s/step  left 96 s"),
+        ({"accuracy": None, "steps": 13}, 60, "step 12/13  2.0 s/step  left 2 s"),
+        ({}, None, "step 12  2.0 s/step"),
     ],
 )
-def test_a_trainings_line_is_shortened(tmp_path, capsys, row, shown, expected):
-    watch = StepLogger(tmp_path, 60, dict, shown)
-    watch.started_s, watch.first_step = 0.0, 0
-    watch._print({"step": 12, "seconds": 2.0, **row}, 24.0)
-    assert progress(capsys.readouterr().out.rstrip("\n")) == expected
+def test_a_training_shows_its_last_row(row, steps, expected):
+    assert training_line([{"step": 12, "seconds": 2.0, **row}], steps) == expected
+
+
+def test_the_time_left_is_of_usual_steps():
+    rows = [{"step": step, "seconds": 30.0 if step == 1 else 2.0} for step in (1, 2, 3)]
+    assert training_line(rows, 6).endswith("left 6 s")
 
 
 @pytest.mark.parametrize(
@@ -38,16 +39,51 @@ def test_a_trainings_line_is_shortened(tmp_path, capsys, row, shown, expected):
         (progress_line("pictures", 1200, 20_000, 4.0), "pictures 1,200/20,000 300/s 63 s left", "curation"),
         ("judged     40 of 120 by gpt", "judged 40 of 120 by gpt", "a judge"),
         ("\x1b[31mred\x1b[0m\tline", "[31mred [0m line", "no line may move the cursor"),
-        ("   ", "", "nothing to say"),
-        ("step by step", "step by step", "not a training's"),
+        ("   ", "", "an empty line"),
     ],
 )
-def test_other_lines_are_taken_as_they_are(line, expected, reason):
-    assert progress(line) == expected, reason
+def test_printed_lines_become_one_line(line, expected, reason):
+    assert one_line(line) == expected, reason
+
+
+def test_only_whole_last_rows_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    assert last_rows(path) == []
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in range(9)) + '{"step"')
+    assert last_rows(path) == [{"step": step} for step in range(9)]
+    monkeypatch.setattr(execution_status, "TAIL_BYTES", 40)
+    assert last_rows(path) == [{"step": 7}, {"step": 8}]
+    path.write_text("{\n")
+    assert last_rows(path) == []
+
+
+def test_rows_of_this_execution_are_shown_until_the_notebook_prints_something_later(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 3, "loss": 0.5, "seconds": 1.0}) + "\n")
+    now_s = time.time()
+    os.utime(path, (now_s - 60, now_s - 60))
+    status = Status("[1/2] rl", path, 4)
+    status.note("loading the model")
+    assert status.training() == "", "an earlier attempt wrote that row"
+
+    def shown_at(elapsed_s):
+        monkeypatch.setattr(execution_status.time, "monotonic", lambda: status.began_s + elapsed_s)
+        status.show()
+        return capsys.readouterr().out.strip()
+
+    assert shown_at(20) == "[1/2] rl  20 s  loading the model"
+    os.utime(path, (now_s + 5, now_s + 5))
+    monkeypatch.setattr(execution_status.time, "time", lambda: now_s + 6)
+    status.note("step 3/4  loss 0.500  and more columns")  # the training's own line for that row
+    assert shown_at(40) == "[1/2] rl  40 s  step 3/4  loss 0.500  1.0 s/step  left 1 s"
+    monkeypatch.setattr(execution_status.time, "time", lambda: now_s + 60)
+    status.note("drawing figures")
+    assert shown_at(99) == "[1/2] rl  99 s  drawing figures"
+    assert status.training() == "step 3/4  loss 0.500  1.0 s/step  left 1 s"
 
 
 def follow(monkeypatch, seconds, every=1):
-    """Let a step run so long that it says something each so many seconds, and show what is shown."""
+    """Let a step run for so many seconds and print a line every so many."""
     clock = [0.0]
     monkeypatch.setattr(execution_status.time, "monotonic", lambda: clock[0])
     status = Status("[1/2] rl")
@@ -70,7 +106,7 @@ def test_in_a_file_lines_are_bounded(monkeypatch, capsys, seconds, least, most):
     assert all(re.fullmatch(r"\[1/2\] rl  \S+( \w+)*  step \d+ of many", line) for line in lines)
 
 
-def test_in_a_file_what_says_nothing_new_is_not_repeated(monkeypatch, capsys):
+def test_in_a_file_no_line_is_repeated(monkeypatch, capsys):
     status = follow(monkeypatch, 31)
     assert capsys.readouterr().out.count("\n") == 3
     monkeypatch.setattr(execution_status.time, "monotonic", lambda: 5000.0)

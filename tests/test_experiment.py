@@ -94,7 +94,7 @@ def test_a_step_of_a_grid_refers_to_the_steps_that_agree_with_it(project):
 
 
 def test_a_grid_without_the_wanted_value_is_named(project):
-    with pytest.raises(InputError, match="@data is a grid without a step of seed 2; give both the same values"):
+    with pytest.raises(InputError, match="grid @data has no step with seed 2; give both grids the same values"):
         read(project, CHAIN.replace("grid: *seeds", "grid: {seed: [2]}"))
 
 
@@ -129,11 +129,11 @@ BAD_FILES = [
     (TINY.replace("params", "parms"), "tiny.yaml:8: unknown key 'parms'; did you mean params?"),
     (TINY.replace("name: data", "name: 7"), "tiny.yaml:4: name is 7, but must be a text"),
     (TINY.replace("name: data", "name: ../data"), "tiny.yaml:4: step name '../data' may hold only"),
-    (TINY.replace("name: train", "name: data"), "tiny.yaml:6: two steps are named 'data'"),
+    (TINY.replace("name: train", "name: data"), "tiny.yaml:6: duplicate step name 'data'"),
     (TINY.replace("    notebook: 01_data\n", ""), "tiny.yaml:4: step 1 has no notebook"),
     (TINY.replace("01_data", "01_date"), "tiny.yaml:5: no notebook '01_date' in "),
     (TINY.replace("01_data", "broken"), "tiny.yaml:5: "),
-    (TINY.replace("01_data", "silent"), "tiny.yaml:5: silent does not declare output"),
+    (TINY.replace("01_data", "silent"), "tiny.yaml:5: silent does not declare the folder"),
     (TINY.replace("seed: 3", "sed: 3"), "tiny.yaml:2: no notebook of this file declares 'sed'; did you mean seed?"),
     (TINY.replace("seed: 3", "seed: x"), "tiny.yaml:2 (step data): seed is 'x', but must be an int"),
     (TINY.replace("seed: 3", "output: x"), "tiny.yaml:2: no notebook of this file declares 'output'"),
@@ -143,15 +143,15 @@ BAD_FILES = [
     ),
     (TINY.replace("1e-5", "fast"), "tiny.yaml:8 (step train): learning_rate is 'fast', but must be a finite float"),
     (TINY.replace("1e-5", "1e-5, output: x"), "tiny.yaml:8 (step train): output is set by the runner"),
-    (TINY.replace("@data", "@date"), "tiny.yaml:8 (step train): @date is no step of this file; did you mean data?"),
-    (TINY.replace("@data", "@train"), "tiny.yaml:8 (step train): @train does not come earlier in the file"),
+    (TINY.replace("@data", "@date"), "tiny.yaml:8 (step train): @date is not a step of this file; did you mean data?"),
+    (TINY.replace("@data", "@train"), "tiny.yaml:8 (step train): @train is not an earlier step"),
     (TINY.replace("02_train", "grpo"), "tiny.yaml:6 (step train): micro_batch"),
     (TINY.replace("02_train", "sft"), "tiny.yaml:6 (step train): micro_batch"),
     (TINY.replace('"@data"', "@data"), "tiny.yaml:8: "),
     (TINY.replace("seed: 3", "seed: 3\n  seed: 4"), "tiny.yaml:3: 'seed' stands twice"),
-    (GRID.replace("[0, 1]", "0"), "tiny.yaml:9: grid value seed is 0, but must be a list"),
-    (GRID.replace("[0, 1]", "[0, 0]"), "two steps are named 'train-seed-0-tasks-math'"),
-    (GRID.replace("{seed", "{learning_rate: [1], seed"), "learning_rate stands in params and in grid of step train"),
+    (GRID.replace("[0, 1]", "0"), "tiny.yaml:9: grid value seed is 0, but must be a non-empty list"),
+    (GRID.replace("[0, 1]", "[0, 0]"), "duplicate step name 'train-seed-0-tasks-math'"),
+    (GRID.replace("{seed", "{learning_rate: [1], seed"), "duplicate learning_rate in params and grid of step train"),
     (GRID.replace("[0, 1]", "[0, a]"), "tiny.yaml:9 (step train-seed-a-tasks-math): seed is 'a', but must be an int"),
     (
         GRID + '  - {name: last, notebook: 02_train, params: {data: "@train"}}',
@@ -185,7 +185,7 @@ def test_a_bad_file_is_refused_with_its_line(project, text, message):
         ("data.learning_rate=3", "--set data.learning_rate=3: unknown parameter 'learning_rate'"),
         ("output=x", "--set output=x: unknown parameter 'output'"),
         ("seed=x", "--set seed (step data): seed is 'x', but must be an int"),
-        ("data=@train", "--set data (step train): @train does not come earlier"),
+        ("data=@train", "--set data (step train): @train is not an earlier step"),
     ],
 )
 def test_a_bad_override_is_refused(project, change, message):
@@ -195,6 +195,6 @@ def test_a_bad_override_is_refused(project, change, message):
 
 
 def test_an_override_does_not_fight_a_grid(project):
-    with pytest.raises(InputError, match="seed is multiplied by a grid"):
+    with pytest.raises(InputError, match="seed is a grid parameter"):
         read(project, GRID, ["train.seed=3"])
     assert read(project, GRID, ["data.seed=9"]).steps[0].settings["seed"] == 9

@@ -70,7 +70,7 @@ CHOICE = [
     ("report", "raise", 2),
 ]  # fmt: skip
 CELLS = {"": CHOICE, "each": EACH, "all": ALL}[os.environ.get("FAULTS", "")]
-ASIDE = ("notebook.ipynb", "log.txt", "run.json", ".lock", "figures", "checkpoints")
+ASIDE = ("notebook.ipynb", "log.txt", "run.json", ".lock", ".lock.json", "figures", "checkpoints")
 
 
 def write_experiment(project, name, kinds):

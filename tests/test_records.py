@@ -6,7 +6,7 @@ import pytest
 from tiny import finished, make_project, new_kernel, record, start, write_adapter
 
 from currreft_nb import InputError, runs
-from currreft_nb.records import mark_failed, plain, read_record, source_hash, write_record
+from currreft_nb.records import RunFolder, read_record, source_hash, to_json_types
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def project(tmp_path, monkeypatch):
     return root
 
 
-def test_only_its_own_session_is_marked_as_failed(project):
+def test_only_a_running_attempt_can_fail(project):
     run = finished()
-    mark_failed(run.folder, record(run.folder)["session"], "late", 1.0)
-    assert record(run.folder)["status"] == "complete"  # a cell after the end failed, the run did not
+    RunFolder(run.folder).fail("late", 1.0)
+    assert record(run.folder)["status"] == "complete"  # a cell after run.finish failed, the run did not
     again = start()
-    mark_failed(again.folder, "another session", "late", 1.0)
-    assert record(again.folder)["status"] == "running"
+    RunFolder(again.folder).fail("late", 1.0)
+    assert (record(again.folder)["status"], record(again.folder)["error"]) == ("failed", "late")
 
 
 def test_inputs_are_noted_relative_and_change_the_fingerprint(project):
@@ -73,8 +73,8 @@ def test_an_executed_notebook_has_the_hash_of_its_source(project):
         ("absent", "outputs/notebooks/01_data holds no run; run notebook 01_data first"),
         ("running", "the run in outputs/notebooks/01_data is not complete (running); run notebook 01_data to its end"),
         ("failed", "the run in outputs/notebooks/01_data is not complete (failed); run notebook 01_data to its end"),
-        ("damaged", "outputs/notebooks/01_data/run.json is damaged and cannot be read; delete the folder"),
-        ("half", "outputs/notebooks/01_data/run.json is damaged and cannot be read; delete the folder"),
+        ("damaged", "outputs/notebooks/01_data/run.json is damaged; delete the folder"),
+        ("half", "outputs/notebooks/01_data/run.json is damaged; delete the folder"),
     ],
 )
 def test_an_input_that_is_not_complete_is_refused(project, state, message):
@@ -83,7 +83,7 @@ def test_an_input_that_is_not_complete_is_refused(project, state, message):
         path = data.folder / "run.json"
         path.write_text({"damaged": '{"status"', "half": "{}"}.get(state, path.read_text()))
         if state == "failed":
-            mark_failed(data.folder, record(data.folder)["session"], "no", 1.0)
+            RunFolder(data.folder).fail("no", 1.0)
     run = start("02_train")
     with pytest.raises(InputError) as caught:
         run.input("", "01_data")
@@ -117,12 +117,12 @@ def test_a_record_is_replaced_whole_or_not_at_all(project):
     run = finished()
     before = record(run.folder)
     with pytest.raises(TypeError, match="not set"):
-        write_record(run.folder, {**before, "metrics": {"answers": {1, 2}}})
+        RunFolder(run.folder).write({**before, "metrics": {"answers": {1, 2}}})
     assert read_record(run.folder) == before
 
 
 def test_numbers_of_numpy_become_plain():
     numpy = pytest.importorskip("numpy")
-    found = plain({"a": numpy.float32(0.5), "b": numpy.int64(3), "c": [numpy.float64("inf")], 4: True})
+    found = to_json_types({"a": numpy.float32(0.5), "b": numpy.int64(3), "c": [numpy.float64("inf")], 4: True})
     assert found == {"a": 0.5, "b": 3, "c": [None], "4": True}
     assert [type(found[key]) for key in ("a", "b", "4")] == [float, int, bool]

@@ -1,23 +1,26 @@
-"""A complete run that is repeated: it comes back unless the repetition made something, wherever that was stopped."""
+"""What a new attempt sets aside: a complete run comes back unless the new one made something; nothing is lost."""
 
-import json
 import os
 import shutil
 
 import pytest
 from tiny import finished, make_project, new_kernel, record, start, work, write_adapter
 
-from currreft_nb import records_former, runs
-from currreft_nb.records import complete_record
-from currreft_nb.records_former import put_back
+from currreft_nb import records, runs
+from currreft_nb.records import RunFolder, complete_record
 
 
 @pytest.fixture
-def complete(tmp_path, monkeypatch):
-    """Return the folder of a complete run with all that one leaves."""
-    project = make_project(tmp_path / "project")
-    monkeypatch.chdir(project)
+def project(tmp_path, monkeypatch):
+    root = make_project(tmp_path / "project")
+    monkeypatch.chdir(root)
     monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    return root
+
+
+@pytest.fixture
+def complete(project):
+    """Return the folder of a complete run with everything that a run may leave."""
     run = start()
     work(run)
     (run.folder / "figures").mkdir()
@@ -31,9 +34,13 @@ def complete(tmp_path, monkeypatch):
     return run.folder
 
 
+def put_back(folder):
+    return RunFolder(folder).put_back()
+
+
 def tree(folder):
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in (".lock", "log.txt")}
+    return {name: path.read_bytes() for name, path in files.items() if name not in (".lock", ".lock.json", "log.txt")}
 
 
 MADE = {
@@ -127,9 +134,9 @@ def test_being_killed_in_the_middle_loses_nothing(complete, monkeypatch, phase):
             return call
 
         with monkeypatch.context() as patch:
-            patch.setattr(records_former.os, "replace", cutting(replace))
-            patch.setattr(records_former.shutil, "rmtree", cutting(rmtree))
-            patch.setattr(records_former.shutil, "copy2", cutting(copy2))
+            patch.setattr(records.os, "replace", cutting(replace))
+            patch.setattr(records.shutil, "rmtree", cutting(rmtree))
+            patch.setattr(records.shutil, "copy2", cutting(copy2))
             try:
                 start(rows=5) if phase == "setting aside" else put_back(complete)
                 done = True
@@ -143,27 +150,69 @@ def test_being_killed_in_the_middle_loses_nothing(complete, monkeypatch, phase):
         assert after == before, f"after {last} changes"
         if done:
             break
-    assert done and cuts >= 5
+    assert done and cuts >= 4
 
 
-def test_the_executed_notebook_comes_back_and_the_failed_one_can_be_seen(complete):
-    notebook = complete / "notebook.ipynb"
-    notebook.write_text("old")
-    records_former.set_notebook_aside(complete)
-    notebook.write_text("failed")
-    start()  # while Papermill writes there, nobody else does
-    assert notebook.read_text() == "failed"
-    new_kernel()
-    assert records_former.put_all_back(complete)
-    assert notebook.read_text() == "old"
-    assert (complete / "failed.ipynb").read_text() == "failed"
-    assert json.loads((complete / "run.json").read_text())["status"] == "complete"
-
-
-def test_a_folder_without_a_complete_run_has_nothing_to_put_back(tmp_path, monkeypatch):
-    monkeypatch.chdir(make_project(tmp_path / "project"))
+def test_a_folder_without_a_complete_run_has_nothing_to_put_back(project, tmp_path):
     assert put_back(tmp_path) is False
     run = start()
     new_kernel()
     assert put_back(run.folder) is False
     assert put_back(finished(output="other").folder) is True
+
+
+def test_other_settings_set_an_unfinished_run_aside_until_the_new_one_is_complete(project, capsys):
+    finished()
+    stopped = start("02_train")
+    folder = stopped.folder
+    work(stopped)
+    (folder / "checkpoints" / "checkpoint-400").mkdir()
+    new_kernel()
+    capsys.readouterr()
+    first = start("02_train", steps=80, learning_rate=1e-4)
+    assert not first.resuming and not (folder / "checkpoints").exists()
+    place = "outputs/notebooks/02_train/set-aside/1"
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "warning: starting afresh (learning_rate 0.001 -> 0.0001, steps 60 -> 80): the checkpoint of step 400 is in"
+        f" {place} until this run is complete"
+    )
+    kept = project / place
+    assert (kept / "checkpoints" / "checkpoint-400").is_dir() and (kept / "metrics.jsonl").is_file()
+    assert record(kept)["settings"]["steps"] == 60
+    new_kernel()
+    assert start("02_train", steps=90).folder == folder
+    assert "warning" not in capsys.readouterr().out, "the second attempt left nothing"
+    (folder / "answers.jsonl").write_text("{}\n")
+    new_kernel()
+    last = start("02_train", steps=100)
+    assert ": answers.jsonl is in outputs/notebooks/02_train/set-aside/2 until" in capsys.readouterr().out
+    assert (kept / "checkpoints" / "checkpoint-400").is_dir()
+    last.finish({})
+    assert not (folder / "set-aside").exists()
+
+
+def test_a_changed_input_sets_an_unfinished_run_aside(project, capsys):
+    finished()
+    run = start("02_train")
+    run.input("", "01_data")
+    work(run)
+    new_kernel()
+    finished(rows=9)
+    start("02_train").input("", "01_data")
+    assert (
+        "warning: starting afresh (its input outputs/notebooks/01_data changed since it was stopped): the checkpoint of"
+        " step 20 is in outputs/notebooks/02_train/set-aside/1 until" in capsys.readouterr().out
+    )
+    assert (run.folder / "set-aside" / "1" / "checkpoints" / "checkpoint-20").is_dir()
+
+
+def test_an_unfinished_repetition_is_set_aside_and_the_complete_run_still_comes_back(complete):
+    before = tree(complete)
+    work(start(rows=5))
+    new_kernel()
+    start(rows=6)  # makes nothing
+    new_kernel()
+    assert put_back(complete)
+    after = tree(complete)
+    assert after.pop("set-aside/1/run.json") and after.pop("set-aside/1/metrics.jsonl")
+    assert after == before

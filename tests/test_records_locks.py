@@ -1,4 +1,4 @@
-"""Locks: whoever lives holds them and is named, whoever died does not."""
+"""Locks: an error names the living holder; a dead process holds nothing."""
 
 import contextlib
 import json
@@ -10,16 +10,21 @@ import sys
 
 import pytest
 
-from currreft_nb.records_locks import Held, holder, take
+from currreft_nb.records_locks import LockHeld, acquire, acquire_shared, holder
 
-TAKER = "import sys, time; from pathlib import Path; from currreft_nb.records_locks import take\n"
-TAKER += (
-    "stream = take(Path(sys.argv[1]), sys.argv[2] == 'shared', 'a test'); print('held', flush=True); time.sleep(60)"
-)
+TAKER = """
+import sys, time
+from pathlib import Path
+from currreft_nb.records_locks import acquire, acquire_shared
+path, how = Path(sys.argv[1]), sys.argv[2]
+held = acquire(path, "a test") if how == "one" else acquire_shared(path, read=how == "read")
+print("held", flush=True)
+time.sleep(60)
+"""
 
 
 @contextlib.contextmanager
-def other(path, how="alone"):
+def other(path, how):
     with subprocess.Popen([sys.executable, "-c", TAKER, str(path), how], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         try:
@@ -29,31 +34,38 @@ def other(path, how="alone"):
 
 
 def test_the_holder_is_named_until_it_is_dead(tmp_path):
-    path = tmp_path / "locks" / "step"
-    for how, shared in (("alone", False), ("alone", True), ("shared", False)):
-        with other(path, how) as process:
-            with pytest.raises(Held) as refused:
-                take(path, shared)
-            assert str(refused.value).startswith(f"process {process.pid} on {socket.gethostname()} since 20")
-            assert str(refused.value).endswith("(a test)")
-        take(path, shared).close()  # killed, it left its note
-
-
-def test_readers_share_and_the_one_that_is_left_is_named(tmp_path):
     path = tmp_path / "step"
-    with other(path, "shared") as first:
-        with other(path, "shared"), take(path, shared=True):
+    with other(path, "one") as process:
+        with pytest.raises(LockHeld) as refused:
+            acquire(path)
+        assert str(refused.value).startswith(f"process {process.pid} on {socket.gethostname()} since 20")
+        assert str(refused.value).endswith("(a test)")
+    acquire(path).lock.release()  # the killed process left its note
+
+
+@pytest.mark.parametrize(("how", "read"), [("write", False), ("write", True), ("read", False)])
+def test_a_writer_shares_with_nobody(tmp_path, how, read):
+    path = tmp_path / "locks" / "step"
+    with other(path, how) as process, pytest.raises(LockHeld, match=f"process {process.pid} on .* {how}\\)$"):
+        acquire_shared(path, read)
+    acquire_shared(path, read).lock.release()
+
+
+def test_readers_share_and_the_remaining_one_is_named(tmp_path):
+    path, notes = tmp_path / "step", tmp_path / "step.json"
+    with other(path, "read") as first:
+        with other(path, "read"), acquire_shared(path, read=True):
             pass
-        with pytest.raises(Held, match=f"process {first.pid} on"):
-            take(path)
-    with take(path, doing="mine"):
-        assert [json.loads(line)["doing"] for line in path.read_text().splitlines()] == ["mine"]  # it does not grow
+        with pytest.raises(LockHeld, match=f"process {first.pid} on"):
+            acquire_shared(path, read=False)
+    with acquire_shared(path, read=False):
+        assert [json.loads(line)["pid"] for line in notes.read_text().splitlines()] == [os.getpid()]  # it does not grow
 
 
 @pytest.mark.parametrize(
     ("notes", "expected", "reason"),
     [
-        ([], "another process", "caught before it wrote its note"),
+        ([], "another process", "before it wrote its note"),
         (["{"], "another process", "while it wrote"),
         (["[]", '{"pid": 1}'], "another process", "not a note of ours"),
         (
@@ -61,7 +73,7 @@ def test_readers_share_and_the_one_that_is_left_is_named(tmp_path):
             f"process {os.getppid()} ",
             "the last one is dead",
         ),
-        ([{"pid": 5, "host": "far"}], "process 5 on far ", "who can tell?"),
+        ([{"pid": 5, "host": "far"}], "process 5 on far ", "another machine's processes cannot be checked"),
     ],
 )
 def test_who_holds_it_is_read_from_notes(notes, expected, reason):

@@ -65,15 +65,15 @@ def test_two_shells_run_two_halves_with_a_card_each(project):
 
     whole = refused(experiment)
     assert re.match(
-        rf"step train-seed-0 in outputs/tiny is being used already by process {shells[0].pid} on \S+ since .*"
+        rf"step train-seed-0 in outputs/tiny is in use by process {shells[0].pid} on \S+ since .*"
         r" \(currreft run params/tiny.yaml --only '\*-seed-0'\); wait for it, stop it, or run other steps with --only",
         whole,
     )
-    assert f"step train-seed-1 in outputs/tiny is being used already by process {shells[1].pid}" in refused(
+    assert f"step train-seed-1 in outputs/tiny is in use by process {shells[1].pid}" in refused(
         experiment, only=["*-1"]
     )
     assert re.match(
-        rf"step data in outputs/tiny is being used already by process ({shells[0].pid}|{shells[1].pid}) ",
+        rf"step data in outputs/tiny is in use by process ({shells[0].pid}|{shells[1].pid}) ",
         refused(experiment, only=["data"], force=["data"]),  # both read it
     )
     assert run(experiment, only=["data"])  # to find that it stands harms nobody
@@ -107,10 +107,10 @@ def test_a_step_that_is_needed_is_not_run_meanwhile(project):
         start_new_session=True,
     )
     try:
-        lock = project / "outputs/tiny/.locks/data"
-        wait_for(lambda: str(forced.pid) in lock.read_text())
+        lock = project / "outputs/tiny/.locks/data.lock.json"
+        wait_for(lambda: lock.exists() and str(forced.pid) in lock.read_text())
         forced.send_signal(signal.SIGSTOP)
-        assert "data, which train-seed-0 needs, in outputs/tiny is being used already by process" in refused(
+        assert "data, which train-seed-0 needs, in outputs/tiny is in use by process" in refused(
             experiment, only=["train-seed-0"]
         )
     finally:

@@ -13,7 +13,7 @@ from tiny import TRAIN, finished, make_project, new_kernel, record, start, work,
 
 from currreft_nb import InputError, runs
 from currreft_nb.parameters import assigned_names
-from currreft_nb.records import mark_failed
+from currreft_nb.records import RunFolder
 from currreft_nb.runs import Run, find_notebook, project_root
 
 BIN = Path(sys.executable).parent
@@ -27,7 +27,7 @@ def project(tmp_path, monkeypatch):
     return root
 
 
-def test_a_run_tells_its_whole_story(project):
+def test_a_run_records_what_it_is(project):
     run = start(rows="1e1")
     assert run.folder == project / "outputs" / "notebooks" / "01_data"
     assert run.settings.rows == 10
@@ -150,7 +150,7 @@ def test_other_starts_begin_afresh_and_keep_the_adapter(project, case):
 
 def test_a_failed_run_is_resumed_and_its_seconds_are_added(project):
     first = start()
-    mark_failed(first.folder, record(first.folder)["session"], "ValueError: no", 100.0)
+    RunFolder(first.folder).fail("ValueError: no", 100.0)
     assert record(first.folder)["status"] == "failed"
     new_kernel()
     second = start()
@@ -241,7 +241,7 @@ def test_a_run_shows_what_it_wrote(project):
 def test_a_damaged_record_of_its_own_is_not_overwritten(project):
     run = finished()
     (run.folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run.json is damaged .* delete the folder"):
+    with pytest.raises(InputError, match=r"run.json is damaged; delete the folder"):
         start()
     assert (run.folder / "run.json").read_text() == "{"
 
@@ -265,7 +265,7 @@ def test_a_folder_of_something_else_is_left_alone(project, make, message):
 
 def test_a_folder_of_another_notebook_is_left_alone(project):
     finished(output="mine")
-    with pytest.raises(InputError, match="mine belongs to notebook 01_data; set output to another folder"):
+    with pytest.raises(InputError, match="mine holds a run of 01_data; set output to another folder"):
         start("02_train", output="mine")
 
 
@@ -368,6 +368,6 @@ def test_what_an_earlier_run_left_is_not_finished_as_if_it_were_this_ones(projec
         os.utime(weights, ns=(0, 0))  # written anew, by whatever clock
         second.finish({})
         return
-    with pytest.raises(InputError, match=r"nothing was made since.*run the cells between Run.start and run.finish"):
+    with pytest.raises(InputError, match="holds only the results of an earlier run; run the cells"):
         second.finish({})
     assert record(second.folder)["status"] == "running"
