@@ -19,7 +19,7 @@ FORMER = "former"
 FORMER_NOTEBOOK = "former.ipynb"
 FAILED_NOTEBOOK = "failed.ipynb"
 NOTEBOOK = "notebook.ipynb"
-ALWAYS_NEW = (RECORD, NOTEBOOK, FORMER_NOTEBOOK, FAILED_NOTEBOOK, "log.txt")
+ALWAYS_NEW = (RECORD, NOTEBOOK, FORMER_NOTEBOOK, FAILED_NOTEBOOK, "log.txt", "stopped")
 
 
 def set_notebook_aside(folder: Path) -> None:

@@ -6,7 +6,7 @@
     run.finish({"reward": 0.8})                     # only now is the run complete
 
 A run that was stopped is resumed by starting it again: what can be continued lies in `WORK`, which a start with other
-settings or other inputs clears away first. Of a complete run it is only set aside until the next one is complete, and
+settings or other inputs sets aside first. Of a complete run it is only set aside until the next one is complete, and
 put back where that one ends before it has made anything. `adapter/` stays until the next one replaces it.
 """
 
@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from currreft_nb import InputError, __version__, machine, parameters
+from currreft_nb import InputError, __version__, machine, notebook_settings, parameters, records_stopped
 from currreft_nb.evaluation_sources import Source, read_sources
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_completions import choose_groups, read_completions
@@ -28,6 +28,7 @@ from currreft_nb.models_hash import hash_model
 from currreft_nb.records import (
     RECORD,
     adapter_hash,
+    changed_settings,
     clear_work,
     complete_record,
     find_work,
@@ -45,6 +46,9 @@ from currreft_nb.records import (
 from currreft_nb.records_former import give_up, put_back, set_aside
 from currreft_nb.records_locks import Held, take
 from currreft_nb.tasks.classification import LABELS_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
@@ -80,8 +84,8 @@ def find_notebook(name: str) -> Path:
 class Run:
     """One execution of a notebook: `start` it, take each `input` or `adapter` it reads, `finish` it.
 
-    `settings` holds the checked parameters by name, `folder` is where everything belongs that the notebook writes,
-    `resuming` says that the folder holds unfinished work of the same settings and the same inputs.
+    `settings` holds all checked parameters by name, also those that the cell does not show. `folder` is where the
+    notebook writes everything. `resuming` says that the folder holds unfinished work of the same settings and inputs.
     """
 
     def __init__(self, name: str, notebook: Path, settings: dict[str, Any]):
@@ -120,13 +124,14 @@ class Run:
     def start(cls, name: str, namespace: MutableMapping[str, Any]) -> "Run":
         """Check the parameters in a notebook's globals, open its folder and write run.json with status "running".
 
-        Names and types are checked against the notebook's cell tagged `parameters`, so that plain Papermill is as
-        strict as `currreft run`. Raises `InputError` for an unknown name, a wrong type, or a folder that belongs to
-        something else.
+        Names, types and bounds are checked against the notebook's parameters cell and its settings class, so that plain
+        Papermill is as strict as `currreft run`. Raises `InputError` for an unknown name, a value that is not allowed,
+        or a folder that belongs to something else.
         """
         notebook = find_notebook(name)
         settings = parameters.check_namespace(notebook, namespace)
-        namespace.update(settings)  # so that a bare `learning_rate` in a later cell is the number, too
+        # A bare `learning_rate` in a later cell is the number, too; what the cell does not show is in `run.settings`.
+        namespace.update({name: settings[name] for name in parameters.cell_declarations(notebook)})
         run = cls(name, notebook, settings)
         run._open()
         return run
@@ -156,8 +161,7 @@ class Run:
         earlier = self._earlier_inputs.get(folder)
         self._inputs[folder] = note
         if self.resuming and earlier is not None and identity(earlier) != identity(note):
-            print(f"{shown(folder, self.root)} has changed since this run was stopped: starting afresh")
-            self._begin_afresh()
+            self._begin_afresh(f"{shown(folder, self.root)} has changed since this run was stopped")
         self._write()
         return folder
 
@@ -186,6 +190,11 @@ class Run:
         here = self.path(source.place)
         local = source.kind == "recorded" or (source.kind == "model" and here.is_dir())
         return replace(source, place=str(here)) if local else source
+
+    def settings_table(self) -> "pd.DataFrame":
+        """Return a row for each setting: its value here, default, unit and bounds, what it decides, its meaning."""
+        declared = parameters.declarations(find_notebook(self._record["notebook"]))
+        return notebook_settings.table(declared, vars(self.settings))
 
     def figure(self, figure: Any, name: str) -> Any:
         """Save a matplotlib figure as figures/<name>.png in the run's folder and return it, to be shown."""
@@ -235,6 +244,7 @@ class Run:
         self._record.pop("last_complete", None)
         self._write(seconds=round(seconds, 1))
         give_up(self.folder)
+        records_stopped.drop(self.folder)
         release(self.folder)
         print(f"complete in {seconds:.0f} s: {shown(self.folder, self.root)}")
 
@@ -262,9 +272,9 @@ class Run:
         earlier = read_record(self.folder)
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
-        same = earlier is not None and same_settings(earlier, self.folder, vars(self.settings), self.root)
-        same = same and earlier is not None and earlier.get("weights") == self._record["weights"]
-        self.resuming = same and earlier is not None and earlier["status"] != "complete"
+        if earlier is not None and earlier["status"] != "complete":
+            self.resuming = self._fits(earlier) or records_stopped.take_back(self.folder, self._fits)
+            earlier = read_record(self.folder)
         if earlier is not None:
             self._keep_last_complete(earlier)
         if earlier is not None and self.resuming:
@@ -272,7 +282,7 @@ class Run:
         else:
             if earlier is not None and earlier["status"] == "complete":
                 set_aside(self.folder)
-            self._begin_afresh()
+            self._begin_afresh(self._changes(earlier))
         self._write()
         print(f"{name} -> {place}" + (" (resuming an unfinished run)" if self.resuming else ""))
 
@@ -280,8 +290,25 @@ class Run:
         self._record |= {key: earlier[key] for key in ("id", "started", "seconds")}
         self._earlier_inputs = {input_folder(self.folder, note): note for note in earlier["inputs"]}
 
-    def _begin_afresh(self) -> None:
+    def _fits(self, record: dict) -> bool:
+        """Say whether a run with this record had the same settings and the same weights."""
+        same = same_settings(record, self.folder, vars(self.settings), self.root)
+        return same and record.get("weights") == self._record["weights"]
+
+    def _changes(self, earlier: dict | None) -> str:
+        """Say in what an earlier run in the folder differs from this one."""
+        if earlier is None:
+            return ""
+        before, now = earlier["settings"], vars(self.settings)
+        changed = changed_settings(earlier, self.folder, now, self.root)
+        texts = [f"{name} changed from {before.get(name)!r} to {now.get(name)!r}" for name in changed]
+        return ", ".join(texts) or "the weights of the model changed"
+
+    def _begin_afresh(self, reason: str = "") -> None:
         self.resuming = False
+        if kept := records_stopped.keep(self.folder):
+            place, work = shown(kept, self.root), records_stopped.described(kept)
+            print(f"{reason}: starting afresh; {work} is kept in {place} until this run is complete")
         self._earlier_inputs = {}
         self._record |= {"id": self._record["session"], "started": now(), "seconds": 0.0}
         clear_work(self.folder)

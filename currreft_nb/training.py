@@ -167,7 +167,7 @@ def train_sft(
     stage = stage_of([sample for sample, _ in rows])
     checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     row_of = partial(_sft_row, stage=stage, settings=settings, folder=folder)
-    clock = Clock(folder, settings.seconds)
+    clock = Clock(folder, 0.0)
     steps = ranks.from_first(lambda: clock.steps(settings.steps))
     watch = Watch(folder, steps, row_of, ("loss", "token_accuracy", "gradient_norm"), clock.is_over, live)
     clock.watch = watch

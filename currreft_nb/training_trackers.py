@@ -6,7 +6,6 @@ that TRACKIO_DIR named when it was imported. Keys come from the environment and 
 run, a tracker that adds to its files (TensorBoard) holds the steps twice that were taken twice.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,17 +23,13 @@ TRACKERS = {
 PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise `InputError` for a tracker that is not known or not installed."""
+def check_installed(names: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that is not installed."""
     for name in names:
-        if name not in TRACKERS:
-            close = difflib.get_close_matches(name, TRACKERS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(TRACKERS)}"
-            raise InputError(f"report_to contains {name!r}; {hint}")
         packages, _ = TRACKERS[name]
         if not any(find_spec(package) for package in packages):
             raise InputError(
-                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or take it out"
+                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or remove it"
             )
 
 

@@ -103,24 +103,6 @@ class TestSft:
         with pytest.raises(ValueError, match="tokens"):  # a cut image would not pass in silence
             trainer.compute_loss(loaded.model, {**batch, **cut})
 
-    def test_it_may_go_by_seconds(self, samples, tmp_path, monkeypatch):
-        """As many as another run took, interrupted or not; the last step is the one that passes them."""
-        by_time = replace(FINE, prompts=4, seconds=2.0)
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, training, "_sft_row", 3)
-            with pytest.raises(KeyboardInterrupt):
-                sft(samples, tmp_path, by_time)
-        before = read_journal(tmp_path / "metrics.jsonl")[:2]
-        result = sft(samples, tmp_path, by_time)
-        rows = read_journal(tmp_path / "metrics.jsonl")
-        assert rows[:2] == before  # those steps and their seconds count
-        spent = [sum(row["seconds"] for row in rows[:count]) for count in (len(rows) - 1, len(rows))]
-        assert spent[0] < 2.0 <= spent[1] == pytest.approx(result["seconds"], abs=0.06)
-        assert result["prompts"] == 4 * len(rows) > 4 and (tmp_path / "adapter").is_dir()
-        shutil.rmtree(tmp_path / "adapter")  # as if killed after the last step and before the adapter was saved
-        again = sft(samples, tmp_path, by_time)
-        assert again["steps"] == result["steps"] and (tmp_path / "adapter").is_dir()
-
     def test_given_texts_are_learnt(self, samples, tmp_path):
         loaded = models.load("pocket", trainable=True)
         train_sft(loaded, [(samples[0], "<answer>5</answer>")] * 2, tmp_path, replace(FINE, prompts=4))
