@@ -32,16 +32,12 @@ from currreft_nb.training_settings import GrpoSettings, SftSettings
         (SftSettings, {"batch_size": 12, "micro_batch": 5}, "must divide batch_size, which is 12; set it to 4"),
         (SftSettings, {"learning_rate": 0.0}, "learning_rate is 0.0"),
         (GrpoSettings, {"num_processes": 0}, "num_processes is 0, but must be at least 1"),
-        (
-            GrpoSettings,
-            {"num_processes": 3},
-            "must divide prompts_per_step, which is 8; set it to 2",
-        ),  # whole groups each
+        (GrpoSettings, {"num_processes": 3}, "divide prompts_per_step, which is 8; set it to 2"),  # whole groups each
         (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; set it to 4"),
         (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; set it to 4"),
         (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; set it to 2"),
         # 22 = 16 + 6: a second step of 6 questions, in passes of 2 x 2, would repeat two of them
-        (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4 .*; set it to 24"),
+        (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4, .*; set it to 24"),
     ],
 )
 def test_refusals_name_value_and_remedy(kind, values, message):

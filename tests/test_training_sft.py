@@ -1,6 +1,5 @@
 """Supervised fine-tuning on the pocket model with TRL's real trainer: budget, loss, and resuming bit for bit."""
 
-import shutil
 from dataclasses import replace
 
 import pytest

@@ -24,10 +24,7 @@ def only_tensorboard(monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (
-            ["tensorbord"],
-            "report_to contains 'tensorbord', but may only contain tensorboard, trackio, wandb; did you mean tensorboard?",
-        ),
+        (["tensorbord"], "'tensorbord', but may only contain tensorboard, trackio, wandb; did you mean tensorboard?"),
         (["excel"], "report_to contains 'excel', but may only contain tensorboard, trackio, wandb"),
         (
             ["all"],
