@@ -180,7 +180,7 @@ def test_settings_that_the_cell_does_not_show_are_used_and_recorded(project):
             "micro_batch is 7, but must divide prompts_per_step * group_size, which is 64; set it to 4",
         ),
         ("patience = 2", "patience is 2, but validate_every is 0; set validate_every above 0"),
-        ("order = 'easy'", "order is 'easy', but must be one of shuffled, easy_to_hard; did you mean easy_to_hard?"),
+        ("order = 'shufled'", "order is 'shufled', but must be one of shuffled, easy_to_hard; did you mean shuffled?"),
     ],
 )
 def test_settings_that_the_cell_does_not_show_are_checked(project, injected, message):
@@ -235,7 +235,7 @@ def test_a_complete_run_survives_work_that_was_set_aside(project):
     work(start_training(project, "learning_rate = 1e-4"))
     last = start_training(project, "learning_rate = 1e-5")
     assert (last.folder / "former" / "metrics.jsonl").read_text() == "complete"
-    assert start_training(project, "learning_rate = 1e-4").resuming
+    assert len(list((last.folder / "stopped").glob("*/checkpoints"))) == 1
 
 
 def test_a_failed_run_is_resumed_and_its_seconds_are_added(project):
