@@ -61,6 +61,23 @@ def report(
 
 
 @app.command()
+def params(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A notebook's name, such as 04_rl_open.")],
+) -> None:
+    """List all settings of a notebook: type, default, unit, bounds, what each decides, and its meaning.
+
+    A setting that decides a cost (memory, time, records) may change while a run is stopped: it resumes.
+    """
+    from currreft_nb import notebook_settings
+
+    for row in notebook_settings.rows(notebook_settings.known(notebook)):
+        limits = f"  ({row['bounds']})" if row["bounds"] else ""
+        unit = f" {row['unit']}" if row["unit"] else ""
+        print(f"{row['name']}: {row['type']} = {row['default']}{unit}{limits}  decides the {row['decides']}")
+        print(f"    {row['meaning']}")
+
+
+@app.command()
 def doctor() -> None:
     """Check whether this machine is ready, and for what: versions, GPUs, memory, disk, hub. Exit status 1 if not."""
     from currreft_nb.machine_check import examine

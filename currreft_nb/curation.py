@@ -41,16 +41,17 @@ from currreft_nb.curation_gather import (
 from currreft_nb.curation_index import Index, to_sample
 from currreft_nb.curation_leaks import assign_splits
 from currreft_nb.curation_mixture import Mixture, asked_for, quotas_of, read_mixture, shares_of
+from currreft_nb.curation_settings import CurationSettings
 from currreft_nb.curation_sources import DRAWN, Source, parse_sources
 from currreft_nb.curation_splits import Cell, Quotas
 from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import shrunk_size
 from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, check_tasks, size_of
+from currreft_nb.settings import declared
 
 __all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
 GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
-CHOICES = {"on_bad": ("stop", "skip"), "on_leak": ("stop", "skip", "allow")}
 POSED_AT_A_TIME = 1000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -85,8 +86,7 @@ def curate(
     images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split, unusable sources and a full disk.
     """
     for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
-        if value not in CHOICES[name]:
-            raise InputError(f"{name} is {value!r}; write {' or '.join(map(repr, CHOICES[name]))}")
+        declared(CurationSettings)[name].checked(value)
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}

@@ -15,6 +15,7 @@ from typing import Any
 from currreft_nb import InputError, evaluation, generation_http, models
 from currreft_nb.boxes import Frame
 from currreft_nb.endpoint import Account
+from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
 from currreft_nb.files import file_digest
 from currreft_nb.models_adapters import merged_adapter, read_provenance
@@ -24,23 +25,6 @@ from currreft_nb.samples import Sample
 
 STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
 ARM = "the arm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """Decoding options of all arms; `temperature` 0 is greedy, `batch_size` answers are decoded at once."""
-
-    max_new_tokens: int = 256
-    batch_size: int = 64
-    temperature: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.temperature < 0 or self.max_new_tokens < 1 or self.batch_size < 1:
-            raise InputError(
-                f"temperature is {self.temperature} and must be at least 0; max_new_tokens is {self.max_new_tokens},"
-                f" batch_size {self.batch_size}: both must be at least 1"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """An experiment: an ordered list of notebook runs in one YAML file, fully checked before the first run starts.
 
-    shared:                        # given to every notebook that declares the name
+    shared:                        # given to every notebook that has a setting of that name
       model: pocket
     steps:
       - name: data                 # its folder is outputs/<experiment>/data
@@ -31,10 +31,11 @@ import yaml
 
 from currreft_nb import InputError
 from currreft_nb.errors import did_you_mean
-from currreft_nb.experiment_checks import check_arms, check_inputs, check_training
-from currreft_nb.parameters import Declaration, declarations, read_yaml, settle
+from currreft_nb.experiment_checks import check_arms, check_inputs, check_values
+from currreft_nb.parameters import declarations, read_yaml
 from currreft_nb.records import display_path
 from currreft_nb.runs import project_root
+from currreft_nb.settings import Declaration, settle
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"
@@ -191,7 +192,7 @@ def _check_grid(source: _Source, index: int, raw: dict) -> None:
 
 
 def _notebook(source: _Source, index: int, root: Path) -> tuple[Path, dict[str, Declaration]]:
-    """Return a step's notebook file and its declarations."""
+    """Return a step's notebook file and the parameters that it takes."""
     name, place = source.content["steps"][index]["notebook"], source.at("steps", index, "notebook")
     file = name if name.endswith(".ipynb") else f"{name}.ipynb"
     path = next((p / file for p in (root / "notebooks", root, source.path.parent) if (p / file).is_file()), None)
@@ -212,7 +213,7 @@ def _check_shared(draft: _Draft) -> None:
     for name in draft.source.content.get("shared") or {}:
         if name not in known:
             place = draft.source.at("shared", name)
-            raise InputError(f"{place}: no notebook of this file declares {name!r}{did_you_mean(str(name), known)}")
+            raise InputError(f"{place}: no notebook of this file takes {name!r}{did_you_mean(str(name), known)}")
 
 
 def _override(text: str, draft: _Draft) -> tuple[str | None, str, Any]:
@@ -283,7 +284,7 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
         return place(key) if key in given else source.at("steps", index)
 
     check_inputs(settings, given, name, where)
-    check_training(settings, f"{source.at('steps', index)} (step {name})")
+    check_values(path.stem, settings, f"{source.at('steps', index)} (step {name})")
     if {"arms", "start_from"} <= set(settings):
         check_arms(settings, draft.root, draft.folder, where)
     return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))

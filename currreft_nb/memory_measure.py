@@ -22,8 +22,6 @@ from currreft_nb.samples import Sample
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
-ONE_STEP = {"steps": 1, "save_every": 0, "validate_every": 0, "patience": 0, "rate_completions": 0, "drop": ()}
-ONE_STEP |= {"order": "shuffled", "target_rate": 0.0, "rehearse": "always"}
 
 
 def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
@@ -75,9 +73,9 @@ def _train(
     loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[tuple[Sample, str]], folder: Path
 ) -> dict[str, Any]:
     if "group_size" in settings:
-        chosen = GrpoSettings.from_parameters({**settings, **ONE_STEP})
+        chosen = GrpoSettings.from_parameters(settings).one_step()
         return training.train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]
-    supervised = SftSettings.from_parameters({**settings, "prompts": settings["batch_size"], **ONE_STEP})
+    supervised = SftSettings.from_parameters(settings).one_step()
     return training.train_sft(loaded, drawn, folder, supervised)["rehearsal"]
 
 

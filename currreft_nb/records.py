@@ -35,6 +35,7 @@ from typing import Any
 from currreft_nb import InputError, __version__, parameters
 from currreft_nb.files import atomic_write, digest, file_digest
 from currreft_nb.models_hash import hash_model
+from currreft_nb.notebook_settings import decides, declared_by
 
 RECORD = "run.json"
 NOTEBOOK = "notebook.ipynb"  # the executed one
@@ -48,7 +49,6 @@ ALWAYS_NEW = (RECORD, NOTEBOOK, RUNNING_NOTEBOOK, FAILED_NOTEBOOK, LOG, FORMER, 
 METRICS = "metrics.jsonl"  # a row for each step of a training
 JOURNALS = (METRICS, "records.jsonl", "answers*.jsonl", "passes*.jsonl")
 WORK = ("checkpoints", "choice", "completions", "figures", "processes", "trackers", *JOURNALS)
-ASIDE = ("output", "report_to")  # settings that do not decide the result
 ADAPTER = "adapter/adapter_model.safetensors"
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 
@@ -318,10 +318,12 @@ def portable_path(folder: Path, start: Path, root: Path) -> str:
     return os.path.relpath(folder, start) if together or folder.parent == start.parent else str(folder)
 
 
-def portable(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings without `ASIDE` and with the texts of `names` replaced, so that moved folders compare equal.
+def portable(notebook: str, settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that decide a notebook's result, with the texts of `names` replaced.
 
-    >>> portable({"output": "o", "data": "runs/a", "steps": 6}, {"runs/a": "input 0"})
+    So runs compare equal whose folders were moved, or which differ in memory, time or records only.
+
+    >>> portable("02_rl_binary", {"output": "o", "data": "a", "steps": 6, "micro_batch": 8}, {"a": "input 0"})
     {'data': 'input 0', 'steps': 6}
     """
 
@@ -330,14 +332,14 @@ def portable(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
             return [replaced(item) for item in value]
         return names.get(value, value) if isinstance(value, str) and value else value
 
-    return {name: replaced(value) for name, value in settings.items() if name not in ASIDE}
+    return {name: replaced(value) for name, value in settings.items() if decides(notebook, name) == "result"}
 
 
 def fingerprint(record: Mapping) -> str:
     """Return the hash of what decides a run's result: settings, weights, inputs, the notebook's code, the version."""
     names = {note["given"]: f"input {index}" for index, note in enumerate(record["inputs"])}
     inputs = [note["fingerprint"] for note in record["inputs"]]
-    settings = portable(record["settings"], names)
+    settings = portable(record["notebook"], record["settings"], names)
     decisive = [record["notebook"], settings, inputs, record["source"], record["package"], record.get("weights")]
     return digest(decisive)
 
@@ -348,7 +350,12 @@ def same_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], ro
 
 
 def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> list[str]:
-    """Return the names of the settings in which the run in the folder differs from these."""
+    """Return the names of the settings that decide the result and in which the run in the folder differs from these.
+
+    A setting that did not exist when the run was made has its default.
+    """
+    notebook = record["notebook"]
+    defaults = {name: item.default for name, item in declared_by(notebook).items() if name in settings}
     given = {note["given"]: f"input {index}" for index, note in enumerate(record["inputs"])}
     places = {input_folder(folder, note): f"input {index}" for index, note in enumerate(record["inputs"])}
     asked = {}
@@ -356,7 +363,7 @@ def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any],
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and text and (place := Path(os.path.normpath(root / text))) in places:
                 asked[text] = places[place]
-    before, now = portable(record["settings"], given), portable(settings, asked)
+    before, now = portable(notebook, defaults | record["settings"], given), portable(notebook, settings, asked)
     missing = object()
     return sorted(name for name in {*before, *now} if before.get(name, missing) != now.get(name, missing))
 

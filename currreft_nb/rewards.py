@@ -27,32 +27,27 @@ from currreft_nb import InputError
 from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
 from currreft_nb.boxes import Frame, area, clip, from_frame
 from currreft_nb.samples import LETTERS, VALUES, Sample, answer_problem
+from currreft_nb.settings import Settings, setting, settings_class
 from currreft_nb.tasks import TASK_MODULES
 
-CHOICES = {"detection": ("hard", "soft", "soft_above_threshold"), "partial": ("subset", "overlap", "none")}
 
+@settings_class
+class Rules(Settings):
+    """The choices that the paper leaves open."""
 
-@dataclass(frozen=True)
-class Rules:
-    """The choices that the paper leaves open.
-
-    `detection`: what boxes earn, "hard" (1 above the threshold, the paper), "soft" (the IoU) or "soft_above_threshold".
-    `threshold`: an IoU. `partial`: which incomplete choices among several right letters earn `partial_reward`: "subset"
-    (some right ones and no wrong one, the paper), "overlap" (any right one; choosing everything then pays), "none".
-    """
-
-    detection: str = "hard"
-    threshold: float = 0.5
-    partial: str = "subset"
-    partial_reward: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise InputError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
-        for name in ("threshold", "partial_reward"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise InputError(f"{name} is {share!r}, but must lie between 0 and 1")
+    detection: str = setting(
+        "hard",
+        "how open detection is paid: 1 above the threshold (hard, the paper), the IoU (soft), or the IoU above it",
+        choices=("hard", "soft", "soft_above_threshold"),
+    )
+    threshold: float = setting(0.5, "IoU above which a box is right", least=0, most=1)
+    # "overlap" pays any right letter, so choosing all of them pays, too; "subset" is the paper's.
+    partial: str = setting(
+        "subset",
+        "which incomplete choices among several right letters earn a part: some right ones and no wrong one (subset)",
+        choices=("subset", "overlap", "none"),
+    )
+    partial_reward: float = setting(0.2, "what they earn", least=0, most=1)
 
 
 class Score(NamedTuple):

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import AcquireReturnProxy
 
-from currreft_nb import InputError, __version__, machine, parameters
+from currreft_nb import InputError, __version__, machine, notebook_settings, parameters
 from currreft_nb.evaluation_sources import Source, read_sources
 from currreft_nb.journal import read_journal
 from currreft_nb.journal_completions import choose_groups, read_completions
@@ -44,6 +44,9 @@ from currreft_nb.records import (
 )
 from currreft_nb.records_locks import LockHeld, acquire
 from currreft_nb.tasks.classification import LABELS_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
@@ -79,8 +82,8 @@ def find_notebook(name: str) -> Path:
 class Run:
     """One execution of a notebook: `start` it, take each `input` or `adapter` it reads, `finish` it.
 
-    `settings` holds the checked parameters by name. The notebook writes only into `folder`. `resuming` says that the
-    folder holds unfinished work of the same settings and inputs.
+    `settings` holds all checked parameters by name, also those that the cell does not show. The notebook writes only
+    into `folder`. `resuming` says that the folder holds unfinished work of the same settings and inputs.
     """
 
     def __init__(self, name: str, notebook: Path, settings: dict[str, Any]):
@@ -120,12 +123,14 @@ class Run:
     def start(cls, name: str, namespace: MutableMapping[str, Any]) -> "Run":
         """Check the parameters in a notebook's globals, open its folder and write run.json with status "running".
 
-        Names and types are checked against the notebook's cell tagged `parameters`, so that plain Papermill is as
-        strict as `currreft run`. Raises `InputError` for an unknown name, a wrong type, or a folder with other content.
+        Names, types and bounds are checked against the notebook's parameters cell and its settings class, so that plain
+        Papermill is as strict as `currreft run`. Raises `InputError` for an unknown name, a value that is not allowed,
+        or a folder with other content.
         """
         notebook = find_notebook(name)
         settings = parameters.check_namespace(notebook, namespace)
-        namespace.update(settings)  # a bare `learning_rate` in a later cell is the checked number, too
+        # A bare `learning_rate` in a later cell is the checked number, too; the others are in `run.settings`.
+        namespace.update({name: settings[name] for name in parameters.cell_declarations(notebook)})
         run = cls(name, notebook, settings)
         run._open()
         return run
@@ -186,6 +191,11 @@ class Run:
         here = self.path(source.place)
         local = source.kind == "recorded" or (source.kind == "model" and here.is_dir())
         return replace(source, place=str(here)) if local else source
+
+    def settings_table(self) -> "pd.DataFrame":
+        """Return a row for each setting: its value here, default, unit and bounds, what it decides, its meaning."""
+        declared = parameters.declarations(find_notebook(self._record["notebook"]))
+        return notebook_settings.table(declared, vars(self.settings))
 
     def figure(self, figure: Any, name: str) -> Any:
         """Save a matplotlib figure as figures/<name>.png in the run's folder and return it for display."""

@@ -16,8 +16,6 @@ from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, holm
 from currreft_nb.metrics_labels import label_scores
 from currreft_nb.tables import SPLIT_NAMES
 
-APART = ("output", "report_to")  # settings that do not decide a result
-
 Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run
 
 
@@ -87,7 +85,7 @@ def _readable(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
             return ", ".join(text(item) for item in value) or "none"
         return str(taken.get(value, value)) if isinstance(value, str) and value else repr(value)
 
-    return {name: text(value) for name, value in record["settings"].items() if name not in APART}
+    return {name: text(value) for name, value in record["settings"].items() if name != "output"}
 
 
 def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFrame:

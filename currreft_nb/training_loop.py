@@ -7,7 +7,6 @@ reinforcement learning `completions/step-<step>.jsonl`. To resume, all of them a
 checkpoint.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -30,12 +29,12 @@ from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_adapters import MADE_FROM
 from currreft_nb.samples import Sample, to_row
+from currreft_nb.settings import deciding
 from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LINES = 60  # printed by a run at most; every step has its row in metrics.jsonl
-UNDECISIVE = ("rehearse", "report_to")  # settings that the updates do not depend on
 SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
 
 
@@ -87,7 +86,7 @@ def fingerprint(
     validation samples.
     """
     return {
-        **{name: value for name, value in dataclasses.asdict(settings).items() if name not in UNDECISIVE},
+        **deciding(settings),
         **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
         "base_hash": loaded.base_hash,
         "adapter_hash": loaded.adapter_hash,

@@ -1,118 +1,155 @@
-"""The settings of the two trainers: few, flat, checked before anything is loaded; names as in the notebooks."""
+"""The settings of the two trainers, of the models they load and the adapters they train; names as in the notebooks."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Sequence
+from typing import Self
 
 from currreft_nb import InputError
 from currreft_nb.curriculum_difficulty import DROPS, ORDERS
+from currreft_nb.models_families import LORA_ON
 from currreft_nb.rewards import Rules
-from currreft_nb.training_trackers import check_trackers
+from currreft_nb.settings import Settings, declared, defaults, setting, settings_class
+from currreft_nb.training_trackers import TRACKERS, check_installed
 
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
 VALIDATION_ANSWERS = 4  # to each validation question
-MOST_STEPS = 100_000  # of a training that goes by seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class GrpoSettings:
-    """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
+@settings_class
+class Seeded(Settings):
+    """What makes a run repeatable."""
 
-    Raises `InputError` for values that do not go together.
+    seed: int = setting(0, "random seed of drawing, data order, sampling and a new adapter", least=0)
 
-    >>> GrpoSettings(steps=60).budget
-    480
-    """
 
-    steps: int = 60
-    """Optimiser steps; completions are generated anew for each."""
-    prompts_per_step: int = 8
-    """Questions per step."""
-    group_size: int = 8
-    """Completions per question, compared with each other; at least 2."""
-    micro_batch: int = 64
-    """Most completions per forward and backward pass; divides those that a process has in a step unless it is larger. A
-    matter of memory: the updates are the same up to rounding."""
-    num_processes: int = 1
-    """Processes that train together, each with its share of a step's questions; divides `prompts_per_step`."""
-    accelerate_config: str = ""
-    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
-    max_new_tokens: int = 24
-    """Longest completion in tokens."""
-    rehearse: str = "auto"
-    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
-    temperature: float = 1.0
-    """Sampling temperature, above 0."""
-    learning_rate: float = 1e-3
-    """Of AdamW for the adapter; constant after two smaller steps."""
-    beta: float = 0.0
-    """Weight of the KL penalty towards the policy that the stage started from."""
-    format_weight: float = 0.5
-    """Weight of the format reward; accuracy has weight 1."""
-    detection_reward: str = "soft"
-    """How open detection is paid: soft, hard or soft_above_threshold (see `rewards.Rules`)."""
-    shortcuts: Sequence[str] = SHORTCUTS
-    """Savings of work that leave the updates what they are, up to rounding (`training_grpo`): images, prompts, silent,
-    weights. The last needs memory for a dense copy of the adapted layers, and where these are in 16 bit it samples from
-    weights that are rounded to it."""
-    save_every: int = 20
-    """Steps between checkpoints; 0 saves at the end only."""
-    report_to: Sequence[str] = ()
-    """Trackers that also get the numbers (`training_trackers`); they decide nothing."""
-    seed: int = 0
-    """For data order and sampling."""
-    rate_completions: int = 0
-    """Answers sampled to each training question before training, which give its pass rate; 0 measures none. The three
-    that follow need it."""
-    drop: Sequence[str] = ()
-    """Questions to leave out by their pass rate: never (none of the answers was right), always (all were)."""
-    order: str = "shuffled"
-    """shuffled, or easy_to_hard: the same draws, sorted by pass rate."""
-    target_rate: float = 0.0
-    """Draw questions near this pass rate more often (`curriculum_difficulty.weight`); 0 draws all alike."""
-    validate_every: int = 0
-    """Steps between validations; 0 never validates."""
-    patience: int = 0
-    """End the stage after this many validations without a better reward; 0 takes all steps."""
+@settings_class
+class Pretrained(Settings):
+    """The model to load."""
 
-    def __post_init__(self):
-        for name in ("drop", "report_to", "shortcuts"):  # hashable, and equal whether a list or a tuple was given
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("steps", "prompts_per_step", "micro_batch", "num_processes", "max_new_tokens"):
-            _at_least(self, name, 1)
-        _at_least(self, "group_size", 2)
-        for name in ("beta", "format_weight", "save_every", "seed", "rate_completions", "validate_every", "patience"):
-            _at_least(self, name, 0)
-        for name in ("temperature", "learning_rate"):
-            _above_zero(self, name)
-        _shares(self.num_processes, self.prompts_per_step, "prompts_per_step")
-        whole = "prompts_per_step * group_size"
-        _divides(self.micro_batch, self.completions_per_process, _per_process(whole, self.num_processes))
-        check_trackers(self.report_to)
-        try:
-            Rules(detection=self.detection_reward)
-        except InputError as error:
-            raise InputError(f"detection_reward: {error}") from None
-        _check_words("shortcuts", self.shortcuts, SHORTCUTS)
-        _check_words("rehearse", [self.rehearse], REHEARSE)
-        self._check_difficulty()
-        if self.patience and not self.validate_every:
-            raise InputError(f"patience is {self.patience}, but validate_every is 0; say how often to validate")
+    model: str = setting("pocket", "pocket, pocket-clean, a Hugging Face name or a local folder")
 
-    def _check_difficulty(self) -> None:
-        _check_words("drop", self.drop, DROPS)
-        _check_words("order", [self.order], ORDERS)
-        if not 0 <= self.target_rate < 1:
-            raise InputError(f"target_rate is {self.target_rate!r}, but must lie between 0 and 1; 0 draws all alike")
+
+@settings_class
+class Loading(Pretrained):
+    """How the model is loaded."""
+
+    four_bit: bool = setting(False, "load the language model in 4-bit NF4 (QLoRA)")
+    max_pixels: int = setting(0, "largest image; 0 is the model's own default", unit="pixels", least=0)
+
+
+@settings_class
+class Adapter(Settings):
+    """The adapter that is trained."""
+
+    lora_rank: int = setting(16, "rank of a new adapter; one that is continued keeps its own", least=1)
+    lora_on: str = setting("language", "which layers get LoRA; the paper trains all", choices=LORA_ON)
+
+
+@settings_class
+class Answers(Settings):
+    """How answers are sampled."""
+
+    max_new_tokens: int = setting(24, "longest answer; 3B models take 512", unit="tokens", least=1)
+    temperature: float = setting(1.0, "sampling temperature", above=0)
+
+
+@settings_class
+class Learning(Settings):
+    """The optimiser."""
+
+    learning_rate: float = setting(
+        1e-3, "of AdamW, constant after two smaller steps; 1e-3 suits the pocket model, 1e-5 suits 3B", above=0
+    )
+
+
+@settings_class
+class Training(Learning, Seeded):
+    """What both trainers share."""
+
+    micro_batch: int = setting(
+        16, "most texts per forward and backward pass; divides those of a step", unit="texts", decides="cost", least=1
+    )
+    rehearse: str = setting(
+        "auto",
+        "take the largest step once before the first and undo it; auto: on a GPU",
+        decides="cost",
+        choices=REHEARSE,
+    )
+    save_every: int = setting(
+        20, "steps between checkpoints; 0 saves at the end only", unit="steps", decides="cost", least=0
+    )
+    report_to: Sequence[str] = setting(
+        (),
+        "trackers that also get the numbers of metrics.jsonl",
+        decides="cost",
+        choices=tuple(TRACKERS),
+        check=check_installed,
+    )
+
+
+@settings_class
+class Processes(Settings):
+    """Several processes. A checkpoint holds the random state of each, so another number of them begins afresh."""
+
+    num_processes: int = setting(1, "processes that share each step, one GPU each", least=1)
+    accelerate_config: str = setting(
+        "", "Accelerate configuration file, for several machines; empty is one machine", decides="cost"
+    )
+
+
+@settings_class
+class Difficulty(Settings):
+    """Which questions are asked, and in which order, by how hard they are for the starting model."""
+
+    rate_completions: int = setting(
+        0, "answers per training question that measure its pass rate; 0 measures none", unit="answers", least=0
+    )
+    drop: Sequence[str] = setting(
+        (), "leave out questions that no answer (never) or every answer (always) got right", choices=DROPS
+    )
+    order: str = setting("shuffled", "shuffled, or the same draws sorted by pass rate", choices=ORDERS)
+    target_rate: float = setting(
+        0.0, "draw questions near this pass rate more often; 0 draws all alike", least=0, below=1
+    )
+
+    @property
+    def by_difficulty(self) -> bool:
+        return bool(self.drop or self.target_rate) or self.order != "shuffled"
+
+    def check_together(self) -> None:
+        super().check_together()
         if self.by_difficulty and not self.rate_completions:
             raise InputError(
                 "drop, order and target_rate need pass rates; set rate_completions to the number of answers that"
                 " measure them, such as 4"
             )
+
+
+@settings_class
+class Validating(Settings):
+    """When a stage is validated, and when that ends it."""
+
+    validate_every: int = setting(0, "steps between validations; 0 never validates", unit="steps", least=0)
+    patience: int = setting(
+        0, "validations without a better reward that end the stage; 0 takes all steps", unit="validations", least=0
+    )
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.patience and not self.validate_every:
+            raise InputError(f"patience is {self.patience}, but validate_every is 0; set validate_every above 0")
+
+
+@settings_class
+class Grouped(Settings):
+    """The size of reinforcement learning: steps, questions per step, answers per question."""
+
+    steps: int = setting(60, "optimiser steps; completions are generated anew for each", unit="steps", least=1)
+    prompts_per_step: int = setting(8, "questions per step", unit="questions", least=1)
+    group_size: int = setting(8, "completions per question, compared with each other", unit="completions", least=2)
 
     @property
     def budget(self) -> int:
@@ -122,23 +159,56 @@ class GrpoSettings:
     def completions_per_step(self) -> int:
         return self.prompts_per_step * self.group_size
 
+
+@settings_class
+class GrpoSettings(Validating, Processes, Training, Answers, Difficulty, Grouped):
+    """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
+
+    Raises `InputError` for values that do not go together.
+
+    >>> GrpoSettings(steps=60).budget
+    480
+    """
+
+    micro_batch = 64
+    beta: float = setting(0.0, "weight of the KL penalty towards the policy that the stage started from", least=0)
+    format_weight: float = setting(0.5, "weight of the format reward; accuracy has weight 1", least=0)
+    detection_reward: str = setting(
+        "soft",
+        "how open detection is paid: the IoU (soft), 1 above an IoU of one half (hard), or the IoU above one half",
+        choices=declared(Rules)["detection"].choices,
+    )
+    # `weights` needs memory for a dense copy of the adapted layers, and rounds it where these are in 16 bit.
+    shortcuts: Sequence[str] = setting(
+        SHORTCUTS, "savings of work that leave the updates the same up to rounding", decides="cost", choices=SHORTCUTS
+    )
+
+    def check_together(self) -> None:
+        super().check_together()
+        _check_shares(self.num_processes, self.prompts_per_step, "prompts_per_step")
+        whole = _per_process("prompts_per_step * group_size", self.num_processes)
+        _check_divides(self.micro_batch, self.completions_per_process, whole)
+
     @property
     def completions_per_process(self) -> int:
         return self.completions_per_step // self.num_processes
 
-    @property
-    def by_difficulty(self) -> bool:
-        return bool(self.drop or self.target_rate) or self.order != "shuffled"
-
-    @classmethod
-    def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "GrpoSettings":
-        """Take what a notebook's parameters hold, and `changes` before them."""
-        return cls(**{**_chosen(cls, parameters), **changes})
+    def one_step(self) -> Self:
+        """Return the settings of one rehearsed step, to measure its memory."""
+        off = {**defaults(Difficulty), **defaults(Validating)}
+        return dataclasses.replace(self, steps=1, save_every=0, rehearse="always", **off)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SftSettings:
-    """How supervised fine-tuning goes; the budget is `prompts` questions, drawn with repetition, or `seconds`.
+@settings_class
+class Imitating(Training):
+    """Supervised fine-tuning, but for how long."""
+
+    batch_size: int = setting(16, "questions per optimiser step", unit="questions", least=1)
+
+
+@settings_class
+class SftSettings(Processes, Imitating):
+    """How supervised fine-tuning goes; the budget is `prompts` questions.
 
     Raises `InputError` for values that do not go together.
 
@@ -146,58 +216,25 @@ class SftSettings:
     7
     """
 
-    prompts: int = 1440
-    """Questions drawn in all; the last step takes what is left."""
-    seconds: float = 0.0
-    """Train for as many seconds instead, as another run took; the step that passes them is the last. 0 goes by
-    `prompts`."""
-    batch_size: int = 16
-    """Questions per optimiser step."""
-    micro_batch: int = 16
-    """Most questions per forward and backward pass; divides those that a process has in a step unless it is larger."""
-    num_processes: int = 1
-    """Processes that train together, each with its share of a step's questions; divides `batch_size`."""
-    accelerate_config: str = ""
-    """An Accelerate configuration file, for several machines; the settings above hold for all of them together."""
-    rehearse: str = "auto"
-    """Take the largest step once before the first and undo it (`memory_rehearsal`): auto (on a GPU), always, never."""
-    learning_rate: float = 1e-3
-    """Of AdamW for the adapter; constant after two smaller steps."""
-    save_every: int = 20
-    """Steps between checkpoints; 0 saves at the end only."""
-    report_to: Sequence[str] = ()
-    """Trackers that also get the numbers (`training_trackers`); they decide nothing."""
-    seed: int = 0
-    """For the data order."""
+    prompts: int = setting(
+        1440, "questions drawn in all, with repetition; the last step takes what is left", unit="questions", least=1
+    )
 
-    def __post_init__(self):
-        object.__setattr__(self, "report_to", tuple(self.report_to))
-        for name in ("prompts", "batch_size", "micro_batch", "num_processes"):
-            _at_least(self, name, 1)
-        for name in ("save_every", "seed"):
-            _at_least(self, name, 0)
-        if not 0 <= self.seconds < math.inf:
-            raise InputError(f"seconds is {self.seconds!r}, but must be at least 0; 0 goes by prompts")
-        _above_zero(self, "learning_rate")
-        _shares(self.num_processes, self.batch_size, "batch_size")
-        _divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
-        _check_words("rehearse", [self.rehearse], REHEARSE)
-        check_trackers(self.report_to)
-        self._check_last_step()
-
-    def _check_last_step(self) -> None:
-        """Refuse a last step that several processes could not share evenly: some would have to repeat questions."""
+    def check_together(self) -> None:
+        super().check_together()
+        _check_shares(self.num_processes, self.batch_size, "batch_size")
+        _check_divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
         together = min(self.micro_batch, self.questions_per_process) * self.num_processes
-        if self.num_processes > 1 and self.budget % together:
+        if self.num_processes > 1 and self.budget % together:  # some processes would have to repeat questions
             raise InputError(
                 f"prompts is {self.budget}, but with num_processes {self.num_processes} must be a multiple of"
-                f" {together} (questions that go through the model at once); {-(-self.budget // together) * together}"
-                " would, or a smaller micro_batch"
+                f" {together}, the questions that go through the model at once; set it to"
+                f" {-(-self.budget // together) * together}, or lower micro_batch"
             )
 
     @property
     def budget(self) -> int:
-        return MOST_STEPS * self.batch_size if self.seconds else self.prompts
+        return self.prompts
 
     @property
     def steps(self) -> int:
@@ -207,45 +244,25 @@ class SftSettings:
     def questions_per_process(self) -> int:
         return self.batch_size // self.num_processes
 
-    @classmethod
-    def from_parameters(cls, parameters: SimpleNamespace | Mapping, **changes) -> "SftSettings":
-        """Take what a notebook's parameters hold, and `changes` before them."""
-        return cls(**{**_chosen(cls, parameters), **changes})
-
-
-def _chosen(kind: type, parameters: SimpleNamespace | Mapping) -> dict:
-    values = parameters if isinstance(parameters, Mapping) else vars(parameters)
-    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
-
-
-def _check_words(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
-    if unknown := [value for value in values if value not in allowed]:
-        raise InputError(f"{name} is {unknown[0]!r}, but must be one of {', '.join(allowed)}")
-
-
-def _at_least(settings: GrpoSettings | SftSettings, name: str, least: int) -> None:
-    value = vars(settings)[name]
-    if not value >= least:
-        raise InputError(f"{name} is {value!r}, but must be at least {least}")
-
-
-def _above_zero(settings: GrpoSettings | SftSettings, name: str) -> None:
-    value = vars(settings)[name]
-    if not 0 < value < math.inf:
-        raise InputError(f"{name} is {value!r}, but must be above 0")
+    def one_step(self) -> Self:
+        """Return the settings of one rehearsed step, to measure its memory."""
+        return dataclasses.replace(self, prompts=self.batch_size, save_every=0, rehearse="always")
 
 
 def _per_process(whole: str, num_processes: int) -> str:
     return whole if num_processes == 1 else f"{whole} / num_processes"
 
 
-def _shares(num_processes: int, whole: int, what: str) -> None:
+def _check_shares(num_processes: int, whole: int, what: str) -> None:
     if whole % num_processes:
-        fitting = max(number for number in range(1, num_processes + 1) if whole % number == 0)
-        raise InputError(f"num_processes is {num_processes}, but must divide {what}, which is {whole}; {fitting} would")
+        _refuse("num_processes", num_processes, whole, what)
 
 
-def _divides(micro_batch: int, whole: int, what: str) -> None:
+def _check_divides(micro_batch: int, whole: int, what: str) -> None:
     if micro_batch < whole and whole % micro_batch:
-        fitting = max(number for number in range(1, micro_batch + 1) if whole % number == 0)
-        raise InputError(f"micro_batch is {micro_batch}, but must divide {what}, which is {whole}; {fitting} would")
+        _refuse("micro_batch", micro_batch, whole, what)
+
+
+def _refuse(name: str, value: int, whole: int, what: str) -> None:
+    fits = max(number for number in range(1, value + 1) if whole % number == 0)
+    raise InputError(f"{name} is {value}, but must divide {what}, which is {whole}; set it to {fits}")

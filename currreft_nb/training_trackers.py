@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
 
 # The packages, one of which must be installed, and the variable that says where to write.
 TRACKERS = {
@@ -24,11 +23,9 @@ TRACKERS = {
 PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise `InputError` for a tracker that is not known or not installed."""
+def check_installed(names: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that is not installed."""
     for name in names:
-        if name not in TRACKERS:
-            raise InputError(f"report_to contains {name!r}{did_you_mean(name, TRACKERS)}")
         packages, _ = TRACKERS[name]
         if not any(find_spec(package) for package in packages):
             raise InputError(

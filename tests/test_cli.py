@@ -117,6 +117,16 @@ def test_an_unknown_option_is_no_success(project, monkeypatch, capsys):
     assert "--froce" in capsys.readouterr().err
 
 
+def test_params_lists_every_setting_of_a_notebook(project, monkeypatch, capsys):
+    assert call(monkeypatch, "params", "02_rl_binary") == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("micro_batch: int = 64 texts  (at least 1)  decides the cost")
+    assert lines[place + 1].startswith("    most texts per forward and backward pass")
+    assert len(lines) == 2 * 34
+    assert call(monkeypatch, "params", "02_binary") == 1
+    assert "no notebook '02_binary'; did you mean 02_rl_binary?" in capsys.readouterr().err
+
+
 def test_doctor_names_versions_with_their_range_and_what_follows(project, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     call(monkeypatch, "doctor")

@@ -74,9 +74,8 @@ def test_the_rule_for_boxes_can_be_chosen(files, monkeypatch, capsys):
     assert call(monkeypatch, *files, "--detection-reward", "soft") == 0
     assert '"value": 0.8' in capsys.readouterr().out.splitlines()[-1]
     assert call(monkeypatch, *files, "--detection-reward", "softly") == 1
-    assert (
-        capsys.readouterr().err == "error: detection is 'softly', but must be one of hard, soft, soft_above_threshold\n"
-    )
+    expected = "detection is 'softly', but must be one of hard, soft, soft_above_threshold; did you mean soft?"
+    assert capsys.readouterr().err == f"error: {expected}\n"
 
 
 def test_boxes_are_read_in_the_frame_of_the_model(files, tmp_path):

@@ -222,8 +222,8 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"on_bad": "ignore"}, r"on_bad is 'ignore'; write 'stop' or 'skip'"),
-        ({"on_leak": "no"}, r"on_leak is 'no'; write 'stop' or 'skip' or 'allow'"),
+        ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be one of stop, skip"),
+        ({"on_leak": "no"}, r"on_leak is 'no', but must be one of stop, skip, allow"),
         ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
         ({"tasks": []}, "tasks is empty; name at least one"),
         ({"val_questions": -1}, "a number of questions is negative"),

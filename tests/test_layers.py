@@ -12,10 +12,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "currreft_nb"
 FLOORS = (
     ("samples", "boxes", "answers", "journal", "errors", "files", "grammar"),
-    ("tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
+    ("settings", "tasks", "curriculum", "prompts", "rewards", "metrics", "formats", "scenes", "curation"),
     ("models", "pocket", "memory", "endpoint", "generation", "training", "judges", "rejection", "evaluation"),
     ("plots", "gallery", "tables", "live", "explore"),
-    ("machine", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
+    ("machine", "notebook", "parameters", "records", "runs", "execution", "experiment", "runner", "report", "cli"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS, 1) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"}

@@ -68,7 +68,6 @@ def test_a_judge_over_http_is_compared_and_replayed_and_its_key_is_nowhere(proje
         ('reject.judges=["http:gpt-4o"]', "is not MODEL@ADDRESS"),
         ("reject.teacher=gpt-4o", "is not MODEL@ADDRESS"),
         ("reject.quotas=[math]", "quotas: 'math' is incomplete"),
-        ("sft.seconds=-1", "seconds is -1.0, but must be at least 0"),
     ],
 )
 def test_a_wrong_word_is_told_before_the_first_kernel_starts(project, changed, message):

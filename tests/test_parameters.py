@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tiny import TRAIN, write_notebook
 
 from currreft_nb import InputError
-from currreft_nb.parameters import code_cells, convert, declarations, parse_declarations, read_yaml, settle
+from currreft_nb.parameters import code_cells, declarations, parse_declarations, read_yaml
+from currreft_nb.settings import convert, settle
 
 
 def test_declarations_carry_type_default_and_comment(tmp_path):
@@ -165,7 +166,7 @@ def test_yaml_values_know_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", r"a.yaml:3: 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3\n", r"a.yaml:3: duplicate key 'a'"),
         ("a:\n  data: @data\n", r'a.yaml:2: .*write references in quotes: "@step"'),
         ("a: [1\n", r"a.yaml:2: "),
         ("a: 1\n\tb: 2\n", r"a.yaml:2: "),

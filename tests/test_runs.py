@@ -148,6 +148,96 @@ def test_other_starts_begin_afresh_and_keep_the_adapter(project, case):
     assert (second.folder / "adapter" / "adapter_model.safetensors").read_bytes() == b"first"
 
 
+TRAINING = 'output: str = ""\nsteps: int = 60\nlearning_rate: float = 1e-3'
+
+
+def start_training(project, injected=""):
+    """Start notebook 02 in a new kernel, as Papermill does it when it injects `injected`."""
+    write_notebook(project / "notebooks", "02_rl_binary", TRAINING)
+    new_kernel()
+    space = {"In": [TRAINING, "# Parameters\n" + injected]}
+    exec(TRAINING, space)
+    exec(injected, space)
+    return runs.Run.start("02_rl_binary", space)
+
+
+def test_settings_that_the_cell_does_not_show_are_used_and_recorded(project):
+    run = start_training(project, "micro_batch = 8.0\npatience = 2\nvalidate_every = 5")
+    assert (run.settings.micro_batch, run.settings.patience, run.settings.group_size) == (8, 2, 8)
+    assert record(run.folder)["settings"] == vars(run.settings)
+    shown = run.settings_table().set_index("name")
+    assert (shown.loc["micro_batch", "value"], shown.loc["micro_batch", "default"]) == ("8", "64")
+
+
+@pytest.mark.parametrize(
+    ("injected", "message"),
+    [
+        ("micro_bach = 8", "unknown parameter 'micro_bach'; did you mean micro_batch?"),
+        ("micro_batch = 0", "micro_batch is 0, but must be at least 1"),
+        ("micro_batch = 'all'", "micro_batch is 'all', but must be an int"),
+        (
+            "micro_batch = 7",
+            "micro_batch is 7, but must divide prompts_per_step * group_size, which is 64; set it to 4",
+        ),
+        ("patience = 2", "patience is 2, but validate_every is 0; set validate_every above 0"),
+        ("order = 'shufled'", "order is 'shufled', but must be one of shuffled, easy_to_hard; did you mean shuffled?"),
+    ],
+)
+def test_settings_that_the_cell_does_not_show_are_checked(project, injected, message):
+    with pytest.raises(InputError) as caught:
+        start_training(project, injected)
+    assert str(caught.value) == f"02_rl_binary.ipynb: {message}"
+
+
+@pytest.mark.parametrize("injected", ["micro_batch = 8", "rehearse = 'never'", "save_every = 5", "shortcuts = []"])
+def test_a_stopped_run_is_resumed_with_other_costs(project, injected):
+    first = start_training(project)
+    work(first)
+    fingerprint = record(first.folder)["fingerprint"]
+    again = start_training(project, injected)
+    assert again.resuming and (again.folder / "checkpoints" / "checkpoint-20").is_dir()
+    assert record(again.folder)["fingerprint"] == fingerprint
+
+
+def test_other_results_keep_the_work_until_the_run_is_complete_and_say_so(project, capsys):
+    first = start_training(project)
+    work(first)
+    again = start_training(project, "learning_rate = 1e-4")
+    kept = again.folder / "stopped" / first._record["session"]
+    assert not again.resuming and not (again.folder / "checkpoints").exists()
+    assert (kept / "checkpoints" / "checkpoint-20").is_dir() and (kept / "metrics.jsonl").is_file()
+    assert (
+        "learning_rate changed from 0.001 to 0.0001: starting afresh; the checkpoint of step 20 is kept in"
+        f" outputs/notebooks/02_rl_binary/stopped/{kept.name} until this run is complete\n"
+    ) in capsys.readouterr().out
+    work(again)
+    again.finish({})
+    assert not (again.folder / "stopped").exists()
+
+
+def test_going_back_to_earlier_settings_resumes_what_was_kept(project):
+    first = start_training(project)
+    work(first)
+    (first.folder / "metrics.jsonl").write_text("first")
+    second = start_training(project, "learning_rate = 1e-4")
+    work(second)
+    back = start_training(project)
+    assert back.resuming and (back.folder / "metrics.jsonl").read_text() == "first"
+    assert record(back.folder)["id"] == first._record["id"]
+    assert [path.name for path in (back.folder / "stopped").iterdir()] == [second._record["session"]]
+    assert start_training(project, "learning_rate = 1e-4").resuming
+
+
+def test_a_complete_run_survives_work_that_was_set_aside(project):
+    complete = start_training(project)
+    (complete.folder / "metrics.jsonl").write_text("complete")
+    complete.finish({})
+    work(start_training(project, "learning_rate = 1e-4"))
+    last = start_training(project, "learning_rate = 1e-5")
+    assert (last.folder / "former" / "metrics.jsonl").read_text() == "complete"
+    assert len(list((last.folder / "stopped").glob("*/checkpoints"))) == 1
+
+
 def test_a_failed_run_is_resumed_and_its_seconds_are_added(project):
     first = start()
     RunFolder(first.folder).fail("ValueError: no", 100.0)

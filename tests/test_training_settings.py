@@ -21,23 +21,23 @@ from currreft_nb.training_settings import GrpoSettings, SftSettings
         (GrpoSettings, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (GrpoSettings, {"beta": -0.1}, "beta is -0.1"),
         (GrpoSettings, {"format_weight": float("nan")}, "format_weight is nan"),
-        (GrpoSettings, {"micro_batch": 24}, "must divide prompts_per_step [*] group_size, which is 64; 16 would"),
-        (GrpoSettings, {"detection_reward": "strict"}, "detection is 'strict', but must be one of"),
+        (GrpoSettings, {"micro_batch": 24}, "must divide prompts_per_step [*] group_size, which is 64; set it to 16"),
+        (GrpoSettings, {"detection_reward": "strict"}, "detection_reward is 'strict', but must be one of"),
         (GrpoSettings, {"save_every": -1}, "save_every is -1"),
         (
             SftSettings,
             {"prompts": 0},
             "prompts is 0, but must be at least 1",
         ),  # no answer was good enough
-        (SftSettings, {"batch_size": 12, "micro_batch": 5}, "must divide batch_size, which is 12; 4 would"),
+        (SftSettings, {"batch_size": 12, "micro_batch": 5}, "must divide batch_size, which is 12; set it to 4"),
         (SftSettings, {"learning_rate": 0.0}, "learning_rate is 0.0"),
         (GrpoSettings, {"num_processes": 0}, "num_processes is 0, but must be at least 1"),
-        (GrpoSettings, {"num_processes": 3}, "must divide prompts_per_step, which is 8; 2 would"),  # whole groups each
-        (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; 4 would"),
-        (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; 4 would"),
-        (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; 2 would"),
+        (GrpoSettings, {"num_processes": 3}, "divide prompts_per_step, which is 8; set it to 2"),  # whole groups each
+        (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; set it to 4"),
+        (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; set it to 4"),
+        (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; set it to 2"),
         # 22 = 16 + 6: a second step of 6 questions, in passes of 2 x 2, would repeat two of them
-        (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4 .*; 24 would"),
+        (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4, .*; set it to 24"),
     ],
 )
 def test_refusals_name_value_and_remedy(kind, values, message):
