@@ -130,6 +130,8 @@ class RunFolder:
         if self.record is None:
             return StepState("run", "not run yet")
         if difference := self._difference(self.record, settings, root):
+            if not self.is_complete and (aside := self._fitting(settings, root)):
+                return StepState("resume", f"takes back {aside.describe_work()}")
             work = "" if self.is_complete else self.describe_work()
             return StepState("run", difference + (f"; sets aside {work}" if work else ""))
         if not self.is_complete:
@@ -195,6 +197,24 @@ class RunFolder:
             os.replace(path, aside / path.name)
         return aside
 
+    def _fitting(self, settings: Mapping[str, Any], root: Path) -> "RunFolder | None":
+        """Return the attempt that was set aside from a run with these settings, inputs and weights."""
+        attempts = [RunFolder(path) for path in sorted(self.path.glob(f"{SET_ASIDE}/*[0-9]"))]
+        fitting = [a for a in attempts if a.record and not self._difference(a.record, settings, root)]
+        return fitting[-1] if fitting else None
+
+    def take_back(self, settings: Mapping[str, Any], root: Path) -> bool:
+        """Exchange an unfinished attempt for one with these settings that was set aside; return whether one exists."""
+        aside = self._fitting(settings, root)
+        if self.is_complete or aside is None or aside.record is None:
+            return False
+        self.set_aside()
+        self.write(aside.record)
+        for path in aside.work():
+            os.replace(path, self.path / path.name)
+        shutil.rmtree(aside.path)
+        return True
+
     def put_back(self) -> bool:
         """Restore a complete run whose repetition has made nothing, and return whether the folder holds a complete run.
 
@@ -234,10 +254,8 @@ class RunFolder:
             if top.name in aside or top.suffix == ".partial":
                 continue
             for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-                hidden = any(
-                    part.startswith(".") for part in path.relative_to(self.path).parts
-                )  # locks, half-made data
-                if path.is_file() and not hidden:
+                parts = path.relative_to(self.path).parts
+                if path.is_file() and not any(part.startswith(".") for part in parts):  # locks, half-made data
                     status = path.stat()
                     rest[path.relative_to(self.path).as_posix()] = [status.st_size, status.st_mtime_ns]
         return rest
@@ -342,11 +360,6 @@ def fingerprint(record: Mapping) -> str:
     settings = portable(record["notebook"], record["settings"], names)
     decisive = [record["notebook"], settings, inputs, record["source"], record["package"], record.get("weights")]
     return digest(decisive)
-
-
-def same_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> bool:
-    """Say whether the run in the folder had these settings, its inputs compared by where they lie now."""
-    return not changed_settings(record, folder, settings, root)
 
 
 def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> list[str]:

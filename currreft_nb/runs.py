@@ -271,6 +271,8 @@ class Run:
         self._again = self.folder in _started_here
         _started_here.add(self.folder)
         changes = kept.changes(vars(self.settings), self.root)
+        if changes and kept.take_back(vars(self.settings), self.root):
+            earlier, changes = kept.record, []
         if (last := kept.last_complete()) and last.get("adapter"):
             self._record["last_complete"] = last
         if earlier and not kept.is_complete and not changes:

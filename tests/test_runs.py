@@ -203,16 +203,16 @@ def test_other_results_keep_the_work_until_the_run_is_complete_and_say_so(projec
     first = start_training(project)
     work(first)
     again = start_training(project, "learning_rate = 1e-4")
-    kept = again.folder / "stopped" / first._record["session"]
+    kept = again.folder / "set-aside" / "1"
     assert not again.resuming and not (again.folder / "checkpoints").exists()
     assert (kept / "checkpoints" / "checkpoint-20").is_dir() and (kept / "metrics.jsonl").is_file()
     assert (
-        "learning_rate changed from 0.001 to 0.0001: starting afresh; the checkpoint of step 20 is kept in"
-        f" outputs/notebooks/02_rl_binary/stopped/{kept.name} until this run is complete\n"
+        "warning: starting afresh (learning_rate 0.001 -> 0.0001): the checkpoint of step 20 is in"
+        " outputs/notebooks/02_rl_binary/set-aside/1 until this run is complete\n"
     ) in capsys.readouterr().out
     work(again)
     again.finish({})
-    assert not (again.folder / "stopped").exists()
+    assert not (again.folder / "set-aside").exists()
 
 
 def test_going_back_to_earlier_settings_resumes_what_was_kept(project):
@@ -224,7 +224,7 @@ def test_going_back_to_earlier_settings_resumes_what_was_kept(project):
     back = start_training(project)
     assert back.resuming and (back.folder / "metrics.jsonl").read_text() == "first"
     assert record(back.folder)["id"] == first._record["id"]
-    assert [path.name for path in (back.folder / "stopped").iterdir()] == [second._record["session"]]
+    assert [record(path)["session"] for path in (back.folder / "set-aside").iterdir()] == [second._record["session"]]
     assert start_training(project, "learning_rate = 1e-4").resuming
 
 
@@ -235,7 +235,7 @@ def test_a_complete_run_survives_work_that_was_set_aside(project):
     work(start_training(project, "learning_rate = 1e-4"))
     last = start_training(project, "learning_rate = 1e-5")
     assert (last.folder / "former" / "metrics.jsonl").read_text() == "complete"
-    assert len(list((last.folder / "stopped").glob("*/checkpoints"))) == 1
+    assert len(list((last.folder / "set-aside").glob("*/checkpoints"))) == 1
 
 
 def test_a_failed_run_is_resumed_and_its_seconds_are_added(project):

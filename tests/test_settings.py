@@ -98,7 +98,7 @@ def test_values_that_do_not_go_together_are_refused_by_notebook():
         check_together("04_rl_open", {"micro_batch": 7})
     with pytest.raises(InputError, match="micro_batch is 7, but must divide batch_size"):
         check_together("05_rejection_sampling", {"micro_batch": 7})
-    with pytest.raises(InputError, match="quota 'math' is not"):
+    with pytest.raises(InputError, match="quotas: 'math' is incomplete"):
         check_together("05_rejection_sampling", {"quotas": ["math"]})
     with pytest.raises(InputError, match="patience is 2, but validate_every is 0"):
         check_together("02_rl_binary", {"patience": 2})
