@@ -12,13 +12,15 @@ from currreft_nb import InputError
 from currreft_nb.curation_settings import CurationSettings
 from currreft_nb.errors import did_you_mean
 from currreft_nb.evaluation_settings import EvaluationSettings
-from currreft_nb.rejection_settings import RejectionSettings
+from currreft_nb.rejection_settings import Judging
 from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS
 from currreft_nb.settings import Declaration, Settings, declared, setting, settings_class
 from currreft_nb.training_settings import (
     Adapter,
+    Answers,
     Grouped,
     GrpoSettings,
+    Imitating,
     Learning,
     Loading,
     Pretrained,
@@ -101,8 +103,17 @@ class RlOpen(RlChoice):
 
 
 @settings_class
-class Rejection(RejectionSettings, Begun, Curated, Output):
-    """Notebook 05."""
+class Rejection(Judging, Imitating, Adapter, Answers, Loading, Begun, Curated, Output):
+    """Notebook 05. One process, because the number of kept answers is not known beforehand."""
+
+    learning_rate = 1e-4  # lower than in training: the targets are the model's own
+    questions: int = setting(200, "questions drawn from the pool", unit="questions", least=1)
+    completions: int = setting(8, "answers sampled per question", unit="answers", least=1)
+    epochs: int = setting(2, "passes over the kept answers", least=1)
+
+    def check_together(self) -> None:
+        super().check_together()
+        SftSettings.from_parameters(vars(self))
 
 
 @settings_class
