@@ -320,7 +320,9 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
     import nbformat
     from nbclient import NotebookClient
 
-    source = "from currreft_nb import plots\nplots.loss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
+    source = (
+        "from currreft_nb.plots import loss_curve\nloss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
+    )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=tmp_path)
     pictures = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
@@ -328,7 +330,7 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
 
 
 def test_figures_are_drawn_without_a_display(tmp_path):
-    code = "from currreft_nb import plots\nplots.box_sizes([]).savefig('a.png')\n"
+    code = "from currreft_nb.plots_data import box_sizes\nbox_sizes([]).savefig('a.png')\n"
     code += "import matplotlib.pyplot as plt\nprint(plt.get_fignums())"
     environment = {"PATH": "/usr/bin", "HOME": str(tmp_path)}  # neither DISPLAY nor MPLBACKEND
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from tiny import finished, make_project, new_kernel, record, start, work, write_adapter
 
-from currreft_nb import records, runs
+from currreft_nb import records as run_records
+from currreft_nb import runs
 from currreft_nb.records import RunFolder, complete_record
 
 
@@ -134,9 +135,9 @@ def test_being_killed_in_the_middle_loses_nothing(complete, monkeypatch, phase):
             return call
 
         with monkeypatch.context() as patch:
-            patch.setattr(records.os, "replace", cutting(replace))
-            patch.setattr(records.shutil, "rmtree", cutting(rmtree))
-            patch.setattr(records.shutil, "copy2", cutting(copy2))
+            patch.setattr(run_records.os, "replace", cutting(replace))
+            patch.setattr(run_records.shutil, "rmtree", cutting(rmtree))
+            patch.setattr(run_records.shutil, "copy2", cutting(copy2))
             try:
                 start(rows=5) if phase == "setting aside" else put_back(complete)
                 done = True

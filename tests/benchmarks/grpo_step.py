@@ -118,7 +118,9 @@ def peak_gib(on_gpu: bool) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def train(variant: str, given: argparse.Namespace, samples: list, folder: Path, steps: int) -> tuple[Stopwatch, dict]:
+def train_variant(
+    variant: str, given: argparse.Namespace, samples: list, folder: Path, steps: int
+) -> tuple[Stopwatch, dict]:
     """Train a fresh adapter for some steps; return the seconds by phase and the run's measures."""
     options = {"four_bit": given.four_bit, "max_pixels": given.pixels, "device": given.device}
     loaded = models.load(given.model, trainable=True, **options)
@@ -144,9 +146,9 @@ def by_lot(sample: Sample, completion: str, *args: Any) -> rewards.Score:
 
 def measure(variant: str, given: argparse.Namespace, samples: list, folder: Path) -> dict:
     """Return what a step of a variant takes."""
-    short, first = train(variant, given, samples, folder / "short", 1)
+    short, first = train_variant(variant, given, samples, folder / "short", 1)
     reset_peak(given.device == "cuda")
-    long, whole = train(variant, given, samples, folder / "long", 1 + given.steps)
+    long, whole = train_variant(variant, given, samples, folder / "long", 1 + given.steps)
     phases = {phase: (long.seconds[phase] - short.seconds[phase]) / given.steps for phase in PHASES}
     tokens = (whole["tokens"] - first["tokens"]) / given.steps
     return {
@@ -228,7 +230,7 @@ def main() -> None:
         folder = Path(name)
         if given.random:
             given.model = str(write_model(folder / "model", SHAPES[given.model]))
-        train(OURS, given, questions(given, given.stages[0], folder), folder / "warm-up", 2)
+        train_variant(OURS, given, questions(given, given.stages[0], folder), folder / "warm-up", 2)
         for stage in given.stages:
             compare(given, stage, folder)
 
