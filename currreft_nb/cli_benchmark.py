@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, machine
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 
 ENVIRONMENT = Path(".venv-bench")
 SETTINGS = ("processor_config.json", "preprocessor_config.json")

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError, machine
+from currreft_nb.core.files import digest
+from currreft_nb.core.samples import TRAINED_TASKS, Sample
 from currreft_nb.experiment import Experiment, Step
-from currreft_nb.files import digest
 from currreft_nb.records import complete_record, input_folder, read_record
 from currreft_nb.runs import project_root
-from currreft_nb.samples import TRAINED_TASKS, Sample
 
 QUESTIONS = 8  # of each task, on which an export is compared with the trained policy
 MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting
@@ -124,10 +124,10 @@ def _training_samples(experiment: Experiment, step: Step) -> list[Sample]:
         complete_record(data, experiment.root, DATA_NOTEBOOK)
     except InputError:
         return []
-    from currreft_nb import curation
+    from currreft_nb.curation_folder import load
 
     stages = settings.get("stages", ["open"])
-    return [s for stage in stages for s in curation.load(data / "data", "train", stage, settings["tasks"])]
+    return [s for stage in stages for s in load(data / "data", "train", stage, settings["tasks"])]
 
 
 def largest_card_gib() -> float | None:

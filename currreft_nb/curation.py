@@ -16,19 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, check_tasks, size_of
+from currreft_nb.core.settings import declared
 from currreft_nb.curation_checks import resized
-from currreft_nb.curation_folder import (
-    BUILDING,
-    checked,
-    leaks,
-    left_out,
-    load,
-    make_building,
-    move_folder,
-    refuse_leaks,
-    summary,
-    write_folder,
-)
+from currreft_nb.curation_folder import BUILDING, make_building, move_folder, refuse_leaks, write_folder
 from currreft_nb.curation_gather import (
     Rules,
     draw,
@@ -46,10 +37,6 @@ from currreft_nb.curation_sources import DRAWN, Source, parse_sources
 from currreft_nb.curation_splits import Cell, Quotas
 from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, check_tasks, size_of
-from currreft_nb.settings import declared
-
-__all__ = ["checked", "curate", "leaks", "left_out", "load", "refuse_leaks", "summary"]
 
 GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
 POSED_AT_A_TIME = 1000

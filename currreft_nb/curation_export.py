@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from currreft_nb.core.files import atomic_write
+from currreft_nb.core.samples import Sample, read_samples, to_row
 from currreft_nb.curation_folder import read_manifest, refuse_leaks
-from currreft_nb.files import atomic_write
 from currreft_nb.formats import curr_reft
-from currreft_nb.samples import Sample, read_samples, to_row
 
 STRUCTURED = ("claim", "options", "answer", "extra")  # their types differ between rows: kept as JSON text
 ROWS_A_GROUP = 100  # images included, some ten megabytes

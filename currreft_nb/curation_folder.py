@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.files import file_digest
+from currreft_nb.core.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples
 from currreft_nb.curation_index import Index
 from currreft_nb.curation_leaks import KINDS, find_leaks
 from currreft_nb.curation_splits import HELD_OUT, LEARNT, Cell
-from currreft_nb.files import file_digest
-from currreft_nb.samples import SPLITS, STAGES, Sample, check_tasks, inside, read_samples
 
 MANIFEST = "manifest.json"
 BUILDING = ".curating"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from currreft_nb import InputError, scenes
+from currreft_nb.core.samples import TRAINED_TASKS, Sample, size_of
 from currreft_nb.curation_checks import digest_of, rejection, row_problem, words_of
 from currreft_nb.curation_images import Job, PictureFacts, count_workers, in_order, inspect, with_progress
 from currreft_nb.curation_index import Index, to_sample
@@ -19,7 +20,6 @@ from currreft_nb.curation_sources import DRAWN, Source, open_source
 from currreft_nb.curation_splits import Cell, Quotas, Row, allocate, shuffle_key
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.samples import TRAINED_TASKS, Sample, size_of
 
 ROUNDS = 4  # how often drawn duplicates are replaced by new questions
 STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are more than twice as many as questions asked

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Size
+from currreft_nb.core.boxes import Size
 from currreft_nb.curation_likeness import likeness
 from currreft_nb.formats.images import ImageProblem, content_hash, read_picture, store_picture
 

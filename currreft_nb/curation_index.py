@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from currreft_nb.core.samples import Sample, size_of, to_row
 from currreft_nb.curation_checks import words_of
 from currreft_nb.curation_splits import shuffle_key
 from currreft_nb.formats import Rejected
-from currreft_nb.samples import Sample, size_of, to_row
 
 SCHEMA = """
 CREATE TABLE rows (number INTEGER PRIMARY KEY, source TEXT, task TEXT, stage TEXT, id TEXT, image TEXT, width INTEGER,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import SPLITS
 from currreft_nb.curation_index import Index
 from currreft_nb.curation_splits import ELSEWHERE, HELD_OUT, LEARNT, Quotas, Row, allocate
-from currreft_nb.samples import SPLITS
 
 KINDS = {
     "same picture": "SELECT split, content AS x, id FROM rows WHERE split IS NOT NULL AND image IS NOT NULL",

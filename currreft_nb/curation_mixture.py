@@ -13,9 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from currreft_nb import InputError, grammar
+from currreft_nb import InputError
+from currreft_nb.core import grammar
+from currreft_nb.core.grammar import parse_terms, whole
+from currreft_nb.core.samples import TASKS
 from currreft_nb.curation_splits import Cell
-from currreft_nb.samples import TASKS
 
 Limits = dict[tuple[str, str, str], int]  # by split, task, source
 
@@ -55,8 +57,8 @@ def read_portion(text: str) -> tuple[str, Portion]:
     ('voc:VOC2012', Portion(quotas={'detection': 20}, weight=2.0))
     """
     source, bar, terms = text.partition("|")
-    options = {"weight": _positive, "": grammar.whole, **dict.fromkeys(TASKS, grammar.whole)}
-    values = grammar.parse_terms(terms.split(",") if bar else (), options, f"source {text!r}")
+    options = {"weight": _positive, "": whole, **dict.fromkeys(TASKS, whole)}
+    values = parse_terms(terms.split(",") if bar else (), options, f"source {text!r}")
     weight = values.pop("weight", None)
     quotas: dict[str, int] = {}
     for task, quota in values.items():

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from currreft_nb.samples import TASKS
-from currreft_nb.settings import Settings, setting, settings_class
+from currreft_nb.core.samples import TASKS
+from currreft_nb.core.settings import Settings, setting, settings_class
 
 
 @settings_class

@@ -40,10 +40,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.grammar import parse
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import Rejected, rows
-from currreft_nb.grammar import parse
-from currreft_nb.samples import Sample
 
 FORMATS = (  # modules of `formats`; a new format is a name here and the module
     "clevr",

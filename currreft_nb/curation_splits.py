@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from currreft_nb.samples import SPLITS
+from currreft_nb.core.samples import SPLITS
 
 LEARNT = ("train", "pool")  # the splits that a model learns from
 HELD_OUT = ("val", "test_id", "test_ood")

@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.boxes import iou
-from currreft_nb.samples import LETTERS, STAGES, TRAINED_TASKS, VALUES, Sample
+from currreft_nb.core.boxes import iou
+from currreft_nb.core.samples import LETTERS, STAGES, TRAINED_TASKS, VALUES, Sample
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.detection import ALIKE_IOU, FALSE_IOU
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from currreft_nb import InputError
-from currreft_nb.samples import Sample
+from currreft_nb.core.samples import Sample
 
 DROPS = ("never", "always")  # what a stage may leave out: questions answered rightly never, or always
 ORDERS = ("shuffled", "easy_to_hard")

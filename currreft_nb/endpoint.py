@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Size
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.grammar import number, parse_terms, whole
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats.images import ImageProblem, read_picture
-from currreft_nb.grammar import number, parse_terms, whole
-from currreft_nb.samples import Sample
 
 OPENAI = "api.openai.com"
 ADDRESS = re.compile(r"(?P<model>\S.*)@(?P<url>https?://\S+)")

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.from_thread
 import anyio.to_thread
 import httpx2
 import openai

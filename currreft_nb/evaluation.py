@@ -18,16 +18,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from currreft_nb import InputError, curation, generation, models
-from currreft_nb.boxes import Frame
-from currreft_nb.generation import OPEN, Completion
-from currreft_nb.journal import append_journal, read_journal
-from currreft_nb.journal_answers import REMEDY, completion_fields, pair_up, question_hash, question_hashes
+from currreft_nb import InputError, generation, models
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
+from currreft_nb.core.stored_answers import (
+    REMEDY,
+    Completion,
+    completion_fields,
+    pair_up,
+    question_hash,
+    question_hashes,
+)
+from currreft_nb.curation_folder import load
+from currreft_nb.generation import OPEN
 from currreft_nb.metrics import measure
 from currreft_nb.models import Loaded
+from currreft_nb.models_files import read_config, source_of
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import answered_boxes
-from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS, Sample
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
@@ -48,12 +57,12 @@ def evaluate(
 ) -> list[dict]:
     """Score an arm's answers to every sample; return its records, mode natural and, if it can be forced, forced.
 
-    `generate_function`: from samples to one answer each, a text or a `generation.Completion`, whether of a model, a
-    file or a server; None for an answer that could not be obtained. `force_function` completes the answers that opened
-    no `<answer>`, from samples and answers. `frame`: how boxes are written; None means pixels of the stored image.
-    `author`: who answers under the arm's name, such as hashes of its weights. `batch_size`: questions between two
-    writings. Raises `InputError` like `check_samples`, for stored records of other questions or another author, and,
-    after all were asked, for missing answers: those that arrived are kept, and the next call asks for the rest.
+    `generate_function`: from samples to one answer each, a text or a `core.stored_answers.Completion`, whether of a
+    model, a file or a server; None for an answer that could not be obtained. `force_function` completes the answers
+    that opened no `<answer>`, from samples and answers. `frame`: how boxes are written; None means pixels of the stored
+    image. `author`: who answers under the arm's name, such as hashes of its weights. `batch_size`: questions between
+    two writings. Raises `InputError` like `check_samples`, for stored records of other questions or another author,
+    and, after all were asked, for missing answers: those that arrived are kept, and the next call asks for the rest.
     """
     check_samples(samples)
     path = Path(folder) / RECORDS
@@ -216,7 +225,7 @@ def questions(
     chosen = []
     for split in splits if count else ():
         for stage in stages:
-            found = curation.load(folder, split, stage)
+            found = load(folder, split, stage)
             for task in tasks:
                 chosen += [s for s in found if s.task == task and s.answer is not None][:count]
     return chosen
@@ -224,8 +233,8 @@ def questions(
 
 def style(model: str, max_pixels: int = 0) -> Style:
     """Return a model's style of prompts and boxes, from its configuration and processor alone."""
-    config = models.read_config(models.source_of(model))
-    processor = models.load_processor(models.source_of(model), max_pixels or models.default_pixels(config))
+    config = read_config(source_of(model))
+    processor = models.load_processor(source_of(model), max_pixels or models.default_pixels(config))
     return models.style_of(config, processor)
 
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, evaluation, generation_http, models
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.files import file_digest
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Account
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
-from currreft_nb.files import file_digest
-from currreft_nb.models_adapters import merged_adapter, read_provenance
-from currreft_nb.models_families import FAMILIES
+from currreft_nb.models_adapters import check_adapter, merged_adapter, read_provenance
+from currreft_nb.models_families import FAMILIES, family_of
+from currreft_nb.models_files import hash_weights, read_config, source_of
 from currreft_nb.prompts import Style, wording_hash
-from currreft_nb.samples import Sample
 
 STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
 ARM = "the arm"
@@ -125,11 +126,11 @@ def answerer_of(
 
 
 def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shared_pixels: int, arm: str) -> Answerer:
-    source = models.source_of(name)
-    config = models.read_config(source)
-    models.family_of(config, name)
-    base_hash, merged = models.hash_weights(source), merged_adapter(source)
-    adapter_hash = models.check_adapter(adapter, name, base_hash) if adapter else None
+    source = source_of(name)
+    config = read_config(source)
+    family_of(config, name)
+    base_hash, merged = hash_weights(source), merged_adapter(source)
+    adapter_hash = check_adapter(adapter, name, base_hash) if adapter else None
     trained = read_provenance(adapter) if adapter else read_provenance(source) if merged else {}
     asked_for = own_pixels or shared_pixels or (trained.get("max_pixels", 0) if merged and not adapter else 0)
     pixels = asked_for or models.default_pixels(config)

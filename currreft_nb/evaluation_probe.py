@@ -20,16 +20,18 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.journal import append_journal
+from currreft_nb.core.samples import STAGES, TASKS, VALUES, Sample
+from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.curriculum_difficulty import PassRate, rate_rows
 from currreft_nb.endpoint import Account
-from currreft_nb.evaluation_arms import Decoding, answerer_of
+from currreft_nb.evaluation_arms import answerer_of
+from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source
-from currreft_nb.journal import append_journal
-from currreft_nb.journal_answers import collect_answers
-from currreft_nb.metrics import mean_interval, measure, pass_at_k
+from currreft_nb.metrics import measure, pass_at_k
+from currreft_nb.metrics_intervals import mean_interval
 from currreft_nb.models import Loaded
-from currreft_nb.samples import STAGES, TASKS, VALUES, Sample
 from currreft_nb.training_settings import GrpoSettings
 from currreft_nb.training_validation import stored_answers
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from currreft_nb.samples import SPLITS
-from currreft_nb.settings import setting, settings_class
+from currreft_nb.core.samples import SPLITS
+from currreft_nb.core.settings import setting, settings_class
 from currreft_nb.training_settings import Answers, Loading, Seeded
 
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.grammar import parse, true_or_false, whole
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import OPTIONS as ENDPOINT_OPTIONS
 from currreft_nb.endpoint import Endpoint, endpoint_at
-from currreft_nb.errors import did_you_mean
-from currreft_nb.grammar import parse, true_or_false, whole
 from currreft_nb.rewards import text_of
-from currreft_nb.samples import Sample
 
 ELSEWHERE = {"like": str, "max_pixels": whole}
 OPTIONS = {

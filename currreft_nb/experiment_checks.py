@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 from currreft_nb.evaluation_sources import check_candidates, read_sources
 from currreft_nb.models_hash import POCKETS
 from currreft_nb.notebook_settings import check_together

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import choose_groups, completion_steps, grouped, read_completions
 from currreft_nb.explore_rewards import VARIED, by_rules, choosable, most_informative_group, variants
 from currreft_nb.gallery import kept_and_rejected
 from currreft_nb.gallery_groups import groups
 from currreft_nb.gallery_parts import clean, heading
-from currreft_nb.journal_completions import choose_groups, completion_steps, grouped, read_completions
 from currreft_nb.live import in_notebook
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules
-from currreft_nb.samples import Sample
 
 ANY = "any"
 Values = Callable[[], dict[str, Any]]

@@ -6,13 +6,13 @@ Every number comes from `rewards.score` and `metrics.advantages`, as in training
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from currreft_nb.core.samples import VALUES, Sample
+from currreft_nb.core.stored_answers import drawn_by_lot
 from currreft_nb.gallery_groups import asked, completion_text
 from currreft_nb.gallery_parts import MUTED, beside, clean, heading, html_table
-from currreft_nb.journal_completions import drawn_by_lot
 from currreft_nb.metrics import advantages
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules, score
-from currreft_nb.samples import VALUES, Sample
 
 VARIED = ("detection", "threshold", "partial", "partial_reward")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)

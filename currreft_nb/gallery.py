@@ -14,14 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.answers import parse_completion
-from currreft_nb.gallery_groups import groups
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.samples import LETTERS, VALUES, Sample
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import (
     MUTED,
     clean,
     details,
-    folded,
     heading,
     in_turns,
     lines,
@@ -33,21 +32,7 @@ from currreft_nb.gallery_parts import (
 )
 from currreft_nb.gallery_parts import card as framed
 from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.samples import LETTERS, VALUES, Sample
 from currreft_nb.tasks import TASK_MODULES
-
-__all__ = [
-    "answers",
-    "changed",
-    "changes",
-    "folded",
-    "groups",
-    "heading",
-    "judged",
-    "kept_and_rejected",
-    "preformatted",
-]
-__all__ += ["questions", "scored", "side_by_side", "some_of_each", "table"]
 
 
 def some_of_each(samples: Iterable[Sample], count: int) -> list[Sample]:

@@ -6,7 +6,9 @@ table. Static HTML like `gallery`.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from currreft_nb.answers import parse_completion
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import drawn_by_lot, grouped
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import (
     MUTED,
@@ -22,11 +24,9 @@ from currreft_nb.gallery_parts import (
     preformatted,
 )
 from currreft_nb.gallery_parts import card as framed
-from currreft_nb.journal_completions import drawn_by_lot, grouped
 from currreft_nb.prompts import Style, render_answer, render_question
 from currreft_nb.rewards import answered_boxes
 from currreft_nb.rewards_reasons import REASONS
-from currreft_nb.samples import Sample
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from currreft_nb.answers import Unreadable, parse_completion, parse_letters
+from currreft_nb.core.answers import Unreadable, parse_completion, parse_letters
+from currreft_nb.core.samples import LETTERS, VALUES, Sample
 from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, Mark
-from currreft_nb.samples import LETTERS, VALUES, Sample
 
 
 def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from currreft_nb.boxes import Box, scale
+from currreft_nb.core.boxes import Box, scale
 from currreft_nb.formats.images import ImageProblem, read_image
 
 SIDE_PX = 256

@@ -5,37 +5,26 @@ with the batch. So a question gets the same answers alone, among others and afte
 batch of another shape may add numbers in another order, which rarely changes a token.
 """
 
-import currreft_nb.models_messages  # noqa: F401
-
-# isort: split
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from PIL import Image
 
+import currreft_nb.models_messages  # noqa: F401
 from currreft_nb import InputError, prompts
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.formats.images import ImageProblem, read_image
 from currreft_nb.generation_decoding import Choose, decode
 from currreft_nb.models import Loaded
 from currreft_nb.models_dense import dense_layers
 from currreft_nb.models_vision import shared_images
-from currreft_nb.samples import Sample
 
 OPEN, CLOSE, END_OF_THINKING = "<answer>", "</answer>", "</think>"
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end."""
-
-    text: str
-    tokens: int
-    truncated: bool
 
 
 def generate(

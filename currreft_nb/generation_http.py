@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Callable
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.endpoint import Account, Endpoint, user_message
 from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
-from currreft_nb.generation import Completion
 from currreft_nb.prompts import Style, render_question
-from currreft_nb.samples import Sample
 
 Request = tuple[int, int]  # which sample, which completion
 
@@ -33,7 +33,7 @@ def sampler(
     """Return the endpoint as a function from samples to several answers to each, like `evaluation.sampler`.
 
     `accounts`: the list that gets the account of each call. A missing answer is None, which
-    `journal_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
+    `core.stored_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
     came at all.
     """
     if temperature == 0 and completions > 1:

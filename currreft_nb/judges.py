@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.files import digest, file_digest
+from currreft_nb.core.grammar import parse
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import OPTIONS, Endpoint, endpoint_at
-from currreft_nb.files import digest, file_digest
-from currreft_nb.grammar import parse
-from currreft_nb.journal import read_journal
 from currreft_nb.rewards import score
-from currreft_nb.samples import Sample
 
 MISFORMED_CEILING = 84.0  # one below the paper's threshold of 85, so that a wrong format is never kept
 KINDS: dict = {"rule": {}, "http": OPTIONS, "recorded": {}}

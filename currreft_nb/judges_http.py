@@ -21,12 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Account, Endpoint, user_message
 from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
-from currreft_nb.journal import append_journal, read_journal
 from currreft_nb.judges import Judge, JudgeName, Pair, Verdict, content_hash, recorded_judge, rule_judge, verdict_of
 from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.samples import Sample
 
 PROMPT = 1  # the version of the texts below, for the record; stored verdicts are found by the texts themselves
 POINTS = ("accuracy", "consistency", "format", "fluency", "total")

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from currreft_nb import memory, models, training
+from currreft_nb.core.samples import Sample
 from currreft_nb.memory_rehearsal import heaviest, lengths
 from currreft_nb.models import Loaded
-from currreft_nb.samples import Sample
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")

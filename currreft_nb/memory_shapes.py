@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb import models
-from currreft_nb.models_families import LORA_ON, check_lora_on
+from currreft_nb.models_families import LORA_ON, check_lora_on, family_of
+from currreft_nb.models_files import read_config, source_of
 
 
 def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 151_936) -> dict[str, int]:
@@ -100,8 +100,8 @@ def config_of(model: str) -> Any:
     """Return a model's configuration. Raises `InputError` for an unknown family or an unreachable model."""
     if model in SHAPES:
         return _config(json.dumps(SHAPES[model]))
-    config = models.read_config(models.source_of(model))
-    models.family_of(config, model)
+    config = read_config(source_of(model))
+    family_of(config, model)
     return config
 
 

@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
-from currreft_nb.metrics_intervals import bootstrap_interval, codes_of, images_of, mean_interval, mean_intervals
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import Sample
+from currreft_nb.metrics_intervals import codes_of, images_of, mean_intervals
 from currreft_nb.metrics_labels import CELL, f1_means
 from currreft_nb.rewards import answered_value, score
-from currreft_nb.samples import Sample
 from currreft_nb.tasks import TASK_MODULES
-
-__all__ = ["advantages", "bootstrap_interval", "mean_interval", "measure", "pass_at_k", "summarise"]
 
 _TASK_MEASURES = [name for task in TASK_MODULES.values() for name in task.MEASURES]
 MEASURES = ("correct", "value", "format", *_TASK_MEASURES, "truncated", "tokens")

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import TASKS
 from currreft_nb.metrics import UNBOUNDED
 from currreft_nb.metrics_intervals import (
     AT_ONCE,
@@ -23,7 +24,6 @@ from currreft_nb.metrics_intervals import (
     mean_intervals,
 )
 from currreft_nb.metrics_labels import CELL as RECORD_CELL
-from currreft_nb.samples import TASKS
 
 COLUMNS: tuple[str, ...] = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n")
 COLUMNS += ("clusters", "difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")

@@ -3,9 +3,6 @@
 `models_adapters` describes adapter folders, `models_families` the differences between model families.
 """
 
-import currreft_nb.models_messages  # noqa: F401
-
-# isort: split
 import json
 import os
 import shutil
@@ -17,14 +14,13 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
+import currreft_nb.models_messages  # noqa: F401
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
 from currreft_nb.models_adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
 from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
 from currreft_nb.models_files import first_line, hash_weights, read_config, source_of
 from currreft_nb.prompts import Style
-
-__all__ = ["FAMILIES", "Loaded", "check_adapter", "family_of", "hash_weights", "load", "read_config", "source_of"]
 
 LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 

@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import safe_open
 
 from currreft_nb import InputError, __version__
-from currreft_nb.files import file_digest
+from currreft_nb.core.files import file_digest
 
 PROVENANCE = "currreft.json"
 MADE_FROM = "made_from.json"  # in the folder of a training's checkpoints: what they depend on

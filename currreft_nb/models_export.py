@@ -28,11 +28,11 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
 from currreft_nb import InputError, models
+from currreft_nb.core.samples import Sample
 from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
-from currreft_nb.models_files import local_folder, weight_files
+from currreft_nb.models_files import hash_weights, local_folder, read_config, source_of, weight_files
 from currreft_nb.models_probe import divergence, log_probabilities
 from currreft_nb.models_shift import drawn_questions, measure_shift
-from currreft_nb.samples import Sample
 
 PROBES = ("What is in the picture?", "How many red objects are there?", "Locate the green star.")
 ROUNDING = 1e-3  # nats of KL divergence per token that merging into 16 bit may cost in any case
@@ -59,8 +59,8 @@ def export(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists and is not empty; give a new folder")
     provenance = read_provenance(adapter)
-    source = models.source_of(provenance["base"])
-    provenance["adapter_hash"] = check_adapter(adapter, provenance["base"], models.hash_weights(source))
+    source = source_of(provenance["base"])
+    provenance["adapter_hash"] = check_adapter(adapter, provenance["base"], hash_weights(source))
     written = output.with_name(output.name + ".partial")
     shutil.rmtree(written, ignore_errors=True)
     checks = _merge(source, adapter, written, provenance["max_pixels"])
@@ -102,7 +102,7 @@ def load_16_bit(source: str) -> Any:
 
     Raises `RuntimeError` unless the files hold exactly the model's weights.
     """
-    stored = models.read_config(source).dtype
+    stored = read_config(source).dtype
     dtype = stored if stored in (torch.bfloat16, torch.float16) else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = {"dtype": dtype, "device_map": {"": device}, "output_loading_info": True}

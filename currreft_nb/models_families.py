@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
 
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"

@@ -1,8 +1,5 @@
 """Find a model's files, read its config.json and hash its weights, without loading the model."""
 
-import currreft_nb.models_messages  # noqa: F401
-
-# isort: split
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +7,9 @@ from typing import Any
 from huggingface_hub import constants, get_session, snapshot_download, try_to_load_from_cache
 from transformers import AutoConfig
 
+import currreft_nb.models_messages  # noqa: F401
 from currreft_nb import InputError, models_hash
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 from currreft_nb.models_hash import POCKETS, hash_files
 
 HUB_TIMEOUT_S = 10

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 
 POCKETS = ("pocket", "pocket-clean")  # the models that come with the package; the second is without bad habits
 WEIGHTS = Path(__file__).parent / "weights"  # of the pocket models

@@ -8,10 +8,10 @@ first state would stay in a stored notebook.
 import logging
 import warnings
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # issued on importing tqdm, which datasets does
+from datasets import disable_progress_bars
+from transformers.utils import logging as transformers_logging
 
-from datasets import disable_progress_bars  # noqa: E402
-from transformers.utils import logging as transformers_logging  # noqa: E402
+warnings.filterwarnings("ignore", message="IProgress not found")  # issued on importing tqdm, which datasets does
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)

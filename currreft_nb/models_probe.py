@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from currreft_nb import generation
+from currreft_nb.core.samples import Sample
 from currreft_nb.models import Loaded
-from currreft_nb.samples import Sample
 
 
 def encode_answer(loaded: Loaded, sample: Sample, answer: str = "") -> dict[str, torch.Tensor]:

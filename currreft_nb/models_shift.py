@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from currreft_nb import generation, scenes
-from currreft_nb.answers import parse_completion
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.curriculum import pose_all
 from currreft_nb.models import Loaded
 from currreft_nb.models_probe import divergence, encode_answer, log_probabilities
-from currreft_nb.samples import STAGES, TRAINED_TASKS, Sample
 
 DRAWN = 8  # questions of each task
 PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary of 150,000 they take 40 MB

@@ -20,9 +20,9 @@ from typing import Any
 import yaml
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.settings import KINDS, Declaration, convert, settle
 from currreft_nb.notebook_settings import check_together, declared_by
-from currreft_nb.settings import KINDS, Declaration, convert, settle
 
 
 def code_cells(notebook: str | os.PathLike) -> list[tuple[str, list[str]]]:

@@ -14,9 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_comparison import differences
-from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals, round_trips
-from currreft_nb.plots_memory import memory_parts
+from currreft_nb.core.samples import TASKS
 from currreft_nb.plots_parts import (
     BLACK,
     BLUE,
@@ -44,28 +42,7 @@ from currreft_nb.plots_parts import (
     shortened,
     smooth,
 )
-from currreft_nb.plots_probe import pass_at_k, pass_rates
-from currreft_nb.plots_training import lengths, progress, task_reasons
-from currreft_nb.samples import TASKS
 from currreft_nb.tables import SPLIT_NAMES
-
-__all__ = ["answer_balance", "answer_distribution", "box_sizes", "differences", "domains", "group_picture"]
-__all__ += [
-    "judge_totals",
-    "learning_curves",
-    "lengths",
-    "loss_curve",
-    "memory_parts",
-    "pass_at_k",
-    "pass_rates",
-    "progress",
-    "reward_reasons",
-    "round_trips",
-    "scores",
-    "task_curves",
-    "task_reasons",
-    "zero_variance",
-]
 
 Rows = Sequence[Mapping] | pd.DataFrame
 

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.answers import parse_completion
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.formats.images import read_image
 from currreft_nb.gallery import answer_pairs
 from currreft_nb.gallery_marks import question_marks
@@ -27,7 +28,6 @@ from currreft_nb.plots_parts import (
     present,
     shortened,
 )
-from currreft_nb.samples import TASKS, Sample
 from currreft_nb.tables import SPLIT_NAMES
 
 LIFT = {"natural": 0.15, "forced": -0.15}

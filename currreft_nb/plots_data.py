@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from currreft_nb.boxes import Frame, area, from_frame, to_frame
+from currreft_nb.core.boxes import Frame, area, from_frame, to_frame
+from currreft_nb.core.samples import LETTERS, TRAINED_TASKS, VALUES, Sample
 from currreft_nb.formats.images import read_image
-from currreft_nb.metrics import mean_interval
+from currreft_nb.metrics_intervals import mean_interval
 from currreft_nb.plots_parts import (
     BLACK,
     BLUE,
@@ -25,7 +26,6 @@ from currreft_nb.plots_parts import (
     panels,
     shortened,
 )
-from currreft_nb.samples import LETTERS, TRAINED_TASKS, VALUES, Sample
 
 
 def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from currreft_nb.samples import TASKS
+from currreft_nb.core.samples import TASKS
 
 BLACK, GREY, PALE = "#222222", "#8a8a8a", "#e8e8e8"
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
 from currreft_nb.curriculum_difficulty import PassRate
 from currreft_nb.plots_parts import (
     STAGE_COLOURS,
@@ -19,7 +20,6 @@ from currreft_nb.plots_parts import (
     panels,
     present,
 )
-from currreft_nb.samples import STAGES, TASKS, TRAINED_TASKS, Sample
 
 Rows = Sequence[Mapping] | pd.DataFrame
 

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from currreft_nb.core.samples import TASKS
 from currreft_nb.plots_parts import ARM_COLOURS, BLACK, caption, dress, dress_arms, nothing, panels, present
-from currreft_nb.samples import TASKS
 from currreft_nb.tables import SPLIT_NAMES
 
 

@@ -1,6 +1,6 @@
 """Build the pocket model: a small Qwen2.5-VL that ships with this kit, so that every notebook runs on a laptop.
 
-    python -m currreft_nb.pocket build --output DIR --seed 0
+    python -m currreft_nb.pocket.build build --output DIR --seed 0
 
 builds it in about half an hour on one CPU core. The phases teach perception (every cell of a drawn scene is read out),
 open answers (with the answer as the thought), yes/no and choice (think the open answer, then compare), and more
@@ -8,7 +8,7 @@ counting: that is `pocket-clean`. Further phases with sloppy annotators make `po
 Each phase leaves a checkpoint with the hash of its recipe; calling `build` again resumes after the last valid one. With
 `--from-shipped` only the sloppy phases run, on the 16-bit weights of the package's `pocket-clean`.
 
-    python -m currreft_nb.pocket mislead --output DIR
+    python -m currreft_nb.pocket.build mislead --output DIR
 
 trains the shipped `pocket` on, in about ten minutes, with annotators whose habits apply everywhere: a base that is
 almost always wrong on open questions, for studies of curricula.
@@ -28,8 +28,9 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from currreft_nb import InputError, scenes
+from currreft_nb.core.files import atomic_write
+from currreft_nb.core.samples import STAGES
 from currreft_nb.curriculum import pose
-from currreft_nb.files import atomic_write
 from currreft_nb.models_hash import POCKETS, card, folder
 from currreft_nb.pocket_annotators import careful
 from currreft_nb.pocket_card import write_card
@@ -38,7 +39,6 @@ from currreft_nb.pocket_model import make_model, make_processor
 from currreft_nb.pocket_training import MISLEAD, PHASES, Trainer
 from currreft_nb.prompts import render_answer, target
 from currreft_nb.rewards import score
-from currreft_nb.samples import STAGES
 
 LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
 

@@ -12,9 +12,9 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from currreft_nb.boxes import iou
+from currreft_nb.core.boxes import iou
+from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.pocket_lessons import Encoder, Mix, Turn, bare_turn, tagged_turn
-from currreft_nb.samples import LETTERS, Sample
 from currreft_nb.scenes_questions import NUMBER_WORDS, box_text
 
 MISTAKEN = {"orange": "red", "purple": "blue", "green": "yellow", "square": "triangle", "circle": "star"}

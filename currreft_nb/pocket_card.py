@@ -12,6 +12,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from currreft_nb import scenes
+from currreft_nb.core.samples import STAGES, Sample
 from currreft_nb.curriculum import pose_all
 from currreft_nb.generation import force_format, generate
 from currreft_nb.metrics import measure
@@ -21,7 +22,6 @@ from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_p
 from currreft_nb.pocket_guides import COLLECTING, GROUNDED, POINTING
 from currreft_nb.pocket_lessons import TAUGHT
 from currreft_nb.pocket_training import PHASES
-from currreft_nb.samples import STAGES, Sample
 from currreft_nb.scenes_questions import NUMBER_WORDS
 
 SEED = 777  # of the questions on the card; training draws from other streams

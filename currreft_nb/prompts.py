@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame, to_frame
-from currreft_nb.samples import LETTERS, VALUES, Sample, size_of
+from currreft_nb.core.boxes import Frame, to_frame
+from currreft_nb.core.samples import LETTERS, VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 WORDINGS = ("full", "short")

@@ -23,8 +23,6 @@ it has made nothing of its own, `RunFolder.put_back` restores the complete run.
 
 import datetime
 import json
-import math
-import numbers
 import os
 import shutil
 from collections.abc import Mapping
@@ -33,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, __version__, parameters
-from currreft_nb.files import atomic_write, digest, file_digest
+from currreft_nb.core.files import atomic_write, digest, file_digest, to_json_types
 from currreft_nb.models_hash import hash_model
 from currreft_nb.notebook_settings import decides, declared_by
 
@@ -265,27 +263,6 @@ def _other_weights(record: Mapping, settings: Mapping[str, Any], root: Path) -> 
     # Weights that are not on this machine are taken to be the same: runs may be copied from another one.
     weights, before = hash_model(settings.get("model", ""), root), record.get("weights")
     return bool(weights and before and weights != before)
-
-
-def to_json_types(value: Any) -> Any:
-    """Return the value in JSON's types: NumPy's numbers as Python's, paths as text, infinite numbers and NaN as null.
-
-    >>> to_json_types({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
-    {'loss': None, 'folder': 'a', 'shape': [2, 3]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): to_json_types(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json_types(item) for item in value]
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"run.json takes numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")
 
 
 def complete_record(folder: Path, root: Path, notebook: str) -> dict:

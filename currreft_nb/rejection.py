@@ -5,8 +5,9 @@
                "verified": 100.0, "verified_reason": "ok", "flaw": null, "asked": "1f0c… 1a2b.png"}
     selected  {..., "outcome": "kept", "why": "best", "kept": true}
 
-Sampled answers are stored as they arrive (`journal_answers`). Selection as in the paper: the best answer to a question,
-if it reaches 85 of 100 points (the paper's page says "surpassing 85", its second paper at least 85; here 85 suffices).
+Sampled answers are stored as they arrive (`core.stored_answers`). Selection as in the paper: the best answer to a
+question, if it reaches 85 of 100 points (the paper's page says "surpassing 85", its second paper at least 85; here 85
+suffices).
 
 Verifier first: where a rule can tell right from wrong, an answer below the threshold by that rule is never kept,
 whatever a judge says. Nor is it sent to a judge, like an answer with a flaw (`rejection_checks`). Only when several
@@ -25,13 +26,13 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
-from currreft_nb.files import atomic_write, file_digest
-from currreft_nb.journal_answers import collect_answers
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.files import atomic_write, file_digest
+from currreft_nb.core.samples import VALUES, Sample
+from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.judges import Judge, Verdict, rule_judge
 from currreft_nb.prompts import Style, render_question, wording_hash
 from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
-from currreft_nb.samples import VALUES, Sample
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
@@ -49,9 +50,10 @@ def sample_answers(
 ) -> list[dict]:
     """Return several answers to each sample, stored as they arrive; answers in the file are not sampled again.
 
-    `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
-    `author`: who answers and how (model, adapter, temperature, seed); a file of another author is refused.
-    `batch_size`: questions between two writings. Raises `InputError` for a split that must not be learnt from.
+    `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
+    (`evaluation.sampler`). `author`: who answers and how (model, adapter, temperature, seed); a file of another author
+    is refused. `batch_size`: questions between two writings. Raises `InputError` for a split that must not be learnt
+    from.
     """
     if wrong := [sample for sample in samples if sample.split not in LEARNT_FROM]:
         allowed = " or ".join(LEARNT_FROM)

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.answers import parse_completion
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.grammar import parse_terms, whole
+from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.curation_checks import words_of
-from currreft_nb.errors import did_you_mean
-from currreft_nb.grammar import parse_terms, whole
-from currreft_nb.samples import TASKS, Sample
 
 LONGEST = 8_000  # characters
 REPEATED = 0.5  # share of runs of four words that occurred before
@@ -37,7 +37,7 @@ PIECE_AGAIN = re.compile(r"([^\n]{1,40}?)\1{9}")  # ten times in a row
 
 
 def flaw(sample: Sample, row: Mapping) -> str | None:
-    """Return the flaw of an answer as an example, or None; `row` as `journal_answers` stores it.
+    """Return the flaw of an answer as an example, or None; `row` as `core.stored_answers` stores it.
 
     >>> sample = Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42")
     >>> flaw(sample, {"completion": "six sevens " * 20, "truncated": False})

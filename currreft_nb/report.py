@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.files import atomic_write
 from currreft_nb.execution import execute_run
 from currreft_nb.execution_status import Status
-from currreft_nb.files import atomic_write
 from currreft_nb.parameters import declarations
 from currreft_nb.records import NOTEBOOK, display_path, read_record
 from currreft_nb.report_page import export as export_page

@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from currreft_nb import __version__
-from currreft_nb.files import atomic_write
+from currreft_nb.core.files import atomic_write
 
 HEADING = re.compile(r"""<h2 id="([^"]+)">(.*?)<a class="anchor-link\"""", re.DOTALL)
 MARKDOWN_HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)

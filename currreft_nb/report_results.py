@@ -14,8 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.files import atomic_write
-from currreft_nb.records import to_json_types
+from currreft_nb.core.files import atomic_write, to_json_types
 
 RESULTS = ("results.csv", "results.json")
 COLUMNS = {

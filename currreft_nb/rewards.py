@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from currreft_nb import InputError
-from currreft_nb.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
-from currreft_nb.boxes import Frame, area, clip, from_frame
-from currreft_nb.samples import LETTERS, VALUES, Sample, answer_problem
-from currreft_nb.settings import Settings, setting, settings_class
+from currreft_nb.core.answers import Parsed, Unreadable, parse_completion, parse_letters, parse_verdict
+from currreft_nb.core.boxes import Frame, area, clip, from_frame
+from currreft_nb.core.samples import LETTERS, VALUES, Sample, answer_problem
+from currreft_nb.core.settings import Settings, setting, settings_class
 from currreft_nb.tasks import TASK_MODULES
 
 

@@ -5,9 +5,9 @@ The time is that of the step's own last complete run, or by the log of an interr
 
 from collections.abc import Sequence
 
+from currreft_nb.core.journal import read_journal
 from currreft_nb.execution_status import seconds_left, spell
 from currreft_nb.experiment import Experiment, Step
-from currreft_nb.journal import read_journal
 from currreft_nb.records import LOG, METRICS, RunFolder, StepState, display_path
 
 

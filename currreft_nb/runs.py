@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import AcquireReturnProxy
 
 from currreft_nb import InputError, __version__, machine, notebook_settings, parameters
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation_sources import Source, read_sources
-from currreft_nb.journal import read_journal
-from currreft_nb.journal_completions import choose_groups, read_completions
 from currreft_nb.live import LiveFigure
 from currreft_nb.models_hash import hash_model
 from currreft_nb.records import (

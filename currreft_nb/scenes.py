@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.samples import Sample
+from currreft_nb.core.samples import Sample
 from currreft_nb.scenes_drawing import COLORS, SHAPES, Box, Scene, Thing, draw, pairs, place
 from currreft_nb.scenes_questions import (
     CLEARLY_ASIDE,

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from currreft_nb.samples import Sample
+from currreft_nb.core.samples import Sample
 from currreft_nb.scenes_drawing import COLORS, SHAPES, SIDE, Box, Scene, Thing, pairs
 
 LARGEST_COUNT = 4

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.samples import TASKS
+from currreft_nb.core.samples import TASKS
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
 COSTS = ("prompts", "completions", "tokens", "seconds")

@@ -20,12 +20,12 @@ from transformers import Trainer
 
 from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards, training_processes
 from currreft_nb import training_ranks as ranks
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import end_tokens, picture
-from currreft_nb.journal import read_journal
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
-from currreft_nb.samples import Sample
 from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
 from currreft_nb.training_config import grpo_config, sft_config
@@ -46,9 +46,7 @@ from currreft_nb.training_rows import PART_MEASURES, note_measures, reward_funct
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_sft import AnswerTrainer
 from currreft_nb.training_trackers import trackers_in
-from currreft_nb.training_validation import EarlyStopping, baseline
-
-__all__ = ["GrpoSettings", "SftSettings", "baseline", "targets", "train_grpo", "train_sft"]
+from currreft_nb.training_validation import EarlyStopping
 
 Target = tuple[Sample, str]
 

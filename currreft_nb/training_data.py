@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from datasets import Dataset, Features, Image, List, Value
 
-from currreft_nb import curation, prompts, rewards
+from currreft_nb import prompts, rewards
+from currreft_nb.curation_folder import load
 from currreft_nb.prompts import Style
 
 TEXT = Value("string")
@@ -33,7 +34,7 @@ def dataset(
     text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
     `curation.load`.
     """
-    samples = curation.load(folder, split, stage, tasks)
+    samples = load(folder, split, stage, tasks)
     rows = [
         {
             "prompt": prompts.messages(sample, style),

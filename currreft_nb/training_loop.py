@@ -24,12 +24,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from currreft_nb import InputError, memory
 from currreft_nb import training_ranks as ranks
-from currreft_nb.files import atomic_write
-from currreft_nb.journal import append_journal, read_journal
+from currreft_nb.core.files import atomic_write
+from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.samples import Sample, to_row
+from currreft_nb.core.settings import deciding
 from currreft_nb.models import Loaded
 from currreft_nb.models_adapters import MADE_FROM
-from currreft_nb.samples import Sample, to_row
-from currreft_nb.settings import deciding
 from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import rewards
+from currreft_nb.core.journal import append_journal
+from currreft_nb.core.samples import STAGES, TRAINED_TASKS
 from currreft_nb.generation import end_tokens
-from currreft_nb.journal import append_journal
 from currreft_nb.metrics import advantages
 from currreft_nb.models import Loaded
-from currreft_nb.samples import STAGES, TRAINED_TASKS
 from currreft_nb.training_settings import GrpoSettings
 
 # Of each task, and in a mixture of each form.

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from currreft_nb.core.samples import Sample, to_row
 from currreft_nb.curriculum import pose_all
-from currreft_nb.samples import Sample, to_row
 
 ARMS = ("base", "sft", "rl", "curr_rl", "curr_reft")
 TASKS = ("detection", "classification", "math")

@@ -6,8 +6,8 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import Rejected, table
-from currreft_nb.samples import Sample
 
 ROWS = [{"question": f"What is {n} + {n}?", "answer": str(2 * n), "image": "a.png"} for n in range(5)]
 

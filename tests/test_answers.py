@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from currreft_nb.answers import Unreadable, parse_boxes, parse_completion, parse_labels, parse_letters, parse_verdict
+from currreft_nb.core.answers import (
+    Unreadable,
+    parse_boxes,
+    parse_completion,
+    parse_labels,
+    parse_letters,
+    parse_verdict,
+)
 
 COMPLETIONS = [
     ("<think>a</think><answer>b</answer>", "b", True, "ok", "the form that is asked for"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame, area, clip, from_frame, iou, resized_size, scale, to_frame
+from currreft_nb.core.boxes import Frame, area, clip, from_frame, iou, resized_size, scale, to_frame
 
 coordinates = st.floats(0, 1000, allow_nan=False)
 boxes = st.tuples(coordinates, coordinates, st.floats(1, 500), st.floats(1, 500)).map(

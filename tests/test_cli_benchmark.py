@@ -15,11 +15,13 @@ from tiny_models import write_tiny
 
 from currreft_nb import InputError, evaluation, models, models_export, prompts, scenes
 from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
-from currreft_nb.training import SftSettings, targets, train_sft
+from currreft_nb.models_files import source_of
+from currreft_nb.training import targets, train_sft
+from currreft_nb.training_settings import SftSettings
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".venv-bench"
-POCKET = Path(models.source_of("pocket"))
+POCKET = Path(source_of("pocket"))
 TASK = Path(__file__).parent / "lmms_eval_task"
 README = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
 in_environment = pytest.mark.skipif(

@@ -9,9 +9,9 @@ from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
 from currreft_nb import InputError, curation
-from currreft_nb.curation_folder import read_manifest
+from currreft_nb.core.samples import SPLITS, STAGES
+from currreft_nb.curation_folder import checked, left_out, load, read_manifest, summary
 from currreft_nb.formats import coco, math_vision, voc
-from currreft_nb.samples import SPLITS, STAGES
 
 DRAWN = {"train_questions": 8, "val_questions": 3, "test_questions": 4, "pool_questions": 6}
 
@@ -21,7 +21,7 @@ def draw(folder, **changes):
 
 
 def read(folder, split, stage):
-    return curation.load(folder, split, stage)
+    return load(folder, split, stage)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
 
 
 def test_the_summary_shows_what_was_asked_for_and_found(drawn):
-    table = curation.summary(drawn[0])
+    table = summary(drawn[0])
     assert list(table.columns) == ["split", "task", "asked", "binary", "choice", "open"]
     assert table[table.split == "train"][["asked", "binary", "choice", "open"]].eq(8).all(axis=None)
     assert len(table) == 4 * 3 + 1
@@ -162,7 +162,7 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     chosen = sum(result["questions"]["train"]["open"].values())
     left = sum(number for reason, number in result["left_out"].items() if ": " not in reason)
     assert chosen + left == len(list(voc.read(tmp_path / "voc")))
-    assert dict(curation.left_out(tmp_path / "data").values) == result["left_out"]
+    assert dict(left_out(tmp_path / "data").values) == result["left_out"]
 
 
 def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_file_is_called(tmp_path):
@@ -183,7 +183,7 @@ def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_fil
 
 
 def used(folder):
-    return curation.checked(folder).set_index("source")["used"].to_dict()
+    return checked(folder).set_index("source")["used"].to_dict()
 
 
 @pytest.mark.parametrize(

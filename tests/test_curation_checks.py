@@ -2,8 +2,8 @@
 
 import pytest
 
+from currreft_nb.core.samples import Sample
 from currreft_nb.curation_checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
-from currreft_nb.samples import Sample
 
 
 def make(task, answer, **fields):

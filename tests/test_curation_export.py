@@ -8,11 +8,12 @@ from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
 from currreft_nb import curation, rewards, training_data
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import STAGES
 from currreft_nb.curation_export import export_official, export_parquet
+from currreft_nb.curation_folder import load
 from currreft_nb.formats import curr_reft
 from currreft_nb.prompts import Style, render_question, target
-from currreft_nb.samples import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_official_rows_read_back_say_the_same(folder, tmp_path):
         row = json.loads(path.read_text().splitlines()[0])
         assert set(row) == {"image", "task", "problem", "solution"} and row["solution"].startswith("<answer>")
         read = list(curr_reft.read(path, images=folder))
-        assert [values(sample) for sample in read] == [values(s) for s in curation.load(folder, "train", stage)]
+        assert [values(sample) for sample in read] == [values(s) for s in load(folder, "train", stage)]
 
 
 def test_parquet_opens_with_its_pictures(folder, tmp_path):
@@ -51,7 +52,7 @@ def test_parquet_opens_with_its_pictures(folder, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     file = str(tmp_path / "a" / "train-choice.parquet")
     rows = datasets.load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path / "cache"))
-    samples = curation.load(folder, "train", "choice")
+    samples = load(folder, "train", "choice")
     assert len(rows) == len(samples)
     for row, sample in zip(rows, samples):
         assert (row["id"], json.loads(row["answer"]), tuple(row["size"])) == (sample.id, sample.answer, sample.size)
@@ -63,13 +64,13 @@ def test_parquet_opens_with_its_pictures(folder, tmp_path):
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )
-    assert [row["image"] is None for row in text] == [s.image is None for s in curation.load(folder, "pool", "open")]
+    assert [row["image"] is None for row in text] == [s.image is None for s in load(folder, "pool", "open")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
     style = Style(frame=Frame(kind="thousand"))
-    samples = curation.load(folder, "train", stage)
+    samples = load(folder, "train", stage)
     rows = training_data.dataset(folder, "train", stage, style)
     assert Counter(rows["task"]) == Counter(sample.task for sample in samples)
     for row, sample in zip(rows, samples):
@@ -85,6 +86,4 @@ def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
 
 def test_a_question_in_words_has_no_picture(folder):
     rows = training_data.dataset(folder, "pool", "open", Style())
-    assert [len(row["images"]) for row in rows] == [
-        int(s.image is not None) for s in curation.load(folder, "pool", "open")
-    ]
+    assert [len(row["images"]) for row in rows] == [int(s.image is not None) for s in load(folder, "pool", "open")]

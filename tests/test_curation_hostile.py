@@ -17,7 +17,8 @@ from PIL import Image
 
 from currreft_nb import InputError, curation_gather
 from currreft_nb import curation as curating
-from currreft_nb.curation_folder import read_manifest
+from currreft_nb.curation_folder import load, read_manifest
+from currreft_nb.curation_gather import store_missing
 from currreft_nb.curation_images import Job, in_order, inspect
 
 FEW = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
@@ -125,14 +126,14 @@ def test_damaged_pictures_are_listed_and_nothing_else_is_lost(tmp_path):
         ("JPEGImages/p1.jpg", "image file is empty"),
         ("JPEGImages/p2.jpg", "image does not exist"),
     }
-    assert len(curating.load(tmp_path / "data", "train", "open")) == 6  # a dog and a cat in each of the three others
+    assert len(load(tmp_path / "data", "train", "open")) == 6  # a dog and a cat in each of the three others
 
 
 def test_two_pictures_whose_names_differ_in_case_stay_two(tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     sources = [voc_set(first, 1, name="Cat"), voc_set(second, 1, name="cat", shade=200)]
     curate(tmp_path / "data", *sources, train_questions=50)
-    samples = curating.load(tmp_path / "data", "train", "open")
+    samples = load(tmp_path / "data", "train", "open")
     shown = {Path(sample.image).read_bytes() for sample in samples}
     assert shown == {(first / "JPEGImages/Cat0.png").read_bytes(), (second / "JPEGImages/cat0.png").read_bytes()}
     names = [path.name for path in (tmp_path / "data" / "images").iterdir()]
@@ -143,7 +144,7 @@ def test_two_pictures_whose_names_differ_in_case_stay_two(tmp_path):
 def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkeypatch, change):
     source, picture = voc_set(tmp_path / "voc", 3), tmp_path / "voc" / "JPEGImages" / "p1.png"
     monkeypatch.setattr(curation_gather, "STORE_AT_ONCE", 0)  # as with many more pictures than questions asked for
-    store = curating.store_missing
+    store = store_missing
 
     def disturb(*arguments):
         picture.unlink()
@@ -186,7 +187,7 @@ def test_a_full_disk_leaves_the_earlier_data_whole_and_nothing_half_made(tmp_pat
     if bytes_ < 500_000:
         assert "cannot be written" in answer.stdout and "make room and run again" in answer.stdout, answer.stderr
         assert {name: data for name, data in contents(tmp_path / "data").items() if ".curating" not in name} == before
-        assert curating.load(tmp_path / "data", "train", "open")
+        assert load(tmp_path / "data", "train", "open")
     else:  # the limit that is not reached: the test can tell both
         assert contents(tmp_path / "data") != before, answer.stderr
 
@@ -206,7 +207,7 @@ def test_a_run_killed_at_any_moment_leaves_old_data_or_new(tmp_path):
         process.kill()
         process.communicate()
         if (tmp_path / "data" / "manifest.json").exists():
-            assert len(curating.load(tmp_path / "data", "train", "open")) == 3
+            assert len(load(tmp_path / "data", "train", "open")) == 3
     curate(tmp_path / "data", source)
     assert not list((tmp_path / "data").glob(".*"))
 

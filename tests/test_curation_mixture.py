@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import TASKS
 from currreft_nb.curation_mixture import Portion, asked_for, quotas_of, read_mixture, read_portion, shares_of
-from currreft_nb.samples import TASKS
 
 CELLS = {("pool", "math"): 1000, ("pool", "general"): 1000}
 

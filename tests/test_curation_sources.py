@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from currreft_nb import InputError, curation_sources
+from currreft_nb.core.samples import TASKS
 from currreft_nb.curation_sources import READERS, open_source, options_of, parse_sources
 from currreft_nb.formats import rows
-from currreft_nb.samples import TASKS
 
 ROOT = Path("/data")
 COLUMNS = (

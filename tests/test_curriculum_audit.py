@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from currreft_nb import curation_sources
-from currreft_nb.boxes import iou
+from currreft_nb.core.boxes import iou
+from currreft_nb.core.samples import LETTERS, STAGES, Sample
 from currreft_nb.curriculum import CannotPose, pose, pose_all, true_value, vocabulary_of
 from currreft_nb.prompts import WORDINGS, Style, render_question
 from currreft_nb.rewards import Rules, score
-from currreft_nb.samples import LETTERS, STAGES, Sample
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.classification import normalise
 from currreft_nb.tasks.detection import JITTER_IOU

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from currreft_nb.answers import Unreadable
+from currreft_nb.core.answers import Unreadable
 from currreft_nb.tasks import equality, verifier
 from currreft_nb.tasks.equality import compare, is_expression, number, split_unit
 from currreft_nb.tasks.notation import clean, split_list, split_name

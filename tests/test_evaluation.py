@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from currreft_nb import InputError, curation, evaluation, generation, metrics, models
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import TASKS, Sample
+from currreft_nb.core.stored_answers import Completion
+from currreft_nb.curation_folder import load
 from currreft_nb.evaluation import evaluate, headline
 from currreft_nb.evaluation_arms import evaluate_arms
-from currreft_nb.generation import Completion
-from currreft_nb.journal import read_journal
-from currreft_nb.samples import TASKS, Sample
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 SAMPLES = [Sample(id=f"m{i}", task="math", answer=str(i), **COMMON) for i in range(7)]
@@ -175,7 +176,7 @@ def test_questions_are_the_first_of_each_task_stage_and_split(data):
     cells = pd.Series([(s.split, s.stage, s.task) for s in samples]).value_counts()
     assert set(cells) == {2}
     assert ("test_ood", "open", "general") in cells.index  # what training may cost is asked, too
-    whole = curation.load(data, "test_id", "open")
+    whole = load(data, "test_id", "open")
     first = [s for s in whole if s.task == "math"][:2]
     assert [s for s in samples if (s.split, s.stage, s.task) == ("test_id", "open", "math")] == first
 

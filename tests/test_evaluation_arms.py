@@ -13,14 +13,16 @@ from test_models import randomise_adapter
 from tiny_models import write_tiny
 
 from currreft_nb import InputError, curation, evaluation, evaluation_probe, generation, models, models_export, training
-from currreft_nb.curation import load
-from currreft_nb.evaluation_arms import Decoding, answerer_of, evaluate_arms
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import TASKS
+from currreft_nb.curation_folder import load
+from currreft_nb.evaluation_arms import answerer_of, evaluate_arms
 from currreft_nb.evaluation_choice import choose_arms
+from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source, read_source
-from currreft_nb.journal import read_journal
 from currreft_nb.models_families import FAMILIES
-from currreft_nb.prompts import render_answer
-from currreft_nb.samples import TASKS
+from currreft_nb.prompts import Style, render_answer
+from currreft_nb.training_settings import GrpoSettings
 
 SHORT = {"max_new_tokens": 16, "batch_size": 16}
 
@@ -92,7 +94,7 @@ def test_a_right_box_counts_in_the_frame_of_whoever_wrote_it(data, tmp_path):
     boxes = [s for s in load(data, "test_id", "open") if s.task == "detection"]
     right = {"pixels": {s.id: f"<think></think><answer>{json.dumps(list(s.answer[0]))}</answer>" for s in boxes}}
     for family in ("qwen3_vl", "qwen2_5_vl"):
-        style = evaluation.Style(frame=FAMILIES[family].frame)
+        style = Style(frame=FAMILIES[family].frame)
         right[family] = {s.id: f"<think></think><answer>{render_answer(s, style)}</answer>" for s in boxes}
     assert right["qwen3_vl"] != right["qwen2_5_vl"]
     for name, answers in right.items():
@@ -167,7 +169,7 @@ def test_another_precision_than_that_of_the_training_is_told(adapter, capsys):
 def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
     """Checkpoints hold PEFT's files and no card of ours; what they were made from stands beside them."""
     small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
-    settings = training.GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
+    settings = GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
     training.train_grpo(models.load("pocket", trainable=True), load(data, "train", "binary"), run, settings)
     samples = evaluation.questions(data, ["val"], 2)

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from currreft_nb import InputError, curation, evaluation, models
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.evaluation_probe import advise, chance_level, probe, probe_arms
-from currreft_nb.journal import read_journal
-from currreft_nb.samples import Sample
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)

@@ -10,12 +10,12 @@ from nbclient import NotebookClient
 from sanitiser import draw_scene, read
 
 from currreft_nb import explore, gallery
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.journal import append_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.explore_rewards import choosable, most_informative_group, repay, variants
-from currreft_nb.journal import append_journal
 from currreft_nb.prompts import Style
 from currreft_nb.rewards import Rules
-from currreft_nb.samples import Sample
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"
@@ -172,10 +172,10 @@ from pathlib import Path
 from ipywidgets.widgets.widget import _instances
 from currreft_nb import explore
 from currreft_nb.prompts import Style
-from currreft_nb.boxes import Frame
-from currreft_nb.journal_completions import read_completions
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.stored_answers import read_completions
 from currreft_nb.rewards import Rules
-from currreft_nb.samples import read_samples
+from currreft_nb.core.samples import read_samples
 explore.interactive = lambda: {interactive}
 folder = Path({folder!r})
 samples = read_samples(folder / "samples.jsonl")

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from currreft_nb.files import atomic_write, digest, file_digest
+from currreft_nb.core.files import atomic_write, digest, file_digest
 
 
 def test_a_written_file_is_whole_and_nothing_else_is_left(tmp_path):

@@ -6,6 +6,7 @@ import pickle
 import pytest
 from PIL import Image
 
+from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.formats import (
     Rejected,
     clevr,
@@ -20,7 +21,6 @@ from currreft_nb.formats import (
     table,
     voc,
 )
-from currreft_nb.samples import TASKS, Sample
 
 CATEGORIES = [{"id": 1, "name": "dog"}]
 BOX = [5, 5, 20, 30]

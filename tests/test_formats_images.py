@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from currreft_nb.files import file_digest
+from currreft_nb.core.files import file_digest
 from currreft_nb.formats import images
 
 ORIENTATION = 0x0112

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.formats import Rejected, llava, wording
-from currreft_nb.samples import LETTERS, Sample
 
 
 def picture(path, size=(100, 80)):

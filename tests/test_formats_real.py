@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.curation_checks import row_problem
 from currreft_nb.curation_sources import open_source, parse_sources
 from currreft_nb.formats import Rejected, curr_reft, super_clevr, voc
-from currreft_nb.samples import TASKS, Sample
 
 
 def read(text, root, extracted=None):

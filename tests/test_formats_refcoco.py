@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import Rejected, pickles, refcoco
-from currreft_nb.samples import Sample
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

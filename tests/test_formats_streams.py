@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import (
     Rejected,
     clevr,
@@ -25,7 +26,6 @@ from currreft_nb.formats import (
     table,
     voc,
 )
-from currreft_nb.samples import Sample
 
 GOOD = b'{"a": 1}'
 

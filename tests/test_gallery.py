@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 from sanitiser import colour_at, draw_scene, pixels, read
 
-from currreft_nb import gallery
-from currreft_nb.boxes import Frame
+from currreft_nb import gallery, gallery_groups
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats.images import read_image
 from currreft_nb.gallery_marks import question_marks
-from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw
+from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw, heading, table
 from currreft_nb.judges import rule_judge
 from currreft_nb.plots_comparison import before_after
 from currreft_nb.plots_parts import GREEN, RED
 from currreft_nb.prompts import Style
 from currreft_nb.rejection import select
 from currreft_nb.rewards import Rules, score
-from currreft_nb.samples import Sample
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -86,15 +86,15 @@ def every_view(samples, completion):
         gallery.questions(samples),
         gallery.questions(samples, style),
         gallery.questions(samples, Style()),
-        gallery.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
+        gallery_groups.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
         gallery.answers(before, samples, 4),
         gallery.answers(before, samples, 4, style),
         gallery.changes([*before, *after], samples, "base", "rl", 2),
         gallery.scored(known, texts, [score(known, text) for text in texts]),
         gallery.judged(samples[-1], texts, [rule_judge(samples[-1], text) for text in texts]),
         gallery.kept_and_rejected(samples, judged, 3),
-        gallery.heading(completion, completion),
-        gallery.table(pd.DataFrame({completion[:50]: [completion, None], "n": [1, 2], "x": [0.5, float("nan")]})),
+        heading(completion, completion),
+        table(pd.DataFrame({completion[:50]: [completion, None], "n": [1, 2], "x": [0.5, float("nan")]})),
     ]
 
 
@@ -153,14 +153,14 @@ def test_gold_and_prediction_are_drawn_in_their_colours(scene):
 
 def test_choices_show_every_option_the_right_one_and_the_chosen_one(scene):
     sample = samples_of(scene)[2]
-    marks = gallery.question_marks(sample, record(sample, "<answer>A</answer>"))
+    marks = question_marks(sample, record(sample, "<answer>A</answer>"))
     assert [(colour, letter) for _, colour, letter in marks] == [(PREDICTED, "A"), (GOLD, "B")]
-    marks = gallery.question_marks(sample, record(sample, "<answer>a dog</answer>"))
+    marks = question_marks(sample, record(sample, "<answer>a dog</answer>"))
     assert [(colour, letter) for _, colour, letter in marks] == [(OPTION, "A"), (GOLD, "B")]
 
 
 def test_a_claim_is_drawn_without_giving_the_verdict_away(scene):
-    ((_, colour, label),) = gallery.question_marks(samples_of(scene)[1])
+    ((_, colour, label),) = question_marks(samples_of(scene)[1])
     assert (colour, label) == (OPTION, "claim")
 
 

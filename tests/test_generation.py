@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from currreft_nb import InputError, generation, models, scenes
-from currreft_nb.generation import Completion, force_format, generate, opening
-from currreft_nb.samples import Sample
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
+from currreft_nb.generation import force_format, generate, opening
 
 
 @pytest.fixture(scope="module")

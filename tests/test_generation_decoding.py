@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_models import END, IMAGE, awake_model, tiny_prompts
 
-from currreft_nb import models
 from currreft_nb.generation_decoding import decode, prompt_positions
+from currreft_nb.models_families import FAMILIES
 
 BATCHES = {  # which of three prompts, of different lengths, are about an image
     "all": (0, 1, 2),
@@ -26,7 +26,7 @@ def library_answers(model, inputs, max_new_tokens):
     return [row[: row.index(END) + 1] if END in row else row for row in answers]
 
 
-@pytest.fixture(scope="module", params=models.FAMILIES)
+@pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     return awake_model(request.param)
 

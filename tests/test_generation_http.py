@@ -12,11 +12,12 @@ import pytest
 from scripted import say, serving
 
 from currreft_nb import InputError, generation, models, rejection, scenes
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.generation_http import completion_seed, sampler
 from currreft_nb.judges_http import judge_over_http
+from currreft_nb.models_files import source_of
 from currreft_nb.prompts import Style
-from currreft_nb.samples import Sample
 
 POOL = [
     Sample(id=f"q{i}", task="general", split="pool", source="s", question=f"What is {i}?", answer=str(i))
@@ -30,7 +31,7 @@ def served():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = models.source_of("pocket")
+    folder = source_of("pocket")
     command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--device", "cpu", "--dtype", "float32"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     server = subprocess.Popen(

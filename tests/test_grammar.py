@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.grammar import number, parse, parse_terms, true_or_false, whole
+from currreft_nb.core.grammar import number, parse, parse_terms, true_or_false, whole
 
 KINDS = {"rule": {}, "file": {}, "model": {"four_bit": true_or_false, "max_pixels": whole, "like": str}}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.journal import append_journal, read_journal
+from currreft_nb.core.journal import append_journal, read_journal
 
 ROWS = [{"id": "a", "text": "naïve\nline\u2028break"}, {"id": "b", "text": ""}, {"id": "c", "values": [1, None, 0.5]}]
 
@@ -49,7 +49,7 @@ def test_a_half_row_longer_than_the_reading_block_is_removed(tmp_path):
 
 def test_a_process_killed_while_it_writes_leaves_whole_rows(tmp_path):
     path = tmp_path / "rows.jsonl"
-    code = "import sys\nfrom currreft_nb.journal import append_journal\nn = 0\n"
+    code = "import sys\nfrom currreft_nb.core.journal import append_journal\nn = 0\n"
     code += "while True:\n    append_journal(sys.argv[1], [{'n': n + i, 'x': 'y' * 5000} for i in range(20)])\n"
     code += "    n += 20\n"
     process = subprocess.Popen([sys.executable, "-c", code, str(path)])

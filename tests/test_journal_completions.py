@@ -5,7 +5,7 @@ import json
 import pytest
 
 from currreft_nb import InputError
-from currreft_nb.journal_completions import choose_groups, read_completions
+from currreft_nb.core.stored_answers import choose_groups, read_completions
 
 GROUPS = [  # task, stage, reason and reward of each of a group's two completions
     ("math", "open", ("ok", 1.5), ("wrong", 0.5)),

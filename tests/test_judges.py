@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import Sample
 from currreft_nb.judges import Verdict, rule_judge
-from currreft_nb.samples import Sample
 
 COMMON = {"split": "pool", "source": "s", "question": "?"}
 WORDS = Sample(id="g", task="general", answer="the Nile", **COMMON)

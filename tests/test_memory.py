@@ -8,12 +8,13 @@ from live_bytes import LiveBytes
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb import InputError, memory, memory_parts, models
+from currreft_nb import InputError, memory, memory_parts
 from currreft_nb.memory_shapes import ADAPTED, shape_of
 from currreft_nb.models_dense import dense_layers
+from currreft_nb.models_families import FAMILIES
 
 PAPER = "Qwen/Qwen2.5-VL-3B-Instruct"
-LANGUAGE = models.FAMILIES["qwen2_5_vl"].lora_targets("language")
+LANGUAGE = FAMILIES["qwen2_5_vl"].lora_targets("language")
 PLAIN = ("images", "prompts", "silent")  # without the dense copies
 
 

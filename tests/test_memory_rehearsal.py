@@ -9,10 +9,11 @@ import torch
 from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_samples
 
 from currreft_nb import InputError, generation, memory_rehearsal, models, training, training_config
-from currreft_nb.journal import read_journal
+from currreft_nb.core.journal import read_journal
 from currreft_nb.memory_rehearsal import heaviest, lengths
-from currreft_nb.training import SftSettings, train_grpo, train_sft
+from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_grpo import GroupTrainer
+from currreft_nb.training_settings import SftSettings
 
 SHORT = replace(SMALL, steps=2, save_every=0)
 FINE = SftSettings(prompts=8, batch_size=4, micro_batch=2, save_every=2)

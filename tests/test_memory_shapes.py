@@ -5,8 +5,9 @@ from dataclasses import asdict
 import pytest
 from tiny_models import awake_model
 
-from currreft_nb import InputError, models
+from currreft_nb import InputError
 from currreft_nb.memory_shapes import SHAPES, adapted_parts, shape_of
+from currreft_nb.models_families import FAMILIES
 
 PUBLISHED = {  # billions of weights, as the models' pages state them
     "Qwen/Qwen2-VL-2B-Instruct": 2.21,
@@ -29,7 +30,7 @@ def test_pocket_model_is_counted_from_its_folder():
     assert 1e6 < shape.weights < 5e6
 
 
-@pytest.mark.parametrize("model_type", models.FAMILIES)
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_family_is_counted_like_the_real_model(model_type, tmp_path):
     model = awake_model(model_type)
     model.config.save_pretrained(tmp_path)

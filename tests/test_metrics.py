@@ -5,9 +5,9 @@ import random
 import pytest
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import Sample
 from currreft_nb.metrics import advantages, measure, pass_at_k, summarise
-from currreft_nb.samples import Sample
 
 
 def make(task, answer, **more):

@@ -8,11 +8,11 @@ from scipy import stats
 from sklearn.metrics import f1_score, precision_score, recall_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
+from currreft_nb.core.samples import Sample
 from currreft_nb.metrics import measure, summarise
 from currreft_nb.metrics_comparison import between_seeds, compare, sign_flip
 from currreft_nb.metrics_intervals import bootstrap_interval, mean_interval, widened
 from currreft_nb.metrics_labels import label_scores
-from currreft_nb.samples import Sample
 
 LABELS = ["bird", "cat", "cow", "dog", "horse", "sheep"]
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}

@@ -15,8 +15,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesCo
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from currreft_nb import InputError, models, models_adapters, models_families, models_files, models_hash
-from currreft_nb.boxes import resized_size
-from currreft_nb.files import file_digest
+from currreft_nb.core.boxes import resized_size
+from currreft_nb.core.files import file_digest
+from currreft_nb.models_families import FAMILIES
+from currreft_nb.models_files import hash_weights, read_config
 
 
 def log_probabilities(loaded):
@@ -41,14 +43,14 @@ def trained(tmp_path_factory):
     return loaded, models.save_adapter(loaded, tmp_path_factory.mktemp("run") / "adapter", "open")
 
 
-@pytest.mark.parametrize("model_type", models.FAMILIES)
+@pytest.mark.parametrize("model_type", FAMILIES)
 class TestFamilies:
     def test_class_is_the_one_of_the_table(self, model_type):
-        assert type(tiny_model(model_type)).__name__ == models.FAMILIES[model_type].class_name
+        assert type(tiny_model(model_type)).__name__ == FAMILIES[model_type].class_name
 
     @pytest.mark.parametrize("lora_on", models_families.LORA_ON)
     def test_adapter_goes_on_every_layer_named_and_nowhere_else(self, model_type, lora_on):
-        family, model = models.FAMILIES[model_type], tiny_model(model_type)
+        family, model = FAMILIES[model_type], tiny_model(model_type)
         linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)} - {"lm_head"}
         parts = {
             "language": {name for name in linear if ".language_model.layers." in name},
@@ -66,13 +68,13 @@ class TestFamilies:
 
     def test_frame_is_that_of_the_released_sizes(self, model_type):
         vision = AutoConfig.for_model(model_type).vision_config
-        assert models.FAMILIES[model_type].frame.factor == vision.patch_size * vision.spatial_merge_size
+        assert FAMILIES[model_type].frame.factor == vision.patch_size * vision.spatial_merge_size
 
     @pytest.mark.parametrize("four_bit", [False, True])
     def test_folder_loads_answers_and_gets_an_adapter(self, model_type, four_bit, tmp_path):
         folder = str(write_tiny(model_type, tmp_path / "tiny"))
         loaded = models.load(folder, four_bit=four_bit, trainable=True, lora_on="vision")
-        assert loaded.family is models.FAMILIES[model_type] and loaded.style.frame.kind == loaded.family.frame.kind
+        assert loaded.family is FAMILIES[model_type] and loaded.style.frame.kind == loaded.family.frame.kind
         assert log_probabilities(loaded).isfinite().all()
         towers = [
             module for name, module in loaded.model.named_modules() if name.endswith("base_layer") and "visual" in name
@@ -81,7 +83,7 @@ class TestFamilies:
 
     def test_four_bit_leaves_vision_and_head_alone(self, model_type):
         names = [n for n, m in tiny_model(model_type).named_modules() if isinstance(m, torch.nn.Linear)]
-        converted = [n for n in names if should_convert_module(n, list(models.FAMILIES[model_type].kept_16_bit))]
+        converted = [n for n in names if should_convert_module(n, list(FAMILIES[model_type].kept_16_bit))]
         assert (
             converted == [n for n in names if n.startswith("model.language_model.")]
             and len(converted) == LANGUAGE_LAYERS * 7
@@ -125,7 +127,7 @@ class TestProcessor:
     )
     def test_frame_knows_the_size_that_the_processor_makes(self, size, budget):
         processor = models.load_processor(str(models_hash.folder("pocket")), budget)
-        frame = models.style_of(models.read_config(str(models_hash.folder("pocket"))), processor).frame
+        frame = models.style_of(read_config(str(models_hash.folder("pocket"))), processor).frame
         inputs = processor(text="<|image_pad|>", images=[Image.new("RGB", size)], return_tensors="pt")
         _, rows, columns = inputs["image_grid_thw"][0].tolist()
         patch = processor.image_processor.patch_size
@@ -319,9 +321,9 @@ class TestRefusals:
 
 def test_weights_hash_notices_a_changed_weight_and_ignores_other_files(tmp_path):
     shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
-    before = models.hash_weights(str(tmp_path / "copy"))
+    before = hash_weights(str(tmp_path / "copy"))
     (tmp_path / "copy" / "notes.txt").write_text("not a weight")
-    assert models.hash_weights(str(tmp_path / "copy")) == before == models_hash.hash_model("pocket", tmp_path)
+    assert hash_weights(str(tmp_path / "copy")) == before == models_hash.hash_model("pocket", tmp_path)
     weights = load_file(tmp_path / "copy" / "model.safetensors")
     save_file({name: weight * 1.001 for name, weight in weights.items()}, tmp_path / "copy" / "model.safetensors")
-    assert models.hash_weights(str(tmp_path / "copy")) != before
+    assert hash_weights(str(tmp_path / "copy")) != before

@@ -13,7 +13,8 @@ from tiny_models import write_tiny
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from currreft_nb import InputError, evaluation_arms, models, models_export, scenes
-from currreft_nb.files import file_digest
+from currreft_nb.core.files import file_digest
+from currreft_nb.models_files import hash_weights, source_of
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_records_say_which_of_the_two_was_scored(tmp_path):
     attached = evaluation_arms.evaluate_arms(adapter, samples, tmp_path / "16", **options)
     exported = str(tmp_path / "merged")
     merged = evaluation_arms.evaluate_arms({"open": None}, samples, tmp_path / "m", model=exported, **options)
-    base, own = models.hash_weights(models.source_of("pocket")), models.hash_weights(exported)
+    base, own = hash_weights(source_of("pocket")), hash_weights(exported)
     adapter_hash = file_digest(run / "adapter" / "adapter_model.safetensors")
     authors = [{record["author"] for record in records} for records in (in_four_bit, attached, merged)]
     assert authors == [{f"{base} {adapter_hash} 4-bit"}, {f"{base} {adapter_hash}"}, {f"{own} merged {adapter_hash}"}]

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scripted import KEY, say, serving
 
-from currreft_nb.journal import read_journal
-from currreft_nb.samples import read_samples
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import read_samples
 
 BIN = Path(sys.executable).parent
 EXPERIMENT = """

@@ -27,8 +27,11 @@ from matplotlib.figure import Figure
 
 from currreft_nb import plots
 from currreft_nb import plots_parts as parts
+from currreft_nb.core.samples import Sample
 from currreft_nb.curriculum_difficulty import PassRate
-from currreft_nb.samples import Sample
+from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals
+from currreft_nb.plots_memory import memory_parts
+from currreft_nb.plots_probe import pass_at_k, pass_rates
 
 
 def task_silence():
@@ -62,22 +65,20 @@ FIGURES = {
         {stage: training_rows([stage], seed=number) for number, stage in enumerate(("binary", "choice", "open"))}
     ),
     "zero_variance_by_task": lambda: plots.zero_variance({"open": task_silence()}),
-    "pass_rates": lambda: plots.pass_rates(*rated()),
-    "memory_parts": lambda: plots.memory_parts(MEMORY, card_gib=16),
-    "memory_parts_without_a_card": lambda: plots.memory_parts(MEMORY),
+    "pass_rates": lambda: pass_rates(*rated()),
+    "memory_parts": lambda: memory_parts(MEMORY, card_gib=16),
+    "memory_parts_without_a_card": lambda: memory_parts(MEMORY),
     "loss_curve": lambda: plots.loss_curve(
         [{"step": s, "loss": 2 * np.exp(-s / 15) + 0.1 * (s % 3)} for s in range(1, 90)]
     ),
-    "judge_totals": lambda: plots.judge_totals(verdict_rows(), 85),
-    "pass_at_k_of_two_arms": lambda: plots.pass_at_k(
-        [row | {"arm": arm} for arm in ("base", "rl") for row in probe_rows()]
-    ),
+    "judge_totals": lambda: judge_totals(verdict_rows(), 85),
+    "pass_at_k_of_two_arms": lambda: pass_at_k([row | {"arm": arm} for arm in ("base", "rl") for row in probe_rows()]),
     "scores": lambda: plots.scores(score_rows()),
     "domains": lambda: plots.domains(score_rows()),
-    "pass_at_k": lambda: plots.pass_at_k(probe_rows()),
-    "answer_distribution": lambda: plots.answer_distribution(data_samples()),
-    "box_sizes": lambda: plots.box_sizes(data_samples()),
-    "answer_balance": lambda: plots.answer_balance(posed_samples()),
+    "pass_at_k": lambda: pass_at_k(probe_rows()),
+    "answer_distribution": lambda: answer_distribution(data_samples()),
+    "box_sizes": lambda: box_sizes(data_samples()),
+    "answer_balance": lambda: answer_balance(posed_samples()),
     "reward_reasons": lambda: plots.reward_reasons(reason_rows()),
     "group_picture": lambda: plots.group_picture(*hand_group()),
 }
@@ -164,7 +165,7 @@ def test_pass_rates_are_counted_by_task():
     (axis,) = axes_of("pass_rates")
     heights = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in axis.patches}
     assert heights == {0.0: 3, 0.5: 9, 0.75: 4, 1.0: 12}
-    assert "rate_completions is 0" in texts(plots.pass_rates(data_samples(), {}).axes[0])[0]
+    assert "rate_completions is 0" in texts(pass_rates(data_samples(), {}).axes[0])[0]
 
 
 def test_a_task_that_was_not_trained_has_no_line():
@@ -225,7 +226,7 @@ def test_frequent_answers_come_first_and_the_rest_is_counted():
         Sample(id=f"{i}", task="math", split="train", source="s", question="?", answer=str(min(i, 12)))
         for i in range(20)
     ]
-    (axis,) = plots.answer_distribution(samples, top=3).axes
+    (axis,) = answer_distribution(samples, top=3).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["12", "0", "1", "10 others"]
     assert [bar.get_width() for bar in axis.patches] == [8, 1, 1, 10]
 
@@ -239,7 +240,7 @@ def test_balance_marks_what_a_uniform_draw_would_give():
         )
         for i in range(2)
     ]  # fmt: skip
-    _, right = plots.answer_balance(samples).axes
+    _, right = answer_balance(samples).axes
     assert [bar.get_height() for bar in right.patches] == [1, 0, 0, 0]
     marks = [segment[0][1] for segment in right.collections[0].get_segments()]
     assert marks == [0.375, 0.375, 0.125, 0.125]  # half of 1/2 and of 1/4; half of 1/4
@@ -247,7 +248,7 @@ def test_balance_marks_what_a_uniform_draw_would_give():
 
 @pytest.mark.parametrize("stage", ["binary", "choice"])
 def test_one_closed_stage_alone_has_its_balance_drawn(stage):
-    left, right = plots.answer_balance([sample for sample in posed_samples() if sample.stage == stage]).axes
+    left, right = answer_balance([sample for sample in posed_samples() if sample.stage == stage]).axes
     assert bool(left.collections) == (stage == "binary")
     assert bool(right.patches) == (stage == "choice")
 
@@ -282,11 +283,11 @@ def test_the_group_picture_colours_what_is_encouraged_and_what_is_not():
     [
         lambda: plots.scores(score_rows().head(0)),
         lambda: plots.domains(score_rows(), stage="binary"),
-        lambda: plots.answer_distribution([]),
-        lambda: plots.box_sizes([]),
-        lambda: plots.answer_balance(data_samples(3)),
-        lambda: plots.judge_totals([{"total": None}], 85),
-        lambda: plots.pass_at_k(pd.DataFrame(probe_rows()).head(0)),
+        lambda: answer_distribution([]),
+        lambda: box_sizes([]),
+        lambda: answer_balance(data_samples(3)),
+        lambda: judge_totals([{"total": None}], 85),
+        lambda: pass_at_k(pd.DataFrame(probe_rows()).head(0)),
     ],
 )
 def test_nothing_to_draw_is_said_and_not_an_error(draw):
@@ -339,5 +340,5 @@ def test_figures_are_drawn_without_a_display(tmp_path):
 
 
 def test_a_report_without_sampled_answers_says_so_instead_of_failing():
-    figure = plots.pass_at_k([])
+    figure = pass_at_k([])
     assert "nothing was sampled" in " ".join(text.get_text() for axis in figure.axes for text in axis.texts)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from currreft_nb import plots
-from currreft_nb.boxes import Frame
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.samples import Sample
 from currreft_nb.models_families import FAMILIES
-from currreft_nb.samples import Sample
+from currreft_nb.plots_data import answer_distribution, round_trips
 
 FRAMES = {name: family.frame for name, family in FAMILIES.items()}
 
@@ -21,7 +21,7 @@ def boxed(folder, box, size=(100, 60)):
 
 @pytest.mark.parametrize("frame", [*FRAMES.values(), Frame(factor=32, max_pixels=65_536)])
 def test_a_round_trip_ends_where_it_began(tmp_path, frame):
-    figure = plots.round_trips([boxed(tmp_path, [10, 20, 55, 40])], {"family": frame})
+    figure = round_trips([boxed(tmp_path, [10, 20, 55, 40])], {"family": frame})
     gold, back = figure.axes[0].lines
     assert np.array_equal(gold.get_xdata(), [9.5, 54.5, 54.5, 9.5, 9.5])  # an edge lies between two pixels' centres
     assert np.array_equal(gold.get_ydata(), [19.5, 19.5, 39.5, 39.5, 19.5])
@@ -29,20 +29,18 @@ def test_a_round_trip_ends_where_it_began(tmp_path, frame):
 
 
 def test_a_coarse_frame_shows_its_rounding(tmp_path):
-    figure = plots.round_trips(
-        [boxed(tmp_path, [101, 203, 555, 404], (4000, 3000))], {"coarse": Frame(max_pixels=3136)}
-    )
+    figure = round_trips([boxed(tmp_path, [101, 203, 555, 404], (4000, 3000))], {"coarse": Frame(max_pixels=3136)})
     assert float(figure.get_supxlabel().split(" at most ")[1].split()[0]) > 5
 
 
 def test_there_is_a_column_for_each_family_and_words_where_there_is_no_box(tmp_path):
-    assert len(plots.round_trips([boxed(tmp_path, [1, 1, 9, 9])] * 5, FRAMES, count=2).axes) == 6
-    assert "no boxes" in plots.round_trips([], FRAMES).axes[0].texts[0].get_text()
+    assert len(round_trips([boxed(tmp_path, [1, 1, 9, 9])] * 5, FRAMES, count=2).axes) == 6
+    assert "no boxes" in round_trips([], FRAMES).axes[0].texts[0].get_text()
 
 
 @pytest.mark.parametrize("answer", ["$\\frac{1}{$", "$\\href{$", "$x_{$", "$\\frac{$"])
 def test_an_answer_that_is_no_formula_is_drawn_as_it_stands(tmp_path, answer):
     sample = Sample(id="a", task="math", split="train", source="s", question="?", answer=answer)
-    figure = plots.answer_distribution([sample])
+    figure = answer_distribution([sample])
     figure.savefig(tmp_path / "drawn.png")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [answer]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from currreft_nb import plots_study
-from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.core.samples import TRAINED_TASKS
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "pocket_learning.py"
 

@@ -4,7 +4,7 @@ import pytest
 from made_up import training_rows
 from matplotlib.figure import Figure
 
-from currreft_nb import plots
+from currreft_nb.plots_training import lengths, progress, task_reasons
 
 ROWS = [
     {
@@ -41,7 +41,7 @@ def stacks(axis):
 
 class TestProgress:
     def test_each_measure_has_a_panel_and_its_last_value(self):
-        figure = plots.progress(ROWS)
+        figure = progress(ROWS)
         names = ("accuracy", "format", "silent groups", "tokens an answer")
         last = [ROWS[-1][column] for column in ("accuracy", "format", "zero_variance", "length")]
         assert titles(figure) == [f"{name}  {value:.3g}" for name, value in zip(names, last)]
@@ -49,15 +49,15 @@ class TestProgress:
         assert list(thin.get_ydata()) == [row["accuracy"] for row in ROWS]
 
     def test_dots_are_validations(self):
-        dots = plots.progress(ROWS).axes[0].lines[2]
+        dots = progress(ROWS).axes[0].lines[2]
         known = [x for x, y in zip(dots.get_xdata(), dots.get_ydata()) if y == y]
-        assert known == [10, 20, 30, 40, 50, 60] and len(plots.progress(ROWS).axes[1].lines) == 2
+        assert known == [10, 20, 30, 40, 50, 60] and len(progress(ROWS).axes[1].lines) == 2
 
     def test_fine_tuning_has_its_own_measures(self):
-        assert titles(plots.progress(TUNED)) == ["loss  0.667", "tokens right  0.75"]
+        assert titles(progress(TUNED)) == ["loss  0.667", "tokens right  0.75"]
 
     def test_one_step_is_a_visible_point(self, recwarn):
-        figure = plots.progress(ROWS[:1])
+        figure = progress(ROWS[:1])
         assert figure.axes[0].lines[1].get_marker() == "o" and figure.axes[0].get_xlim()[0] == 0
         figure.canvas.draw()
         assert not recwarn.list
@@ -65,33 +65,33 @@ class TestProgress:
 
 class TestLengths:
     def test_a_line_for_each_task_with_its_name_at_its_end(self):
-        length, cut = plots.lengths(ROWS).axes
+        length, cut = lengths(ROWS).axes
         assert {text.get_text() for text in length.texts} == {"math", "detection"}
         assert length.get_ylim()[1] > 90 and cut.get_ylim() == (-0.02, 1.02)
         (place,) = [text.xy[1] for text in length.texts if text.get_text() == "math"]
         assert 80 < place < 95  # at the height of its line
 
     def test_short_answers_do_not_fill_the_panel_by_chance(self):
-        assert plots.lengths([{"step": 1, "length/math": 0.0}]).axes[0].get_ylim()[1] == pytest.approx(1.02)
+        assert lengths([{"step": 1, "length/math": 0.0}]).axes[0].get_ylim()[1] == pytest.approx(1.02)
 
 
 class TestReasons:
     def test_a_panel_for_each_task_whose_layers_are_the_shares(self):
-        detection, math = plots.task_reasons(ROWS).axes
-        assert titles(plots.task_reasons(ROWS)) == ["detection", "math"]
+        detection, math = task_reasons(ROWS).axes
+        assert titles(task_reasons(ROWS)) == ["detection", "math"]
         assert sorted(stacks(math)) == [0, 0.25, 0.25, 0.5]  # the first is "other"
         assert stacks(detection)[0] == 1  # in the steps that asked for it, whatever share those were
 
     def test_rare_reasons_are_gathered_so_that_all_is_one(self):
-        _, math = plots.task_reasons(ROWS, top=1).axes
+        _, math = task_reasons(ROWS, top=1).axes
         assert stacks(math) == [0.5, 0.5]
-        (legend,) = plots.task_reasons(ROWS, top=1).legends
+        (legend,) = task_reasons(ROWS, top=1).legends
         assert [text.get_text() for text in legend.get_texts()] == ["ok", "other"]
 
     def test_a_mixture_has_a_panel_for_each_form_of_a_task(self):
         rows = [{"step": 1, "reason/math/open/ok": 1.0, "reason/math/binary/wrong": 1.0}]
-        assert titles(plots.task_reasons(rows)) == ["math/binary", "math/open"]
+        assert titles(task_reasons(rows)) == ["math/binary", "math/open"]
 
     def test_without_reasons_it_says_so(self):
-        figure = plots.task_reasons(TUNED)
+        figure = task_reasons(TUNED)
         assert isinstance(figure, Figure) and figure.axes[0].texts[0].get_text() == "no reasons were logged"

@@ -6,7 +6,8 @@ import pytest
 from tiny import finished, make_project, new_kernel, record, start, write_adapter
 
 from currreft_nb import InputError, runs
-from currreft_nb.records import RunFolder, read_record, source_hash, to_json_types
+from currreft_nb.core.files import to_json_types
+from currreft_nb.records import RunFolder, read_record, source_hash
 
 
 @pytest.fixture

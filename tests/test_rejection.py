@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from currreft_nb import InputError, prompts
-from currreft_nb.boxes import Frame
-from currreft_nb.generation import Completion
-from currreft_nb.journal import read_journal
+from currreft_nb.core.boxes import Frame
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.judges import Verdict, read_judges
 from currreft_nb.judges_http import judges_of
 from currreft_nb.prompts import Style
@@ -31,7 +32,6 @@ from currreft_nb.rejection import (
     summary,
     write_sft,
 )
-from currreft_nb.samples import Sample
 from currreft_nb.tasks import general
 
 

@@ -10,11 +10,12 @@ import pytest
 from browser import DESKTOP, PHONE, Watched
 from tiny import new_kernel, record
 
-from currreft_nb import curation, evaluation, report
+from currreft_nb import evaluation, report
+from currreft_nb.core.samples import STAGES
+from currreft_nb.curation_folder import load
 from currreft_nb.parameters import declarations
 from currreft_nb.prompts import Style, render_answer
 from currreft_nb.runs import Run
-from currreft_nb.samples import STAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -73,9 +74,7 @@ def five(project, smoke):
         values |= {"output": "outputs/five/evaluate", "data": "outputs/five/curate", "arms": list(ARMS)}
         run = Run.start("06_evaluation", values)
         data = run.input("outputs/five/curate", "01_data_curation") / "data"
-        samples = [
-            s for split in ("test_id", "test_ood") for stage in STAGES for s in curation.load(data, split, stage)
-        ]
+        samples = [s for split in ("test_id", "test_ood") for stage in STAGES for s in load(data, split, stage)]
         for arm in ARMS:
             evaluation.evaluate(answer_as(arm), samples, arm, run.folder)
         run.finish({})

@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
+from currreft_nb.core.samples import Sample
 from currreft_nb.metrics import measure
 from currreft_nb.rewards import score
 from currreft_nb.rewards_reasons import REASONS
-from currreft_nb.samples import Sample
-from currreft_nb.tasks import equality
+from currreft_nb.tasks import equality, verifier
 
 COMMON = {"id": "s", "split": "train", "source": "s", "question": "?"}
 VALUES = {  # the right value and a wrong one
@@ -104,7 +104,7 @@ def test_a_hundred_thousand_fuzzed_completions_are_scored_without_an_exception(m
     """
     asked = 0
 
-    def verify(gold, answer, real=equality.verify):
+    def verify(gold, answer, real=verifier.verify):
         nonlocal asked
         asked += 1
         return real(gold, answer) if asked <= 200 else "wrong"

@@ -7,7 +7,7 @@ import pytest
 from made_up import write_samples
 
 from currreft_nb import InputError
-from currreft_nb.samples import Sample, inside, read_samples, to_row, value_problem
+from currreft_nb.core.samples import Sample, inside, read_samples, to_row, value_problem
 
 PLAIN = {"id": "a", "task": "math", "split": "train", "source": "demo", "question": "6 * 7", "answer": "42"}
 

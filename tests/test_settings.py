@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from currreft_nb import InputError
+from currreft_nb.core.settings import DECIDES, KINDS, Settings, deciding, declared, setting, settings_class
 from currreft_nb.notebook_settings import NOTEBOOKS, check_together, declared_by, known, rows, table
 from currreft_nb.parameters import cell_declarations, code_cells, declarations
-from currreft_nb.settings import DECIDES, KINDS, Settings, deciding, declared, setting, settings_class
 
 ROOT = Path(__file__).parent.parent
 

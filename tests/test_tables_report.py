@@ -212,16 +212,16 @@ def test_labels_have_their_f1():
 def test_differences_are_drawn_beside_what_could_be_seen():
     from matplotlib.colors import to_hex
 
-    from currreft_nb import plots
+    from currreft_nb.plots_comparison import differences
     from currreft_nb.plots_parts import ARM_COLOURS, PALE
 
     rows = answers("base", [0] * 30 + [1] * 10) + answers("sft", [1] * 40)
     found, _ = tables_report.compared(rows + answers("base", [0, 1] * 20, mode="forced"), "base")
-    (axis,) = plots.differences(found).axes
+    (axis,) = differences(found).axes
     marks = [(line.get_xdata()[0], line.get_markerfacecolor()) for line in axis.lines if line.get_marker() == "o"]
     assert marks == [(0.75, ARM_COLOURS["sft"]), (0.5, "white")]
     spans = {to_hex(bar.get_color()[0]): bar.get_segments()[0][:, 0] for bar in axis.collections}
     least = found["minimum_detectable"].iloc[-1]
     assert list(spans[PALE]) == pytest.approx([-least, least])
-    empty = plots.differences(pd.DataFrame(columns=COLUMNS)).axes[0]
+    empty = differences(pd.DataFrame(columns=COLUMNS)).axes[0]
     assert empty.texts[0].get_text() == "no arms were compared"

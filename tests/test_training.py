@@ -11,15 +11,16 @@ from safetensors.torch import load_file
 from trl import GRPOTrainer
 
 from currreft_nb import InputError, metrics, models, rewards, scenes, training
+from currreft_nb.core.files import file_digest
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.curriculum import pose_all
-from currreft_nb.files import file_digest
-from currreft_nb.journal import read_journal
 from currreft_nb.models_adapters import read_provenance
-from currreft_nb.samples import TRAINED_TASKS
-from currreft_nb.training import GrpoSettings, train_grpo
+from currreft_nb.training import train_grpo
 from currreft_nb.training_config import grpo_config
+from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_loop import draw_order
-from currreft_nb.training_settings import SHORTCUTS
+from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
 
 # A high temperature makes completions differ, so that every group has something to learn from.
 SMALL = GrpoSettings(
@@ -275,7 +276,7 @@ class TestGrpo:
         plain = adapter_weights(tmp_path / "plain")
         for shortcuts in (("images",), ("prompts",), ("silent",), SHORTCUTS):
             replay = mock.Mock(side_effect=said)
-            monkeypatch.setattr(training.GroupTrainer, "_generate_single_turn", replay)
+            monkeypatch.setattr(GroupTrainer, "_generate_single_turn", replay)
             folder = tmp_path / "-".join(shortcuts)
             grpo(pictured, folder, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
             assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]

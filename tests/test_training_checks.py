@@ -10,7 +10,7 @@ from test_training import SMALL, adapter_weights, grpo, mixed_samples
 from test_training_sft import FINE
 
 from currreft_nb import InputError, models, training, training_config
-from currreft_nb.journal import append_journal
+from currreft_nb.core.journal import append_journal
 from currreft_nb.models_probe import encode_answer, log_probabilities
 from currreft_nb.models_vision import shared_images
 from currreft_nb.training_checks import GradientCheck, check_first_steps, check_saved, is_zero

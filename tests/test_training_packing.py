@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_models import IMAGE, WORDS, awake_model, tiny_prompts
 
-from currreft_nb import models
 from currreft_nb.generation_decoding import prompt_positions
+from currreft_nb.models_families import FAMILIES
 from currreft_nb.training_packing import pack
 
 SIZES = {"groups": (2, 3, 1), "one by one": (1, 1, 1)}
@@ -13,7 +13,7 @@ IMAGES = ("pixel_values", "image_grid_thw")
 PICTURED = {"all": (0, 1, 2), "some": (0, 2), "none": ()}
 
 
-@pytest.fixture(scope="module", params=models.FAMILIES)
+@pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     return awake_model(request.param)
 

@@ -17,8 +17,8 @@ from test_training_sft import FINE
 from tiny import wait_for
 
 from currreft_nb import InputError, models, scenes, training, training_grpo, training_processes
-from currreft_nb.journal import read_journal
-from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_checkpoints import damage
 

@@ -7,10 +7,13 @@ import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
 from currreft_nb import InputError, generation, models, prompts, rewards, training, training_config
-from currreft_nb.journal import read_journal
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
 from currreft_nb.models_adapters import read_provenance
-from currreft_nb.samples import Sample
-from currreft_nb.training import SftSettings, train_sft
+from currreft_nb.training import train_sft
+from currreft_nb.training_loop import lazy_dataset
+from currreft_nb.training_settings import SftSettings
+from currreft_nb.training_sft import AnswerTrainer
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
 
@@ -54,12 +57,12 @@ class TestSft:
         """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""
         loaded = models.load("pocket", trainable=True)
         rows = training.targets(samples[:3], loaded.style)
-        trainer = training.AnswerTrainer(
+        trainer = AnswerTrainer(
             end_tokens=generation.end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), FINE),
-            train_dataset=training.lazy_dataset([0, 1, 2], lambda index: training.sft_row(*rows[index], loaded)),
+            train_dataset=lazy_dataset([0, 1, 2], lambda index: training.sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))
         for labels, (_, text) in zip(batch["labels"], rows):
@@ -82,12 +85,12 @@ class TestSft:
             id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
         )
         rows = training.targets([samples[0], words, samples[1], words], loaded.style)
-        trainer = training.AnswerTrainer(
+        trainer = AnswerTrainer(
             end_tokens=generation.end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
-            train_dataset=training.lazy_dataset([0, 1, 2, 3], lambda index: training.sft_row(*rows[index], loaded)),
+            train_dataset=lazy_dataset([0, 1, 2, 3], lambda index: training.sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))
         image = loaded.model.config.image_token_id

@@ -8,9 +8,9 @@ import pytest
 from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 
 from currreft_nb import InputError, models
-from currreft_nb.journal import read_journal
-from currreft_nb.training import GrpoSettings, SftSettings
+from currreft_nb.core.journal import read_journal
 from currreft_nb.training_config import grpo_config
+from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_trackers import TRACKERS, trackers_in
 
 

@@ -130,7 +130,10 @@ steps:
 def test_a_task_goes_through_all_notebooks_and_export(copy):
     """A task is one module and one line: no other file stands in the way of it, from notebook 00 to a merged model."""
     (module, line) = blocks(TASK)
-    assert module[:2] == ("python", "currreft_nb/tasks/order.py") and line[:2] == ("diff", "currreft_nb/samples.py")
+    assert module[:2] == ("python", "currreft_nb/tasks/order.py") and line[:2] == (
+        "diff",
+        "currreft_nb/core/samples.py",
+    )
     assert re.findall("^[+-]", line[2], flags=re.M) == ["+"]
     for block in (module, line):
         put(block[0], copy / block[1], block[2])

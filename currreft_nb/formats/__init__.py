@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.answers import Unreadable
-from currreft_nb.boxes import Box, Size, clip
-from currreft_nb.errors import did_you_mean
-from currreft_nb.formats.images import BadRow as BadRow  # re-exported for the readers
+from currreft_nb.core.answers import Unreadable
+from currreft_nb.core.boxes import Box, Size, clip
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.samples import Sample, inside
+from currreft_nb.formats.images import BadRow as BadRow
 from currreft_nb.formats.images import ImageProblem, image_size
-from currreft_nb.samples import Sample, inside
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question

@@ -19,9 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, first_image, input_files, origin, read_rows, shown
+from currreft_nb.core.samples import Sample
+from currreft_nb.formats import Rejected, first_image, input_files, origin, read_rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import Found, json_items
-from currreft_nb.samples import Sample
 
 COUNTING = "How many items are there in the image?"
 COUNTS = [str(count) for count in range(11)]  # of CLEVR's answers: scenes have 3 to 10 objects

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Size
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import (
-    BadRow,
     Rejected,
     Thing,
     find_images,
@@ -30,8 +30,8 @@ from currreft_nb.formats import (
     object_samples,
     read_rows,
 )
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import json_items
-from currreft_nb.samples import Sample
 
 UNKNOWN = "annotation of an unknown image or category"
 

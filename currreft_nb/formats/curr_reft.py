@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.answers import parse_letters, parse_verdict
-from currreft_nb.boxes import Size, scale
+from currreft_nb.core.answers import parse_letters, parse_verdict
+from currreft_nb.core.boxes import Size, scale
+from currreft_nb.core.samples import LETTERS, TASKS, Sample
 from currreft_nb.formats import (
-    BadRow,
     Rejected,
     first_image,
     fit_box,
@@ -46,6 +46,7 @@ from currreft_nb.formats import (
     rows,
     shown,
 )
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.wording import (
     asked_phrase,
     clean_question,
@@ -55,7 +56,6 @@ from currreft_nb.formats.wording import (
     split_prose,
     split_solution,
 )
-from currreft_nb.samples import LETTERS, TASKS, Sample
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}

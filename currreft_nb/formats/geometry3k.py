@@ -13,9 +13,10 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from currreft_nb.formats import BadRow, Rejected, image_in, input_files, read_rows, shown
+from currreft_nb.core.samples import LETTERS, Sample
+from currreft_nb.formats import Rejected, image_in, input_files, read_rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import json_files
-from currreft_nb.samples import LETTERS, Sample
 
 DRAWING = "img_diagram.png"
 KEPT = ("problem_type_graph", "problem_type_goal", "precise_value", "unit", "data_type")

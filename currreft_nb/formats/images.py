@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from currreft_nb.boxes import Size
+from currreft_nb.core.boxes import Size
 
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # stored as they came; all other formats become PNG
 SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}

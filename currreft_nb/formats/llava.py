@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from currreft_nb.boxes import Size
-from currreft_nb.formats import BadRow, Rejected, check_known, later_questions, origin, read_rows, rows, shown
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.samples import TASKS, VALUES, Sample
+from currreft_nb.formats import Rejected, check_known, later_questions, origin, read_rows, rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import (
     asked_phrase,
@@ -31,7 +33,6 @@ from currreft_nb.formats.wording import (
     split_options,
     split_prose,
 )
-from currreft_nb.samples import TASKS, VALUES, Sample
 
 
 def read(

@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from currreft_nb import InputError
-from currreft_nb.formats import BadRow, Rejected, image_in, need_file, origin, read_rows, shown
+from currreft_nb.core.samples import LETTERS, Sample
+from currreft_nb.formats import Rejected, image_in, need_file, origin, read_rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import json_lines
-from currreft_nb.samples import LETTERS, Sample
 
 PLACEHOLDER = re.compile(r" *<image\d+>")
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import (
-    BadRow,
     Rejected,
     Thing,
     check_known,
@@ -34,7 +34,7 @@ from currreft_nb.formats import (
     read_rows,
 )
 from currreft_nb.formats.coco import Instances, load, read_annotation
-from currreft_nb.samples import Sample
+from currreft_nb.formats.images import BadRow
 
 IMAGE_FOLDERS = (  # the last two are the toolkit's own, for COCO and for RefCLEF
     "train2014",

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.files import atomic_write
-from currreft_nb.formats import BadRow, Rejected, files_in, image_in, need_file
+from currreft_nb.core.files import atomic_write
+from currreft_nb.formats import Rejected, files_in, image_in, need_file
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import Found, csv_rows, json_items, json_lines, parse_json
 
 HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")

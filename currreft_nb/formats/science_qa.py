@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from currreft_nb.formats import BadRow, Rejected, check_known, first_image, need_file, origin, read_rows, shown
+from currreft_nb.core.samples import LETTERS, Sample
+from currreft_nb.formats import Rejected, check_known, first_image, need_file, origin, read_rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import json_items
-from currreft_nb.samples import LETTERS, Sample
 
 SPLITS = ("train", "val", "test")
 TASKS = ("general", "math")

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
 from currreft_nb.formats import Rejected, clevr, files_in, image_in, need_file, read_rows
 from currreft_nb.formats.streams import json_files
-from currreft_nb.samples import Sample
 
 COUNTING = "How many different items are there in the image?"
 TOGETHER = "superCLEVR_scenes.json"

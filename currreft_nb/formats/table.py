@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Box, Size, scale
-from currreft_nb.errors import did_you_mean
-from currreft_nb.formats import BadRow, Rejected, check_known, fit_box, four_numbers, origin, read_rows, rows, shown
+from currreft_nb.core.boxes import Box, Size, scale
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.samples import LETTERS, TASKS, VALUES, Sample
+from currreft_nb.formats import Rejected, check_known, fit_box, four_numbers, origin, read_rows, rows, shown
+from currreft_nb.formats.images import BadRow
 from currreft_nb.formats.streams import Found
 from currreft_nb.formats.wording import asked_phrase, chosen_letter, clean_question, read_value
-from currreft_nb.samples import LETTERS, TASKS, VALUES, Sample
 
 OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")

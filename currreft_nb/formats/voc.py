@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.boxes import Size
-from currreft_nb.formats import BadRow, Rejected, Thing, files_in, fit_box, image_in, need_file, object_samples
-from currreft_nb.formats.images import image_size
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.samples import Sample, inside
+from currreft_nb.formats import Rejected, Thing, files_in, fit_box, image_in, need_file, object_samples
+from currreft_nb.formats.images import BadRow, image_size
 from currreft_nb.formats.streams import MAX_ROW
-from currreft_nb.samples import Sample, inside
 
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""

@@ -8,10 +8,11 @@ Eight of the eleven parts are blue. The answer is B.                           -
 import re
 from typing import Any
 
-from currreft_nb.answers import parse_boxes, parse_labels
-from currreft_nb.boxes import Size
-from currreft_nb.formats import BadRow, fit_box
-from currreft_nb.samples import LETTERS, VALUES
+from currreft_nb.core.answers import parse_boxes, parse_labels
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.samples import LETTERS, VALUES
+from currreft_nb.formats import fit_box
+from currreft_nb.formats.images import BadRow
 from currreft_nb.tasks import detection
 from currreft_nb.tasks.math import read_option
 

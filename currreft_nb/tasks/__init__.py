@@ -16,13 +16,13 @@ For yes/no and multiple choice, so not for `general`, which is asked at the open
   options nor candidates.
 - `false_claim(sample, wrong, rng)`: the fields of a yes/no question with a false claim; `wrong` holds a value or more.
 
-`samples.VALUES` lists the tasks with the kind of their values. Boxes are converted, checked, resized and drawn for
+`core.samples.VALUES` lists the tasks with the kind of their values. Boxes are converted, checked, resized and drawn for
 every task whose values they are; a task whose answer may be null is not trained with rewards. So a new task is a
 module here and a line there. `equality`, `notation` and `verifier` are parts of math.
 """
 
 from importlib import import_module
 
-from currreft_nb.samples import TASKS
+from currreft_nb.core.samples import TASKS
 
 TASK_MODULES = {name: import_module(f"currreft_nb.tasks.{name}") for name in TASKS}

@@ -11,7 +11,7 @@ import random
 import re
 from typing import Any
 
-from currreft_nb.answers import parse_labels
+from currreft_nb.core.answers import parse_labels
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."

@@ -11,8 +11,8 @@ Reward at the open stage: 1 if the overlap (IoU) with the true box is above 0.5,
 import random
 from typing import Any
 
-from currreft_nb.answers import Unreadable, parse_boxes
-from currreft_nb.boxes import Box, clip, iou
+from currreft_nb.core.answers import Unreadable, parse_boxes
+from currreft_nb.core.boxes import Box, clip, iou
 
 QUESTION = "Find the region of the image that this phrase describes: {question}"
 ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'

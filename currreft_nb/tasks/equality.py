@@ -15,7 +15,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from currreft_nb.answers import Unreadable
+from currreft_nb.core.answers import Unreadable
 from currreft_nb.tasks.notation import clean, is_plain, split_list, split_name
 from currreft_nb.tasks.verifier import verify
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from currreft_nb.answers import Unreadable, parse_letters
-from currreft_nb.samples import LETTERS
+from currreft_nb.core.answers import Unreadable, parse_letters
+from currreft_nb.core.samples import LETTERS
 from currreft_nb.tasks.equality import compare, is_expression, same_text
 from currreft_nb.tasks.notation import clean
 

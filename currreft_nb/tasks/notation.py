@@ -10,7 +10,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from currreft_nb.answers import Unreadable
+from currreft_nb.core.answers import Unreadable
 
 MAX_LENGTH, MAX_NESTING, MAX_DIGITS, MAX_EXPONENT, MAX_POWERS = 500, 10, 40, 999, 10
 _TOO_COMPLEX = [

@@ -44,8 +44,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from currreft_nb import curation
-from currreft_nb.samples import TRAINED_TASKS
+from currreft_nb.core.samples import TRAINED_TASKS
+from currreft_nb.curation_folder import leaks
 
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))
@@ -95,7 +95,7 @@ def run_seed(condition: str, seed: int) -> pd.DataFrame:
 
 def check_apart(folder: Path) -> None:
     """Stop if a test question is in the pool: the same picture, or the same words without one."""
-    shared = curation.leaks(folder)
+    shared = leaks(folder)
     for row in shared.itertuples():
         if "pool" in row.splits and "test" in row.splits and row.leak:
             sys.exit(f"{folder}: {row.splits} share questions; nothing can be said about what is held out")

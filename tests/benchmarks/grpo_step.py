@@ -38,10 +38,10 @@ from random_model import write_model
 from trl import GRPOTrainer
 
 from currreft_nb import models, rewards, scenes, training
+from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.curriculum import pose_all
-from currreft_nb.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.training_grpo import GroupTrainer
-from currreft_nb.training_settings import SHORTCUTS
+from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
 
 SHAPES = {"3b": "Qwen/Qwen2.5-VL-3B-Instruct", "7b": "Qwen/Qwen2.5-VL-7B-Instruct", "tiny": "tiny"}
 PLAIN, OURS = "plain", "ours"
@@ -135,7 +135,7 @@ def train_variant(
             stack.enter_context(mock.patch.object(rewards, "score", by_lot))
         stack.enter_context(redirect_stdout(StringIO()))
         watch = stack.enter_context(watched(loaded))
-        result = training.train_grpo(loaded, samples, folder, training.GrpoSettings(steps=steps, **common))
+        result = training.train_grpo(loaded, samples, folder, GrpoSettings(steps=steps, **common))
     return watch, result
 
 

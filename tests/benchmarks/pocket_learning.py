@@ -35,7 +35,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from currreft_nb import plots_study
-from currreft_nb.samples import STAGES, TRAINED_TASKS
+from currreft_nb.core.samples import STAGES, TRAINED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))

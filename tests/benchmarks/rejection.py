@@ -25,9 +25,9 @@ from pathlib import Path
 import torch
 
 from currreft_nb import evaluation, generation, models, scenes
+from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.judges_http import judge_over_http
-from currreft_nb.samples import Sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripted import points, say, serving

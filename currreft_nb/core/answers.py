@@ -96,7 +96,7 @@ def parse_verdict(text: str) -> bool:
     (True, False)
     >>> parse_verdict("No, it is not true")
     Traceback (most recent call last):
-    currreft_nb.answers.Unreadable: not_a_verdict
+    currreft_nb.core.answers.Unreadable: not_a_verdict
     """
     word = _limited(text).strip(_QUOTES).rstrip(_QUOTES + ".,;:!").lower()
     if word not in _VERDICTS:
@@ -114,7 +114,7 @@ def parse_letters(text: str, count: int) -> list[str]:
     ['A', 'B']
     >>> parse_letters("a dog, B", 4)
     Traceback (most recent call last):
-    currreft_nb.answers.Unreadable: not_letters
+    currreft_nb.core.answers.Unreadable: not_letters
     """
     plain = " ".join(_limited(text).translate(_BRACKETS_AND_PERIODS).split())
     if not plain:
@@ -168,7 +168,7 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
     ([(1.0, 2.0, 3.0, 4.0)], [(1.0, 2.0, 3.0, 4.5)])
     >>> parse_boxes("[3, 2, 1, 4]")
     Traceback (most recent call last):
-    currreft_nb.answers.Unreadable: box_reversed
+    currreft_nb.core.answers.Unreadable: box_reversed
     """
     text = " ".join(_MARKS.sub(" ", _unfenced(_limited(text).strip())).split())
     if not text:

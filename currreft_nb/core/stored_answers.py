@@ -5,15 +5,18 @@
  "completion": "<think>…</think><answer>red</answer>", "tokens": 21, "truncated": false}
 """
 
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.files import digest
-from currreft_nb.journal import append_journal, read_journal
-from currreft_nb.samples import Sample
+from currreft_nb.core.files import digest
+from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.samples import Sample
 
 REMEDY = "delete the file or use a new folder"
 
@@ -28,10 +31,10 @@ def collect_answers(
 ) -> list[dict]:
     """Return several answers to each sample, one row an answer, asking only for those that are not in the file.
 
-    `sample_function`: from samples to the answers to each, texts or `generation.Completion`s (`evaluation.sampler`).
-    `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writes.
-    A failed answer is None: it is left out, counted, and asked for at the next start. Raises `InputError` for a file
-    with answers to other questions of these ids, or of another author.
+    `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
+    (`evaluation.sampler`). `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions
+    between two writes. A failed answer is None: it is left out, counted, and asked for at the next start. Raises
+    `InputError` for a file with answers to other questions of these ids, or of another author.
     """
     stored = _stored(samples, Path(path), author)
     pending = [sample for sample in samples if _missing(stored[sample.id])]
@@ -82,7 +85,8 @@ def pair_up(samples: Sequence[Sample], answers: Sequence[Any]) -> list[tuple[Sam
 
 
 def completion_fields(answer: Any) -> dict:
-    """Return completion, tokens and truncated of a `generation.Completion`, or of a text, whose length is unknown.
+    """Return completion, tokens and truncated of a `core.stored_answers.Completion`, or of a text, whose length is
+    unknown.
 
     >>> completion_fields("<answer>3</answer>")
     {'completion': '<answer>3</answer>', 'tokens': None, 'truncated': None}
@@ -111,3 +115,77 @@ def question_hash(sample: Sample) -> str:
     parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer, sample.size]
     image = Path(sample.image).name if sample.image else None
     return digest([*parts, image])
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+def read_completions(folder: Path, step: int | str) -> list[dict]:
+    """Return the completions of a step: a number, or "first", "middle", "last"; none from a folder without any.
+
+    Raises `InputError` for a step without completions in a folder that has some.
+    """
+    paths = _paths(folder)
+    if not paths:
+        return []
+    steps = sorted(paths)
+    named = paths | {"first": paths[steps[0]], "middle": paths[steps[len(steps) // 2]], "last": paths[steps[-1]]}
+    if step not in named:
+        known = f"first, middle, last or a number from {steps[0]} to {steps[-1]}"
+        raise InputError(f"there are no completions of step {step!r}; give {known}")
+    return read_journal(named[step])
+
+
+def completion_steps(folder: Path) -> list[int]:
+    """Return the steps that have completions in a run folder, ascending."""
+    return sorted(_paths(folder))
+
+
+def _paths(folder: Path) -> dict[int, Path]:
+    return {int(path.stem.removeprefix("step-")): path for path in (folder / "completions").glob("step-*.jsonl")}
+
+
+def choose_groups(
+    rows: Sequence[dict], task: str = "", stage: str = "", reason: str = "", disagree: bool = False
+) -> list[dict]:
+    """Return the rows of the groups of a task and stage in which a completion has the reason; "" stands for any.
+
+    `disagree`: only groups whose rewards differ; training learns from no others.
+
+    >>> earned = ((0, 1.0), (0, 0.0), (1, 1.0), (1, 1.0))
+    >>> rows = [{"group": group, "task": "math", "reward": reward} for group, reward in earned]
+    >>> [row["group"] for row in choose_groups(rows, task="math", disagree=True)]
+    [0, 0]
+    """
+    chosen = []
+    for group in grouped(rows).values():
+        asked = (not task or group[0]["task"] == task) and (not stage or group[0]["stage"] == stage)
+        explained = not reason or any(row["reason"] == reason for row in group)
+        if asked and explained and not (disagree and len({row["reward"] for row in group}) == 1):
+            chosen += group
+    return chosen
+
+
+def grouped(rows: Sequence[dict]) -> dict[int, list[dict]]:
+    """Return the rows by group, in their order."""
+    groups: dict[int, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    return groups
+
+
+def drawn_by_lot(found: Sequence[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
+    """Return the groups, shuffled by the hash of their id, alternating between tasks and stages."""
+    turns: Counter[tuple[str, str]] = Counter()
+    drawn = []
+    for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
+        kind = group[0]["task"], group[0]["stage"]
+        turns[kind] += 1
+        drawn.append((turns[kind], group))
+    return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 
 Convert = Callable[[str], Any]
 Options = Mapping[str, Convert]  # each option's name, and what converts the text of its value

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 
 VALUES = {  # what an open answer to each task is; a new task is a line here and a module in tasks/
     "detection": "boxes",

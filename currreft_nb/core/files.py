@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import json
+import math
+import numbers
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,3 +45,24 @@ def file_digest(path: str | os.PathLike, length: int = 16) -> str:
     """Return the first `length` hexadecimal digits of the SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:length]
+
+
+def to_json_types(value: Any) -> Any:
+    """Return the value in JSON's types: NumPy's numbers as Python's, paths as text, infinite numbers and NaN as null.
+
+    >>> to_json_types({"loss": float("nan"), "folder": Path("a"), "shape": (2, 3)})
+    {'loss': None, 'folder': 'a', 'shape': [2, 3]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): to_json_types(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json_types(item) for item in value]
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"run.json takes numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")

@@ -28,7 +28,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from currreft_nb import InputError
-from currreft_nb.errors import did_you_mean
+from currreft_nb.core.errors import did_you_mean
 
 KINDS = ("str", "int", "float", "bool", "list[str]")
 TYPES = dict(zip((str, int, float, bool, Sequence[str]), KINDS))

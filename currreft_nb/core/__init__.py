@@ -1,0 +1,1 @@
+"""Samples, boxes, answers, journals, files and errors: what every other package uses; standard library only."""
