@@ -18,7 +18,7 @@ from currreft_nb.rewards import Rules, score
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.classification import normalise
 from currreft_nb.tasks.detection import JITTER_IOU
-from currreft_nb.tasks.equality import same_text
+from currreft_nb.tasks.math_equality import same_text
 
 SLOW = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 LABELS = ["dog", "dogs", "The dog", "cat", "aeroplane", "airplane", "sofa", "couch", "traffic_light", "Traffic light",

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from currreft_nb.core.answers import Unreadable
-from currreft_nb.tasks import equality, verifier
-from currreft_nb.tasks.equality import compare, is_expression, number, split_unit
-from currreft_nb.tasks.notation import clean, split_list, split_name
+from currreft_nb.tasks import math_equality, math_verifier
+from currreft_nb.tasks.math_equality import compare, is_expression, number, split_unit
+from currreft_nb.tasks.math_notation import clean, split_list, split_name
 
 EQUAL = [
     ("42", "42", "as it is"),
@@ -286,7 +286,7 @@ def test_different(gold, answer, reason, why):
 
 @pytest.mark.parametrize(("answer", "why"), TOO_COMPLEX)
 def test_too_complex_answers_are_refused_before_any_work(answer, why, monkeypatch):
-    monkeypatch.setattr(equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
+    monkeypatch.setattr(math_equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
     with pytest.raises(Unreadable, match="too_complex"):
         compare("2", answer)
 
@@ -345,13 +345,13 @@ def corpus():
 
 def test_the_fast_path_says_what_math_verify_says():
     """On plain numbers; where ours is meant to be stricter, the case stands in DIFFERENT."""
-    verdicts = [(compare(*pair) == "ok", verifier.verify(*pair) == "ok", pair) for pair in corpus()]
+    verdicts = [(compare(*pair) == "ok", math_verifier.verify(*pair) == "ok", pair) for pair in corpus()]
     assert [pair for ours, theirs, pair in verdicts if ours != theirs] == [("1/0", "1/0")], "alike in writing"
     assert 200 < sum(ours for ours, _, _ in verdicts) < len(verdicts) - 200, "many are equal, and many are not"
 
 
 def test_numbers_take_the_fast_path(monkeypatch):
-    monkeypatch.setattr(equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
+    monkeypatch.setattr(math_equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
     for gold, answer in corpus():
         if "/0" not in gold + answer:
             compare.__wrapped__(gold, answer)  # past the cache
@@ -364,7 +364,7 @@ def kind_of(gold):
         return "list"
     if number(value) is not None:
         return "number"
-    readable = is_expression(value) and verifier.verify(value, value) == "ok"
+    readable = is_expression(value) and math_verifier.verify(value, value) == "ok"
     return "formula" if readable else "words"
 
 

@@ -10,7 +10,7 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.metrics import measure
 from currreft_nb.rewards import score
 from currreft_nb.rewards_reasons import REASONS
-from currreft_nb.tasks import equality, verifier
+from currreft_nb.tasks import math_equality, math_verifier
 
 COMMON = {"id": "s", "split": "train", "source": "s", "question": "?"}
 VALUES = {  # the right value and a wrong one
@@ -104,12 +104,12 @@ def test_a_hundred_thousand_fuzzed_completions_are_scored_without_an_exception(m
     """
     asked = 0
 
-    def verify(gold, answer, real=verifier.verify):
+    def verify(gold, answer, real=math_verifier.verify):
         nonlocal asked
         asked += 1
         return real(gold, answer) if asked <= 200 else "wrong"
 
-    monkeypatch.setattr(equality, "verify", verify)
+    monkeypatch.setattr(math_equality, "verify", verify)
     rng, reasons, right = random.Random(1), set(), set()
     for number in range(100_000):
         place = number % len(SAMPLES)
@@ -117,7 +117,7 @@ def test_a_hundred_thousand_fuzzed_completions_are_scored_without_an_exception(m
         assert 0 <= result["value"] <= 1 and result["format"] in (0, 1)
         reasons.add(result["reason"])
         right |= {NAMES[place]} if result["correct"] else set()
-    equality.compare.cache_clear()  # of what was not compared
+    math_equality.compare.cache_clear()  # of what was not compared
     assert asked > 200
     assert reasons <= set(REASONS) and len(reasons) > 20, "they are of many kinds, and each is explained"
     assert right == set(NAMES), "some are right, so what was fuzzed is near good answers"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb.tasks import verifier
+from currreft_nb.tasks import math_verifier
 
 SLOW = "(10^{999})^{(10^{999})}"
 
 
 def test_an_endless_computation_is_stopped_and_the_next_one_works():
     start = time.perf_counter()
-    assert verifier.verify("2", SLOW) == "verifier_timeout"
-    assert time.perf_counter() - start < verifier.WAIT_S
-    assert verifier.verify("\\sqrt{4}", "2") == "ok"
+    assert math_verifier.verify("2", SLOW) == "verifier_timeout"
+    assert time.perf_counter() - start < math_verifier.WAIT_S
+    assert math_verifier.verify("\\sqrt{4}", "2") == "ok"
 
 
 def test_an_interrupted_question_leaves_no_verdict_behind():
@@ -30,46 +30,46 @@ def test_an_interrupted_question_leaves_no_verdict_behind():
     def interrupt(signum, frame):
         raise KeyboardInterrupt
 
-    assert verifier.verify("1", "1") == "ok"
+    assert math_verifier.verify("1", "1") == "ok"
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         with pytest.raises(KeyboardInterrupt):
-            verifier.verify("2", SLOW)
+            math_verifier.verify("2", SLOW)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert verifier.verify("1", "2") == "wrong"
+    assert math_verifier.verify("1", "2") == "wrong"
 
 
 def test_the_time_limit_is_on_computing_not_on_the_clock():
     """A worker that was stopped for longer than the limit, as on a busy machine, still gives its verdict."""
-    assert verifier.verify("1", "1") == "ok"
-    process = verifier._worker.process
+    assert math_verifier.verify("1", "1") == "ok"
+    process = math_verifier._worker.process
     os.kill(process.pid, signal.SIGSTOP)
-    threading.Timer(verifier.COMPUTE_S + 0.5, os.kill, (process.pid, signal.SIGCONT)).start()
-    assert verifier.verify("\\sqrt{50}", "5\\sqrt{2}") == "ok"
-    assert verifier._worker.process is process
+    threading.Timer(math_verifier.COMPUTE_S + 0.5, os.kill, (process.pid, signal.SIGCONT)).start()
+    assert math_verifier.verify("\\sqrt{50}", "5\\sqrt{2}") == "ok"
+    assert math_verifier._worker.process is process
 
 
 def test_one_worker_serves_many_questions_and_threads():
-    assert verifier.verify("1", "1") == "ok"
-    worker, results = verifier._worker, []
-    ask = lambda n: results.append((n, verifier.verify(str(n % 2), "1")))  # noqa: E731
+    assert math_verifier.verify("1", "1") == "ok"
+    worker, results = math_verifier._worker, []
+    ask = lambda n: results.append((n, math_verifier.verify(str(n % 2), "1")))  # noqa: E731
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert verifier._worker is worker
+    assert math_verifier._worker is worker
     assert all(result == ("ok" if n % 2 else "wrong") for n, result in results), "no answer went to another question"
 
 
 def test_a_killed_worker_is_replaced():
-    assert verifier.verify("1", "1") == "ok"
-    verifier._worker.process.kill()
-    verifier._worker.process.wait()
-    assert verifier.verify("1", "1") == "ok"
+    assert math_verifier.verify("1", "1") == "ok"
+    math_verifier._worker.process.kill()
+    math_verifier._worker.process.wait()
+    assert math_verifier.verify("1", "1") == "ok"
 
 
 def test_the_worker_ends_with_its_parent():
@@ -85,7 +85,9 @@ def test_a_script_without_a_main_guard_and_a_foreign_math_module_are_no_trouble(
     """Multiprocessing would run such a script again in the worker; and a math.py beside it must not be imported."""
     (tmp_path / "math.py").write_text("raise SystemExit('the wrong math')")
     script = tmp_path / "script.py"
-    script.write_text("print('once')\nfrom currreft_nb.tasks.verifier import verify\nprint(verify('\\\\sqrt{4}', '2'))")
+    script.write_text(
+        "print('once')\nfrom currreft_nb.tasks.math_verifier import verify\nprint(verify('\\\\sqrt{4}', '2'))"
+    )
     answer = subprocess.run([sys.executable, "-P", script], capture_output=True, text=True, cwd=tmp_path)
     assert answer.stdout.split() == ["once", "ok"], answer.stderr
 
@@ -95,7 +97,7 @@ def test_it_works_in_a_notebook(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     from nbclient import NotebookClient
 
-    source = "from currreft_nb.tasks.equality import compare\ncompare('√12', '2√3')"
+    source = "from currreft_nb.tasks.math_equality import compare\ncompare('√12', '2√3')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert notebook.cells[0].outputs[0]["data"]["text/plain"] == "'ok'"
@@ -114,7 +116,7 @@ def test_the_worker_imports_no_torch():
 
 
 def test_a_worker_that_cannot_start_is_an_error_not_a_score(monkeypatch):
-    verifier.stop()
+    math_verifier.stop()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="did not start"):
-        verifier.verify("1", "1")
+        math_verifier.verify("1", "1")

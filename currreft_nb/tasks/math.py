@@ -17,8 +17,8 @@ from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_letters
 from currreft_nb.core.samples import LETTERS
-from currreft_nb.tasks.equality import compare, is_expression, same_text
-from currreft_nb.tasks.notation import clean
+from currreft_nb.tasks.math_equality import compare, is_expression, same_text
+from currreft_nb.tasks.math_notation import clean
 
 QUESTION = "{question}"
 ANSWER = "Then give only the final result inside <answer></answer>."

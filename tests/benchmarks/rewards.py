@@ -21,7 +21,7 @@ from math_verify import parse, verify
 from currreft_nb.core.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
 from currreft_nb.curriculum import pose
 from currreft_nb.rewards import score
-from currreft_nb.tasks.equality import compare
+from currreft_nb.tasks.math_equality import compare
 
 CANDIDATES = ["bird", "cat", "cow", "dog", "horse", "sheep"]
 LEAST, LEAST_RATIO = 20_000, 5  # completions a second; times as fast as plain math-verify

@@ -16,8 +16,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from currreft_nb.core.answers import Unreadable
-from currreft_nb.tasks.notation import clean, is_plain, split_list, split_name
-from currreft_nb.tasks.verifier import verify
+from currreft_nb.tasks.math_notation import clean, is_plain, split_list, split_name
+from currreft_nb.tasks.math_verifier import verify
 
 TOLERANCE = Fraction(1, 10**6)  # relative, where a decimal or a rounded fraction is involved
 MAX_ITEMS = 12
