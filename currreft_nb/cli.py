@@ -99,7 +99,7 @@ def rewards(
 ) -> None:
     """Score completions of any origin: a JSON line for each with value, format and reason, then the means."""
     from currreft_nb.cli_rewards import score_file, summary
-    from currreft_nb.rewards import Rules
+    from currreft_nb.method.rewards import Rules
 
     rules, frame = Rules(detection=detection_reward), None
     if model:

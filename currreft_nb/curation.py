@@ -35,8 +35,8 @@ from currreft_nb.curation_mixture import Mixture, asked_for, quotas_of, read_mix
 from currreft_nb.curation_settings import CurationSettings
 from currreft_nb.curation_sources import DRAWN, Source, parse_sources
 from currreft_nb.curation_splits import Cell, Quotas
-from currreft_nb.curriculum import pose_all, vocabulary_of
 from currreft_nb.formats.images import shrunk_size
+from currreft_nb.method.curriculum import pose_all, vocabulary_of
 
 GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
 POSED_AT_A_TIME = 1000

@@ -8,10 +8,10 @@ from dataclasses import replace
 from currreft_nb.core.boxes import Box, Size, scale
 from currreft_nb.core.files import digest
 from currreft_nb.core.samples import VALUES, Sample, size_of
-from currreft_nb.curriculum import CannotPose, true_value
 from currreft_nb.formats import Rejected
 from currreft_nb.formats.images import shrunk_size
-from currreft_nb.rewards import score
+from currreft_nb.method.curriculum import CannotPose, true_value
+from currreft_nb.method.rewards import score
 from currreft_nb.tasks import TASK_MODULES
 
 SMALLEST_PX = 1.0  # side of a box in the stored image: smaller ones round to nothing in every model's frame

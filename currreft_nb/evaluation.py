@@ -32,11 +32,11 @@ from currreft_nb.core.stored_answers import (
 )
 from currreft_nb.curation_folder import load
 from currreft_nb.generation import OPEN
+from currreft_nb.method.prompts import Style
+from currreft_nb.method.rewards import answered_boxes
 from currreft_nb.metrics import measure
 from currreft_nb.models import Loaded
 from currreft_nb.models_files import read_config, source_of
-from currreft_nb.prompts import Style
-from currreft_nb.rewards import answered_boxes
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")

@@ -19,10 +19,10 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Account
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
+from currreft_nb.method.prompts import Style, wording_hash
 from currreft_nb.models_adapters import check_adapter, merged_adapter, read_provenance
 from currreft_nb.models_families import FAMILIES, family_of
 from currreft_nb.models_files import hash_weights, read_config, source_of
-from currreft_nb.prompts import Style, wording_hash
 
 STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
 ARM = "the arm"

@@ -30,7 +30,7 @@ from currreft_nb.core.grammar import parse, true_or_false, whole
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import OPTIONS as ENDPOINT_OPTIONS
 from currreft_nb.endpoint import Endpoint, endpoint_at
-from currreft_nb.rewards import text_of
+from currreft_nb.method.rewards import text_of
 
 ELSEWHERE = {"like": str, "max_pixels": whole}
 OPTIONS = {

@@ -21,8 +21,8 @@ from currreft_nb.gallery import kept_and_rejected
 from currreft_nb.gallery_groups import groups
 from currreft_nb.gallery_parts import clean, heading
 from currreft_nb.live import in_notebook
-from currreft_nb.prompts import Style
-from currreft_nb.rewards import Rules
+from currreft_nb.method.prompts import Style
+from currreft_nb.method.rewards import Rules
 
 ANY = "any"
 Values = Callable[[], dict[str, Any]]

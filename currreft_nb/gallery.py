@@ -31,7 +31,7 @@ from currreft_nb.gallery_parts import (
     together,
 )
 from currreft_nb.gallery_parts import card as framed
-from currreft_nb.prompts import Style, render_answer, render_question
+from currreft_nb.method.prompts import Style, render_answer, render_question
 from currreft_nb.tasks import TASK_MODULES
 
 
@@ -111,7 +111,7 @@ def side_by_side(
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and what each earns (`rewards.Score`)."""
+    """Return one question with a table of completions and what each earns (`method.rewards.Score`)."""
     rows = [
         {"completion": text, "accuracy": float(score.value), "format": int(score.format), "reason": score.reason}
         for text, score in zip(texts, scores, strict=True)

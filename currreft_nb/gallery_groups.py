@@ -24,9 +24,9 @@ from currreft_nb.gallery_parts import (
     preformatted,
 )
 from currreft_nb.gallery_parts import card as framed
-from currreft_nb.prompts import Style, render_answer, render_question
-from currreft_nb.rewards import answered_boxes
-from currreft_nb.rewards_reasons import REASONS
+from currreft_nb.method.prompts import Style, render_answer, render_question
+from currreft_nb.method.reasons import REASONS
+from currreft_nb.method.rewards import answered_boxes
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")

@@ -26,7 +26,7 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Account, Endpoint, user_message
 from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
 from currreft_nb.judges import Judge, JudgeName, Pair, Verdict, content_hash, recorded_judge, rule_judge, verdict_of
-from currreft_nb.prompts import Style, render_answer, render_question
+from currreft_nb.method.prompts import Style, render_answer, render_question
 
 PROMPT = 1  # the version of the texts below, for the record; stored verdicts are found by the texts themselves
 POINTS = ("accuracy", "consistency", "format", "fluency", "total")

@@ -13,9 +13,9 @@ import pandas as pd
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
+from currreft_nb.method.rewards import answered_value, score
 from currreft_nb.metrics_intervals import codes_of, images_of, mean_intervals
 from currreft_nb.metrics_labels import CELL, f1_means
-from currreft_nb.rewards import answered_value, score
 from currreft_nb.tasks import TASK_MODULES
 
 _TASK_MEASURES = [name for task in TASK_MODULES.values() for name in task.MEASURES]

@@ -17,10 +17,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 import currreft_nb.models_messages  # noqa: F401
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
+from currreft_nb.method.prompts import Style
 from currreft_nb.models_adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
 from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
 from currreft_nb.models_files import first_line, hash_weights, read_config, source_of
-from currreft_nb.prompts import Style
 
 LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 

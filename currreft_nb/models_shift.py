@@ -13,7 +13,7 @@ import torch
 from currreft_nb import generation, scenes
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import pose_all
+from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models import Loaded
 from currreft_nb.models_probe import divergence, encode_answer, log_probabilities
 

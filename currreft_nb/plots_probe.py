@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
-from currreft_nb.curriculum_difficulty import PassRate
+from currreft_nb.method.difficulty import PassRate
 from currreft_nb.plots_parts import (
     STAGE_COLOURS,
     TASK_COLOURS,

@@ -30,15 +30,15 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 from currreft_nb import InputError, scenes
 from currreft_nb.core.files import atomic_write
 from currreft_nb.core.samples import STAGES
-from currreft_nb.curriculum import pose
+from currreft_nb.method.curriculum import pose
+from currreft_nb.method.prompts import render_answer, target
+from currreft_nb.method.rewards import score
 from currreft_nb.models_hash import POCKETS, card, folder
 from currreft_nb.pocket_annotators import careful
 from currreft_nb.pocket_card import write_card
 from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
 from currreft_nb.pocket_model import make_model, make_processor
 from currreft_nb.pocket_training import MISLEAD, PHASES, Trainer
-from currreft_nb.prompts import render_answer, target
-from currreft_nb.rewards import score
 
 LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
 

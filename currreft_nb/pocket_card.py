@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from currreft_nb import scenes
 from currreft_nb.core.samples import STAGES, Sample
-from currreft_nb.curriculum import pose_all
 from currreft_nb.generation import force_format, generate
+from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics import measure
 from currreft_nb.models import Loaded, load
 from currreft_nb.pocket_annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTEN, sloppy_thinking

@@ -16,11 +16,11 @@ from torch import nn
 
 from currreft_nb import scenes
 from currreft_nb.core.samples import Sample
+from currreft_nb.method.prompts import target
 from currreft_nb.models import Loaded
 from currreft_nb.pocket_batches import make_batch
 from currreft_nb.pocket_guides import language_loss, read
 from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn
-from currreft_nb.prompts import target
 
 BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
 BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3

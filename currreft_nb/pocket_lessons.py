@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from currreft_nb import scenes
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
-from currreft_nb.curriculum import CannotPose, pose
-from currreft_nb.prompts import Style, render_answer, render_question
+from currreft_nb.method.curriculum import CannotPose, pose
+from currreft_nb.method.prompts import Style, render_answer, render_question
 from currreft_nb.scenes_drawing import SIDE, Scene, cell_of, draw
 from currreft_nb.scenes_questions import ask_everything, ask_in_words, box_text
 

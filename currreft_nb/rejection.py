@@ -31,7 +31,7 @@ from currreft_nb.core.files import atomic_write, file_digest
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.judges import Judge, Verdict, rule_judge
-from currreft_nb.prompts import Style, render_question, wording_hash
+from currreft_nb.method.prompts import Style, render_question, wording_hash
 from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
 
 THRESHOLD = 85

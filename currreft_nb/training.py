@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 
 from transformers import Trainer
 
-from currreft_nb import InputError, memory, memory_rehearsal, models, prompts, rewards, training_processes
+from currreft_nb import InputError, memory, memory_rehearsal, models, training_processes
 from currreft_nb import training_ranks as ranks
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.generation import end_tokens, picture
+from currreft_nb.method import prompts, rewards
+from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.models import Loaded
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.training_checkpoints import full_disk_named

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from datasets import Dataset, Features, Image, List, Value
 
-from currreft_nb import prompts, rewards
 from currreft_nb.curation_folder import load
-from currreft_nb.prompts import Style
+from currreft_nb.method import prompts, rewards
+from currreft_nb.method.prompts import Style
 
 TEXT = Value("string")
 FEATURES = Features(

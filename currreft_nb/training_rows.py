@@ -26,10 +26,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import rewards
 from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS
 from currreft_nb.generation import end_tokens
+from currreft_nb.method import rewards
 from currreft_nb.metrics import advantages
 from currreft_nb.models import Loaded
 from currreft_nb.training_settings import GrpoSettings

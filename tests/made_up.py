@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from currreft_nb.core.samples import Sample, to_row
-from currreft_nb.curriculum import pose_all
+from currreft_nb.method.curriculum import pose_all
 
 ARMS = ("base", "sft", "rl", "curr_rl", "curr_reft")
 TASKS = ("detection", "classification", "math")

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation, models, models_export, prompts, scenes
+from currreft_nb import InputError, evaluation, models, models_export, scenes
 from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
+from currreft_nb.method import prompts
 from currreft_nb.models_files import source_of
 from currreft_nb.training import targets, train_sft
 from currreft_nb.training_settings import SftSettings

@@ -11,7 +11,7 @@ from currreft_nb import InputError, cli
 from currreft_nb.cli_rewards import score_file, summary
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.rewards import Rules
+from currreft_nb.method.rewards import Rules
 
 RIGHT = {"id": "sum", "completion": "<think>6 * 7</think><answer>42</answer>"}
 BOX = {"id": "cat", "completion": "<think></think><answer>[0, 0, 50, 40]</answer>"}

@@ -7,13 +7,14 @@ import pytest
 from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
-from currreft_nb import curation, rewards, training_data
+from currreft_nb import curation, training_data
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES
 from currreft_nb.curation_export import export_official, export_parquet
 from currreft_nb.curation_folder import load
 from currreft_nb.formats import curr_reft
-from currreft_nb.prompts import Style, render_question, target
+from currreft_nb.method import rewards
+from currreft_nb.method.prompts import Style, render_question, target
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from currreft_nb import InputError, scenes
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, Sample
-from currreft_nb.curriculum import CannotPose, pose, pose_all, vocabulary_of
+from currreft_nb.method.curriculum import CannotPose, pose, pose_all, vocabulary_of
 from currreft_nb.tasks import TASK_MODULES
 
 COLORS = ["blue", "green", "orange", "purple", "red", "yellow"]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from currreft_nb import curation_sources
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
-from currreft_nb.curriculum import CannotPose, pose, pose_all, true_value, vocabulary_of
-from currreft_nb.prompts import WORDINGS, Style, render_question
-from currreft_nb.rewards import Rules, score
+from currreft_nb.method.curriculum import CannotPose, pose, pose_all, true_value, vocabulary_of
+from currreft_nb.method.prompts import WORDINGS, Style, render_question
+from currreft_nb.method.rewards import Rules, score
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.classification import normalise
 from currreft_nb.tasks.detection import JITTER_IOU

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.curriculum_difficulty import PassRate, draw_near, easy_first, keep, rate_rows, weight
+from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep, rate_rows, weight
 
 PATIENT = settings(deadline=None)  # scipy, which computes intervals, is slow to import
 RATES = st.integers(1, 32).flatmap(lambda of: st.integers(0, of).map(lambda right: PassRate(right, of)))

@@ -20,8 +20,8 @@ from currreft_nb.evaluation_arms import answerer_of, evaluate_arms
 from currreft_nb.evaluation_choice import choose_arms
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source, read_source
+from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.models_families import FAMILIES
-from currreft_nb.prompts import Style, render_answer
 from currreft_nb.training_settings import GrpoSettings
 
 SHORT = {"max_new_tokens": 16, "batch_size": 16}

@@ -14,8 +14,8 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.explore_rewards import choosable, most_informative_group, repay, variants
-from currreft_nb.prompts import Style
-from currreft_nb.rewards import Rules
+from currreft_nb.method.prompts import Style
+from currreft_nb.method.rewards import Rules
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"
@@ -171,10 +171,10 @@ SETUP = """
 from pathlib import Path
 from ipywidgets.widgets.widget import _instances
 from currreft_nb import explore
-from currreft_nb.prompts import Style
+from currreft_nb.method.prompts import Style
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.stored_answers import read_completions
-from currreft_nb.rewards import Rules
+from currreft_nb.method.rewards import Rules
 from currreft_nb.core.samples import read_samples
 explore.interactive = lambda: {interactive}
 folder = Path({folder!r})

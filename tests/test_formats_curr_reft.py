@@ -8,8 +8,8 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.curriculum import pose
 from currreft_nb.formats import Rejected, curr_reft
+from currreft_nb.method.curriculum import pose
 
 SENTENCE = "Please provide the bounding box coordinate of the region this sentence describes: pink shirt."
 BOX = [10, 20, 50, 60]

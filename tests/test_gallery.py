@@ -14,11 +14,11 @@ from currreft_nb.formats.images import read_image
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw, heading, table
 from currreft_nb.judges import rule_judge
+from currreft_nb.method.prompts import Style
+from currreft_nb.method.rewards import Rules, score
 from currreft_nb.plots_comparison import before_after
 from currreft_nb.plots_parts import GREEN, RED
-from currreft_nb.prompts import Style
 from currreft_nb.rejection import select
-from currreft_nb.rewards import Rules, score
 
 HOSTILE = [
     "<script>alert(1)</script>",

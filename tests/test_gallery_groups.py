@@ -8,7 +8,7 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.gallery_groups import group_marks
 from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED
-from currreft_nb.prompts import Style
+from currreft_nb.method.prompts import Style
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"

@@ -16,8 +16,8 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.generation_http import completion_seed, sampler
 from currreft_nb.judges_http import judge_over_http
+from currreft_nb.method.prompts import Style
 from currreft_nb.models_files import source_of
-from currreft_nb.prompts import Style
 
 POOL = [
     Sample(id=f"q{i}", task="general", split="pool", source="s", question=f"What is {i}?", answer=str(i))

@@ -23,7 +23,7 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.endpoint import Endpoint, image_address
 from currreft_nb.judges import Verdict, content_hash, recorded_judge
 from currreft_nb.judges_http import judge_messages, judge_over_http, read_verdict
-from currreft_nb.prompts import Style
+from currreft_nb.method.prompts import Style
 
 ASKED = Sample(id="q", task="general", split="pool", source="s", question="Which river?", answer="the Nile")
 

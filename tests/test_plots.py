@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from currreft_nb import plots
 from currreft_nb import plots_parts as parts
 from currreft_nb.core.samples import Sample
-from currreft_nb.curriculum_difficulty import PassRate
+from currreft_nb.method.difficulty import PassRate
 from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals
 from currreft_nb.plots_memory import memory_parts
 from currreft_nb.plots_probe import pass_at_k, pass_rates

@@ -17,7 +17,8 @@ from trl.chat_template_utils import get_training_chat_template
 from currreft_nb import InputError, models_hash, pocket, scenes
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import pose
+from currreft_nb.method.curriculum import pose
+from currreft_nb.method.prompts import messages, target
 from currreft_nb.models import load
 from currreft_nb.models_hash import POCKETS
 from currreft_nb.pocket_annotators import Habits, careful, misjudge, sloppy_thinking
@@ -27,7 +28,6 @@ from currreft_nb.pocket_guides import read
 from currreft_nb.pocket_lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
 from currreft_nb.pocket_model import make_model, make_processor
 from currreft_nb.pocket_training import EVEN, PHASES
-from currreft_nb.prompts import messages, target
 from currreft_nb.scenes_drawing import Scene
 
 MIX = Mix((0.3, 0.3, 0.4), EVEN)

@@ -7,7 +7,7 @@ import pytest
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.prompts import Style, messages, render_answer, render_question, render_value, target
+from currreft_nb.method.prompts import Style, messages, render_answer, render_question, render_value, target
 
 FULL, SHORT = Style(), Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))
 THOUSAND = Style(frame=Frame(kind="thousand"))

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from currreft_nb import InputError, prompts
+from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.judges import Verdict, read_judges
 from currreft_nb.judges_http import judges_of
-from currreft_nb.prompts import Style
+from currreft_nb.method import prompts
+from currreft_nb.method.prompts import Style
 from currreft_nb.rejection import (
     OUTCOMES,
     author,

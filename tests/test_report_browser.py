@@ -13,8 +13,8 @@ from tiny import new_kernel, record
 from currreft_nb import evaluation, report
 from currreft_nb.core.samples import STAGES
 from currreft_nb.curation_folder import load
+from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.parameters import declarations
-from currreft_nb.prompts import Style, render_answer
 from currreft_nb.runs import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame, to_frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.rewards import Rules, accuracy_reward, answered_boxes, columns, format_reward, score, score_format
-from currreft_nb.rewards_reasons import REASONS
+from currreft_nb.method.reasons import REASONS
+from currreft_nb.method.rewards import (
+    Rules,
+    accuracy_reward,
+    answered_boxes,
+    columns,
+    format_reward,
+    score,
+    score_format,
+)
 from currreft_nb.tasks.classification import _NAMES
 
 TRUTH = [100.0, 100.0, 200.0, 200.0]

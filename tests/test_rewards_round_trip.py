@@ -11,10 +11,10 @@ from test_formats_real import SETS, divide, read
 from currreft_nb import scenes
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import CannotPose, pose, vocabulary_of
+from currreft_nb.method.curriculum import CannotPose, pose, vocabulary_of
+from currreft_nb.method.prompts import Style, render_question, target
+from currreft_nb.method.rewards import score
 from currreft_nb.metrics import measure
-from currreft_nb.prompts import Style, render_question, target
-from currreft_nb.rewards import score
 
 FULL, THOUSAND = Style(), Style(frame=Frame(kind="thousand"))
 SHORT = Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))

@@ -16,7 +16,7 @@ from PIL import Image
 from currreft_nb import InputError, scenes
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TASKS, read_samples
-from currreft_nb.curriculum import pose
+from currreft_nb.method.curriculum import pose
 from currreft_nb.scenes_drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw, pairs, place
 from currreft_nb.scenes_questions import COUNTS, ask_everything, ask_in_words
 

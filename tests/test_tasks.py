@@ -15,8 +15,8 @@ from currreft_nb import tasks
 from currreft_nb.core.answers import Unreadable
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, value_problem
-from currreft_nb.curriculum import vocabulary_of
-from currreft_nb.rewards import Rules
+from currreft_nb.method.curriculum import vocabulary_of
+from currreft_nb.method.rewards import Rules
 from currreft_nb.tasks import TASK_MODULES, classification, detection, general, math
 
 HARD, SOFT, ABOVE = Rules(), Rules(detection="soft"), Rules(detection="soft_above_threshold")

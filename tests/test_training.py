@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, metrics, models, rewards, scenes, training
+from currreft_nb import InputError, metrics, models, scenes, training
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
-from currreft_nb.curriculum import pose_all
+from currreft_nb.method import rewards
+from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models_adapters import read_provenance
 from currreft_nb.training import train_grpo
 from currreft_nb.training_config import grpo_config

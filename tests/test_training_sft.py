@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, generation, models, prompts, rewards, training, training_config
+from currreft_nb import InputError, generation, models, training, training_config
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
+from currreft_nb.method import prompts, rewards
 from currreft_nb.models_adapters import read_provenance
 from currreft_nb.training import train_sft
 from currreft_nb.training_loop import lazy_dataset

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from test_training import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
-from currreft_nb import InputError, models, rewards, scenes
+from currreft_nb import InputError, models, scenes
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
-from currreft_nb.curriculum import pose_all
-from currreft_nb.curriculum_difficulty import PassRate
 from currreft_nb.evaluation_probe import pass_rates
+from currreft_nb.method import rewards
+from currreft_nb.method.curriculum import pose_all
+from currreft_nb.method.difficulty import PassRate
 from currreft_nb.training import draws, train_grpo
 from currreft_nb.training_loop import draw_order
 from currreft_nb.training_rows import silent

@@ -77,7 +77,7 @@ class Sample:
 
 
 def answer_problem(sample: Any) -> str | None:
-    """Return what is wrong with the type of the answer, claim or options of a sample or `rewards.Row`, or None.
+    """Return what is wrong with the type of the answer, claim or options of a sample or `method.rewards.Row`, or None.
 
     >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
     """

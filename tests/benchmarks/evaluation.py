@@ -24,8 +24,8 @@ import pandas as pd
 from scipy import stats
 
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import pose
 from currreft_nb.evaluation import evaluate
+from currreft_nb.method.curriculum import pose
 from currreft_nb.metrics import summarise
 from currreft_nb.metrics_comparison import compare
 from currreft_nb.metrics_intervals import cluster_sums, codes_of, exact_interval, mean_intervals, widened

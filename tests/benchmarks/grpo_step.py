@@ -37,9 +37,10 @@ from PIL import Image
 from random_model import write_model
 from trl import GRPOTrainer
 
-from currreft_nb import models, rewards, scenes, training
+from currreft_nb import models, scenes, training
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import pose_all
+from currreft_nb.method import rewards
+from currreft_nb.method.curriculum import pose_all
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
 

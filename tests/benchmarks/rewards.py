@@ -19,8 +19,8 @@ from fractions import Fraction
 from math_verify import parse, verify
 
 from currreft_nb.core.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
-from currreft_nb.curriculum import pose
-from currreft_nb.rewards import score
+from currreft_nb.method.curriculum import pose
+from currreft_nb.method.rewards import score
 from currreft_nb.tasks.math_equality import compare
 
 CANDIDATES = ["bird", "cat", "cow", "dog", "horse", "sheep"]

@@ -15,7 +15,7 @@
 
 These are the paper's rewards (arXiv 2503.07065), read strictly; the released code pays wrong answers, too. The format
 reward asks for one think block, one answer block and an answer of the kind that stage and task ask for.
-`rewards_reasons` explains the reasons.
+`method.reasons` explains the reasons.
 """
 
 import json

@@ -1,0 +1,1 @@
+"""The method itself, without a model: prompts, rewards, the three stages, difficulty."""
