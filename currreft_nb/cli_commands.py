@@ -47,7 +47,7 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
 def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, completions: int) -> pd.DataFrame:
     data = experiment.root / settings["data"]
     record = complete_record(data, experiment.root, DATA_NOTEBOOK)
-    from currreft_nb.evaluation import questions as choose
+    from currreft_nb.data.folder import load_questions as choose
     from currreft_nb.evaluation_probe import probe_arms
 
     names = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
@@ -124,10 +124,10 @@ def _training_samples(experiment: Experiment, step: Step) -> list[Sample]:
         complete_record(data, experiment.root, DATA_NOTEBOOK)
     except InputError:
         return []
-    from currreft_nb.curation_folder import load
+    from currreft_nb.data.folder import load_samples
 
     stages = settings.get("stages", ["open"])
-    return [s for stage in stages for s in load(data / "data", "train", stage, settings["tasks"])]
+    return [s for stage in stages for s in load_samples(data / "data", "train", stage, settings["tasks"])]
 
 
 def largest_card_gib() -> float | None:
@@ -149,11 +149,13 @@ def export_run(run: Path, output: Path) -> dict:
 
 def _validation_questions(run: Path, record: dict) -> list[Sample]:
     """Return validation questions of a run's data at its stage; none where that data no longer exists."""
-    from currreft_nb.evaluation import questions
+    from currreft_nb.data.folder import load_questions
 
     folders = [input_folder(run, note) for note in record["inputs"] if note["notebook"] == DATA_NOTEBOOK]
     settings = record["settings"]
     try:
-        return questions(folders[0] / "data", [PROBE_SPLIT], QUESTIONS, settings.get("stages", ["open"]), TRAINED_TASKS)
+        return load_questions(
+            folders[0] / "data", [PROBE_SPLIT], QUESTIONS, settings.get("stages", ["open"]), TRAINED_TASKS
+        )
     except (InputError, IndexError):
         return []

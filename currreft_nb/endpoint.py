@@ -22,7 +22,7 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.grammar import number, parse_terms, whole
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats.images import ImageProblem, read_picture
+from currreft_nb.data.images import ImageProblem, read_picture
 
 OPENAI = "api.openai.com"
 ADDRESS = re.compile(r"(?P<model>\S.*)@(?P<url>https?://\S+)")

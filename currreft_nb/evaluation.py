@@ -19,18 +19,10 @@ from pathlib import Path
 import pandas as pd
 
 from currreft_nb import InputError, generation, models
+from currreft_nb.core import stored_answers
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal, read_journal
-from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
-from currreft_nb.core.stored_answers import (
-    REMEDY,
-    Completion,
-    completion_fields,
-    pair_up,
-    question_hash,
-    question_hashes,
-)
-from currreft_nb.curation_folder import load
+from currreft_nb.core.samples import TRAINED_TASKS, Sample
 from currreft_nb.generation import OPEN
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import answered_boxes
@@ -41,7 +33,7 @@ from currreft_nb.models_files import read_config, source_of
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
 
-Answers = Sequence[str | Completion | None]
+Answers = Sequence[str | stored_answers.Completion | None]
 
 
 def evaluate(
@@ -50,7 +42,7 @@ def evaluate(
     arm: str,
     folder: str | os.PathLike,
     *,
-    force_function: Callable[[list[Sample], list[str | Completion]], Answers] | None = None,
+    force_function: Callable[[list[Sample], list[str | stored_answers.Completion]], Answers] | None = None,
     frame: Frame | None = None,
     author: str = "",
     batch_size: int = 256,
@@ -97,38 +89,46 @@ def check_samples(samples: Sequence[Sample]) -> None:
 
 def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str) -> dict[tuple[str, str], dict]:
     """Return the arm's records in the file, by id and mode. Raises `InputError` for other questions or authors."""
-    hashes = question_hashes(samples)
+    hashes = stored_answers.question_hashes(samples)
     records = {}
     for record in read_journal(path):
         if record["arm"] == arm and record["id"] in hashes:
             if record["hash"] != hashes[record["id"]]:
-                raise InputError(f"{path} scores another question with the id {record['id']!r}; {REMEDY}")
+                raise InputError(
+                    f"{path} scores another question with the id {record['id']!r}; {stored_answers.REMEDY}"
+                )
             if record["author"] != author:
-                raise InputError(f"{path}: arm {arm!r} was answered by another model ({record['author']}); {REMEDY}")
+                raise InputError(
+                    f"{path}: arm {arm!r} was answered by another model ({record['author']}); {stored_answers.REMEDY}"
+                )
             records[record["id"], record["mode"]] = record
     return records
 
 
 def _answer(generate_function: Callable, force_function: Callable | None, batch: list[Sample]) -> list[tuple]:
     """Return (sample, mode, answer) of each answer; one that opened `<answer>` is its own forced answer."""
-    pairs = [pair for pair in pair_up(batch, generate_function(batch)) if pair[1] is not None]
+    pairs = [pair for pair in stored_answers.pair_up(batch, generate_function(batch)) if pair[1] is not None]
     batch, natural = [sample for sample, _ in pairs], [answer for _, answer in pairs]
     rows = [(sample, "natural", answer) for sample, answer in pairs]
     if force_function:
-        unopened = [i for i, answer in enumerate(natural) if OPEN not in completion_fields(answer)["completion"]]
+        unopened = [
+            i for i, answer in enumerate(natural) if OPEN not in stored_answers.completion_fields(answer)["completion"]
+        ]
         forced = force_function([batch[i] for i in unopened], [natural[i] for i in unopened]) if unopened else []
         completed = dict(zip(unopened, forced, strict=True))
         rows += [(sample, "forced", completed.get(i, natural[i])) for i, sample in enumerate(batch)]
     return rows
 
 
-def _record(arm: str, author: str, sample: Sample, mode: str, answer: str | Completion, frame: Frame | None) -> dict:
-    fields = completion_fields(answer)
+def _record(
+    arm: str, author: str, sample: Sample, mode: str, answer: str | stored_answers.Completion, frame: Frame | None
+) -> dict:
+    fields = stored_answers.completion_fields(answer)
     return {
         "arm": arm,
         "author": author,
         "id": sample.id,
-        "hash": question_hash(sample),
+        "hash": stored_answers.question_hash(sample),
         **{name: getattr(sample, name) for name in ("task", "stage", "split", "source")},
         "image": Path(sample.image).name if sample.image else None,
         "mode": mode,
@@ -144,7 +144,7 @@ def answerer(
     """Return the model as a function from samples to one answer each, greedy at temperature 0."""
     options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
 
-    def answer(samples: list[Sample]) -> list[Completion]:
+    def answer(samples: list[Sample]) -> list[stored_answers.Completion]:
         return [found for (found,) in generation.generate(loaded, samples, **options)]
 
     return answer
@@ -164,11 +164,11 @@ def sampler(
     seed: int = 0,
     batch_size: int = 64,
     forced: bool = False,
-) -> Callable[[list[Sample]], list[list[Completion]]]:
+) -> Callable[[list[Sample]], list[list[stored_answers.Completion]]]:
     """Return the model as a function from samples to several sampled answers to each; `forced` completes the format."""
     common = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
 
-    def answer(samples: list[Sample]) -> list[list[Completion]]:
+    def answer(samples: list[Sample]) -> list[list[stored_answers.Completion]]:
         drawn = generation.generate(
             loaded, samples, **common, temperature=temperature, completions=completions, seed=seed
         )
@@ -212,23 +212,6 @@ def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_h
     """
     adapter = adapter_hash or (f"merged {merged_hash}" if merged_hash else "bare")
     return f"{base_hash} {adapter}{' 4-bit' if four_bit else ''}"
-
-
-def questions(
-    folder: str | os.PathLike,
-    splits: Sequence[str],
-    count: int,
-    stages: Sequence[str] = STAGES,
-    tasks: Sequence[str] = TASKS,
-) -> list[Sample]:
-    """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
-    chosen = []
-    for split in splits if count else ():
-        for stage in stages:
-            found = load(folder, split, stage)
-            for task in tasks:
-                chosen += [s for s in found if s.task == task and s.answer is not None][:count]
-    return chosen
 
 
 def style(model: str, max_pixels: int = 0) -> Style:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb import InputError, evaluation, evaluation_arms
+from currreft_nb import InputError, evaluation_arms
+from currreft_nb.data.folder import load_questions
 from currreft_nb.evaluation_sources import Source, check_candidates
 
 CHOSEN_ON = "val"
@@ -61,7 +62,7 @@ def choose_arms(
     check_candidates(among, list(arms))
     if not among:
         return dict(arms), {}
-    samples = evaluation.questions(data, [CHOSEN_ON], questions)
+    samples = load_questions(data, [CHOSEN_ON], questions)
     if not samples:
         raise InputError(f"{data} has no validation questions to choose by; set val_questions in notebook 01")
     candidates = {name: arms[name] for name in among}

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from currreft_nb.core.boxes import Box, scale
-from currreft_nb.formats.images import ImageProblem, read_image
+from currreft_nb.data.images import ImageProblem, read_image
 
 SIDE_PX = 256
 SHORT = 40  # characters of a table cell that are kept on one line

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from currreft_nb import generation, scenes
+from currreft_nb import generation
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models import Loaded
 from currreft_nb.models_probe import divergence, encode_answer, log_probabilities
@@ -24,8 +25,8 @@ BATCH_SIZE = 8
 
 def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
     """Return questions about drawn scenes at a stage ("mixed": at each), with their pictures in the folder."""
-    tasks = [task for task in TRAINED_TASKS if task in scenes.TASKS]
-    drawn = [sample for task in tasks for sample in scenes.samples(folder, task, DRAWN, "id", 0, "val")]
+    tasks = [task for task in TRAINED_TASKS if task in compose.TASKS]
+    drawn = [sample for task in tasks for sample in compose.draw_samples(folder, task, DRAWN, "id", 0, "val")]
     stages = [stage] if stage in STAGES else STAGES
     return [sample for stage in stages for sample in (drawn if stage == "open" else pose_all(drawn, stage, seed=0)[0])]
 

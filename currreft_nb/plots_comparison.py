@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import TASKS, Sample
-from currreft_nb.formats.images import read_image
+from currreft_nb.data.images import read_image
 from currreft_nb.gallery import answer_pairs
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import draw

@@ -27,9 +27,10 @@ from pathlib import Path
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from currreft_nb import InputError, scenes
+from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
 from currreft_nb.core.samples import STAGES
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import render_answer, target
 from currreft_nb.method.rewards import score
@@ -74,7 +75,7 @@ def _grammar() -> list[tuple]:
     """Return the scores of pocket answers of several forms: right, wrong and without tags, for each task and stage."""
     earned: list[tuple] = []
     for task, stage in itertools.product(TAUGHT, STAGES):
-        sample = pose(replace(scenes.compose(random.Random(7), task, "id")[1], id=task), stage, 0)
+        sample = pose(replace(compose.compose(random.Random(7), task, "id")[1], id=task), stage, 0)
         answer = render_answer(sample, STYLE)
         for text in (target(sample, STYLE), answer, f"{answer}</think><answer>{answer}</answer>", f"<answer>{answer}"):
             earned.append((text, *score(sample, text, STYLE.frame)[:2]))

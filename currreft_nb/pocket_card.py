@@ -11,8 +11,9 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from currreft_nb import scenes
 from currreft_nb.core.samples import STAGES, Sample
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.questions import NUMBER_WORDS
 from currreft_nb.generation import force_format, generate
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics import measure
@@ -22,7 +23,6 @@ from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_p
 from currreft_nb.pocket_guides import COLLECTING, GROUNDED, POINTING
 from currreft_nb.pocket_lessons import TAUGHT
 from currreft_nb.pocket_training import PHASES
-from currreft_nb.scenes_questions import NUMBER_WORDS
 
 SEED = 777  # of the questions on the card; training draws from other streams
 FIRST = 50  # questions of each cell whose correct answers are counted separately, for a test to count again
@@ -41,7 +41,7 @@ def write_card(output: Path, build: dict[str, Any], questions: int, report: Repo
     """Measure both models of `output`, write `output`/card.json and return it."""
     with tempfile.TemporaryDirectory() as folder:
         cells = card_cells(folder, questions)
-        general = {look: card_samples(folder, "general", "open", look, questions) for look in scenes.LOOKS}
+        general = {look: card_samples(folder, "general", "open", look, questions) for look in compose.LOOKS}
         clean, base = load(str(output / "pocket-clean")), load(str(output / "pocket"))
         card = {
             "build": build,
@@ -66,7 +66,7 @@ def card_cells(folder: str | Path, questions: int, seed: int = SEED) -> Cells:
     """Return `questions` questions by (task, stage, look), their pictures in `folder`."""
     return {
         (task, stage, look): card_samples(folder, task, stage, look, questions, seed)
-        for look in scenes.LOOKS
+        for look in compose.LOOKS
         for task in TAUGHT
         for stage in STAGES
     }
@@ -74,7 +74,7 @@ def card_cells(folder: str | Path, questions: int, seed: int = SEED) -> Cells:
 
 def card_samples(folder: str | Path, task: str, stage: str, look: str, count: int, seed: int = SEED) -> list[Sample]:
     """Return the first `count` questions of a cell of the card."""
-    return pose_all(scenes.samples(folder, task, count, look, seed, SPLITS[look]), stage, seed)[0]
+    return pose_all(compose.draw_samples(folder, task, count, look, seed, SPLITS[look]), stage, seed)[0]
 
 
 def _table(cells: Cells, measured: Callable[[Cell, list[Sample]], dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _answer_usually(cell: Cell, samples: list[Sample]) -> dict[str, Any]:
     """Return the accuracy of the answer that is right most often in other questions of the cell."""
     task, stage, look = cell
     rng = random.Random(f"{SEED} {task} {look}")
-    others = [replace(scenes.compose(rng, task, look)[1], id=f"{number}") for number in range(KNOWN)]
+    others = [replace(compose.compose(rng, task, look)[1], id=f"{number}") for number in range(KNOWN)]
     guesses = most_frequent(samples, pose_all(others, stage, SEED)[0])
     return summary([measure(sample, guess)["correct"] for sample, guess in zip(samples, guesses)])
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from currreft_nb import scenes
 from currreft_nb.core.samples import Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.prompts import target
 from currreft_nb.models import Loaded
 from currreft_nb.pocket_batches import make_batch
@@ -87,5 +87,5 @@ def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Callab
 
 
 def _turn(rng: random.Random, encoder: Encoder) -> Turn:
-    sample = scenes.compose(rng, rng.choice(TAUGHT), rng.choice(scenes.LOOKS))[1]
+    sample = compose.compose(rng, rng.choice(TAUGHT), rng.choice(compose.LOOKS))[1]
     return tagged_turn(encoder, replace(pose_at_random(rng, sample, BLIND_MIX), thinking=None), blind=True)

@@ -10,13 +10,13 @@ from typing import Any
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from currreft_nb import scenes
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.drawing import SIDE, Scene, cell_of, draw
+from currreft_nb.data.scenes.questions import ask_everything, ask_in_words, box_text
 from currreft_nb.method.curriculum import CannotPose, pose
 from currreft_nb.method.prompts import Style, render_answer, render_question
-from currreft_nb.scenes_drawing import SIDE, Scene, cell_of, draw
-from currreft_nb.scenes_questions import ask_everything, ask_in_words, box_text
 
 PATCH, MERGE = 8, 2
 STYLE = Style(wording="short", frame=Frame("resized", factor=PATCH * MERGE, min_pixels=1024, max_pixels=4096))
@@ -208,7 +208,7 @@ def picture_lesson(
 ) -> tuple[Image.Image, Scene, list[Turn]]:
     """Return a picture, its scene and turns about it written by `teacher`."""
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
-    scene, first = scenes.compose(rng, task, "id")
+    scene, first = compose.compose(rng, task, "id")
     asked = ask_everything(scene)
     rng.shuffle(asked)
     asked = [sample for sample in asked if sample.answer != "0" or rng.random() < ZERO_KEPT]
@@ -233,7 +233,7 @@ def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
     if task == "general":
         sample = ask_in_words(rng)
         return teacher(rng, encoder, sample, mix) if teacher else tagged_turn(encoder, sample, blind=True)
-    sample = pose_at_random(rng, scenes.compose(rng, task, "id")[1], mix)
+    sample = pose_at_random(rng, compose.compose(rng, task, "id")[1], mix)
     if task == "detection" and sample.stage != "open":
         # the model's own boxes will be slightly off
         x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in _box(sample))

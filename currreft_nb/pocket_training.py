@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from currreft_nb import scenes
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.drawing import draw
 from currreft_nb.pocket_annotators import Habits, careful
 from currreft_nb.pocket_batches import dense_labels, make_batch, pixels
 from currreft_nb.pocket_guides import Guides, ReadOut, language_loss, read, see
 from currreft_nb.pocket_lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
-from currreft_nb.scenes_drawing import draw
 
 GUIDE_WEIGHT = 0.5
 CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}
@@ -103,7 +103,7 @@ class Trainer:
             guides.remove()
 
     def _seeing(self, phase: Phase, rng: random.Random) -> dict[str, torch.Tensor]:
-        shown = [scenes.compose(rng, rng.choice(["detection", "math", "math"]), "id")[0] for _ in range(phase.rows)]
+        shown = [compose.compose(rng, rng.choice(["detection", "math", "math"]), "id")[0] for _ in range(phase.rows)]
         features = see(self.model, pixels([draw(scene, rng) for scene in shown]), phase.rows)
         losses = self.readout(features, dense_labels(shown))
         return {name: 2 * CELL_WEIGHTS[name] * loss for name, loss in losses.items()}

@@ -25,7 +25,7 @@ from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.grammar import parse_terms, whole
 from currreft_nb.core.samples import TASKS, Sample
-from currreft_nb.curation_checks import words_of
+from currreft_nb.data.checks import words_of
 
 LONGEST = 8_000  # characters
 REPEATED = 0.5  # share of runs of four words that occurred before

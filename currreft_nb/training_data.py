@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from datasets import Dataset, Features, Image, List, Value
 
-from currreft_nb.curation_folder import load
+from currreft_nb.data.folder import load_samples
 from currreft_nb.method import prompts, rewards
 from currreft_nb.method.prompts import Style
 
@@ -34,7 +34,7 @@ def dataset(
     text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
     `curation.load`.
     """
-    samples = load(folder, split, stage, tasks)
+    samples = load_samples(folder, split, stage, tasks)
     rows = [
         {
             "prompt": prompts.messages(sample, style),

@@ -7,7 +7,8 @@ import pyarrow.parquet
 from PIL import Image
 
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import Rejected, table
+from currreft_nb.data.formats import table
+from currreft_nb.data.reading.common import Rejected
 
 ROWS = [{"question": f"What is {n} + {n}?", "answer": str(2 * n), "image": "a.png"} for n in range(5)]
 

@@ -198,7 +198,7 @@ def test_probe_needs_the_data_and_then_advises(grpo, monkeypatch, capsys):
 
 
 def curate(project):
-    from currreft_nb.curation import curate
+    from currreft_nb.data.curate import curate
 
     run = runs.Run.start("01_data_curation", {"output": "outputs/grpo/data"})
     curate(

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation, models, models_export, scenes
+from currreft_nb import InputError, evaluation, models, models_export
 from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
+from currreft_nb.data.scenes import compose
 from currreft_nb.method import prompts
 from currreft_nb.models_files import source_of
 from currreft_nb.training import targets, train_sft
@@ -85,7 +86,7 @@ def test_the_benchmarks_that_the_readme_names_are_known():
 def trained(folder):
     """Return the folder of a pocket model that was trained a little, then exported."""
     loaded = models.load("pocket", trainable=True)
-    drawn = [s for task in ("math", "classification") for s in scenes.samples(folder, task, 24, "id", 1, "train")]
+    drawn = [s for task in ("math", "classification") for s in compose.draw_samples(folder, task, 24, "id", 1, "train")]
     train_sft(
         loaded, targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
     )
@@ -115,7 +116,9 @@ def test_lmms_eval_scores_an_exported_model_as_we_do(tmp_path, monkeypatch):
     for name, value in (("HF_HUB_OFFLINE", "1"), ("HF_DATASETS_OFFLINE", "1"), ("HF_HOME", str(tmp_path / "cache"))):
         monkeypatch.setenv(name, value)
     exported, task = trained(tmp_path), shutil.copytree(TASK, tmp_path / "task")
-    samples = [s for name in ("math", "classification") for s in scenes.samples(task, name, 60, "ood", 2, "test_id")]
+    samples = [
+        s for name in ("math", "classification") for s in compose.draw_samples(task, name, 60, "ood", 2, "test_id")
+    ]
     style = evaluation.style(str(exported))
     with (task / "rows.jsonl").open("w") as stream:
         for sample in samples:

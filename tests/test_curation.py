@@ -8,20 +8,22 @@ import pytest
 from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
-from currreft_nb import InputError, curation
+from currreft_nb import InputError
 from currreft_nb.core.samples import SPLITS, STAGES
-from currreft_nb.curation_folder import checked, left_out, load, read_manifest, summary
-from currreft_nb.formats import coco, math_vision, voc
+from currreft_nb.data import curate
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import checked, left_out, load_samples, read_manifest, summary
+from currreft_nb.data.formats import coco, math_vision, voc
 
 DRAWN = {"train_questions": 8, "val_questions": 3, "test_questions": 4, "pool_questions": 6}
 
 
 def draw(folder, **changes):
-    return curation.curate(folder, **(DRAWN | changes))
+    return curate(folder, **(DRAWN | changes))
 
 
 def read(folder, split, stage):
-    return load(folder, split, stage)
+    return load_samples(folder, split, stage)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
 
     draw(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(curation, "move_folder", crash)
+        patch.setattr(curate, "move_folder", crash)
         draw(tmp_path, seed=1)
     assert read(tmp_path, "train", "open")  # the finished folder was not touched
     (tmp_path / "manifest.json").unlink()
@@ -107,9 +109,7 @@ def test_general_questions_are_asked_openly_where_forgetting_is_measured(tmp_pat
 def test_boxes_move_with_a_resized_image(tmp_path):
     source = voc_set(tmp_path / "voc", 3)
     numbers = {"train_questions": 2, "val_questions": 0, "test_questions": 0}
-    curation.curate(
-        tmp_path / "data", train_sources=[source], tasks=["detection"], max_pixels=2000, **numbers, **NO_DRAWN
-    )
+    curate(tmp_path / "data", train_sources=[source], tasks=["detection"], max_pixels=2000, **numbers, **NO_DRAWN)
     for sample in read(tmp_path / "data", "train", "choice"):
         with Image.open(sample.image) as image:
             assert image.size == sample.size == (50, 40) and sample.extra["original_size"] == [100, 80]
@@ -122,7 +122,7 @@ def test_boxes_move_with_a_resized_image(tmp_path):
 def test_ids_stay_unique_when_two_sources_name_alike(tmp_path):
     sources = [voc_set(tmp_path / "a", 3), voc_set(tmp_path / "b", 3, shade=50)]
     numbers = {"train_questions": 6, "val_questions": 0, "test_questions": 0}
-    curation.curate(tmp_path / "data", train_sources=sources, tasks=["detection"], **numbers, **NO_DRAWN)
+    curate(tmp_path / "data", train_sources=sources, tasks=["detection"], **numbers, **NO_DRAWN)
     assert len({s.id for s in read(tmp_path / "data", "train", "open")}) == 6
 
 
@@ -141,7 +141,7 @@ def bad_set(root):
 
 def test_a_bad_row_stops_the_run_and_is_named(tmp_path):
     with pytest.raises(InputError, match=r"p1\.xml: box is empty or reversed \(object 2, cat\); .*on_bad to 'skip'"):
-        curation.curate(tmp_path / "data", train_sources=[bad_set(tmp_path / "voc")], **NO_DRAWN)
+        curate(tmp_path / "data", train_sources=[bad_set(tmp_path / "voc")], **NO_DRAWN)
     assert not (tmp_path / "data" / "manifest.json").exists()
 
 
@@ -149,9 +149,7 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     source = bad_set(tmp_path / "voc")
     numbers = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
     tasks = ["detection", "classification"]
-    result = curation.curate(
-        tmp_path / "data", train_sources=[source], tasks=tasks, on_bad="skip", **numbers, **NO_DRAWN
-    )
+    result = curate(tmp_path / "data", train_sources=[source], tasks=tasks, on_bad="skip", **numbers, **NO_DRAWN)
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     assert Counter((row["file"], row["reason"]) for row in rows) == {
         ("Annotations/p1.xml", "box is empty or reversed"): 1,
@@ -173,8 +171,8 @@ def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_fil
     numbers = {"train_questions": 9, "val_questions": 0, "test_questions": 0}
     settings = {"train_sources": [source], "tasks": ["detection"], **numbers, **NO_DRAWN}
     with pytest.raises(InputError, match=r"p3\.xml: question stands there twice \(voc-p3-dog, first as voc-p0-dog\)"):
-        curation.curate(tmp_path / "data", **settings)
-    result = curation.curate(tmp_path / "data", **settings, on_bad="skip")
+        curate(tmp_path / "data", **settings)
+    result = curate(tmp_path / "data", **settings, on_bad="skip")
     assert result["rejected"] == {"question stands there twice": 2}  # the dog and the cat
     assert result["questions"]["train"]["open"] == {"detection": 6}
 
@@ -204,7 +202,7 @@ def test_sources_give_what_was_written_behind_them(tmp_path, terms, asked, expec
     ]  # a dog, a cat in each
     numbers = {"train_questions": asked, "val_questions": 0, "test_questions": 0}
     texts = [source + term for source, term in zip(sources, terms)]
-    curation.curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
+    curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
     assert [used(tmp_path / "data")[source] for source in sources] == expected, why
 
 
@@ -212,7 +210,7 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
     source = voc_set(tmp_path / "a", 6)
     numbers = {"train_questions": 10, "val_questions": 0, "test_questions": 0}
     texts = [f"{source} | detection 4", "scenes"]
-    curation.curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
+    curate(tmp_path / "data", train_sources=texts, tasks=["detection"], **numbers, **NO_DRAWN)
     assert used(tmp_path / "data") == {source: 4, "scenes": 6}
 
 
@@ -244,9 +242,9 @@ def test_an_empty_split_is_named_with_task_and_remedy(tmp_path):
     with pytest.raises(
         InputError, match=r"split 'val' has no detection question from train_sources .*remove 'detection' from tasks"
     ):
-        curation.curate(tmp_path / "data", train_sources=[one], tasks=["detection"], **NO_DRAWN)
+        curate(tmp_path / "data", train_sources=[one], tasks=["detection"], **NO_DRAWN)
     with pytest.raises(InputError, match="gave no question of math"):
-        curation.curate(tmp_path / "data", train_sources=[one], tasks=["math"], **NO_DRAWN)
+        curate(tmp_path / "data", train_sources=[one], tasks=["math"], **NO_DRAWN)
 
 
 def test_a_stage_that_stays_empty_is_named_with_its_reason(tmp_path):
@@ -255,7 +253,7 @@ def test_a_stage_that_stays_empty_is_named_with_its_reason(tmp_path):
     with pytest.raises(
         InputError, match=r"'train' has no classification question at the binary stage .*known to be absent"
     ):
-        curation.curate(tmp_path / "data", train_sources=[source], tasks=["classification"], **numbers, **NO_DRAWN)
+        curate(tmp_path / "data", train_sources=[source], tasks=["classification"], **numbers, **NO_DRAWN)
 
 
 def edit(folder, change):
@@ -309,7 +307,7 @@ def test_rows_that_come_posed_go_to_their_stage(tmp_path):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     numbers = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
     source = f"curr_reft:{tmp_path / 'rows'}"
-    curation.curate(tmp_path / "data", train_sources=[source], tasks=["math"], **numbers, **NO_DRAWN)
+    curate(tmp_path / "data", train_sources=[source], tasks=["math"], **numbers, **NO_DRAWN)
     for stage in STAGES:
         samples = read(tmp_path / "data", "train", stage)
         assert len(samples) == 3 and all(s.parent is None for s in samples)
@@ -317,7 +315,7 @@ def test_rows_that_come_posed_go_to_their_stage(tmp_path):
 
 def test_real_sets_come_in_with_every_row_accounted_for(real_data, tmp_path):
     sources = ["voc:voc_bccd/BCCD", "coco:coco_tiny", "math_vision:math_vision"]
-    result = curation.curate(
+    result = curate(
         tmp_path, train_sources=sources, ood_sources=["voc:voc_genuine", "super_clevr:super_clevr"], pool_sources=[],
         train_questions=60, val_questions=5, test_questions=6, max_pixels=65_536, on_bad="skip", root=real_data,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 
 from currreft_nb.core.samples import Sample
-from currreft_nb.curation_checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
+from currreft_nb.data.checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
 
 
 def make(task, answer, **fields):

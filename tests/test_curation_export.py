@@ -7,12 +7,13 @@ import pytest
 from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
-from currreft_nb import curation, training_data
+from currreft_nb import training_data
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES
-from currreft_nb.curation_export import export_official, export_parquet
-from currreft_nb.curation_folder import load
-from currreft_nb.formats import curr_reft
+from currreft_nb.data.curate import curate
+from currreft_nb.data.export import export_official, export_parquet
+from currreft_nb.data.folder import load_samples
+from currreft_nb.data.formats import curr_reft
 from currreft_nb.method import rewards
 from currreft_nb.method.prompts import Style, render_question, target
 
@@ -26,7 +27,7 @@ def folder(tmp_path_factory):
     numbers = {"train_questions": 6, "val_questions": 0, "test_questions": 0, "pool_questions": 3}
     settings = {"tasks": ["detection", "classification"], "max_pixels": 2000}
     sources = {"train_sources": [source, labels], "pool_sources": ["scenes"]}
-    curation.curate(root / "data", **(NO_DRAWN | sources), **numbers, **settings)
+    curate(root / "data", **(NO_DRAWN | sources), **numbers, **settings)
     return root / "data"
 
 
@@ -42,7 +43,7 @@ def test_official_rows_read_back_say_the_same(folder, tmp_path):
         row = json.loads(path.read_text().splitlines()[0])
         assert set(row) == {"image", "task", "problem", "solution"} and row["solution"].startswith("<answer>")
         read = list(curr_reft.read(path, images=folder))
-        assert [values(sample) for sample in read] == [values(s) for s in load(folder, "train", stage)]
+        assert [values(sample) for sample in read] == [values(s) for s in load_samples(folder, "train", stage)]
 
 
 def test_parquet_opens_with_its_pictures(folder, tmp_path):
@@ -53,7 +54,7 @@ def test_parquet_opens_with_its_pictures(folder, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     file = str(tmp_path / "a" / "train-choice.parquet")
     rows = datasets.load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path / "cache"))
-    samples = load(folder, "train", "choice")
+    samples = load_samples(folder, "train", "choice")
     assert len(rows) == len(samples)
     for row, sample in zip(rows, samples):
         assert (row["id"], json.loads(row["answer"]), tuple(row["size"])) == (sample.id, sample.answer, sample.size)
@@ -65,13 +66,13 @@ def test_parquet_opens_with_its_pictures(folder, tmp_path):
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )
-    assert [row["image"] is None for row in text] == [s.image is None for s in load(folder, "pool", "open")]
+    assert [row["image"] is None for row in text] == [s.image is None for s in load_samples(folder, "pool", "open")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
     style = Style(frame=Frame(kind="thousand"))
-    samples = load(folder, "train", stage)
+    samples = load_samples(folder, "train", stage)
     rows = training_data.dataset(folder, "train", stage, style)
     assert Counter(rows["task"]) == Counter(sample.task for sample in samples)
     for row, sample in zip(rows, samples):
@@ -87,4 +88,6 @@ def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
 
 def test_a_question_in_words_has_no_picture(folder):
     rows = training_data.dataset(folder, "pool", "open", Style())
-    assert [len(row["images"]) for row in rows] == [int(s.image is not None) for s in load(folder, "pool", "open")]
+    assert [len(row["images"]) for row in rows] == [
+        int(s.image is not None) for s in load_samples(folder, "pool", "open")
+    ]

@@ -15,11 +15,12 @@ import pytest
 from pictures import NO_DRAWN, contents, photograph, voc_set
 from PIL import Image
 
-from currreft_nb import InputError, curation_gather
-from currreft_nb import curation as curating
-from currreft_nb.curation_folder import load, read_manifest
-from currreft_nb.curation_gather import store_missing
-from currreft_nb.curation_images import Job, in_order, inspect
+from currreft_nb import InputError
+from currreft_nb.data import curate as curating
+from currreft_nb.data import gather
+from currreft_nb.data.folder import load_samples, read_manifest
+from currreft_nb.data.gather import store_missing
+from currreft_nb.data.pictures import Job, in_order, inspect
 
 FEW = {"train_questions": 3, "val_questions": 0, "test_questions": 0}
 
@@ -44,7 +45,7 @@ def test_several_processes_find_what_one_finds_in_the_same_order(tmp_path):
 
 
 def test_the_number_of_processes_changes_no_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr("currreft_nb.curation_images.WORTH_A_PROCESS", 1)  # use them for a few pictures already
+    monkeypatch.setattr("currreft_nb.data.pictures.WORTH_A_PROCESS", 1)  # use them for a few pictures already
     source = voc_set(tmp_path / "voc", 12, bad=[3])
     (tmp_path / "voc" / "JPEGImages" / "p5.png").write_bytes(b"")
     for workers in (1, 3):
@@ -56,7 +57,7 @@ def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
     """Where processes import the main file again, such a script runs twice, or not at all."""
     jobs(tmp_path, 4)
     code = (
-        "from currreft_nb.curation_images import Job, in_order\n"
+        "from currreft_nb.data.pictures import Job, in_order\n"
         f"work = [Job(path={str(tmp_path)!r} + f'/{{n}}.jpg', size=(60, 40), stored_size=(9, 9)) for n in range(4)]\n"
         "print(len([seen for seen in in_order(work, 2) if seen.content]))"
     )
@@ -100,7 +101,7 @@ def test_an_error_in_a_process_is_raised_and_no_process_is_left(tmp_path):
 def test_no_process_is_left_behind_by_one_that_is_stopped(tmp_path, signal_number):
     jobs(tmp_path, 2)
     code = (
-        "import itertools, os\nfrom currreft_nb.curation_images import Job, in_order\n"
+        "import itertools, os\nfrom currreft_nb.data.pictures import Job, in_order\n"
         f"job = Job(path={str(tmp_path / '0.jpg')!r}, size=(60, 40), stored_size=(9, 9))\n"
         "for seen in in_order(itertools.repeat(job), 2): print(flush=True)"
     )
@@ -126,14 +127,14 @@ def test_damaged_pictures_are_listed_and_nothing_else_is_lost(tmp_path):
         ("JPEGImages/p1.jpg", "image file is empty"),
         ("JPEGImages/p2.jpg", "image does not exist"),
     }
-    assert len(load(tmp_path / "data", "train", "open")) == 6  # a dog and a cat in each of the three others
+    assert len(load_samples(tmp_path / "data", "train", "open")) == 6  # a dog and a cat in each of the three others
 
 
 def test_two_pictures_whose_names_differ_in_case_stay_two(tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     sources = [voc_set(first, 1, name="Cat"), voc_set(second, 1, name="cat", shade=200)]
     curate(tmp_path / "data", *sources, train_questions=50)
-    samples = load(tmp_path / "data", "train", "open")
+    samples = load_samples(tmp_path / "data", "train", "open")
     shown = {Path(sample.image).read_bytes() for sample in samples}
     assert shown == {(first / "JPEGImages/Cat0.png").read_bytes(), (second / "JPEGImages/cat0.png").read_bytes()}
     names = [path.name for path in (tmp_path / "data" / "images").iterdir()]
@@ -143,7 +144,7 @@ def test_two_pictures_whose_names_differ_in_case_stay_two(tmp_path):
 @pytest.mark.parametrize("change", ["vanishes", "changes"])
 def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkeypatch, change):
     source, picture = voc_set(tmp_path / "voc", 3), tmp_path / "voc" / "JPEGImages" / "p1.png"
-    monkeypatch.setattr(curation_gather, "STORE_AT_ONCE", 0)  # as with many more pictures than questions asked for
+    monkeypatch.setattr(gather, "STORE_AT_ONCE", 0)  # as with many more pictures than questions asked for
     store = store_missing
 
     def disturb(*arguments):
@@ -161,7 +162,7 @@ def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkey
 def test_storing_at_once_or_later_gives_the_same_bytes(tmp_path, monkeypatch):
     source = voc_set(tmp_path / "voc", 6)
     curate(tmp_path / "once", source, max_pixels=2000)
-    monkeypatch.setattr(curation_gather, "STORE_AT_ONCE", 0)
+    monkeypatch.setattr(gather, "STORE_AT_ONCE", 0)
     curate(tmp_path / "later", source, max_pixels=2000)
     assert contents(tmp_path / "once") == contents(tmp_path / "later")
 
@@ -178,7 +179,7 @@ def test_a_full_disk_leaves_the_earlier_data_whole_and_nothing_half_made(tmp_pat
     curate(tmp_path / "data", source)
     before = contents(tmp_path / "data")
     code = (
-        "from currreft_nb import InputError\nfrom currreft_nb.curation import curate\n"
+        "from currreft_nb import InputError\nfrom currreft_nb.data.curate import curate\n"
         f"try: curate({str(tmp_path / 'data')!r}, train_sources=[{source!r}], tasks=['detection'], seed=1,"
         " train_questions=8, val_questions=0, test_questions=0, ood_sources=[], pool_sources=[], workers=1)\n"
         "except InputError as error: print(error)"
@@ -187,7 +188,7 @@ def test_a_full_disk_leaves_the_earlier_data_whole_and_nothing_half_made(tmp_pat
     if bytes_ < 500_000:
         assert "cannot be written" in answer.stdout and "make room and run again" in answer.stdout, answer.stderr
         assert {name: data for name, data in contents(tmp_path / "data").items() if ".curating" not in name} == before
-        assert load(tmp_path / "data", "train", "open")
+        assert load_samples(tmp_path / "data", "train", "open")
     else:  # the limit that is not reached: the test can tell both
         assert contents(tmp_path / "data") != before, answer.stderr
 
@@ -196,7 +197,7 @@ def test_a_run_killed_at_any_moment_leaves_old_data_or_new(tmp_path):
     source = voc_set(tmp_path / "voc", 8)
     curate(tmp_path / "data", source)
     code = (
-        "from currreft_nb.curation import curate\nprint('go', flush=True)\n"
+        "from currreft_nb.data.curate import curate\nprint('go', flush=True)\n"
         f"curate({str(tmp_path / 'data')!r}, train_sources=[{source!r}], tasks=['detection'], seed=1,"
         " train_questions=3, val_questions=0, test_questions=0, ood_sources=[], pool_sources=[])"
     )
@@ -207,7 +208,7 @@ def test_a_run_killed_at_any_moment_leaves_old_data_or_new(tmp_path):
         process.kill()
         process.communicate()
         if (tmp_path / "data" / "manifest.json").exists():
-            assert len(load(tmp_path / "data", "train", "open")) == 3
+            assert len(load_samples(tmp_path / "data", "train", "open")) == 3
     curate(tmp_path / "data", source)
     assert not list((tmp_path / "data").glob(".*"))
 

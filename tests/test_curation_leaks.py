@@ -7,8 +7,10 @@ import pytest
 from pictures import photograph, voc_set
 from PIL import Image
 
-from currreft_nb import InputError, curation, curation_folder
-from currreft_nb.curation_folder import checked, load, read_manifest
+from currreft_nb import InputError
+from currreft_nb.data import curate as curation
+from currreft_nb.data import folder as data_folder
+from currreft_nb.data.folder import checked, load_samples, read_manifest
 
 SIZE = (400, 300)
 
@@ -52,7 +54,7 @@ def test_with_skip_a_picture_stays_in_one_split(tmp_path, quality):
     train, ood = two_sets(tmp_path, quality)
     result = curate(tmp_path / "data", train, [ood], on_leak="skip")
     assert result["left_out"]["image is in another split"] > 0 and result["leaks"] == 0
-    table = curation_folder.leaks(tmp_path / "data")
+    table = data_folder.leaks(tmp_path / "data")
     assert not table[["same picture", "same looks"]].to_numpy().any() and not table["leak"].any()
 
 
@@ -65,7 +67,7 @@ def test_with_allow_the_leak_is_reported(tmp_path, quality, kind):
     assert result["leaks"] > 0 and found["leak"] and found[kind] > 0
     one, other = found["example"].split(" / ")
     assert one.startswith("voc-p") and other.startswith("voc-q") and one[5] == other[5]
-    assert load(tmp_path / "data", "train", "open")  # it can be opened all the same
+    assert load_samples(tmp_path / "data", "train", "open")  # it can be opened all the same
 
 
 def test_sets_that_share_nothing_are_clean_under_every_rule(tmp_path):
@@ -86,7 +88,7 @@ def test_pictures_of_one_source_that_look_alike_go_to_one_split(tmp_path):
     curate(tmp_path / "data", source, **numbers)
     where = {}
     for split in ("train", "val", "test_id"):
-        for sample in load(tmp_path / "data", split, "open"):
+        for sample in load_samples(tmp_path / "data", split, "open"):
             number = int(sample.id.split("-")[1][1:])
             where.setdefault(number % 6, set()).add(split)
     assert len(where) == 6 and all(len(splits) == 1 for splits in where.values())
@@ -108,7 +110,7 @@ def test_a_question_in_words_is_the_same_whatever_its_spacing_and_case(tmp_path)
     with pytest.raises(InputError, match="both ask the same in words only"):
         curation.curate(tmp_path / "data", **sources, **settings)
     curation.curate(tmp_path / "data", **sources, **settings, on_leak="allow")
-    table = curation_folder.leaks(tmp_path / "data").set_index("splits")
+    table = data_folder.leaks(tmp_path / "data").set_index("splits")
     shared = table["same words, no picture"]
     assert shared["train / test_ood"] + shared["test_id / test_ood"] == 1
 
@@ -120,7 +122,7 @@ def test_the_same_question_in_two_sources_is_a_leak_where_it_is_tested_and_none_
     result = curate(tmp_path / "data", train, (), [other], test_questions=0)
     used = checked(tmp_path / "data").set_index("source")["used"]
     assert used[train] > 0 and used[other] > 0 and result["leaks"] == 0
-    table = curation_folder.leaks(tmp_path / "data").set_index("splits")
+    table = data_folder.leaks(tmp_path / "data").set_index("splits")
     assert table.loc["train / pool", "same picture"] == 0 and not result["rejected"]
 
 
@@ -133,7 +135,7 @@ def test_where_nothing_is_tested_nothing_leaks(tmp_path):
 def test_the_same_words_about_other_pictures_are_shown_and_no_leak(tmp_path):
     source = voc_set(tmp_path / "a", 9, size=SIZE)
     curate(tmp_path / "data", source, val_questions=4)
-    table = curation_folder.leaks(tmp_path / "data").set_index("splits")
+    table = data_folder.leaks(tmp_path / "data").set_index("splits")
     assert table.loc["train / val", "same words"] > 0 and not table["leak"].any()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
-from currreft_nb.curation_likeness import NEAR, group_alike, likeness
+from currreft_nb.data.pictures import NEAR, group_alike, likeness
 
 
 def photograph(seed, size=(320, 240)):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import TASKS
-from currreft_nb.curation_mixture import Portion, asked_for, quotas_of, read_mixture, read_portion, shares_of
+from currreft_nb.data.sources import Portion, asked_for, quotas_of, read_mixture, read_portion, shares_of
 
 CELLS = {("pool", "math"): 1000, ("pool", "general"): 1000}
 

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from currreft_nb import InputError, curation
-from currreft_nb.curation_folder import summary
+from currreft_nb import InputError
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import summary
 
 FEW = {"train_questions": 4, "val_questions": 0, "test_questions": 0, "pool_questions": 6, "ood_sources": []}
 
 
 def draw(folder, **changes):
-    return curation.curate(folder, **(FEW | changes))
+    return curate(folder, **(FEW | changes))
 
 
 def pool_table(folder, task, count=5, start=0):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb import InputError, curation_sources
+from currreft_nb import InputError
 from currreft_nb.core.samples import TASKS
-from currreft_nb.curation_sources import READERS, open_source, options_of, parse_sources
-from currreft_nb.formats import rows
+from currreft_nb.data import sources
+from currreft_nb.data.reading import tables
+from currreft_nb.data.sources import READERS, open_source, options_of, parse_sources
 
 ROOT = Path("/data")
 COLUMNS = (
@@ -93,7 +94,7 @@ def test_readers_take_a_path_tasks_and_options_in_words(format):
 
 @pytest.mark.parametrize("format", READERS)
 def test_every_format_and_option_is_in_the_list_that_users_read(format):
-    table = [line for line in curation_sources.__doc__.splitlines() if line.startswith("|")]
+    table = [line for line in sources.__doc__.splitlines() if line.startswith("|")]
     [row] = [n for n, line in enumerate(table) if format in line.split("|")[1].replace(",", " ").split()]
     listed = " ".join([table[row], *(line for line in table[row + 1 : row + 2] if line.startswith("|  "))])
     assert all(name in listed for name in options_of(format))
@@ -120,6 +121,6 @@ def test_options_reach_the_reader(tmp_path):
     ],
 )
 def test_names_on_the_hub(path, name, revision):
-    found = rows.HUB.fullmatch(path)
+    found = tables.HUB.fullmatch(path)
     assert (found.groups() if found else (None, None)) == (name, revision)
-    assert rows.is_hub(path) == bool(name)
+    assert tables.is_hub(path) == bool(name)

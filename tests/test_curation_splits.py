@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from currreft_nb.core.samples import SPLITS
-from currreft_nb.curation_splits import ELSEWHERE, SURPLUS, Quotas, Row, allocate
+from currreft_nb.data.splits import ELSEWHERE, SURPLUS, Quotas, Row, allocate
 
 
 def row(group, number=0, task="math", splits=SPLITS, stage="open", source="s", owner=None):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from currreft_nb import InputError, scenes
+from currreft_nb import InputError
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import CannotPose, pose, pose_all, vocabulary_of
 from currreft_nb.tasks import TASK_MODULES
 
@@ -283,7 +284,7 @@ def test_the_right_option_stands_anywhere_equally_often(sample):
 
 def drawn(task, look, number=4000):
     """Return open questions about scenes that were composed, but need no picture here."""
-    composed = (scenes.compose(random.Random(f"{task} {look} {i}"), task, look)[1] for i in range(number))
+    composed = (compose.compose(random.Random(f"{task} {look} {i}"), task, look)[1] for i in range(number))
     return [replace(sample, id=f"{task}{i}") for i, sample in enumerate(composed)]
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from currreft_nb import curation_sources
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
+from currreft_nb.data.sources import READERS
 from currreft_nb.method.curriculum import CannotPose, pose, pose_all, true_value, vocabulary_of
 from currreft_nb.method.prompts import WORDINGS, Style, render_question
 from currreft_nb.method.rewards import Rules, score
@@ -216,7 +216,7 @@ REAL = [
 
 @pytest.mark.parametrize(("format", "place"), REAL)
 def test_real_sets_are_posed_without_false_negatives_and_counted(real_data, format, place):
-    items = curation_sources.READERS[format](real_data / place)
+    items = READERS[format](real_data / place)
     samples = [
         item for item in items if isinstance(item, Sample) and item.task in TASK_MODULES and item.stage == "open"
     ]

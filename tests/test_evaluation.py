@@ -7,12 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, curation, evaluation, generation, metrics, models
+from currreft_nb import InputError, evaluation, generation, metrics, models
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.core.stored_answers import Completion
-from currreft_nb.curation_folder import load
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation import evaluate, headline
 from currreft_nb.evaluation_arms import evaluate_arms
 
@@ -167,22 +168,22 @@ def refuse(*arguments, **options):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     numbers = {"train_questions": 4, "val_questions": 4, "test_questions": 4, "pool_questions": 4}
-    curation.curate(folder, tasks=TASKS, **numbers)
+    curate(folder, tasks=TASKS, **numbers)
     return folder
 
 
 def test_questions_are_the_first_of_each_task_stage_and_split(data):
-    samples = evaluation.questions(data, ["test_id", "test_ood"], 2)
+    samples = load_questions(data, ["test_id", "test_ood"], 2)
     cells = pd.Series([(s.split, s.stage, s.task) for s in samples]).value_counts()
     assert set(cells) == {2}
     assert ("test_ood", "open", "general") in cells.index  # what training may cost is asked, too
-    whole = load(data, "test_id", "open")
+    whole = load_samples(data, "test_id", "open")
     first = [s for s in whole if s.task == "math"][:2]
     assert [s for s in samples if (s.split, s.stage, s.task) == ("test_id", "open", "math")] == first
 
 
 def test_a_real_model_is_scored_by_its_own_answers_and_loaded_once(data, tmp_path, monkeypatch):
-    samples = evaluation.questions(data, ["test_id"], 2)
+    samples = load_questions(data, ["test_id"], 2)
     options = {"max_new_tokens": 16, "batch_size": 8}
     records = evaluate_arms({"base": None}, samples, tmp_path, **options)
     assert [(r["id"], r["mode"]) for r in records] == [(s.id, m) for m in ("natural", "forced") for s in samples]
@@ -206,4 +207,4 @@ def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_p
     (adapter / "currreft.json").write_text(json.dumps({"base": "other", "base_hash": "0" * 16}))
     monkeypatch.setattr(models, "load", refuse)
     with pytest.raises(InputError, match="was made for the base model 'other'"):
-        evaluate_arms({"base": None, "rl": adapter}, evaluation.questions(data, ["test_id"], 1), tmp_path)
+        evaluate_arms({"base": None, "rl": adapter}, load_questions(data, ["test_id"], 1), tmp_path)

@@ -12,10 +12,11 @@ from scripted import KEY, say, serving, text_of
 from test_models import randomise_adapter
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, curation, evaluation, evaluation_probe, generation, models, models_export, training
+from currreft_nb import InputError, evaluation_probe, generation, models, models_export, training
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
-from currreft_nb.curation_folder import load
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation_arms import answerer_of, evaluate_arms
 from currreft_nb.evaluation_choice import choose_arms
 from currreft_nb.evaluation_settings import Decoding
@@ -31,13 +32,13 @@ SHORT = {"max_new_tokens": 16, "batch_size": 16}
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     numbers = {"train_questions": 4, "val_questions": 4, "test_questions": 4, "pool_questions": 4}
-    curation.curate(folder, tasks=TASKS, **numbers)
+    curate(folder, tasks=TASKS, **numbers)
     return folder
 
 
 @pytest.fixture(scope="module")
 def samples(data):
-    return evaluation.questions(data, ["test_id", "test_ood"], 2)
+    return load_questions(data, ["test_id", "test_ood"], 2)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_a_model_of_another_family_is_asked_in_its_own_style(samples, other_fami
 
 def test_a_right_box_counts_in_the_frame_of_whoever_wrote_it(data, tmp_path):
     """The same boxes as Qwen3-VL and as Qwen2.5-VL write them, and in pixels of the stored picture."""
-    boxes = [s for s in load(data, "test_id", "open") if s.task == "detection"]
+    boxes = [s for s in load_samples(data, "test_id", "open") if s.task == "detection"]
     right = {"pixels": {s.id: f"<think></think><answer>{json.dumps(list(s.answer[0]))}</answer>" for s in boxes}}
     for family in ("qwen3_vl", "qwen2_5_vl"):
         style = Style(frame=FAMILIES[family].frame)
@@ -171,8 +172,8 @@ def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
     small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
     settings = GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
-    training.train_grpo(models.load("pocket", trainable=True), load(data, "train", "binary"), run, settings)
-    samples = evaluation.questions(data, ["val"], 2)
+    training.train_grpo(models.load("pocket", trainable=True), load_samples(data, "train", "binary"), run, settings)
+    samples = load_questions(data, ["val"], 2)
     arms = {f"step_{n}": run / "checkpoints" / f"checkpoint-{n}" for n in (1, 2)} | {"end": run / "adapter"}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT, forced=False)
     said = {arm: completions(r for r in records if r["arm"] == arm) for arm in arms}
@@ -267,7 +268,7 @@ evaluate_arms(arms, samples, sys.argv[2], max_new_tokens=16, batch_size=64)
 def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_records(tmp_path):
     data = tmp_path / "data"
     numbers = {"train_questions": 4, "val_questions": 10, "test_questions": 10, "pool_questions": 4}
-    curation.curate(data, tasks=TASKS, **numbers)
+    curate(data, tasks=TASKS, **numbers)
 
     def command(folder):
         return [sys.executable, "-c", SCRIPT, str(data), str(tmp_path / folder)]

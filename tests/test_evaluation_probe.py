@@ -5,9 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, curation, evaluation, models
+from currreft_nb import InputError, models
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import load_questions
 from currreft_nb.evaluation_probe import advise, chance_level, probe, probe_arms
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
@@ -149,8 +151,8 @@ def refuse(*arguments, **options):
 
 def test_a_real_model_is_probed(tmp_path, monkeypatch):
     numbers = {"train_questions": 4, "val_questions": 4, "test_questions": 4, "pool_questions": 4}
-    curation.curate(tmp_path / "data", **numbers)
-    samples = evaluation.questions(tmp_path / "data", ["val"], 1)
+    curate(tmp_path / "data", **numbers)
+    samples = load_questions(tmp_path / "data", ["val"], 1)
     table = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
     assert len(table) == 2 * len(samples) and set(table["k"]) == {1, 2}
     stored = read_journal(tmp_path / "passes-base.jsonl")

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from currreft_nb import execution_status
-from currreft_nb.curation_images import progress_line
+from currreft_nb.data.pictures import progress_line
 from currreft_nb.execution_status import Status, last_rows, one_line, training_line
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import Rejected, coco, fit_box, math_vision, super_clevr, voc
+from currreft_nb.data.formats import coco, math_vision, super_clevr, voc
+from currreft_nb.data.reading.common import Rejected, fit_box
 
 
 def picture(path, size=(100, 80), color=(200, 200, 200)):

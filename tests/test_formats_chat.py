@@ -8,7 +8,8 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import Rejected, clevr, curr_reft, geometry3k, science_qa, super_clevr
+from currreft_nb.data.formats import clevr, curr_reft, geometry3k, science_qa, super_clevr
+from currreft_nb.data.reading.common import Rejected
 
 
 def picture(path, size=(100, 80)):

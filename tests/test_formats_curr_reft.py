@@ -8,7 +8,8 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import Rejected, curr_reft
+from currreft_nb.data.formats import curr_reft
+from currreft_nb.data.reading.common import Rejected
 from currreft_nb.method.curriculum import pose
 
 SENTENCE = "Please provide the bounding box coordinate of the region this sentence describes: pink shirt."

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from currreft_nb.core.samples import TASKS, Sample
-from currreft_nb.formats import (
-    Rejected,
+from currreft_nb.data.formats import (
     clevr,
     coco,
     curr_reft,
@@ -21,6 +20,7 @@ from currreft_nb.formats import (
     table,
     voc,
 )
+from currreft_nb.data.reading.common import Rejected
 
 CATEGORIES = [{"id": 1, "name": "dog"}]
 BOX = [5, 5, 20, 30]

@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 from currreft_nb.core.files import file_digest
-from currreft_nb.formats import images
+from currreft_nb.data.images import (
+    LARGEST_BYTES,
+    ImageProblem,
+    content_hash,
+    image_size,
+    read_image,
+    read_picture,
+    shrunk_size,
+    store_picture,
+)
 
 ORIENTATION = 0x0112
 
@@ -32,20 +41,20 @@ def turned(path, orientation=6, size=(30, 20)):
 
 def test_a_turned_image_is_read_as_a_viewer_shows_it(tmp_path):
     path = turned(tmp_path / "a.png")
-    image = images.read_image(path)
-    assert images.image_size(path) == image.size == (20, 30)
+    image = read_image(path)
+    assert image_size(path) == image.size == (20, 30)
     assert image.getpixel((10, 1)) == (255, 0, 0)  # a quarter to the right: the left edge is on top
 
 
 def test_an_annotation_of_the_unturned_pixels_is_respected(tmp_path):
     path = turned(tmp_path / "a.png")
-    assert images.read_image(path, (20, 30)).size == (20, 30)
-    assert images.read_image(path, (30, 20)).getpixel((1, 10)) == (255, 0, 0)
+    assert read_image(path, (20, 30)).size == (20, 30)
+    assert read_image(path, (30, 20)).getpixel((1, 10)) == (255, 0, 0)
 
 
 def test_an_upside_down_image_keeps_its_size_and_is_turned(tmp_path):
     path = turned(tmp_path / "a.png", orientation=3)
-    assert images.read_image(path, (30, 20)).getpixel((29, 10)) == (255, 0, 0)
+    assert read_image(path, (30, 20)).getpixel((29, 10)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +70,13 @@ def test_an_upside_down_image_keeps_its_size_and_is_turned(tmp_path):
     ],
 )
 def test_every_mode_becomes_rgb(tmp_path, image, pixel, why):
-    found = images.read_image(save(tmp_path / "a.png", image))
+    found = read_image(save(tmp_path / "a.png", image))
     assert found.mode == "RGB"
     assert pixel is None or found.getpixel((1, 1)) == pixel, why
 
 
 def test_cmyk_becomes_rgb(tmp_path):
-    assert images.read_image(save(tmp_path / "a.jpg", Image.new("CMYK", (8, 8)))).getpixel((4, 4)) == (255, 255, 255)
+    assert read_image(save(tmp_path / "a.jpg", Image.new("CMYK", (8, 8)))).getpixel((4, 4)) == (255, 255, 255)
 
 
 def bad_files(folder):
@@ -100,10 +109,10 @@ def bad_files(folder):
 )
 def test_what_cannot_be_used_says_why(tmp_path, name, size, reason):
     bad_files(tmp_path)
-    with pytest.raises(images.ImageProblem) as problem:
-        images.read_image(tmp_path / name, size)
+    with pytest.raises(ImageProblem) as problem:
+        read_image(tmp_path / name, size)
     assert problem.value.reason == reason
-    assert images.read_image(tmp_path / "fine.png").size == (200, 1)  # the boundary
+    assert read_image(tmp_path / "fine.png").size == (200, 1)  # the boundary
 
 
 def bomb(path, side):
@@ -122,10 +131,10 @@ def bomb(path, side):
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, side):
     path = bomb(tmp_path / "a.png", side)
     tracemalloc.start()
-    with pytest.raises(images.ImageProblem, match=r"more than 100,000,000 pixels|exceeds limit"):
-        images.read_image(path)
-    with pytest.raises(images.ImageProblem):
-        images.image_size(path)
+    with pytest.raises(ImageProblem, match=r"more than 100,000,000 pixels|exceeds limit"):
+        read_image(path)
+    with pytest.raises(ImageProblem):
+        image_size(path)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
 
@@ -133,9 +142,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, side):
 def test_a_file_too_large_for_a_picture_is_not_read(tmp_path):
     path = tmp_path / "a.png"
     with path.open("wb") as stream:
-        stream.truncate(images.LARGEST_BYTES + 1)  # a hole: it takes no disk
-    with pytest.raises(images.ImageProblem, match="larger than 256 MiB"):
-        images.read_image(path)
+        stream.truncate(LARGEST_BYTES + 1)  # a hole: it takes no disk
+    with pytest.raises(ImageProblem, match="larger than 256 MiB"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,7 @@ def test_a_file_too_large_for_a_picture_is_not_read(tmp_path):
     ],
 )
 def test_shrinking_stays_below_the_limit(size, limit, result):
-    assert images.shrunk_size(size, limit) == result
+    assert shrunk_size(size, limit) == result
 
 
 def test_the_fingerprint_is_of_the_pixels(tmp_path):
@@ -156,12 +165,12 @@ def test_the_fingerprint_is_of_the_pixels(tmp_path):
     paths = [save(tmp_path / "a.png", image), save(tmp_path / "b.png", image, compress_level=0)]
     other = save(tmp_path / "c.png", image.rotate(180))
     assert len({file_digest(path) for path in paths}) == 2
-    assert len({images.content_hash(images.read_image(path)) for path in [*paths, other]}) == 2
+    assert len({content_hash(read_image(path)) for path in [*paths, other]}) == 2
 
 
 def store(path, folder, size=None):
-    picture = images.read_picture(path)
-    return images.store_picture(picture, size or picture.pixels.size, folder)
+    picture = read_picture(path)
+    return store_picture(picture, size or picture.pixels.size, folder)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
@@ -175,7 +184,7 @@ def test_an_image_that_needs_no_change_is_copied_byte_for_byte(tmp_path, name):
 def test_a_lying_extension_is_corrected_and_counted(tmp_path):
     path = save(tmp_path / "in" / "a.jpg", Image.new("RGB", (8, 8)), format="PNG")
     assert store(path, tmp_path).endswith(".png")
-    assert images.read_picture(path).mended == ("named .jpg, is .png",)
+    assert read_picture(path).mended == ("named .jpg, is .png",)
 
 
 @pytest.mark.parametrize(
@@ -190,11 +199,11 @@ def test_a_lying_extension_is_corrected_and_counted(tmp_path):
 )
 def test_what_was_not_as_it_should_be_is_told(tmp_path, name, options, mended):
     picture = Image.new("RGB", (8, 8), "red").quantize() if name == "a.gif" else Image.new("RGB", (8, 8))
-    assert images.read_picture(save(tmp_path / name, picture, **options)).mended == mended
+    assert read_picture(save(tmp_path / name, picture, **options)).mended == mended
 
 
 def test_a_turned_image_is_told(tmp_path):
-    assert images.read_picture(turned(tmp_path / "a.png")).mended == ("turned upright as its EXIF data says",)
+    assert read_picture(turned(tmp_path / "a.png")).mended == ("turned upright as its EXIF data says",)
 
 
 @pytest.mark.parametrize("save_as", ["PNG", "GIF"])

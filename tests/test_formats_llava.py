@@ -10,7 +10,9 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import LETTERS, Sample
-from currreft_nb.formats import Rejected, llava, wording
+from currreft_nb.data.formats import llava
+from currreft_nb.data.reading import wording
+from currreft_nb.data.reading.common import Rejected
 
 
 def picture(path, size=(100, 80)):

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from currreft_nb.core.samples import TASKS, Sample
-from currreft_nb.curation_checks import row_problem
-from currreft_nb.curation_sources import open_source, parse_sources
-from currreft_nb.formats import Rejected, curr_reft, super_clevr, voc
+from currreft_nb.data.checks import row_problem
+from currreft_nb.data.formats import curr_reft, super_clevr, voc
+from currreft_nb.data.reading.common import Rejected
+from currreft_nb.data.sources import open_source, parse_sources
 
 
 def read(text, root, extracted=None):

@@ -14,7 +14,8 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import Rejected, pickles, refcoco
+from currreft_nb.data.formats import refcoco
+from currreft_nb.data.reading.common import Rejected
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -31,25 +32,25 @@ PLAIN = st.recursive(
 def test_plain_values_come_back(tmp_path_factory, value, protocol):
     path = tmp_path_factory.getbasetemp() / "plain.p"
     path.write_bytes(pickle.dumps(value, protocol))
-    assert pickles.load(path) == value
+    assert refcoco.load_pickle(path) == value
 
 
 def test_shared_values_are_the_same_object_again(tmp_path):
     shared = ["a"]
     (tmp_path / "a.p").write_bytes(pickle.dumps([shared, shared, {"b": shared}]))
-    first, second, third = pickles.load(tmp_path / "a.p")
+    first, second, third = refcoco.load_pickle(tmp_path / "a.p")
     assert first is second is third["b"]
 
 
 def test_strings_of_python_2_are_text(tmp_path):
     (tmp_path / "a.p").write_bytes(b"(lp0\nS'na\\xc3\\xafve'\np1\naL12L\na.")  # ["naïve", 12L] as Python 2 wrote it
-    assert pickles.load(tmp_path / "a.p") == ["naïve", 12]
+    assert refcoco.load_pickle(tmp_path / "a.p") == ["naïve", 12]
 
 
 def test_a_large_memo_index_takes_no_memory(tmp_path):
     (tmp_path / "a.p").write_bytes(b"\x80\x02]r" + struct.pack("<I", 2**31 - 5) + b".")
     tracemalloc.start()
-    assert pickles.load(tmp_path / "a.p") == [] and tracemalloc.get_traced_memory()[1] < 1 << 20
+    assert refcoco.load_pickle(tmp_path / "a.p") == [] and tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
 
@@ -109,7 +110,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path, protocol, wrap):
 def test_other_files_are_refused_in_words(tmp_path, data, message, why):
     (tmp_path / "a.p").write_bytes(data)
     with pytest.raises(InputError, match=rf"(?s)a\.p is not a pickle of plain lists.*({message})"):
-        pickles.load(tmp_path / "a.p")
+        refcoco.load_pickle(tmp_path / "a.p")
 
 
 @given(data=st.binary(max_size=60))
@@ -117,7 +118,7 @@ def test_no_bytes_do_anything_but_give_a_value_or_an_error(tmp_path_factory, dat
     path = tmp_path_factory.getbasetemp() / "any.p"
     path.write_bytes(data)
     try:
-        value = pickles.load(path)
+        value = refcoco.load_pickle(path)
     except InputError:
         return
     assert isinstance(value, list | tuple | dict | str | int | float | bool | None)

@@ -9,10 +9,11 @@ import pytest
 from table_files import ROWS, picture, read, write
 
 from currreft_nb import InputError
-from currreft_nb.formats import llava, rows
+from currreft_nb.data.formats import llava
+from currreft_nb.data.reading import tables
 
 
-@pytest.mark.parametrize("suffix", rows.SUFFIXES)
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
 def test_rows_are_the_same_in_every_kind_of_file(tmp_path, suffix):
     picture(tmp_path / "a.png")
     samples, rejected = read(write(tmp_path / f"rows{suffix}", ROWS))
@@ -144,7 +145,7 @@ def test_a_hub_dataset_is_read_from_the_cache_and_an_absent_one_is_named(tmp_pat
     code = """
 from pathlib import Path
 from currreft_nb import InputError
-from currreft_nb.curation_sources import open_source, parse_sources
+from currreft_nb.data.sources import open_source, parse_sources
 for name in ("sums?task=math&files=data/train-*", "sums@main?task=math", "absent?task=math"):
     [source] = parse_sources({"train": [f"table:hf://datasets/somebody/{name}"]}, Path("data"))
     try:

@@ -10,22 +10,21 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats import (
-    Rejected,
+from currreft_nb.data.formats import (
     clevr,
     coco,
     curr_reft,
-    files_in,
     geometry3k,
     llava,
     math_vision,
     refcoco,
     science_qa,
-    streams,
     super_clevr,
     table,
     voc,
 )
+from currreft_nb.data.reading import json_streams
+from currreft_nb.data.reading.common import Rejected, files_in
 
 GOOD = b'{"a": 1}'
 
@@ -59,7 +58,7 @@ def told(rows):
 )
 def test_json_lines(tmp_path, data, found, why):
     (tmp_path / "rows.jsonl").write_bytes(data)
-    assert told(streams.json_lines(tmp_path / "rows.jsonl")) == found, why
+    assert told(json_streams.json_lines(tmp_path / "rows.jsonl")) == found, why
 
 
 def test_a_line_of_100_megabytes_is_named_and_never_held(tmp_path):
@@ -70,19 +69,19 @@ def test_a_line_of_100_megabytes_is_named_and_never_held(tmp_path):
             stream.write(b"x" * 1_000_000)
         stream.write(b'"}\n' + GOOD)
     tracemalloc.start()
-    found = told(streams.json_lines(path))
+    found = told(json_streams.json_lines(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [(1, {"a": 1}), (2, "line is too long"), (3, {"a": 1})]
-    assert peak < 5 * streams.MAX_ROW  # the start of the line, and what readline copies
+    assert peak < 5 * json_streams.MAX_ROW  # the start of the line, and what readline copies
 
 
 @pytest.mark.parametrize("length", [-1, 0, 1])
 def test_the_longest_line_that_is_read(tmp_path, monkeypatch, length):
-    monkeypatch.setattr(streams, "MAX_ROW", 64)
+    monkeypatch.setattr(json_streams, "MAX_ROW", 64)
     row = b'{"a": "' + b"x" * (64 + length - 10) + b'"}\n'
     (tmp_path / "rows.jsonl").write_bytes(row + GOOD)
-    first, second = told(streams.json_lines(tmp_path / "rows.jsonl"))
+    first, second = told(json_streams.json_lines(tmp_path / "rows.jsonl"))
     assert (first[1] == "line is too long") == (len(row) > 64) and second == (2, {"a": 1})
 
 
@@ -93,7 +92,7 @@ def test_rows_are_streamed(tmp_path):
         for _ in range(20_000):
             stream.write(b'{"a": "' + b"x" * 1000 + b'"}\n')
     tracemalloc.start()
-    count = sum(1 for _ in streams.json_lines(path))
+    count = sum(1 for _ in json_streams.json_lines(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 20_001 and peak < 1_000_000  # of 20 MB
@@ -117,20 +116,20 @@ def test_rows_are_streamed(tmp_path):
 )
 def test_csv(tmp_path, data, found, why):
     (tmp_path / "rows.csv").write_bytes(data)
-    assert told(streams.csv_rows(tmp_path / "rows.csv")) == found, why
+    assert told(json_streams.csv_rows(tmp_path / "rows.csv")) == found, why
 
 
 def test_a_long_csv_line_of_short_fields_is_not_cut_to_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "MAX_ROW", 32)
+    monkeypatch.setattr(json_streams, "MAX_ROW", 32)
     (tmp_path / "rows.csv").write_text("a,b,c\n" + "1,2," + "3" * 40 + "\n" + "1,2,3\n")
-    assert told(streams.csv_rows(tmp_path / "rows.csv")) == [(2, "line is not CSV"), (3, dict(zip("abc", "123")))]
+    assert told(json_streams.csv_rows(tmp_path / "rows.csv")) == [(2, "line is not CSV"), (3, dict(zip("abc", "123")))]
 
 
 @pytest.mark.parametrize("head", [b"a,a\n1,2", b"\n1,2", b'a,"b'])
 def test_csv_needs_names_for_its_columns(tmp_path, head):
     (tmp_path / "rows.csv").write_bytes(head)
     with pytest.raises(InputError, match=r"rows\.csv:1: the first line is not a list of different column names"):
-        list(streams.csv_rows(tmp_path / "rows.csv"))
+        list(json_streams.csv_rows(tmp_path / "rows.csv"))
 
 
 # ---- JSON documents
@@ -162,8 +161,8 @@ def test_documents_are_read_item_by_item_wherever_they_are_cut(tmp_path_factory,
     path = tmp_path_factory.getbasetemp() / "document.json"
     path.write_text(json.dumps(document, indent=indent), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "CHUNK", chunk)
-        assert list(streams.json_items(path)) == items_of(document)
+        patch.setattr(json_streams, "CHUNK", chunk)
+        assert list(json_streams.json_items(path)) == items_of(document)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +182,7 @@ def test_documents_are_read_item_by_item_wherever_they_are_cut(tmp_path_factory,
 )
 def test_a_damaged_document_is_named_after_what_could_be_read(tmp_path, text, before, message):
     (tmp_path / "document.json").write_bytes(text)
-    items, found = streams.json_items(tmp_path / "document.json"), []
+    items, found = json_streams.json_items(tmp_path / "document.json"), []
     with pytest.raises(InputError, match=rf"(?s)document\.json is not JSON.*({message})"):
         for item in items:
             found.append(item)
@@ -198,17 +197,17 @@ def test_a_document_is_not_held(tmp_path):
             stream.write(json.dumps({"a": "x" * 1000}) + ",")
         stream.write('{"a": ""}]}')
     tracemalloc.start()
-    count = sum(1 for _ in streams.json_items(path))
+    count = sum(1 for _ in json_streams.json_items(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 20_002 and peak < 8 * streams.CHUNK  # of 20 MB
+    assert count == 20_002 and peak < 8 * json_streams.CHUNK  # of 20 MB
 
 
 def test_an_item_without_end_is_not_read_to_the_end_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "MAX_ROW", 1000)
-    (tmp_path / "document.json").write_text('[{"a": "' + "x" * streams.CHUNK * 4)
+    monkeypatch.setattr(json_streams, "MAX_ROW", 1000)
+    (tmp_path / "document.json").write_text('[{"a": "' + "x" * json_streams.CHUNK * 4)
     with pytest.raises(InputError, match="no value that ends within 1000 characters"):
-        list(streams.json_items(tmp_path / "document.json"))
+        list(json_streams.json_items(tmp_path / "document.json"))
 
 
 # ---- every reader, whatever its file holds

@@ -7,7 +7,7 @@ import pytest
 from table_files import ROWS, picture, read, write
 
 from currreft_nb import InputError
-from currreft_nb.formats import table
+from currreft_nb.data.formats import table
 
 # ---- columns
 

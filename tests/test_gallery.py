@@ -10,7 +10,7 @@ from sanitiser import colour_at, draw_scene, pixels, read
 from currreft_nb import gallery, gallery_groups
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.formats.images import read_image
+from currreft_nb.data.images import read_image
 from currreft_nb.gallery_marks import question_marks
 from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw, heading, table
 from currreft_nb.judges import rule_judge

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from currreft_nb import InputError, generation, models, scenes
+from currreft_nb import InputError, generation, models
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
+from currreft_nb.data.scenes import compose
 from currreft_nb.generation import force_format, generate, opening
 
 
@@ -22,7 +23,7 @@ def samples(tmp_path_factory):
     """Return questions of all tasks, short and long ones in turn, some without an image."""
     folder = tmp_path_factory.mktemp("scenes")
     tasks = ("detection", "math", "classification", "general")
-    return [s for row in zip(*(scenes.samples(folder, task, 5, "id", 0, "train") for task in tasks)) for s in row]
+    return [s for row in zip(*(compose.draw_samples(folder, task, 5, "id", 0, "train") for task in tasks)) for s in row]
 
 
 class TestGenerate:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from scripted import say, serving
 
-from currreft_nb import InputError, generation, models, rejection, scenes
+from currreft_nb import InputError, generation, models, rejection
 from currreft_nb.core.samples import Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.generation_http import completion_seed, sampler
 from currreft_nb.judges_http import judge_over_http
@@ -60,7 +61,7 @@ def test_greedy_answers_are_those_of_the_same_model_in_this_process(served, tmp_
     """Images are sent, prompts are put alike: every answer is the same text, cut off where the same one is."""
     loaded = models.load("pocket")
     tasks = ("general", "detection", "classification", "math")
-    samples = [s for task in tasks for s in scenes.samples(tmp_path, task, 6, "id", 3, "train")]
+    samples = [s for task in tasks for s in compose.draw_samples(tmp_path, task, 6, "id", 3, "train")]
     assert any(sample.image for sample in samples) and any(sample.image is None for sample in samples)
     here = generation.generate(loaded, samples, max_new_tokens=24)
     there = sampler(served, loaded.style, completions=1, temperature=0.0, max_new_tokens=24)(samples)

@@ -12,8 +12,9 @@ from test_models import log_probabilities, randomise_adapter
 from tiny_models import write_tiny
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb import InputError, evaluation_arms, models, models_export, scenes
+from currreft_nb import InputError, evaluation_arms, models, models_export
 from currreft_nb.core.files import file_digest
+from currreft_nb.data.scenes import compose
 from currreft_nb.models_files import hash_weights, source_of
 
 
@@ -165,7 +166,7 @@ def test_adapter_of_sixteen_bits_has_no_shift(run, tmp_path):
 def test_records_say_which_of_the_two_was_scored(tmp_path):
     run = trained_adapter("pocket", tmp_path, four_bit=True)
     models_export.export(run, tmp_path / "merged", max_new_tokens=2)
-    samples = scenes.samples(tmp_path, "math", 2, "id", 0, "val")
+    samples = compose.draw_samples(tmp_path, "math", 2, "id", 0, "val")
     options = {"max_new_tokens": 2, "forced": False}
     adapter = {"open": run / "adapter"}
     in_four_bit = evaluation_arms.evaluate_arms(adapter, samples, tmp_path / "4", four_bit=True, **options)

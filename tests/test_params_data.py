@@ -8,9 +8,9 @@ import pyarrow
 import pyarrow.parquet
 from pictures import photograph, voc_set
 
-from currreft_nb import curation
-from currreft_nb.curation_folder import checked
-from currreft_nb.curation_mixture import read_mixture
+from currreft_nb.data.curate import curate
+from currreft_nb.data.folder import checked
+from currreft_nb.data.sources import read_mixture
 from currreft_nb.experiment import read_experiment
 
 FILE = Path(__file__).parent.parent / "params" / "qwen2_5_vl_3b.yaml"
@@ -91,7 +91,7 @@ def test_data_laid_out_as_the_comments_say_come_in(tmp_path):
     settings = {step.name: step.settings for step in read_experiment(FILE).steps}["curate"]
     names = ("train_sources", "ood_sources", "pool_sources", "tasks", "on_leak", "on_bad", "max_pixels")
     chosen = {name: settings[name] for name in names}
-    result = curation.curate(tmp_path / "made", root=tmp_path / "data", **chosen, **NUMBERS)
+    result = curate(tmp_path / "made", root=tmp_path / "data", **chosen, **NUMBERS)
     table = checked(tmp_path / "made")
     assert len(table) == 4 + 3 + 10 - 1 and (table["used"] > 0).all(), table.to_string()  # Geo170K is named twice
     assert result["leaks"] == 0 and not result["rejected"]

@@ -12,9 +12,10 @@ import pytest
 from pictures import photograph
 from test_models import randomise_adapter
 
-from currreft_nb import models, models_export, scenes
+from currreft_nb import models, models_export
+from currreft_nb.data.formats import curr_reft
+from currreft_nb.data.scenes import compose
 from currreft_nb.experiment import read_experiment
-from currreft_nb.formats import curr_reft
 from currreft_nb.memory_shapes import shape_of
 
 BIN = Path(sys.executable).parent
@@ -25,7 +26,7 @@ COUNT = 5  # rows in each file
 
 def official(root, name, task, seed):
     """Write drawn questions as official rows, pictures in the folder that the documentation names."""
-    drawn = scenes.samples(root / "images" / task, task, COUNT, "id", seed, "train")
+    drawn = compose.draw_samples(root / "images" / task, task, COUNT, "id", seed, "train")
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     curr_reft.write(path, drawn, root / "images")

@@ -14,9 +14,11 @@ from scipy.stats import binomtest, fisher_exact
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from trl.chat_template_utils import get_training_chat_template
 
-from currreft_nb import InputError, models_hash, pocket, scenes
+from currreft_nb import InputError, models_hash, pocket
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.drawing import Scene
 from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import messages, target
 from currreft_nb.models import load
@@ -28,7 +30,6 @@ from currreft_nb.pocket_guides import read
 from currreft_nb.pocket_lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
 from currreft_nb.pocket_model import make_model, make_processor
 from currreft_nb.pocket_training import EVEN, PHASES
-from currreft_nb.scenes_drawing import Scene
 
 MIX = Mix((0.3, 0.3, 0.4), EVEN)
 
@@ -49,7 +50,7 @@ def model(processor):
 
 
 def open_sample(task, seed=0, look="id"):
-    sample, image = scenes.question(random.Random(seed), task, look)
+    sample, image = compose.draw_question(random.Random(seed), task, look)
     return replace(sample, id=f"{task}-{seed}"), image
 
 
@@ -347,7 +348,7 @@ def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
         assert fisher_exact(table).pvalue > 0.001 / (len(POCKETS) * len(cells)), (task, stage, look, right)
 
 
-CELLS = [(look, task, stage) for look in scenes.LOOKS for task in TRAINED_TASKS for stage in STAGES]
+CELLS = [(look, task, stage) for look in compose.LOOKS for task in TRAINED_TASKS for stage in STAGES]
 CONTROLS = (
     "pocket-clean, pictures shuffled",
     "pocket-clean, without pictures",
@@ -391,7 +392,7 @@ def test_the_model_after_the_spell_has_something_to_learn():
 
 
 def test_general_questions_leave_something_to_keep_and_something_to_lose():
-    for look in scenes.LOOKS:
+    for look in compose.LOOKS:
         kinds = models_hash.card()["pocket"]["general"][look]
         assert sum(0.4 <= found["accuracy"] <= 0.9 for found in kinds.values()) >= 3
 

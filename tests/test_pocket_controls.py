@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from currreft_nb import scenes
 from currreft_nb.core.samples import Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
 from currreft_nb.metrics import measure
 from currreft_nb.models import load
@@ -58,7 +58,7 @@ def test_open_questions_are_told_apart_by_their_words():
 
 @pytest.mark.parametrize("stage", ["binary", "choice", "open"])
 def test_the_most_frequent_answer_is_one_that_is_scored(stage):
-    drawn = [replace(scenes.compose(random.Random(i), "detection", "id")[1], id=str(i)) for i in range(40)]
+    drawn = [replace(compose.compose(random.Random(i), "detection", "id")[1], id=str(i)) for i in range(40)]
     posed = [pose(sample, stage, 0) for sample in drawn]
     scores = [measure(sample, text) for sample, text in zip(posed, most_frequent(posed, posed))]
     assert all(score["format"] == 1 for score in scores) and sum(score["correct"] for score in scores) < 30

@@ -12,7 +12,7 @@ from tiny import new_kernel, record
 
 from currreft_nb import evaluation, report
 from currreft_nb.core.samples import STAGES
-from currreft_nb.curation_folder import load
+from currreft_nb.data.folder import load_samples
 from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.parameters import declarations
 from currreft_nb.runs import Run
@@ -74,7 +74,7 @@ def five(project, smoke):
         values |= {"output": "outputs/five/evaluate", "data": "outputs/five/curate", "arms": list(ARMS)}
         run = Run.start("06_evaluation", values)
         data = run.input("outputs/five/curate", "01_data_curation") / "data"
-        samples = [s for split in ("test_id", "test_ood") for stage in STAGES for s in load(data, split, stage)]
+        samples = [s for split in ("test_id", "test_ood") for stage in STAGES for s in load_samples(data, split, stage)]
         for arm in ARMS:
             evaluation.evaluate(answer_as(arm), samples, arm, run.folder)
         run.finish({})

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from test_formats_real import SETS, divide, read
 
-from currreft_nb import scenes
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import CannotPose, pose, vocabulary_of
 from currreft_nb.method.prompts import Style, render_question, target
 from currreft_nb.method.rewards import score
@@ -62,12 +62,12 @@ def test_made_up_samples():
     assert check_round_trip(samples) == {(task, stage): 60 for task in TRAINED_TASKS for stage in STAGES}
 
 
-@pytest.mark.parametrize("look", scenes.LOOKS)
+@pytest.mark.parametrize("look", compose.LOOKS)
 def test_drawn_scenes(look):
     samples = []
     for task in TASKS:
         for number in range(40):
-            drawn, _ = scenes.question(random.Random(f"{task} {look} {number}"), task, look)
+            drawn, _ = compose.draw_question(random.Random(f"{task} {look} {number}"), task, look)
             samples.append(replace(drawn, id=f"{task}-{number}"))
     posed = check_round_trip(samples, (FULL, THOUSAND, SHORT))
     assert posed == {("general", "open"): 40} | {(task, stage): 40 for task in TRAINED_TASKS for stage in STAGES}

@@ -13,26 +13,27 @@ from hypothesis import strategies as st
 from made_up import write_samples
 from PIL import Image
 
-from currreft_nb import InputError, scenes
+from currreft_nb import InputError
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TASKS, read_samples
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw, pairs, place
+from currreft_nb.data.scenes.questions import COUNTS, ask_everything, ask_in_words
 from currreft_nb.method.curriculum import pose
-from currreft_nb.scenes_drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw, pairs, place
-from currreft_nb.scenes_questions import COUNTS, ask_everything, ask_in_words
 
 PICTURED = ("detection", "classification", "math")
-cases = pytest.mark.parametrize("look", scenes.LOOKS)
+cases = pytest.mark.parametrize("look", compose.LOOKS)
 
 
 def many(task, look, count=300):
-    return [scenes.compose(random.Random(f"{task} {look} {number}"), task, look) for number in range(count)]
+    return [compose.compose(random.Random(f"{task} {look} {number}"), task, look) for number in range(count)]
 
 
 @cases
 @pytest.mark.parametrize("task", TASKS)
 def test_samples_are_the_same_on_every_call_and_more_of_them_keep_the_first(tmp_path, task, look):
-    few = scenes.samples(tmp_path / "a", task, 4, look, 5, "val")
-    more = scenes.samples(tmp_path / "b", task, 6, look, 5, "val")
+    few = compose.draw_samples(tmp_path / "a", task, 4, look, 5, "val")
+    more = compose.draw_samples(tmp_path / "b", task, 6, look, 5, "val")
     for one, other in zip(few, more):
         assert replace(one, image=None) == replace(other, image=None)
         if one.image:
@@ -40,7 +41,9 @@ def test_samples_are_the_same_on_every_call_and_more_of_them_keep_the_first(tmp_
 
 
 def test_samples_of_other_seeds_and_splits_are_other_samples(tmp_path):
-    made = [scenes.samples(tmp_path, "math", 5, "id", seed, split) for seed in (0, 1) for split in ("train", "val")]
+    made = [
+        compose.draw_samples(tmp_path, "math", 5, "id", seed, split) for seed in (0, 1) for split in ("train", "val")
+    ]
     pictures = [Path(sample.image).read_bytes() for samples in made for sample in samples]
     assert len(set(pictures)) == 20
     assert len({sample.id for samples in made for sample in samples}) == 20
@@ -48,7 +51,7 @@ def test_samples_of_other_seeds_and_splits_are_other_samples(tmp_path):
 
 @cases
 def test_samples_survive_being_written_and_read(tmp_path, look):
-    made = [sample for task in TASKS for sample in scenes.samples(tmp_path, task, 3, look, 0, "train")]
+    made = [sample for task in TASKS for sample in compose.draw_samples(tmp_path, task, 3, look, 0, "train")]
     write_samples(tmp_path / "samples.jsonl", made)
     back = read_samples(tmp_path / "samples.jsonl")
     assert [json.dumps(sample.extra) for sample in back] == [json.dumps(sample.extra) for sample in made]
@@ -57,7 +60,7 @@ def test_samples_survive_being_written_and_read(tmp_path, look):
 
 def test_an_unknown_look_is_refused():
     with pytest.raises(InputError, match="look is 'night'"):
-        scenes.question(random.Random(0), "math", "night")
+        compose.draw_question(random.Random(0), "math", "night")
 
 
 @cases
@@ -71,7 +74,7 @@ def test_placed_boxes_lie_inside_apart_and_in_cells_of_their_own(look, seed, cou
 
 
 @pytest.mark.parametrize("shape", ["circle", "square", "triangle", "star"])
-@pytest.mark.parametrize("look", scenes.LOOKS)
+@pytest.mark.parametrize("look", compose.LOOKS)
 def test_a_drawn_shape_fills_its_box(shape, look):
     """The box is what detection is scored by: a drawing that stands off would make every right answer a bit wrong."""
     box = (20, 12, 41, 33)
@@ -134,7 +137,7 @@ def test_questions_in_words_have_no_picture_and_varied_answers(kind):
 
 
 def test_general_questions_are_of_five_kinds_half_of_them_with_a_picture():
-    made = [scenes.question(random.Random(seed), "general", "id") for seed in range(400)]
+    made = [compose.draw_question(random.Random(seed), "general", "id") for seed in range(400)]
     kinds = Counter(sample.extra["kind"] for sample, _ in made)
     assert set(kinds) == {"arithmetic", "comparison", "odd", "side", "largest"}
     assert 150 < sum(image is not None for _, image in made) < 250

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, metrics, models, scenes, training
+from currreft_nb import InputError, metrics, models, training
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
+from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models_adapters import read_provenance
@@ -31,7 +32,7 @@ SMALL = GrpoSettings(
 
 def mixed_samples(folder):
     """Return open questions of all tasks, and text-only ones between them."""
-    drawn = {task: scenes.samples(folder, task, 2, "id", 0, "train") for task in TRAINED_TASKS}
+    drawn = {task: compose.draw_samples(folder, task, 2, "id", 0, "train") for task in TRAINED_TASKS}
     text = replace(drawn["math"][0], id="text", image=None, size=None, question="How many red objects?")
     return [*drawn["detection"], text, *drawn["classification"], replace(text, id="text2"), *drawn["math"]]
 

@@ -16,9 +16,10 @@ from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_sam
 from test_training_sft import FINE
 from tiny import wait_for
 
-from currreft_nb import InputError, models, scenes, training, training_grpo, training_processes
+from currreft_nb import InputError, models, training, training_grpo, training_processes
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
+from currreft_nb.data.scenes import compose
 from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_checkpoints import damage
 
@@ -59,7 +60,7 @@ def samples(tmp_path_factory):
 @pytest.fixture(scope="module")
 def validation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("validation")
-    return [sample for task in TRAINED_TASKS for sample in scenes.samples(folder, task, 1, "id", 1, "val")]
+    return [sample for task in TRAINED_TASKS for sample in compose.draw_samples(folder, task, 1, "id", 1, "val")]
 
 
 @pytest.fixture(scope="module")

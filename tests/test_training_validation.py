@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from test_training import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
-from currreft_nb import InputError, models, scenes
+from currreft_nb import InputError, models
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
+from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation_probe import pass_rates
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
@@ -28,7 +29,7 @@ def drawn(tmp_path_factory):
     """Return training and validation questions of all tasks."""
     folder = tmp_path_factory.mktemp("scenes")
     return [
-        [s for task in TRAINED_TASKS for s in scenes.samples(folder, task, 3, "id", seed, split)]
+        [s for task in TRAINED_TASKS for s in compose.draw_samples(folder, task, 3, "id", seed, split)]
         for seed, split in ((0, "train"), (1, "val"))
     ]
 

@@ -15,8 +15,8 @@ import pytest
 from test_readme import IN_TEST_WORKED_EXAMPLES, README, ROOT
 from tiny_models import write_tiny_glm4v
 
-from currreft_nb import scenes
-from currreft_nb.scenes_drawing import COLORS, SHAPES, Scene, Thing, draw
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw
 
 FIVE_MINUTES, TASK, FORMAT, FAMILY = IN_TEST_WORKED_EXAMPLES
 SECTIONS = {FIVE_MINUTES: "In five minutes", TASK: "Add a task", FORMAT: "Add a format", FAMILY: "Add a model family"}
@@ -51,7 +51,7 @@ def copy(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     for kind, path, text in blocks(FIVE_MINUTES):
         put(kind, tmp_path / path, text)
-    samples = scenes.samples(tmp_path / "mine", "classification", QUESTIONS, "id", 0, "train")
+    samples = compose.draw_samples(tmp_path / "mine", "classification", QUESTIONS, "id", 0, "train")
     rows = [(Path(s.image).relative_to(tmp_path / "mine"), s.question, *s.answer) for s in samples]
     write_table(tmp_path / "mine" / "rows.csv", rows)
     return tmp_path

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from currreft_nb import curation
-from currreft_nb.formats.images import shrunk_size
+from currreft_nb.data import curate as curation
+from currreft_nb.data.images import shrunk_size
 
 SIZE, BUDGET = (1024, 768), 401_408
 LABELS = ("bird", "cat", "cow", "dog", "horse", "sheep")

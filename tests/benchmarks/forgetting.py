@@ -45,7 +45,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from currreft_nb.core.samples import TRAINED_TASKS
-from currreft_nb.curation_folder import leaks
+from currreft_nb.data.folder import leaks
 
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))

@@ -37,8 +37,9 @@ from PIL import Image
 from random_model import write_model
 from trl import GRPOTrainer
 
-from currreft_nb import models, scenes, training
+from currreft_nb import models, training
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.training_grpo import GroupTrainer
@@ -163,7 +164,7 @@ def measure(variant: str, given: argparse.Namespace, samples: list, folder: Path
 def questions(given: argparse.Namespace, stage: str, folder: Path) -> list[Sample]:
     """Return questions of all tasks about drawn scenes, or about noise for a model with random weights."""
     if not given.random:
-        asked = [s for task in TRAINED_TASKS for s in scenes.samples(folder, task, 100, "id", 0, "train")]
+        asked = [s for task in TRAINED_TASKS for s in compose.draw_samples(folder, task, 100, "id", 0, "train")]
         return pose_all(asked, stage, 0)[0]
     side, rng = int(given.pixels**0.5), np.random.default_rng(0)
     common = {"task": "math", "split": "train", "source": "noise", "answer": "1", "size": (side, side)}

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from currreft_nb.formats import coco
-from currreft_nb.formats.streams import json_lines
+from currreft_nb.data.formats import coco
+from currreft_nb.data.reading.json_streams import json_lines
 
 ROW = {
     "image": "images/a.png",

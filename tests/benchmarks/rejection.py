@@ -24,8 +24,9 @@ from pathlib import Path
 
 import torch
 
-from currreft_nb import evaluation, generation, models, scenes
+from currreft_nb import evaluation, generation, models
 from currreft_nb.core.samples import Sample
+from currreft_nb.data.scenes import compose
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.judges_http import judge_over_http
 
@@ -65,7 +66,7 @@ def sampling(given: argparse.Namespace) -> None:
     clock = time.process_time if given.device == "cpu" else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         each = given.questions // 2
-        samples = [s for task in ("general", "math") for s in scenes.samples(folder, task, each, "id", 0, "pool")]
+        samples = [s for task in ("general", "math") for s in compose.draw_samples(folder, task, each, "id", 0, "pool")]
         variants = {
             "plain, a call a completion": lambda: plain(loaded, samples, given.completions, 1),
             "plain, a call a question": lambda: plain(loaded, samples, given.completions, given.completions),

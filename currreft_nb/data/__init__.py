@@ -1,0 +1,1 @@
+"""From annotations to a checked data folder: formats, sources, splits, pictures, drawn scenes."""

@@ -1,0 +1,99 @@
+"""Conversations as LLaVA writes them, in any kind of table: MathV360K, Geo170K, VLM-R1, LLaVA-CoT and many others.
+
+    {"id": 1, "image": "Clevr_CoGenT_TrainA_R1/data/images/CLEVR_trainA_000001_16885.png", "conversations": [
+      {"from": "human", "value": "<image>What number of purple metallic balls are there?"},
+      {"from": "gpt", "value": "0"}]}
+    {"images": [{"bytes": ..., "path": ...}], "texts": [{"user": "Question: How many actions are depicted in the
+      diagram?\\nChoices:\\nA. 6.\\nB. 4.\\nAnswer with the letter.", "assistant": "Answer: B", "source": "TQA"}]}
+
+The second is a row of The Cauldron: its `texts` are independent questions about one image, and each becomes a sample.
+Only the first question of a conversation is used; later ones, which may need the turns before them, and rows with
+several images are left out and counted. Rows without an image are text-only questions. Options inside the question are
+separated (in a general question only if its answer is one of them). The answer is the text in tags (`<answer>`,
+LLaVA-CoT's `<CONCLUSION>`) or after "The answer is"; the text before it is reasoning.
+"""
+
+import os
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from currreft_nb.core.boxes import Size
+from currreft_nb.core.samples import TASKS, VALUES, Sample
+from currreft_nb.data.images import BadRow
+from currreft_nb.data.reading import tables, wording
+from currreft_nb.data.reading.common import Rejected, check_known, later_questions, origin, read_rows, shown
+from currreft_nb.data.reading.json_streams import Found
+
+
+def read(
+    path: str | os.PathLike,
+    tasks: Collection[str] = TASKS,
+    *,
+    task: str = "math",
+    images: str = "",
+    files: str = "",
+    extracted: Path | None = None,
+) -> Iterator[Sample | Rejected]:
+    """Yield a question of `task` for each conversation of a file, or of the files of a folder that match `files`.
+
+    `images`: the folder that image paths start from; default: that of the file. Images inside a Parquet file are
+    written to the folder `extracted`. Raises `InputError`.
+    """
+    check_known(path, "task", task, TASKS)
+    if task in tasks:
+        folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+        columns = ("id", "image", "images", "conversations", "texts")
+        found = _apart(tables.read(path, files, columns))
+        yield from read_rows(found, partial(_read_row, task, folder, extracted), "a conversation")
+
+
+def _apart(found: Iterator[Found]) -> Iterator[Found]:
+    """Yield each question of a row of The Cauldron as a conversation; yield other rows unchanged."""
+    for file, line, row in found:
+        if not isinstance(row, dict) or not isinstance(texts := row.get("texts"), list):
+            yield file, line, row
+            continue
+        for number, text in enumerate(texts, 1):
+            pair = text if isinstance(text, dict) else {}
+            turns = [{"from": "human", "value": pair.get("user")}, {"from": "gpt", "value": pair.get("assistant")}]
+            yield file, line, {"image": row.get("images"), "conversations": turns, "question number": number}
+
+
+def _read_row(
+    task: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int
+) -> Iterator[Sample | Rejected]:
+    asked, answered, later = wording.first_exchange(row["conversations"], "from", "value")
+    image = tables.image_of(row.get("image") or row.get("images"), folder, extracted)
+    about = shown(image)
+    number = row.get("question number", 1)
+    yield Sample(
+        id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
+        task=task,
+        split="train",
+        source=file.stem,
+        extra=origin(file, line),
+        **_read_exchange(task, asked, answered, about.get("size")),
+        **about,
+    )
+    yield from later_questions(later, file, line)
+
+
+def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
+    question = wording.clean_question(asked)
+    thinking, answer = wording.split_prose(answered) if isinstance(answered, str) else (None, str(answered))
+    if VALUES[task] == "boxes":
+        return {
+            "question": wording.asked_phrase(question),
+            "answer": wording.read_value(task, answer, size),
+            "thinking": thinking,
+        }
+    text, options = wording.split_options(question) if VALUES[task] != "labels" else (question, [])
+    try:
+        answer = wording.chosen_letter(answer, options) if options else wording.read_value(task, answer, size)
+    except BadRow:
+        if VALUES[task] != "text or null":
+            raise
+        text, options = question, []  # the list in the text is no list of options
+    return {"question": wording.clean_question(text), "options": options, "answer": answer, "thinking": thinking}

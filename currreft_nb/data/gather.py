@@ -1,0 +1,200 @@
+"""Fill the index: read sources, inspect pictures, reject duplicates, group pictures that look alike, draw scenes."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from currreft_nb import InputError
+from currreft_nb.core.samples import TRAINED_TASKS, Sample, size_of
+from currreft_nb.data.checks import digest_of, rejection, row_problem, words_of
+from currreft_nb.data.images import shrunk_size
+from currreft_nb.data.index import Index, to_sample
+from currreft_nb.data.pictures import Job, PictureFacts, count_workers, group_alike, in_order, inspect, with_progress
+from currreft_nb.data.reading.common import Rejected
+from currreft_nb.data.scenes import compose
+from currreft_nb.data.sources import DRAWN, Source, open_source
+from currreft_nb.data.splits import Cell, Quotas, Row, allocate, shuffle_key
+
+ROUNDS = 4  # how often drawn duplicates are replaced by new questions
+STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are more than twice as many as questions asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What applies to all sources: stop at bad rows or skip them, pixel budget, processes, seed, image folder."""
+
+    on_bad: str
+    max_pixels: int
+    workers: int
+    seed: int
+    images: Path
+
+
+def read_source(index: Index, source: Source, tasks: Collection[str], rules: Rules) -> None:
+    """Add the rows of a source whose text passes every check; reject the others, or stop the run."""
+    items = open_source(source, tasks, rules.images.parent / "drawn" / "inside")
+    for item in with_progress(items, f"rows of {source.text}"):
+        if isinstance(item, Rejected):
+            _reject(index, item, source, rules)
+        elif problem := row_problem(item, rules.max_pixels):
+            _reject(index, rejection(item, source.text, problem), source, rules)
+        else:
+            index.add(item, source.text, digest_of(item))
+
+
+def _reject(index: Index, found: Rejected, source: Source, rules: Rules, number: int | None = None) -> None:
+    if found.fault and rules.on_bad == "stop":
+        remedy = "correct it, or set on_bad to 'skip' to leave out such rows and list them in rejected.jsonl"
+        raise InputError(f"source {source.text!r}: {found}; {remedy}")
+    file, path = Path(found.file), source.path or Path()
+    folder = path if path.is_dir() else path.parent  # the list must not depend on where the data are
+    name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
+    index.reject(replace(found, file=name), source.text, number)
+
+
+def inspect_pictures(index: Index, sources: Mapping[str, Source], asked: int, rules: Rules) -> None:
+    """Read every picture that a row is about, and reject the rows about unusable ones."""
+    query = "SELECT image, width, height, MIN(number) FROM rows WHERE image IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 4"
+    keys = index.run(query).fetchall()
+    folder = rules.images if len(keys) <= STORE_AT_ONCE * asked else None
+    if keys:
+        index.run("CREATE INDEX by_image ON rows (image, width, height)")
+    with closing(_facts(keys, folder, rules)) as found:
+        for key, facts in zip(keys, found):
+            if facts.reason:
+                _reject_rows_about(index, key[:3], facts, sources, rules)
+            else:
+                values = (*key, facts.content, facts.likeness, facts.stored, json.dumps(facts.mended))
+                index.run("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
+    index.run(
+        "UPDATE rows SET content = (SELECT content FROM pictures WHERE pictures.image = rows.image"
+        " AND pictures.width = rows.width AND pictures.height = rows.height) WHERE image IS NOT NULL"
+    )
+
+
+def _facts(keys: list[tuple], folder: Path | None, rules: Rules) -> Generator[PictureFacts, None, None]:
+    """Yield the facts about the picture of each key, which begins with path, width and height."""
+    jobs = (_job(path, (width, height), folder, rules) for path, width, height, *_ in keys)
+    return with_progress(in_order(jobs, count_workers(rules.workers, len(keys))), "pictures", len(keys))
+
+
+def _job(path: str, size: tuple[int, int], folder: Path | None, rules: Rules) -> Job:
+    stored_size = shrunk_size(size, rules.max_pixels)
+    return Job(path=path, size=size, stored_size=stored_size, folder=str(folder) if folder else None)
+
+
+def _reject_rows_about(
+    index: Index, key: tuple, facts: PictureFacts, sources: Mapping[str, Source], rules: Rules
+) -> None:
+    query = "SELECT number, id, source FROM rows WHERE image = ? AND width = ? AND height = ? ORDER BY number"
+    for number, id, source in index.run(query, *key).fetchall():
+        found = Rejected(file=key[0], reason=facts.reason, value=facts.value or id)
+        _reject(index, found, sources[source], rules, number)
+
+
+def store_missing(index: Index, rules: Rules) -> None:
+    """Store the pictures of chosen rows that were not stored when they were inspected."""
+    query = """SELECT DISTINCT image, width, height, pictures.content
+        FROM rows JOIN pictures USING (image, width, height)
+        WHERE split IS NOT NULL AND stored IS NULL ORDER BY first"""
+    keys = index.run(query).fetchall()
+    update = "UPDATE pictures SET stored = ? WHERE image = ? AND width = ? AND height = ?"
+    with closing(_facts(keys, rules.images, rules)) as found:
+        for (*key, content), facts in zip(keys, found):
+            if facts.reason or facts.content != content:
+                why = facts.value or facts.reason or "its content changed since"
+                raise InputError(f"{key[0]} passed its checks but cannot be stored ({why}); correct that and run again")
+            index.run(update, facts.stored, *key)
+
+
+def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Rules) -> None:
+    """Reject each question that repeats an earlier one about the same pixels, under any file name.
+
+    The same question in two sources for different splits is no duplicate; it may be a leak (`data.leaks`).
+    """
+    index.add_function("splits_of", {text: " ".join(source.splits) for text, source in sources.items()})
+    query = """SELECT number, source, first FROM (SELECT number, source, FIRST_VALUE(id) OVER same AS first,
+        ROW_NUMBER() OVER same AS place FROM rows WHERE reason IS NULL
+        WINDOW same AS (PARTITION BY digest, content, splits_of(source) ORDER BY number))
+        WHERE place > 1 ORDER BY number"""
+    for number, source, first in index.run(query):
+        sample = to_sample(index.run("SELECT sample FROM rows WHERE number = ?", number).fetchone()[0])
+        found = rejection(sample, source, "question stands there twice", f", first as {first}")
+        _reject(index, found, sources[source], rules, number)
+
+
+def group_pictures(index: Index) -> None:
+    """Group pictures that look alike; a group is named by the first of their fingerprints in sorted order."""
+    query = "SELECT content, MIN(likeness) FROM pictures WHERE likeness IS NOT NULL GROUP BY content ORDER BY content"
+    found = index.run(query).fetchall()
+    if not found:
+        return
+    contents = [content for content, _ in found]
+    groups = group_alike(np.frombuffer(b"".join(likeness for _, likeness in found), np.float32).reshape(len(found), -1))
+    sizes, first = np.bincount(groups), dict[int, str]()
+    for content, group in zip(contents, groups):
+        if sizes[group] > 1:
+            index.run("INSERT INTO look_alikes VALUES (?, ?)", content, first.setdefault(group, content))
+
+
+def draw(index: Index, splits: Collection[str], quotas: Quotas, rules: Rules) -> Counter:
+    """Draw the questions that these splits still lack, and more in place of duplicates; return the left out by reason.
+
+    Drawn pictures are compared by pixels only: they differ on purpose in what a likeness does not contain.
+    """
+    known, owners, left = set[tuple](), dict[str, str](), Counter[str]()
+    for (split, task), number in quotas.wanted.items():
+        if split not in splits or (split == "pool" and task in TRAINED_TASKS):
+            continue  # scenes give the pool general questions only: training asks the others
+        look, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
+        for _ in range(ROUNDS):
+            lacking = number - quotas.taken[split, task, "open"]
+            if lacking <= 0:
+                break
+            count += lacking
+            made = compose.draw_samples(rules.images.parent / "drawn", task, count, look, rules.seed, split)
+            left += _add_drawn(index, made[drawn:], (split, task), quotas, (known, owners), rules)
+            drawn = count
+    return left
+
+
+def _add_drawn(
+    index: Index, made: list[Sample], cell: Cell, quotas: Quotas, seen: tuple[set, dict], rules: Rules
+) -> Counter:
+    """Add the drawn samples of one split that are new and wanted; return how many were left out, by reason."""
+    (split, task), (known, owners), left, rows = cell, seen, Counter[str](), []
+    for sample in made:
+        content, stored = _content_of_drawn(sample, rules)
+        if (digest := digest_of(sample), content) in known:
+            left["drawn again"] += 1
+            continue
+        known.add((digest, content))
+        rows.append((sample, digest, content, stored))
+    rows.sort(key=lambda row: shuffle_key(rules.seed, row[2]))
+    make = partial(Row, task=task, stage="open", splits=(split,), source=DRAWN)
+    asked = [make(number=n, group=content, owner=owners.get(content)) for n, (_, _, content, _) in enumerate(rows)]
+    for row, _, reason in allocate(asked, quotas):
+        if reason:
+            left[reason] += 1
+            continue
+        sample, digest, content, stored = rows[row.number]
+        owners[content] = split
+        index.add(sample, DRAWN, digest, content, split)
+        if sample.image is not None:
+            values = (sample.image, *size_of(sample), content, stored)
+            index.run("INSERT INTO pictures VALUES (?, ?, ?, 0, ?, NULL, ?, '[]')", *values)
+    return left
+
+
+def _content_of_drawn(sample: Sample, rules: Rules) -> tuple[str, str | None]:
+    """Return the fingerprint of the picture or the words, and the name of the stored picture."""
+    if sample.image is None:
+        return f"text:{words_of(sample.question).hex()}", None
+    facts = inspect(_job(sample.image, size_of(sample), rules.images, rules))
+    return facts.content, facts.stored

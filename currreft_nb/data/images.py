@@ -1,0 +1,202 @@
+"""Turn image files into pixels: upright, RGB, within a pixel budget, with a fingerprint of the pixels.
+
+A file is read once, so that the bytes decoded, fingerprinted and stored are the same even if the file changes.
+"""
+
+import hashlib
+import io
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from currreft_nb.core.boxes import Size
+
+SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # stored as they came; all other formats become PNG
+SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow knows more, some of which run programs
+ORIENTATION = 0x0112  # EXIF tag: how a camera was held
+MAX_ASPECT_RATIO = 200  # the Qwen-VL processors refuse longer images
+LARGEST_PIXELS = 100_000_000  # 300 MB once decoded; a few kilobytes of PNG can claim more
+LARGEST_BYTES = 256 * 1024**2
+
+
+class BadRow(ValueError):
+    """A row that cannot become a sample; `reason`, `value` and `fault` as in `data.reading.common.Rejected`."""
+
+    def __init__(self, reason: str, value: str = "", fault: bool = True):
+        super().__init__(f"{reason}: {value}" if value else reason)
+        self.reason, self.value, self.fault = reason, value, fault
+
+
+class ImageProblem(BadRow):
+    """A file that cannot be used as an image; `reason` can be counted, `value` has the details."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image file in memory: its pixels (RGB, upright), and its bytes if they hold exactly these pixels, else None.
+
+    `suffix`: of the format it is stored in; `mended`: the corrections that were made.
+    """
+
+    pixels: Image.Image
+    data: bytes | None
+    suffix: str
+    mended: tuple[str, ...] = ()
+
+
+def image_size(path: str | os.PathLike) -> Size:
+    """Return the (width, height) in pixels of the upright image, from its header. Raises `ImageProblem`."""
+    _size_bytes(path)
+    with _open(path) as image:
+        # Pillow decodes a whole PNG to look for EXIF data after its pixels, where no program puts them.
+        tags = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
+        turned = tags.get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return image.size[::-1] if turned else image.size
+
+
+def read_image(path: str | os.PathLike, size: Size | None = None) -> Image.Image:
+    """Return the pixels of `read_picture`."""
+    return read_picture(path, size).pixels
+
+
+def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
+    """Read an image file in RGB, on white where it was transparent, turned as its EXIF data says.
+
+    `size` is the annotated (width, height): if only the unturned image has it, the annotation was made on the unturned
+    pixels, which are then returned. Raises `ImageProblem` for a file that is missing, damaged or too large, and for an
+    image that is too long or whose size is not the annotated one.
+    """
+    data = _read_bytes(path)
+    with _open(io.BytesIO(data)) as image:
+        try:
+            image.load()
+            tagged = image.getexif().get(ORIENTATION, 1) != 1
+            upright = ImageOps.exif_transpose(image) if tagged else image
+        except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+            raise ImageProblem("image cannot be read", str(error)) from None
+        chosen = image if size is not None and upright.size != tuple(size) == image.size else upright
+        if size is not None and chosen.size != tuple(size):
+            raise ImageProblem("image size differs from the recorded size", f"{chosen.size}, recorded {tuple(size)}")
+        if max(chosen.size) > MAX_ASPECT_RATIO * min(chosen.size):
+            raise ImageProblem(f"aspect ratio is above {MAX_ASPECT_RATIO}", f"{chosen.size}")
+        pixels, mended = _to_rgb(chosen), _mended(image, chosen, Path(path).suffix)
+        plain = image.mode in ("RGB", "L") and not tagged and not image.has_transparency_data
+        whole = plain and image.format in SUFFIXES
+        suffix = SUFFIXES.get(image.format or "", ".png")
+    return Picture(pixels=pixels, data=data if whole else None, suffix=suffix, mended=mended)
+
+
+def _size_bytes(path: str | os.PathLike) -> int:
+    """Return the size of a regular file; a pipe or a device would never end."""
+    try:
+        size = os.path.getsize(path) if Path(path).is_file() else None
+    except (OSError, ValueError) as error:  # a name that is too long or holds a null character
+        raise ImageProblem("image does not exist", str(error)) from None
+    if size is None:
+        raise ImageProblem("image does not exist", str(path))
+    if size == 0:
+        raise ImageProblem("image file is empty", str(path))
+    if size > LARGEST_BYTES:
+        raise ImageProblem(f"image file is larger than {LARGEST_BYTES >> 20} MiB", f"{size:,} bytes")
+    return size
+
+
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    size = _size_bytes(path)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(size)
+    except FileNotFoundError:
+        raise ImageProblem("image does not exist", str(path)) from None
+    except OSError as error:
+        raise ImageProblem("image cannot be read", str(error)) from None
+
+
+def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            image = Image.open(source, formats=FORMATS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageProblem("image cannot be read", str(error)) from None
+    if image.width * image.height > LARGEST_PIXELS:
+        image.close()
+        raise ImageProblem(f"image has more than {LARGEST_PIXELS:,} pixels", f"{image.size}")
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageProblem("image has fractional pixel values, whose range nobody states")
+    if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip all but the darkest 256 levels
+        image = image.point(lambda level: level / 256).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:
+    mended = []
+    suffix, kind = suffix.lower(), f".{(image.format or '').lower()}".replace(".jpeg", ".jpg").replace(".mpo", ".jpg")
+    if SPELLINGS.get(suffix, suffix) != kind and image.format != "PPM":
+        mended.append(f"named {suffix or 'without extension'}, is {kind}")
+    if chosen is not image:
+        mended.append("turned upright as its EXIF data says")
+    if image.mode not in ("RGB", "L"):
+        mended.append(f"converted from {image.mode} to RGB")
+    return tuple(mended)
+
+
+def content_hash(image: Image.Image) -> str:
+    """Return a fingerprint of the pixels, which ignores metadata and encoding.
+
+    >>> content_hash(Image.new("RGB", (2, 1))) == content_hash(Image.new("RGB", (1, 2)))
+    False
+    """
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+
+
+def shrunk_size(size: Size, max_pixels: int) -> Size:
+    """Return the largest (width, height) of the same shape with at most `max_pixels` pixels (0: no limit).
+
+    >>> shrunk_size((640, 480), 76_800), shrunk_size((10, 10), 0)
+    ((320, 240), (10, 10))
+    """
+    width, height = size
+    if max_pixels <= 0 or width * height <= max_pixels:
+        return (width, height)
+    factor = math.sqrt(max_pixels / (width * height))
+    return (max(1, math.floor(width * factor)), max(1, math.floor(height * factor)))
+
+
+def store_picture(picture: Picture, size: Size, folder: str | os.PathLike) -> str:
+    """Store the picture in `folder` at `size` and return its file name, a hash of the file's content.
+
+    A JPEG or PNG file that holds exactly these pixels is copied byte for byte; all others are encoded again.
+    """
+    data = picture.data if picture.data is not None and size == picture.pixels.size else _encode(picture, size)
+    name = hashlib.sha256(data).hexdigest()[:24] + picture.suffix
+    target = os.path.join(folder, name)
+    if not os.path.exists(target):
+        partial = os.path.join(folder, f"{os.getpid()}{picture.suffix}.partial")
+        with open(partial, "wb") as stream:
+            stream.write(data)
+        os.replace(partial, target)
+    return name
+
+
+def _encode(picture: Picture, size: Size) -> bytes:
+    pixels = picture.pixels
+    if size != pixels.size:
+        pixels = pixels.resize(size, Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    jpeg = picture.suffix == ".jpg"
+    pixels.save(stream, "JPEG" if jpeg else "PNG", **({"quality": 95, "subsampling": 0} if jpeg else {}))
+    return stream.getvalue()

@@ -1,0 +1,224 @@
+"""Read each picture once, in several processes: open it, mend it, compute its fingerprints, store it if wanted.
+
+The result for a picture depends on its file alone, and results come in the order of the jobs, so the number of
+processes changes no byte.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from types import ModuleType
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from currreft_nb import InputError
+from currreft_nb.core.boxes import Size
+from currreft_nb.data.images import ImageProblem, content_hash, read_picture, store_picture
+
+Item = TypeVar("Item")
+BATCH = 8  # pictures that a process takes at a time
+WORTH_A_PROCESS = 100  # a process takes half a second to start, in which it would have read as many pictures
+REPORT_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A picture to read: its file, its (width, height) as annotated, the size to store it at, and where (None: not)."""
+
+    path: str
+    size: Size
+    stored_size: Size
+    folder: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureFacts:
+    """The hash of a picture's pixels, its likeness (63 float32), its stored file's name, and what was mended.
+
+    A picture with a `reason` cannot be used; `value` gives the details.
+    """
+
+    content: str = ""
+    likeness: bytes = b""
+    stored: str | None = None
+    mended: tuple[str, ...] = ()
+    reason: str = ""
+    value: str = ""
+
+
+Waiting = deque[tuple[list[Job], Future[list[PictureFacts]]]]  # batches and their results, the oldest first
+
+
+def inspect(job: Job) -> PictureFacts:
+    """Read the picture of a job, and store it if the job has a folder."""
+    try:
+        picture = read_picture(job.path, job.size)
+    except ImageProblem as problem:
+        return PictureFacts(reason=problem.reason, value=problem.value)
+    return PictureFacts(
+        content=content_hash(picture.pixels),
+        likeness=likeness(picture.pixels).tobytes(),
+        stored=store_picture(picture, job.stored_size, job.folder) if job.folder else None,
+        mended=picture.mended,
+    )
+
+
+def count_workers(asked: int, jobs: int) -> int:
+    """Return the number of processes: `asked` (0: one per core), at most one per 100 pictures, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(asked or cores, jobs // WORTH_A_PROCESS))
+
+
+def in_order(jobs: Iterable[Job], workers: int) -> Iterator[PictureFacts]:
+    """Yield the facts about the picture of each job, in order; several workers read in as many processes.
+
+    Raises `InputError` if a process dies. No process outlives the iterator, however it ends.
+    """
+    if workers <= 1:
+        yield from map(inspect, jobs)
+        return
+    jobs = iter(jobs)
+    waiting: Waiting = deque()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_process)
+    try:
+        while batch := list(islice(jobs, BATCH)):
+            with _without_main_file():
+                waiting.append((batch, pool.submit(_inspect_batch, batch)))
+            if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
+                yield from _first_result(waiting)
+        while waiting:
+            yield from _first_result(waiting)
+    except BrokenProcessPool:
+        started = [job.path for batch, _ in list(waiting)[:workers] for job in batch]
+        raise InputError(
+            f"a process died that was reading one of {started[0]} to {started[-1]}; if memory ran out, set workers "
+            f"to fewer than {workers}"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first_result(waiting: Waiting) -> list[PictureFacts]:
+    found = waiting[0][1].result()
+    waiting.popleft()
+    return found
+
+
+def _inspect_batch(batch: list[Job]) -> list[PictureFacts]:
+    return [inspect(job) for job in batch]
+
+
+def _prepare_process() -> None:
+    """Let the parent handle Ctrl-C, and end this process when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _without_main_file() -> Iterator[None]:
+    """Hide the main file from new processes, which would import it: a script without a main guard would run again."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def with_progress(items: Iterable[Item], name: str, total: int | None = None) -> Generator[Item, None, None]:
+    """Yield the items; print every few seconds how many were done, the rate, and the time left."""
+    start = reported = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        if (now := time.monotonic()) - reported >= REPORT_EVERY_S:
+            reported = now
+            print(progress_line(name, done, total, now - start), flush=True)
+
+
+def progress_line(name: str, done: int, total: int | None, seconds: float) -> str:
+    """Return the printed line.
+
+    >>> progress_line("pictures", 1200, 20_000, 4.0)
+    'pictures  1,200/20,000  300/s  63 s left'
+    """
+    rate = done / seconds
+    if total is None:
+        return f"{name}  {done:,}  {rate:,.0f}/s"
+    return f"{name}  {done:,}/{total:,}  {rate:,.0f}/s  {(total - done) / rate:,.0f} s left"
+
+
+SIDE, LOWEST = 32, 8
+NEAR = 0.15
+FLAT = SIDE  # below one grey level of deviation there is only noise: all such pictures are alike
+_WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
+_WAVES[0] /= math.sqrt(2)
+_COARSE = np.argsort([(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)], kind="stable")[
+    :6
+]
+_BATCH, _PAIRS = 256, 100_000
+
+
+def likeness(image: Image.Image) -> np.ndarray:
+    """Return the picture's likeness: a vector of 63 numbers and length 1, or all 0 for a picture of one colour.
+
+    >>> picture = Image.radial_gradient("L")
+    >>> darker = picture.point(lambda level: level // 2)
+    >>> bool(np.linalg.norm(likeness(picture) - likeness(darker)) < NEAR)
+    True
+    """
+    grey = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
+    waves = (_WAVES @ np.asarray(grey, dtype=np.float64) @ _WAVES.T).ravel()[1:]
+    length = np.linalg.norm(waves)
+    return (waves / length if length >= FLAT else np.zeros_like(waves)).astype(np.float32)
+
+
+def group_alike(likenesses: np.ndarray) -> np.ndarray:
+    """Return the group number of each likeness (one per row); near likenesses are in one group, also by a chain.
+
+    A tree finds candidates by the six lowest frequencies; all 63 decide. Memory stays small even if all are alike,
+    because members of one group are not compared again.
+    """
+    from scipy.spatial import KDTree  # takes a quarter of a second, which processes that only inspect do not need
+
+    groups = np.arange(len(likenesses))
+    coarse = np.ascontiguousarray(likenesses[:, _COARSE])
+    tree = KDTree(coarse)
+    for start in range(0, len(groups), _BATCH):
+        found = KDTree(coarse[start : start + _BATCH]).sparse_distance_matrix(tree, NEAR, output_type="ndarray")
+        for first in range(0, len(found), _PAIRS):
+            pairs = found[first : first + _PAIRS]
+            groups = _join(groups, likenesses, pairs["i"] + start, pairs["j"])
+    return groups
+
+
+def _join(groups: np.ndarray, likenesses: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the groups after merging those of each near pair (`one`, `other`)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    apart = groups[one] != groups[other]
+    one, other = one[apart], other[apart]
+    near = np.linalg.norm(likenesses[one] - likenesses[other], axis=1) <= NEAR
+    if not near.any():
+        return groups
+    size, edges = len(groups), (groups[one[near]], groups[other[near]])
+    links = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(size, size))
+    return connected_components(links, directed=False)[1][groups]

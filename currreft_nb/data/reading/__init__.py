@@ -1,0 +1,1 @@
+"""What readers share: rows of tables, JSON streams, wording of questions."""

@@ -1,0 +1,266 @@
+"""Readers of data formats: one module per format, whose `read` yields samples and rejections.
+
+Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
+`data.sources.FORMATS` lists the formats. This module has what the readers share; `streams` reads lines and
+documents, `rows` tables of every kind.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.core.answers import Unreadable
+from currreft_nb.core.boxes import Box, Size, clip
+from currreft_nb.core.errors import did_you_mean
+from currreft_nb.core.samples import Sample, inside
+from currreft_nb.data.images import BadRow as BadRow
+from currreft_nb.data.images import ImageProblem, image_size
+
+EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
+LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
+SHOWN = 200  # characters of a bad value in a rejection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A row, object or file that a reader or a check left out.
+
+    `line` is the number of the line, or of the record in a file without lines. Equal causes have an equal `reason`;
+    `value` has the details. `fault`: true for damaged data, which can stop a run, false for what makes no question.
+    """
+
+    file: str
+    reason: str
+    line: int | None = None
+    value: str = ""
+    fault: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.value) > SHOWN:
+            object.__setattr__(self, "value", self.value[: SHOWN - 1] + "…")
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.reason}" + (f" ({self.value})" if self.value else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One annotated object; `box`: None if unusable, `crowd`: it is several objects, `ask`: it is not difficult."""
+
+    label: str
+    box: Box | None
+    crowd: bool = False
+    ask: bool = True
+
+
+def read_rows(
+    rows: Iterable[tuple[Path, int | None, dict | Rejected]], make: Callable[[dict, Path, int | None], Any], what: str
+) -> Iterator[Sample | Rejected]:
+    """Yield what `make(row, file, line)` yields for each row, or its rejection; `what` names the kind of row."""
+    for file, line, row in rows:
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        place: dict[str, Any] = {"file": str(file), "line": line}
+        try:
+            yield from make(row, file, line)
+        except BadRow as problem:
+            yield Rejected(reason=problem.reason, value=problem.value, fault=problem.fault, **place)
+        except Unreadable as problem:
+            yield Rejected(reason=f"answer cannot be read ({problem.reason})", **place)
+        except KeyError as error:
+            yield Rejected(reason="row lacks a field", value=str(error), **place)
+        except (InputError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            yield Rejected(reason=f"row is not {what}", value=str(error), **place)
+
+
+def origin(file: Path, line: int | None = None) -> dict:
+    """Return the entry of a sample's `extra` that names the file and line it comes from."""
+    return {"origin": {"file": file.name, "line": line}}
+
+
+def shown(image: Path | None) -> dict[str, Any]:
+    """Return the fields of a sample that its image sets. Raises `ImageProblem`."""
+    return {"image": str(image), "size": image_size(image)} if image else {}
+
+
+def later_questions(count: int, file: Path, line: int) -> Iterator[Rejected]:
+    """Yield the rejections of the questions of a conversation after the first."""
+    for _ in range(count):
+        yield Rejected(file=str(file), line=line, reason="question needs the conversation before it", fault=False)
+
+
+def image_in(folder: Path, name: str) -> Path:
+    """Return the path of an image that a row names; raises `BadRow` if it leaves the folder by `..` or a link."""
+    try:
+        return inside(folder, name)
+    except InputError as problem:
+        raise BadRow("image path leads out of the image folder", str(problem)) from None
+
+
+def first_image(folders: Iterable[Path], name: str) -> Path:
+    """Return the named image in the first of the folders that has it; raises `ImageProblem` if none does."""
+    for folder in folders:
+        if (path := image_in(folder, name)).is_file():
+            return path
+    raise ImageProblem("image does not exist", name)
+
+
+def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Path | Rejected]:
+    """Return the files that match a pattern, sorted; reject files outside of the folder unless it is `trusted`."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    if trusted:
+        return found
+    ground = folder.resolve()
+    out = "file is outside of its folder, or a link out of it"
+    return [p if p.resolve().is_relative_to(ground) else Rejected(file=str(p), reason=out) for p in found]
+
+
+def input_files(path: str | os.PathLike, what: str, *patterns: str) -> Sequence[Path | Rejected]:
+    """Return the file `path`, or the files in that folder that match a pattern. Raises `InputError` if there are none.
+
+    `what` names the expected files in the error message.
+    """
+    path = need_file(path, what)
+    files = [path] if path.is_file() else files_in(path, *patterns)
+    if not files:
+        raise InputError(f"{path} holds no {' or '.join(patterns)}; give the path of {what}")
+    return files
+
+
+def four_numbers(box: Any) -> tuple[float, ...]:
+    """Return a box as floats; raises `BadRow` unless it is four numbers.
+
+    >>> four_numbers([1, 2, 3.5, 4])
+    (1.0, 2.0, 3.5, 4.0)
+    """
+    fine = isinstance(box, list | tuple) and len(box) == 4
+    if not fine or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in box):
+        raise BadRow("box has a coordinate that is missing or no number", str(box))
+    try:
+        return tuple(float(value) for value in box)
+    except OverflowError:
+        raise BadRow("box has a coordinate that is not finite") from None
+
+
+def fit_box(box: Box, size: Size) -> tuple[float, ...]:
+    """Return the box within the image of (width, height), its edges moved by at most a pixel.
+
+    Raises `BadRow` for a box that is empty, reversed, not finite, or farther outside.
+
+    >>> fit_box((-0.5, 2.0, 10.0, 8.0), (10, 10))
+    (0, 2.0, 10.0, 8.0)
+    """
+    if not all(math.isfinite(value) for value in box):
+        raise BadRow("box has a coordinate that is not finite")
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise BadRow("box is empty or reversed")
+    inner = clip(box, size)
+    moved = max(abs(value - clipped) for value, clipped in zip(box, inner))
+    if moved > EDGE_PX or inner[0] >= inner[2] or inner[1] >= inner[3]:
+        raise BadRow("box lies outside the image")
+    return inner
+
+
+def object_samples(
+    things: list[Thing],
+    *,
+    id: str,
+    source: str,
+    file: Path,
+    image: Path,
+    size: Size,
+    names: list[str],
+    tasks: Collection[str],
+) -> Iterator[Sample | Rejected]:
+    """Yield the questions that the annotated objects of one image answer.
+
+    Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
+    objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
+    are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
+    `extra["categories"]` is `names`.
+    """
+    common: dict[str, Any] = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
+    if not things:
+        yield Rejected(file=str(image), reason="image has no annotated object", fault=False)
+        return
+    if "classification" in tasks:
+        counts = Counter(sorted(thing.label for thing in things))
+        extra = {"counts": dict(counts), "categories": names, **origin(file)}
+        labels: dict[str, Any] = {
+            "id": f"{id}-labels",
+            "question": category_question(names),
+            "answer": list(counts),
+            "extra": extra,
+        }
+        yield Sample(task="classification", **labels, **common)
+    if "detection" in tasks:
+        yield from _detection_samples(things, id, common, origin(file))
+
+
+def _detection_samples(things: list[Thing], id: str, common: dict, note: dict) -> Iterator[Sample | Rejected]:
+    counts: Counter[str] = Counter()
+    for thing in things:
+        counts[thing.label] += 2 if thing.crowd else 1
+    asked = {t: list(t.box) for t in things if counts[t.label] == 1 and t.ask and t.box is not None}
+    if not asked:
+        yield Rejected(file=common["image"], reason="no category occurs exactly once", fault=False)
+    questions = {thing: f"the {thing.label}" for thing in asked}
+    for thing, box in asked.items():
+        name = f"{id}-{thing.label.replace(' ', '_')}"
+        extra = {"label": thing.label, "others": other_objects(things, thing, questions), **note}
+        yield Sample(id=name, task="detection", question=questions[thing], answer=[box], extra=extra, **common)
+
+
+def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]) -> list[dict]:
+    """Return the image's other objects that have a box, each with the question that asks for it, or None."""
+    return [
+        {"label": other.label, "question": questions.get(other), "box": list(other.box)}
+        for other in things
+        if other is not thing and other.box is not None and not other.crowd
+    ]
+
+
+def category_question(names: list[str]) -> str:
+    """Return the question that asks which of the categories are in the image.
+
+    >>> category_question(["cat", "dog"])
+    'Which of these categories are in the image: cat, dog?'
+    """
+    if len(names) > LISTED_CATEGORIES and {"person", "hair drier", "toothbrush"} <= set(names):
+        return "Which of the COCO categories are in the image?"
+    return f"Which of these categories are in the image: {', '.join(names)}?"
+
+
+def need_file(path: str | os.PathLike, what: str) -> Path:
+    """Return the path if there is such a file or folder. Raises `InputError` naming `what` was expected."""
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist; give the path of {what}")
+    return Path(path)
+
+
+def find_images(places: list[Path], names: Iterable[str], file: Path) -> Path:
+    """Return the first of the places that holds one of the named images; raises `InputError` if none does."""
+    names = [name for name in names if isinstance(name, str)]
+    for place in places:
+        if any((place / name).is_file() for name in names):
+            return place
+    listed = ", ".join(str(place) for place in places)
+    raise InputError(
+        f"{file}: none of its images is in {listed}; put the images there, or give their folder by images="
+    )
+
+
+def check_known(where: str | os.PathLike, what: str, name: str, known: Iterable[str]) -> None:
+    """Raise `InputError` for a name that is not among the known ones.
+
+    >>> check_known("refs(unc).p", "split", "train", ["train", "val"])
+    """
+    if name not in (known := list(known)):
+        raise InputError(f"{where}: unknown {what} {name!r}{did_you_mean(name, known, 'write {}')}")

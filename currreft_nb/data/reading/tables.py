@@ -1,0 +1,183 @@
+"""Rows of any kind of table: JSON lines, a JSON array, CSV, TSV, Parquet, Arrow, a dataset of the Hugging Face hub.
+
+    rows.jsonl          {"image_path": "images/0.png", "question": "... angle CED is ()", "ground_truth": "140°"}
+    rows.csv            image_path,question,ground_truth
+    folder/*.parquet    as the hub stores datasets; images are inside the file, as {"bytes": ..., "path": ...}
+    saved/              what `Dataset.save_to_disk` wrote: state.json and data-*.arrow
+    hf://datasets/owner/name            the table files of a hub dataset, downloaded into the hub's own cache;
+    hf://datasets/owner/name@revision   refs/convert/parquet is the revision that holds the hub's conversion to Parquet
+
+Tables are streamed: one row is in memory, or one row group of a Parquet file. Images inside a table are written to
+files, because a sample names a file.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from currreft_nb import InputError
+from currreft_nb.core.files import atomic_write
+from currreft_nb.data.images import BadRow
+from currreft_nb.data.reading.common import Rejected, files_in, image_in, need_file
+from currreft_nb.data.reading.json_streams import Found, csv_rows, json_items, json_lines, parse_json
+
+HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+PATTERNS = ("**/*.parquet", "**/*.arrow", "**/*.jsonl", "**/*.csv", "**/*.tsv")  # no .json: these may be metadata
+SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+BATCH = 64  # rows of a Parquet or Arrow file in memory as Python objects
+
+
+def is_hub(path: str | os.PathLike) -> bool:
+    """Return whether the path names a dataset of the hub.
+
+    >>> is_hub("hf://datasets/derek-thomas/ScienceQA"), is_hub("data/rows.csv")
+    (True, False)
+    """
+    return HUB.fullmatch(str(path)) is not None
+
+
+def fetch(path: str | os.PathLike, files: str = "") -> Path:
+    """Return the folder with the files of a hub dataset that match `files`; download the missing ones."""
+    import huggingface_hub  # takes a second, which other sources do not need
+
+    place = HUB.fullmatch(str(path))
+    if place is None:
+        raise InputError(f"{path} is not a hub dataset; write hf://datasets/owner/name")
+    name, revision = place.groups()
+    wanted = [files] if files else [pattern.removeprefix("**/") for pattern in PATTERNS]
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "allow_patterns": wanted}
+    try:
+        return Path(huggingface_hub.snapshot_download(name, **options))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or give the "
+            "folder of a copy"
+        ) from None
+
+
+def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
+    """Yield (file, line or record number, row or its rejection) of a table, a folder of tables or a saved dataset.
+
+    `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: those to read from Parquet
+    and Arrow files; empty: all.
+    """
+    path = need_file(path, f"a table ({', '.join(SUFFIXES)}) or of a folder of tables")
+    for file in [path] if path.is_file() else _table_files(path, files):
+        if isinstance(file, Rejected):
+            yield Path(file.file), None, file
+        else:
+            yield from _read_file(file, columns)
+
+
+def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
+    if (folder / "dataset_dict.json").is_file() and not files:
+        splits = sorted(part.name for part in folder.iterdir() if (part / "state.json").is_file())
+        raise InputError(f"{folder} holds the splits {', '.join(splits)}; give the folder of one of them")
+    try:
+        if (folder / "state.json").is_file():
+            state = parse_json((folder / "state.json").read_bytes())
+            return files_in(folder, *(part["filename"] for part in state["_data_files"]))
+        found = files_in(folder, *([files] if files else PATTERNS), trusted=_is_of_hub_cache(folder))
+    except (ValueError, LookupError, TypeError, NotImplementedError) as error:  # the last: a pattern that begins with /
+        raise InputError(
+            f"{folder}: cannot find its tables ({error!r}); correct files=, a pattern such as data/*.parquet, or "
+            "state.json, which Dataset.save_to_disk wrote"
+        ) from None
+    if not found:
+        raise InputError(f"{folder} holds no file that matches {files or ', '.join(PATTERNS)}; set files= to a pattern")
+    return found
+
+
+def _is_of_hub_cache(folder: Path) -> bool:
+    """Return whether the folder belongs to the cache of the hub's library, which contains links to its files."""
+    if folder.parent.name != "snapshots":
+        return False
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return folder.resolve().is_relative_to(Path(HF_HUB_CACHE).resolve())
+
+
+def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
+    match file.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            yield from json_lines(file)
+        case ".json":
+            yield from _json_records(file)
+        case ".csv" | ".tsv" as suffix:
+            yield from csv_rows(file, "\t" if suffix == ".tsv" else ",")
+        case ".parquet" | ".arrow":
+            yield from _columnar(file, columns)
+        case _:
+            raise InputError(f"{file} is not a table; give a file that ends in one of {', '.join(SUFFIXES)}")
+
+
+def _json_records(file: Path) -> Iterator[Found]:
+    for number, (_, item) in enumerate(json_items(file), 1):
+        rejected = Rejected(file=str(file), line=number, reason="record is not a JSON object")
+        yield file, number, item if isinstance(item, dict) else rejected
+
+
+def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
+    import pyarrow
+
+    number = 0
+    try:
+        for batch in _parquet_batches(file, columns) if file.suffix == ".parquet" else _arrow_batches(file, columns):
+            for start in range(0, batch.num_rows, BATCH):
+                for row in batch.slice(start, BATCH).to_pylist():
+                    number += 1
+                    yield file, number, row
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is empty"
+        raise InputError(
+            f"{file} cannot be read after row {number} ({reason}); it is damaged or incomplete: get the file again"
+        ) from None
+
+
+def _parquet_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as table:
+        wanted = [name for name in table.schema_arrow.names if not columns or name in columns]
+        yield from table.iter_batches(batch_size=BATCH, columns=wanted)
+
+
+def _arrow_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
+    import pyarrow.ipc
+
+    with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as table:
+        for batch in table:
+            yield batch.select([name for name in batch.schema.names if not columns or name in columns])
+
+
+def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
+    """Return the file of a row's image, or None for a row without one. Raises `BadRow` for several images.
+
+    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
+    or a list with one of these.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) > 1:
+            raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
+        value = value[0] if value else None
+    if isinstance(value, dict):
+        value = value["bytes"] or value["path"]
+    if isinstance(value, bytes):
+        return _write_out(value, extracted)
+    return image_in(folder, value) if value else None
+
+
+def _write_out(data: bytes, extracted: Path | None) -> Path:
+    if extracted is None:
+        raise BadRow("image is inside the table, and no folder was named to write it to")
+    extracted.mkdir(parents=True, exist_ok=True)
+    suffix = next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), "")
+    path = extracted / (hashlib.sha256(data).hexdigest()[:24] + suffix)
+    if not path.is_file():
+        with atomic_write(path, "wb") as stream:
+            stream.write(data)
+    return path

@@ -1,0 +1,1 @@
+"""Drawn scenes with questions: the embedded data of demos and tests."""
