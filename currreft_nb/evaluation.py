@@ -6,8 +6,8 @@
      "value": 1.0, "format": 1.0, "reason": "ok", "boxes": []}
 
 Records are appended to `records.jsonl` batch by batch, so that a killed evaluation resumes after the last whole one.
-`boxes`: those of a detection answer, in pixels of the stored image. `metrics.measure` lists the further fields of each
-task (`iou`; `labels` and `gold`, from which the F1 is counted).
+`boxes`: those of a detection answer, in pixels of the stored image. `metrics.scores.measure` lists the further fields
+of each task (`iou`; `labels` and `gold`, from which the F1 is counted).
 """
 
 import os
@@ -26,7 +26,7 @@ from currreft_nb.core.samples import TRAINED_TASKS, Sample
 from currreft_nb.generation import OPEN
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import answered_boxes
-from currreft_nb.metrics import measure
+from currreft_nb.metrics.scores import measure
 from currreft_nb.models import Loaded
 from currreft_nb.models_files import read_config, source_of
 

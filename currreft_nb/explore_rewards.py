@@ -1,6 +1,6 @@
 """A group of completions paid by several rules: who wins, and by how much. Static HTML like the rest of `gallery`.
 
-Every number comes from `method.rewards.score` and `metrics.advantages`, as in training.
+Every number comes from `method.rewards.score` and `metrics.scores.advantages`, as in training.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from currreft_nb.gallery_groups import asked, completion_text
 from currreft_nb.gallery_parts import MUTED, beside, clean, heading, html_table
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules, score
-from currreft_nb.metrics import advantages
+from currreft_nb.metrics.scores import advantages
 
 VARIED = ("detection", "threshold", "partial", "partial_reward")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)

@@ -140,7 +140,7 @@ def loss_curve(metrics: Rows) -> Figure:
 def scores(summary: pd.DataFrame, measure: str = "correct", stage: str = "open") -> Figure:
     """Draw every arm's score with its interval: tasks as panel rows, splits as columns; natural filled, forced hollow.
 
-    `summary`: what `metrics.summarise` returns.
+    `summary`: what `metrics.scores.summarise` returns.
     """
     frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage)]
     tasks, splits = present(frame["task"], TASKS), present(frame["split"], SPLIT_NAMES)

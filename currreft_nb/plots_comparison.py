@@ -36,9 +36,9 @@ LIFT = {"natural": 0.15, "forced": -0.15}
 def differences(comparison: pd.DataFrame) -> Figure:
     """Draw each arm minus the one that it is compared with: tasks as panel rows, splits as columns.
 
-    `comparison`: what `metrics_comparison.compare` returns. Filled marks are against that arm's natural answers, hollow
-    ones against its forced ones. A pale bar around zero reaches to the smallest true difference that four of five such
-    comparisons would detect: a difference inside it is neither shown nor excluded.
+    `comparison`: what `metrics.comparisons.compare` returns. Filled marks are against that arm's natural answers,
+    hollow ones against its forced ones. A pale bar around zero reaches to the smallest true difference that four of
+    five such comparisons would detect: a difference inside it is neither shown nor excluded.
     """
     if comparison.empty:
         return nothing("no arms were compared")

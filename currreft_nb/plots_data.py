@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from currreft_nb.core.boxes import Frame, area, from_frame, to_frame
 from currreft_nb.core.samples import LETTERS, TRAINED_TASKS, VALUES, Sample
 from currreft_nb.data.images import read_image
-from currreft_nb.metrics_intervals import mean_interval
+from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.plots_parts import (
     BLACK,
     BLUE,

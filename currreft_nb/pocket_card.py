@@ -16,7 +16,7 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.questions import NUMBER_WORDS
 from currreft_nb.generation import force_format, generate
 from currreft_nb.method.curriculum import pose_all
-from currreft_nb.metrics import measure
+from currreft_nb.metrics.scores import measure
 from currreft_nb.models import Loaded, load
 from currreft_nb.pocket_annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTEN, sloppy_thinking
 from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_pictures, without_pictures

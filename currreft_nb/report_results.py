@@ -48,8 +48,8 @@ def write_results(
 ) -> None:
     """Write both files into the folder.
 
-    `scores`: what `metrics.summarise` returns. `runs`: run records by name. `tables`: further ones by the name that
-    they get in results.json.
+    `scores`: what `metrics.scores.summarise` returns. `runs`: run records by name. `tables`: further ones by the name
+    that they get in results.json.
     """
     labelled = scores.copy()
     labelled.insert(0, "experiment", experiment)

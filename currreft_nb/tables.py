@@ -39,7 +39,7 @@ def by_evaluation(rows: Mapping[Path, Sequence[Mapping]]) -> list[dict]:
 def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> pd.DataFrame:
     """Return a row per arm and mode, a column per task and split: the mean with its 95 % interval, and the smallest n.
 
-    `summary`: what `metrics.summarise` returns.
+    `summary`: what `metrics.scores.summarise` returns.
     """
     rows = []
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
@@ -78,7 +78,7 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
 def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
     """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and the detectable size.
 
-    `comparison`: what `metrics_comparison.compare` returns. `n` is followed by the number of images if it is another.
+    `comparison`: what `metrics.comparisons.compare` returns. `n` is followed by the number of images if it is another.
     """
     rows = [
         {
@@ -102,7 +102,7 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
 def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natural") -> pd.DataFrame:
     """Return every measure as text: a row per arm, task and split (and source, if told apart), a column per measure.
 
-    `summary`: what `metrics.summarise` returns, by source or not.
+    `summary`: what `metrics.scores.summarise` returns, by source or not.
     """
     chosen = summary[(summary["stage"] == stage) & (summary["mode"] == mode)]
     names = [name for name in ("arm", "task", "split", "source") if name in chosen]

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from currreft_nb import InputError
-from currreft_nb.metrics import summarise
-from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, holm
-from currreft_nb.metrics_labels import label_scores
+from currreft_nb.metrics.comparisons import COLUMNS, between_seeds, compare, holm
+from currreft_nb.metrics.labels import label_scores
+from currreft_nb.metrics.scores import summarise
 from currreft_nb.tables import SPLIT_NAMES
 
 Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run
@@ -175,7 +175,7 @@ def _papermill(name: str, record: Mapping[str, Any]) -> str:
 
 
 def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[pd.DataFrame, str]:
-    """Return the comparison of all arms with one (`metrics_comparison.compare`), or an empty one and why."""
+    """Return the comparison of all arms with one (`metrics.comparisons.compare`), or an empty one and why."""
     if len({record["arm"] for record in records}) < 2:
         return pd.DataFrame(columns=COLUMNS), "Fewer than two arms were evaluated, so there is nothing to compare."
     try:
@@ -187,7 +187,7 @@ def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[
 def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tuple[pd.DataFrame, str]:
     """Return each arm's mean gain on the first one over several trainings (for `plots_study.gains`), or why none.
 
-    `summaries`: what `metrics.summarise` returns, of the same arms trained with other seeds. The gain of natural
+    `summaries`: what `metrics.scores.summarise` returns, of the same arms trained with other seeds. The gain of natural
     answers, exactly right, is on the first arm's answers with the format forced, where there are any.
     """
     arms = [list(dict.fromkeys(summary["arm"])) for summary in summaries]

@@ -1,8 +1,8 @@
 """Train an adapter: by reinforcement learning with verifiable rewards (GRPO), or on given answers (SFT).
 
 GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
-group's mean, divided by its standard deviation (`metrics.advantages`), and its tokens become more or less likely in
-proportion. It needs no value model and no labelled reasoning.
+group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
+in proportion. It needs no value model and no labelled reasoning.
 
 `train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training_grpo`,
 `training_sft`) and runs it with what both share (`training_loop`). They leave `adapter/` in the run folder. An

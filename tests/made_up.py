@@ -35,7 +35,7 @@ def training_rows(stages=("binary", "choice", "open"), steps=60, seed=0):
 
 
 def score_rows(seed=0):
-    """Return a table as `metrics.summarise` returns it."""
+    """Return a table as `metrics.scores.summarise` returns it."""
     rng = random.Random(seed)
     rows = []
     for number, arm in enumerate(ARMS):

@@ -10,7 +10,6 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import SPLITS, STAGES
-from currreft_nb.data import curate
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import checked, left_out, load_samples, read_manifest, summary
 from currreft_nb.data.formats import coco, math_vision, voc

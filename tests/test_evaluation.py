@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, evaluation, generation, metrics, models
+from currreft_nb import InputError, evaluation, generation, models
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS, Sample
@@ -16,6 +16,7 @@ from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation import evaluate, headline
 from currreft_nb.evaluation_arms import evaluate_arms
+from currreft_nb.metrics.scores import summarise
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 SAMPLES = [Sample(id=f"m{i}", task="math", answer=str(i), **COMMON) for i in range(7)]
@@ -66,7 +67,7 @@ def test_a_record_tells_what_was_asked_answered_and_earned(tmp_path):
 
 def test_records_can_be_summarised(tmp_path):
     model = Model()
-    summary = metrics.summarise(evaluate(model, SAMPLES, "base", tmp_path, force_function=model.force))
+    summary = summarise(evaluate(model, SAMPLES, "base", tmp_path, force_function=model.force))
     means = summary.query("measure == 'correct'").set_index("mode")["mean"]
     assert means["natural"] == pytest.approx(4 / 7) and means["forced"] == 1
     assert headline(summary) == {"base, natural, test_id": 0.5714, "base, forced, test_id": 1.0}

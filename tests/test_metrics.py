@@ -7,7 +7,7 @@ import pytest
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.metrics import advantages, measure, pass_at_k, summarise
+from currreft_nb.metrics.scores import advantages, measure, pass_at_k, summarise
 
 
 def make(task, answer, **more):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.metrics import summarise
-from currreft_nb.metrics_comparison import COLUMNS, between_seeds, compare, detectable, holm, sign_flip, standard_error
+from currreft_nb.metrics.comparisons import COLUMNS, between_seeds, compare, detectable, holm, sign_flip, standard_error
+from currreft_nb.metrics.scores import summarise
 
 
 def answered(arm, right, mode="natural", per_image=1, **more):

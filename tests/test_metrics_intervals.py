@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb import metrics_intervals as intervals
-from currreft_nb.metrics_intervals import bootstrap_interval, exact_interval, mean_interval, resampled_sums
+from currreft_nb.metrics import intervals as intervals
+from currreft_nb.metrics.intervals import bootstrap_interval, exact_interval, mean_interval, resampled_sums
 
 
 def test_the_interval_is_that_of_theory():

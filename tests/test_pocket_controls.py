@@ -9,7 +9,7 @@ import torch
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
-from currreft_nb.metrics import measure
+from currreft_nb.metrics.scores import measure
 from currreft_nb.models import load
 from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_pictures, without_pictures
 

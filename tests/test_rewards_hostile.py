@@ -9,7 +9,7 @@ import pytest
 from currreft_nb.core.samples import Sample
 from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import score
-from currreft_nb.metrics import measure
+from currreft_nb.metrics.scores import measure
 from currreft_nb.tasks import math_equality, math_verifier
 
 COMMON = {"id": "s", "split": "train", "source": "s", "question": "?"}

@@ -14,7 +14,7 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import CannotPose, pose, vocabulary_of
 from currreft_nb.method.prompts import Style, render_question, target
 from currreft_nb.method.rewards import score
-from currreft_nb.metrics import measure
+from currreft_nb.metrics.scores import measure
 
 FULL, THOUSAND = Style(), Style(frame=Frame(kind="thousand"))
 SHORT = Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))

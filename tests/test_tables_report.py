@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from currreft_nb import tables_report
-from currreft_nb.metrics import summarise
-from currreft_nb.metrics_comparison import COLUMNS
+from currreft_nb.metrics.comparisons import COLUMNS
+from currreft_nb.metrics.scores import summarise
 from currreft_nb.tables import comparison_table
 
 

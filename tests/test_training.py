@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, metrics, models, training
+from currreft_nb import InputError, models, training
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
+from currreft_nb.metrics.scores import advantages
 from currreft_nb.models_adapters import read_provenance
 from currreft_nb.training import train_grpo
 from currreft_nb.training_config import grpo_config
@@ -103,7 +104,7 @@ class TestGrpo:
             assert len(rows) == 8 and [row["id"] for row in rows[:4]] == [rows[0]["id"]] * 4
             assert sum(row["accuracy"] for row in rows) / 8 == pytest.approx(measured["accuracy"], abs=1e-6)
             totals = [row["reward"] for row in rows]
-            assert [row["advantage"] for row in rows] == pytest.approx(metrics.advantages(totals, 4), abs=1e-2)
+            assert [row["advantage"] for row in rows] == pytest.approx(advantages(totals, 4), abs=1e-2)
             assert [row["group"] for row in rows] == [0] * 4 + [1] * 4
             assert sum(row["length"] for row in rows) == measured["tokens"]
             assert sum(row["truncated"] for row in rows) / 8 == pytest.approx(measured["truncated"])

@@ -26,9 +26,9 @@ from scipy import stats
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.evaluation import evaluate
 from currreft_nb.method.curriculum import pose
-from currreft_nb.metrics import summarise
-from currreft_nb.metrics_comparison import compare
-from currreft_nb.metrics_intervals import cluster_sums, codes_of, exact_interval, mean_intervals, widened
+from currreft_nb.metrics.comparisons import compare
+from currreft_nb.metrics.intervals import cluster_sums, codes_of, exact_interval, mean_intervals, widened
+from currreft_nb.metrics.scores import summarise
 
 ARMS = {"base": 0.3, "sft": 0.4, "rl": 0.45, "curr_rl": 0.5, "curr_reft": 0.55}  # how often right
 SHARES = ("correct", "value", "format", "iou", "iou_50", "iou_75", "jaccard")

@@ -13,8 +13,7 @@ from scipy.special import ndtri, stdtrit
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import TASKS
-from currreft_nb.metrics import UNBOUNDED
-from currreft_nb.metrics_intervals import (
+from currreft_nb.metrics.intervals import (
     AT_ONCE,
     LEAST_CLUSTERS,
     LEVEL,
@@ -23,7 +22,8 @@ from currreft_nb.metrics_intervals import (
     exact_interval,
     mean_intervals,
 )
-from currreft_nb.metrics_labels import CELL as RECORD_CELL
+from currreft_nb.metrics.labels import CELL as RECORD_CELL
+from currreft_nb.metrics.scores import UNBOUNDED
 
 COLUMNS: tuple[str, ...] = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n")
 COLUMNS += ("clusters", "difference", "low", "high", "p", "p_holm", "minimum_detectable", "note")
@@ -224,10 +224,10 @@ def between_seeds(
 ) -> pd.DataFrame:
     """Return the mean over seeds and its 95 % interval, a row per arm, mode, task, stage, split and measure.
 
-    `summaries`: of `metrics.summarise`, one per seed of the same experiment; each seed counts as one number, because
-    its questions share one training. With `against`, averaged are each seed's differences to that arm's answers of mode
-    `against_mode`. `n`: the number of seeds; `low`, `high`: Student's t interval; `minimum_detectable` as in `compare`;
-    `seeds`: the numbers behind the mean. One seed alone has no interval (nan), which `note` explains.
+    `summaries`: of `metrics.scores.summarise`, one per seed of the same experiment; each seed counts as one number,
+    because its questions share one training. With `against`, averaged are each seed's differences to that arm's answers
+    of mode `against_mode`. `n`: the number of seeds; `low`, `high`: Student's t interval; `minimum_detectable` as in
+    `compare`; `seeds`: the numbers behind the mean. One seed alone has no interval (nan), which `note` explains.
 
     Raises `InputError` if a seed lacks a cell that another has.
     """

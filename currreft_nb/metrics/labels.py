@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from currreft_nb.metrics_intervals import (
+from currreft_nb.metrics.intervals import (
     LEAST_CLUSTERS,
     LEVEL,
     NOT_KNOWN,

@@ -14,8 +14,8 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.method.rewards import answered_value, score
-from currreft_nb.metrics_intervals import codes_of, images_of, mean_intervals
-from currreft_nb.metrics_labels import CELL, f1_means
+from currreft_nb.metrics.intervals import codes_of, images_of, mean_intervals
+from currreft_nb.metrics.labels import CELL, f1_means
 from currreft_nb.tasks import TASK_MODULES
 
 _TASK_MEASURES = [name for task in TASK_MODULES.values() for name in task.MEASURES]
@@ -31,7 +31,7 @@ def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict
     boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. Open detection: `iou`, the
     mean over the boxes, 0 for an unreadable answer; `iou_50` and `iou_75`, 1.0 where every box has an IoU above (not
     equal to, as in the paper's reward) 0.5 and 0.75. Open classification: `jaccard`, and the normalised `labels`
-    answered and `gold`, from which `summarise` and `metrics_labels` count the F1.
+    answered and `gold`, from which `summarise` and `metrics.labels` count the F1.
 
     >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat", "dog"])
     >>> scores = measure(sample, "<think></think><answer>Cats</answer>")
@@ -84,7 +84,7 @@ def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int
     `records`: of `evaluation.evaluate`. Intervals are clustered by image, else by id; `clusters` is their number.
     `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have make no
     row. `by`: further columns to group by, such as "source". An interval is nan where there is too little data, see
-    `metrics_intervals`.
+    `metrics.intervals`.
     """
     cell_names, rows = [*CELL, *by], []
     columns = [*cell_names, "measure", "n", "mean", "low", "high", "clusters"]
