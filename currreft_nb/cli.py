@@ -103,9 +103,9 @@ def rewards(
 
     rules, frame = Rules(detection=detection_reward), None
     if model:
-        from currreft_nb.evaluation import style
+        from currreft_nb.models.load import read_style
 
-        frame = style(model, max_pixels).frame
+        frame = read_style(model, max_pixels).frame
     rows = score_file(samples, completions, frame, rules)
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))

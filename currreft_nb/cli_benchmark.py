@@ -74,7 +74,7 @@ def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, b
 
 def family_of(folder: Path) -> str:
     """Return the model type, which is also lmms-eval's name for its model class."""
-    from currreft_nb.models_families import FAMILIES
+    from currreft_nb.models.families import FAMILIES
 
     kind = _read(folder, "config.json").get("model_type")
     if kind not in FAMILIES:

@@ -18,17 +18,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from currreft_nb import InputError, generation, models
+from currreft_nb import InputError, generation
 from currreft_nb.core import stored_answers
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
 from currreft_nb.generation import OPEN
-from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import answered_boxes
 from currreft_nb.metrics.scores import measure
-from currreft_nb.models import Loaded
-from currreft_nb.models_files import read_config, source_of
+from currreft_nb.models.load import Loaded
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
@@ -212,13 +210,6 @@ def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_h
     """
     adapter = adapter_hash or (f"merged {merged_hash}" if merged_hash else "bare")
     return f"{base_hash} {adapter}{' 4-bit' if four_bit else ''}"
-
-
-def style(model: str, max_pixels: int = 0) -> Style:
-    """Return a model's style of prompts and boxes, from its configuration and processor alone."""
-    config = read_config(source_of(model))
-    processor = models.load_processor(source_of(model), max_pixels or models.default_pixels(config))
-    return models.style_of(config, processor)
 
 
 def headline(summary: pd.DataFrame, measure: str = "correct") -> dict[str, float]:

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, evaluation, generation_http, models
+from currreft_nb import InputError, evaluation, generation_http
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.samples import Sample
@@ -20,9 +20,10 @@ from currreft_nb.endpoint import Account
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
 from currreft_nb.method.prompts import Style, wording_hash
-from currreft_nb.models_adapters import check_adapter, merged_adapter, read_provenance
-from currreft_nb.models_families import FAMILIES, family_of
-from currreft_nb.models_files import hash_weights, read_config, source_of
+from currreft_nb.models.adapters import check_adapter, merged_adapter, read_provenance
+from currreft_nb.models.families import FAMILIES, family_of
+from currreft_nb.models.files import hash_weights, read_config, source_of
+from currreft_nb.models.load import Loaded, default_pixels, load_model, read_style
 
 STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
 ARM = "the arm"
@@ -133,11 +134,11 @@ def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shar
     adapter_hash = check_adapter(adapter, name, base_hash) if adapter else None
     trained = read_provenance(adapter) if adapter else read_provenance(source) if merged else {}
     asked_for = own_pixels or shared_pixels or (trained.get("max_pixels", 0) if merged and not adapter else 0)
-    pixels = asked_for or models.default_pixels(config)
+    pixels = asked_for or default_pixels(config)
     _check_trained(trained, pixels, own_pixels, four_bit, arm)
 
-    def load() -> models.Loaded:
-        return models.load(name, adapter=adapter, four_bit=four_bit, max_pixels=pixels)
+    def load() -> Loaded:
+        return load_model(name, adapter=adapter, four_bit=four_bit, max_pixels=pixels)
 
     def open_model(decoding: Decoding) -> tuple[Callable, Callable]:
         loaded, sizes = load(), (decoding.max_new_tokens, decoding.batch_size)
@@ -149,7 +150,7 @@ def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shar
 
     return Answerer(
         author=evaluation.author_of(base_hash, adapter_hash, four_bit, merged),
-        frame=evaluation.style(name, pixels).frame,
+        frame=read_style(name, pixels).frame,
         open=open_model,
         draw=draw,
         can_force=True,
@@ -207,4 +208,4 @@ def style_like(name: str, max_pixels: int = 0) -> Style:
     """Return the style of a family or a model. Raises `InputError` for an unknown name."""
     if name in FAMILIES:
         return Style(frame=replace(FAMILIES[name].frame, **({"max_pixels": max_pixels} if max_pixels else {})))
-    return evaluation.style(name, max_pixels)
+    return read_style(name, max_pixels)

@@ -31,7 +31,7 @@ from currreft_nb.evaluation_sources import Source
 from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_settings import GrpoSettings
 from currreft_nb.training_validation import stored_answers
 

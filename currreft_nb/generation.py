@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-import currreft_nb.models_messages  # noqa: F401
+import currreft_nb.models.quiet  # noqa: F401
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.images import ImageProblem, read_image
 from currreft_nb.generation_decoding import Choose, decode
 from currreft_nb.method import prompts
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.models_dense import dense_layers
 from currreft_nb.models_vision import shared_images
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from currreft_nb.models_adapters import inner_model
+from currreft_nb.models.adapters import inner_model
 
 Choose = Callable[[torch.Tensor, list[int], int], torch.Tensor]
 """Choose a token for each row, given float32 logits (rows, vocabulary), the rows' numbers and the step's number."""

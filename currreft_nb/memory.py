@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from currreft_nb import memory_parts, models
+from currreft_nb import memory_parts
 from currreft_nb.memory_parts import Parts
 from currreft_nb.memory_shapes import Shape, config_of, shape_of
+from currreft_nb.models.load import default_pixels
 from currreft_nb.training_settings import GrpoSettings
 
 GIB = 1024**3
@@ -152,7 +153,7 @@ def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]
             raise TypeError("max_pixels is 0, the default of a named model; give pixels with a shape")
     else:
         shape = shape_of(model)
-        max_pixels = max_pixels or models.default_pixels(config_of(model))
+        max_pixels = max_pixels or default_pixels(config_of(model))
     return shape, max_pixels // shape.tile * shape.merge**2
 
 

@@ -9,9 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from currreft_nb import models
 from currreft_nb.memory import estimate_step
 from currreft_nb.memory_shapes import config_of, shape_of
+from currreft_nb.models.load import default_pixels
 
 MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # the last: 16,384 tokens, Qwen's own limit
 
@@ -54,7 +54,7 @@ def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
 def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
     """Return for each parameter its value now, the largest that fits the card (or None), and the memory that takes."""
     shape = shape_of(settings["model"])
-    pixels = settings["max_pixels"] or models.default_pixels(config_of(settings["model"]))
+    pixels = settings["max_pixels"] or default_pixels(config_of(settings["model"]))
     now = {**settings, "max_pixels": pixels}
 
     def proposal(name: str, values: Sequence[int]) -> dict:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from currreft_nb import memory, models, training
+from currreft_nb import memory, training
 from currreft_nb.core.samples import Sample
 from currreft_nb.memory_rehearsal import heaviest, lengths
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 
 LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
@@ -34,7 +34,7 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
     memory.reset_peak()
     started_s = time.perf_counter()
     options = {name: settings[name] for name in LOADED_WITH if name in settings}
-    loaded = models.load(settings["model"], trainable=True, **options)
+    loaded = load_model(settings["model"], trainable=True, **options)
     loading = {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}
     drawn = _largest(loaded, settings, samples or made_up(loaded, Path(folder), count=4))
     found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}

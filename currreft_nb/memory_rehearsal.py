@@ -20,8 +20,8 @@ from transformers import Trainer
 from currreft_nb import InputError, generation, memory
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import Sample
-from currreft_nb.models import Loaded
-from currreft_nb.models_adapters import inner_model
+from currreft_nb.models.adapters import inner_model
+from currreft_nb.models.load import Loaded
 
 NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # attributes that the trainer mutates
 

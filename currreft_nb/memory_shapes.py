@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb.models_families import LORA_ON, check_lora_on, family_of
-from currreft_nb.models_files import read_config, source_of
+from currreft_nb.models.families import LORA_ON, check_lora_on, family_of
+from currreft_nb.models.files import read_config, source_of
 
 
 def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 151_936) -> dict[str, int]:

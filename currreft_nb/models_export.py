@@ -27,10 +27,11 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
-from currreft_nb import InputError, models
+from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.models_adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
-from currreft_nb.models_files import hash_weights, local_folder, read_config, source_of, weight_files
+from currreft_nb.models.adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
+from currreft_nb.models.files import hash_weights, local_folder, read_config, source_of, weight_files
+from currreft_nb.models.load import load_model, load_processor
 from currreft_nb.models_probe import divergence, log_probabilities
 from currreft_nb.models_shift import drawn_questions, measure_shift
 
@@ -76,7 +77,7 @@ def export(
 
 def _merge(source: str, adapter: Path, output: Path, max_pixels: int) -> dict[str, Any]:
     """Write the merged model and return the checks on it; one model is in memory at a time."""
-    processor = models.load_processor(source, max_pixels)
+    processor = load_processor(source, max_pixels)
     model = load_16_bit(source)
     inputs = _probe(processor).to(model.device)
     seen = inputs["attention_mask"].bool()
@@ -186,8 +187,8 @@ def _shift(
     adapter: Path, provenance: dict[str, Any], output: Path, questions: Sequence[Sample], max_new_tokens: int
 ) -> dict[str, Any]:
     pixels = provenance["max_pixels"]
-    policy = partial(models.load, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
-    merged = partial(models.load, str(output), max_pixels=pixels)
+    policy = partial(load_model, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
+    merged = partial(load_model, str(output), max_pixels=pixels)
     with tempfile.TemporaryDirectory() as folder:
         asked = "validation questions" if questions else "drawn scenes"
         samples = questions or drawn_questions(folder, provenance["stage"])

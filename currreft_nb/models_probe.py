@@ -6,7 +6,7 @@ import torch
 
 from currreft_nb import generation
 from currreft_nb.core.samples import Sample
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 
 
 def encode_answer(loaded: Loaded, sample: Sample, answer: str = "") -> dict[str, torch.Tensor]:

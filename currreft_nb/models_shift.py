@@ -15,7 +15,7 @@ from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose_all
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.models_probe import divergence, encode_answer, log_probabilities
 
 DRAWN = 8  # questions of each task

@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from transformers import BatchFeature
 
-from currreft_nb.models_adapters import inner_model
+from currreft_nb.models.adapters import inner_model
 
 KEPT = 64  # images whose features are kept; for a 401k-pixel image and a 3B model about 2 MiB each
 

@@ -34,7 +34,7 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import render_answer, target
 from currreft_nb.method.rewards import score
-from currreft_nb.models_hash import POCKETS, card, folder
+from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
 from currreft_nb.pocket_annotators import careful
 from currreft_nb.pocket_card import write_card
 from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
@@ -140,7 +140,7 @@ def _run_phase(trainer: Trainer, number: int, scale: float, checkpoints: Path) -
 
 def _take_shipped(model: Qwen2_5_VLForConditionalGeneration) -> dict[str, int]:
     """Load the shipped `pocket-clean` into the model; return the seconds of its phases."""
-    made, recipe = card()["build"], recipe_hash("pocket-clean")
+    made, recipe = pocket_card()["build"], recipe_hash("pocket-clean")
     if made["recipe"]["pocket-clean"] != recipe:
         raise InputError(
             f"the shipped pocket-clean was built by recipe {made['recipe']['pocket-clean']}, today's is {recipe}; build"
@@ -152,7 +152,7 @@ def _take_shipped(model: Qwen2_5_VLForConditionalGeneration) -> dict[str, int]:
 
 
 def _load_weights(model: Qwen2_5_VLForConditionalGeneration, name: str) -> None:
-    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder(name), dtype=torch.float32)
+    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(pocket_folder(name), dtype=torch.float32)
     model.load_state_dict(shipped.state_dict())
 
 

@@ -17,7 +17,7 @@ from currreft_nb.data.scenes.questions import NUMBER_WORDS
 from currreft_nb.generation import force_format, generate
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics.scores import measure
-from currreft_nb.models import Loaded, load
+from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.pocket_annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTEN, sloppy_thinking
 from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_pictures, without_pictures
 from currreft_nb.pocket_guides import COLLECTING, GROUNDED, POINTING
@@ -42,7 +42,7 @@ def write_card(output: Path, build: dict[str, Any], questions: int, report: Repo
     with tempfile.TemporaryDirectory() as folder:
         cells = card_cells(folder, questions)
         general = {look: card_samples(folder, "general", "open", look, questions) for look in compose.LOOKS}
-        clean, base = load(str(output / "pocket-clean")), load(str(output / "pocket"))
+        clean, base = load_model(str(output / "pocket-clean")), load_model(str(output / "pocket"))
         card = {
             "build": build,
             "questions": f"seed {SEED}, greedy unless said, correct needs a tagged answer; intervals are 95 %, Wilson",

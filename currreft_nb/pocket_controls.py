@@ -17,7 +17,7 @@ from torch import nn
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method.prompts import target
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.pocket_batches import make_batch
 from currreft_nb.pocket_guides import language_loss, read
 from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn

@@ -32,7 +32,7 @@ from typing import Any
 
 from currreft_nb import InputError, __version__, parameters
 from currreft_nb.core.files import atomic_write, digest, file_digest, to_json_types
-from currreft_nb.models_hash import hash_model
+from currreft_nb.models.weights import hash_model
 from currreft_nb.notebook_settings import decides, declared_by
 
 RECORD = "run.json"

@@ -26,7 +26,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation_sources import Source, read_sources
 from currreft_nb.live import LiveFigure
-from currreft_nb.models_hash import hash_model
+from currreft_nb.models.weights import hash_model
 from currreft_nb.records import (
     ADAPTER,
     METRICS,

@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 
 from transformers import Trainer
 
-from currreft_nb import InputError, memory, memory_rehearsal, models, training_processes
+from currreft_nb import InputError, memory, memory_rehearsal, training_processes
 from currreft_nb import training_ranks as ranks
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.generation import end_tokens, picture
 from currreft_nb.method import prompts, rewards
 from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep, rate_rows
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded, save_adapter
 from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
@@ -177,7 +177,7 @@ class Training:
         return shared_images(self.loaded.model, self.loaded.processor)
 
     def save(self, samples: Sequence[Sample]) -> None:
-        check_saved(self.loaded, models.save_adapter(self.loaded, self.folder / "adapter", self.stage), samples)
+        check_saved(self.loaded, save_adapter(self.loaded, self.folder / "adapter", self.stage), samples)
 
     def result(self) -> dict:
         """Return sums over all steps, means over the last ones, and where the adapter came from."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig, SFTConfig
 
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_trackers import PROJECT
 

@@ -28,8 +28,8 @@ from currreft_nb.core.files import atomic_write
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import Sample, to_row
 from currreft_nb.core.settings import deciding
-from currreft_nb.models import Loaded
-from currreft_nb.models_adapters import MADE_FROM
+from currreft_nb.models.adapters import MADE_FROM
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_checkpoints import last_whole, step_of
 from currreft_nb.training_checks import GradientCheck, is_zero
 from currreft_nb.training_settings import GrpoSettings, SftSettings

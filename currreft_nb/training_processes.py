@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 
 from currreft_nb import InputError
 from currreft_nb import training_ranks as ranks
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_worker import JOB, MESSAGE, WATCHED
 

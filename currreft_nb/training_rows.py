@@ -31,7 +31,7 @@ from currreft_nb.core.samples import STAGES, TRAINED_TASKS
 from currreft_nb.generation import end_tokens
 from currreft_nb.method import rewards
 from currreft_nb.metrics.scores import advantages
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_settings import GrpoSettings
 
 # Of each task, and in a mixture of each form.

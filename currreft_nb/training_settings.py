@@ -9,7 +9,7 @@ from currreft_nb import InputError
 from currreft_nb.core.settings import Settings, declared, defaults, setting, settings_class
 from currreft_nb.method.difficulty import DROPS, ORDERS
 from currreft_nb.method.rewards import Rules
-from currreft_nb.models_families import LORA_ON
+from currreft_nb.models.families import LORA_ON
 from currreft_nb.training_trackers import TRACKERS, check_installed
 
 REHEARSE = ("auto", "always", "never")

@@ -17,7 +17,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.method.rewards import Rules, score
-from currreft_nb.models import Loaded
+from currreft_nb.models.load import Loaded
 from currreft_nb.training_loop import stage_of
 from currreft_nb.training_rows import by_part
 from currreft_nb.training_settings import VALIDATION_ANSWERS as ANSWERS

@@ -41,9 +41,10 @@ def work(place: Path) -> None:
     import torch
     from accelerate import PartialState
 
-    from currreft_nb import InputError, models, training
+    from currreft_nb import InputError, training
     from currreft_nb import training_ranks as ranks
-    from currreft_nb.models_adapters import attach_adapter
+    from currreft_nb.models.adapters import attach_adapter
+    from currreft_nb.models.load import load_model
 
     job = pickle.loads((place / JOB).read_bytes())
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
@@ -57,7 +58,7 @@ def work(place: Path) -> None:
             f"num_processes is {job['settings'].num_processes}, but {ranks.count()} processes were started; correct the"
             " Accelerate configuration"
         )
-    loaded = models.load(**job["model"], device=device)
+    loaded = load_model(**job["model"], device=device)
     if loaded.base_hash != job["hashes"]["base_hash"]:
         raise InputError(
             f"the weights of {loaded.name!r} have changed or differ between machines; use the same files everywhere"

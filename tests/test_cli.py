@@ -220,15 +220,15 @@ def curate(project):
 
 
 def test_export_merges_the_adapter_of_a_complete_run(grpo, monkeypatch, capsys):
-    from currreft_nb import models
+    from currreft_nb.models.load import load_model, save_adapter
 
     values: dict = {}
     exec(GRPO, values)
     run = runs.Run.start("02_rl_binary", values | {"output": "outputs/rl"})
     assert call(monkeypatch, "export", "outputs/rl", "merged") == 1
     assert "the run in outputs/rl is not complete (running)" in capsys.readouterr().err
-    loaded = models.load("pocket", trainable=True, device="cpu")
-    models.save_adapter(loaded, run.folder / "adapter", "binary")
+    loaded = load_model("pocket", trainable=True, device="cpu")
+    save_adapter(loaded, run.folder / "adapter", "binary")
     run.finish({})
     assert record("outputs/rl")["adapter"]
     capsys.readouterr()
@@ -240,7 +240,7 @@ def test_export_merges_the_adapter_of_a_complete_run(grpo, monkeypatch, capsys):
 
 
 def test_export_asks_the_runs_own_validation_questions_how_far_four_bits_are(grpo, monkeypatch, capsys):
-    from currreft_nb import models
+    from currreft_nb.models.load import load_model, save_adapter
 
     curate(grpo)
     values: dict = {}
@@ -248,9 +248,7 @@ def test_export_asks_the_runs_own_validation_questions_how_far_four_bits_are(grp
     values |= {"output": "outputs/rl", "data": "outputs/grpo/data", "four_bit": True}
     run = runs.Run.start("02_rl_binary", values)
     run.input(run.settings.data, "01_data_curation")
-    models.save_adapter(
-        models.load("pocket", trainable=True, four_bit=True, device="cpu"), run.folder / "adapter", "open"
-    )
+    save_adapter(load_model("pocket", trainable=True, four_bit=True, device="cpu"), run.folder / "adapter", "open")
     run.finish({})
     assert call(monkeypatch, "export", "outputs/rl", "merged") == 0
     out = capsys.readouterr().out

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation, models, models_export
+from currreft_nb import InputError, evaluation, models_export
 from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import prompts
-from currreft_nb.models_files import source_of
+from currreft_nb.models.files import source_of
+from currreft_nb.models.load import load_model, read_style, save_adapter
 from currreft_nb.training import targets, train_sft
 from currreft_nb.training_settings import SftSettings
 
@@ -85,12 +86,12 @@ def test_the_benchmarks_that_the_readme_names_are_known():
 
 def trained(folder):
     """Return the folder of a pocket model that was trained a little, then exported."""
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     drawn = [s for task in ("math", "classification") for s in compose.draw_samples(folder, task, 24, "id", 1, "train")]
     train_sft(
         loaded, targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
     )
-    models.save_adapter(loaded, folder / "run" / "adapter", "open")
+    save_adapter(loaded, folder / "run" / "adapter", "open")
     models_export.export(folder / "run", folder / "exported")
     return folder / "exported"
 
@@ -119,7 +120,7 @@ def test_lmms_eval_scores_an_exported_model_as_we_do(tmp_path, monkeypatch):
     samples = [
         s for name in ("math", "classification") for s in compose.draw_samples(task, name, 60, "ood", 2, "test_id")
     ]
-    style = evaluation.style(str(exported))
+    style = read_style(str(exported))
     with (task / "rows.jsonl").open("w") as stream:
         for sample in samples:
             asked, gold = prompts.render_question(sample, style), prompts.render_answer(sample, style)
@@ -132,7 +133,7 @@ def test_lmms_eval_scores_an_exported_model_as_we_do(tmp_path, monkeypatch):
     assert score == pytest.approx(sum(row["correct"] for row in rows) / len(samples)) and 0.2 < score < 0.8
 
     plain = {"forced": False, "max_new_tokens": 64}
-    loaded = models.load(str(exported))
+    loaded = load_model(str(exported))
     ours = evaluation.evaluate_model(loaded, samples, "ours", tmp_path / "ours", **plain)
     assert agreement(ours, rows)[0] >= 0.95  # float32 here and bfloat16 there, and the pictures a little blurred there
     loaded.model.bfloat16()

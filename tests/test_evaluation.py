@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, evaluation, generation, models
+from currreft_nb import InputError, generation
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS, Sample
@@ -17,6 +17,8 @@ from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation import evaluate, headline
 from currreft_nb.evaluation_arms import evaluate_arms
 from currreft_nb.metrics.scores import summarise
+from currreft_nb.models import load
+from currreft_nb.models.load import load_model, read_style
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 SAMPLES = [Sample(id=f"m{i}", task="math", answer=str(i), **COMMON) for i in range(7)]
@@ -188,17 +190,17 @@ def test_a_real_model_is_scored_by_its_own_answers_and_loaded_once(data, tmp_pat
     options = {"max_new_tokens": 16, "batch_size": 8}
     records = evaluate_arms({"base": None}, samples, tmp_path, **options)
     assert [(r["id"], r["mode"]) for r in records] == [(s.id, m) for m in ("natural", "forced") for s in samples]
-    loaded = models.load("pocket")
+    loaded = load_model("pocket")
     alone = [generation.generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples[:4]]
     assert [record["completion"] for record in records[:4]] == alone
     assert all("<answer>" in record["completion"] for record in records if record["mode"] == "forced")
     assert loaded.base_hash in records[0]["author"]
-    monkeypatch.setattr(models, "load", refuse)  # what is stored needs no model
+    monkeypatch.setattr(load, "load", refuse)  # what is stored needs no model
     assert evaluate_arms({"base": None}, samples, tmp_path, **options) == records
 
 
 def test_the_style_of_a_model_is_known_without_its_weights():
-    assert evaluation.style("pocket") == models.load("pocket").style
+    assert read_style("pocket") == load_model("pocket").style
 
 
 def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_path, monkeypatch):
@@ -206,6 +208,6 @@ def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_p
     adapter.mkdir()
     (adapter / "adapter_model.safetensors").write_bytes(b"")
     (adapter / "currreft.json").write_text(json.dumps({"base": "other", "base_hash": "0" * 16}))
-    monkeypatch.setattr(models, "load", refuse)
+    monkeypatch.setattr(load, "load", refuse)
     with pytest.raises(InputError, match="was made for the base model 'other'"):
         evaluate_arms({"base": None, "rl": adapter}, load_questions(data, ["test_id"], 1), tmp_path)

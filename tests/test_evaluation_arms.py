@@ -12,7 +12,7 @@ from scripted import KEY, say, serving, text_of
 from test_models import randomise_adapter
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation_probe, generation, models, models_export, training
+from currreft_nb import InputError, evaluation_probe, generation, models_export, training
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
@@ -22,7 +22,9 @@ from currreft_nb.evaluation_choice import choose_arms
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source, read_source
 from currreft_nb.method.prompts import Style, render_answer
-from currreft_nb.models_families import FAMILIES
+from currreft_nb.models import load
+from currreft_nb.models.families import FAMILIES
+from currreft_nb.models.load import load_model, save_adapter
 from currreft_nb.training_settings import GrpoSettings
 
 SHORT = {"max_new_tokens": 16, "batch_size": 16}
@@ -45,9 +47,9 @@ def samples(data):
 def adapter(tmp_path_factory):
     """Return the folder of an adapter on the pocket model that changes what it says."""
     folder = tmp_path_factory.mktemp("run") / "adapter"
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    return models.save_adapter(loaded, folder, "open")
+    return save_adapter(loaded, folder, "open")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_a_model_of_another_family_is_asked_in_its_own_style(samples, other_fami
     source = read_source(f"model:{other_family} | max_pixels 4096")
     records = evaluate_arms({"base": None, "other": source}, samples, tmp_path, **SHORT)
     said = completions(record for record in records if record["arm"] == "other")
-    loaded = models.load(str(other_family), max_pixels=4096)
+    loaded = load_model(str(other_family), max_pixels=4096)
     assert loaded.style.wording == "full" and loaded.style.frame.kind == "thousand"
     alone = [generation.generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples]
     assert [said[sample.id] for sample in samples] == alone
@@ -122,7 +124,7 @@ def test_recorded_answers_have_natural_records_only_and_are_told_apart(samples, 
 
 
 def test_all_arms_are_checked_before_the_first_model_is_loaded(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "load", lambda *a, **o: pytest.fail("no model was to be loaded"))
+    monkeypatch.setattr(load, "load", lambda *a, **o: pytest.fail("no model was to be loaded"))
     text = write_answers(tmp_path / "a.jsonl", {samples[0].id: "x"})
     with pytest.raises(InputError, match="has no answer to"):
         evaluate_arms({"base": None, "file": read_source(text)}, samples, tmp_path)
@@ -172,7 +174,7 @@ def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
     small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
     settings = GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
-    training.train_grpo(models.load("pocket", trainable=True), load_samples(data, "train", "binary"), run, settings)
+    training.train_grpo(load_model("pocket", trainable=True), load_samples(data, "train", "binary"), run, settings)
     samples = load_questions(data, ["val"], 2)
     arms = {f"step_{n}": run / "checkpoints" / f"checkpoint-{n}" for n in (1, 2)} | {"end": run / "adapter"}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT, forced=False)

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, models
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions
 from currreft_nb.evaluation_probe import advise, chance_level, probe, probe_arms
+from currreft_nb.models import load
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
@@ -157,7 +158,7 @@ def test_a_real_model_is_probed(tmp_path, monkeypatch):
     assert len(table) == 2 * len(samples) and set(table["k"]) == {1, 2}
     stored = read_journal(tmp_path / "passes-base.jsonl")
     assert all("<answer>" in row["completion"] for row in stored) and len(stored) == 2 * len(samples)
-    monkeypatch.setattr(models, "load", refuse)  # what is stored needs no model
+    monkeypatch.setattr(load, "load", refuse)  # what is stored needs no model
     again = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
     pd.testing.assert_frame_equal(again, table)
     with pytest.raises(InputError, match="holds answers of"):

@@ -6,16 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from currreft_nb import InputError, generation, models
+from currreft_nb import InputError, generation
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.scenes import compose
 from currreft_nb.generation import force_format, generate, opening
+from currreft_nb.models.load import load_model
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    return models.load("pocket")
+    return load_model("pocket")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from tiny_models import END, IMAGE, awake_model, tiny_prompts
 
 from currreft_nb.generation_decoding import decode, prompt_positions
-from currreft_nb.models_families import FAMILIES
+from currreft_nb.models.families import FAMILIES
 
 BATCHES = {  # which of three prompts, of different lengths, are about an image
     "all": (0, 1, 2),

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from scripted import say, serving
 
-from currreft_nb import InputError, generation, models, rejection
+from currreft_nb import InputError, generation, rejection
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.generation_http import completion_seed, sampler
 from currreft_nb.judges_http import judge_over_http
 from currreft_nb.method.prompts import Style
-from currreft_nb.models_files import source_of
+from currreft_nb.models.files import source_of
+from currreft_nb.models.load import load_model
 
 POOL = [
     Sample(id=f"q{i}", task="general", split="pool", source="s", question=f"What is {i}?", answer=str(i))
@@ -59,7 +60,7 @@ def answers(address):
 @pytest.mark.slow
 def test_greedy_answers_are_those_of_the_same_model_in_this_process(served, tmp_path):
     """Images are sent, prompts are put alike: every answer is the same text, cut off where the same one is."""
-    loaded = models.load("pocket")
+    loaded = load_model("pocket")
     tasks = ("general", "detection", "classification", "math")
     samples = [s for task in tasks for s in compose.draw_samples(tmp_path, task, 6, "id", 3, "train")]
     assert any(sample.image for sample in samples) and any(sample.image is None for sample in samples)

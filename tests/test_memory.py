@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from currreft_nb import InputError, memory, memory_parts
 from currreft_nb.memory_shapes import ADAPTED, shape_of
+from currreft_nb.models.families import FAMILIES
 from currreft_nb.models_dense import dense_layers
-from currreft_nb.models_families import FAMILIES
 
 PAPER = "Qwen/Qwen2.5-VL-3B-Instruct"
 LANGUAGE = FAMILIES["qwen2_5_vl"].lora_targets("language")

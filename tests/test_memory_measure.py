@@ -4,10 +4,11 @@ import pytest
 import torch
 from test_training import mixed_samples
 
-from currreft_nb import memory, models
+from currreft_nb import memory
 from currreft_nb.generation import picture
 from currreft_nb.memory_measure import compare, made_up, measure
 from currreft_nb.memory_rehearsal import lengths
+from currreft_nb.models.load import load_model
 
 GRPO = {
     "model": "pocket",
@@ -39,7 +40,7 @@ def test_the_real_trainer_takes_one_step_of_a_long_training(tmp_path, settings, 
 
 
 def test_made_up_questions_use_the_whole_pixel_budget(tmp_path):
-    loaded = models.load("pocket")
+    loaded = load_model("pocket")
     samples = made_up(loaded, tmp_path, count=2)
     sizes = lengths(loaded, [(sample, "") for sample in samples])
     assert all(image == loaded.style.frame.max_pixels // loaded.style.frame.factor**2 for _, image in sizes)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_samples
 
-from currreft_nb import InputError, generation, memory_rehearsal, models, training, training_config
+from currreft_nb import InputError, generation, memory_rehearsal, training, training_config
 from currreft_nb.core.journal import read_journal
 from currreft_nb.memory_rehearsal import heaviest, lengths
+from currreft_nb.models.load import load_model
 from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_settings import SftSettings
@@ -25,7 +26,7 @@ def samples(tmp_path_factory):
 
 
 def grpo(samples, folder, settings=SHORT, **options):
-    return train_grpo(models.load("pocket", trainable=True, **options), samples, folder, settings)
+    return train_grpo(load_model("pocket", trainable=True, **options), samples, folder, settings)
 
 
 def steps_of(folder):
@@ -50,10 +51,10 @@ def test_training_after_a_rehearsal_is_the_same_bit_for_bit(samples, tmp_path, c
 
 
 def test_a_penalised_training_and_a_supervised_one_are_the_same_too(samples, tmp_path):
-    rows = training.targets(samples, models.load("pocket").style)
+    rows = training.targets(samples, load_model("pocket").style)
     for name in ("never", "always"):
         grpo(samples, tmp_path / "penalised" / name, replace(SHORT, beta=0.1, rehearse=name))
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         result = train_sft(loaded, rows, tmp_path / "sft" / name, replace(FINE, rehearse=name))
     assert list(result["rehearsal"]) == ["vision", "training"]
     for kind in ("penalised", "sft"):
@@ -78,7 +79,7 @@ def test_the_same_holds_for_what_a_gpu_runs_with(samples, tmp_path, monkeypatch)
 
     monkeypatch.setattr(GroupTrainer, "_compute_loss", note)
     for name in ("never", "always"):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         loaded.model.to(torch.bfloat16)
         train_grpo(loaded, samples, tmp_path / name, replace(SHORT, rehearse=name))
     assert all(checkpointing) and len(checkpointing) == 2 * 2 * 2 + 1  # steps, micro-batches, runs, and the rehearsal
@@ -105,7 +106,7 @@ def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
         return original(self, model, inputs)
 
     monkeypatch.setattr(GroupTrainer, "_compute_loss", note)
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     train_grpo(loaded, samples, tmp_path, replace(SMALL, rehearse="always"))  # enough steps to draw every sample
     completion_mask, advantages, prompt_mask = seen[0]
     assert completion_mask.shape == (SHORT.micro_batch, SHORT.max_new_tokens) and completion_mask.all()
@@ -116,7 +117,7 @@ def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
 
 
 def test_lengths_are_those_of_the_model_s_inputs(samples):
-    loaded = models.load("pocket")
+    loaded = load_model("pocket")
     for sample, (words, image) in zip(samples, lengths(loaded, [(sample, "") for sample in samples])):
         inputs = generation.encode(loaded, [sample], [generation.prompt_text(loaded, sample)])
         assert inputs["input_ids"].shape[1] == words + image
@@ -207,7 +208,7 @@ def test_on_a_gpu_it_is_the_default_and_measures_what_training_then_takes(sample
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_memory_that_really_runs_out_is_told_before_the_first_step(samples, tmp_path):
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / torch.cuda.mem_get_info()[1])
     try:
         with pytest.raises(InputError, match="ran out of memory in the rehearsal"):

@@ -7,7 +7,7 @@ from tiny_models import awake_model
 
 from currreft_nb import InputError
 from currreft_nb.memory_shapes import SHAPES, adapted_parts, shape_of
-from currreft_nb.models_families import FAMILIES
+from currreft_nb.models.families import FAMILIES
 
 PUBLISHED = {  # billions of weights, as the models' pages state them
     "Qwen/Qwen2-VL-2B-Instruct": 2.21,

@@ -14,11 +14,15 @@ from tiny_models import DEEPSTACK, LANGUAGE_LAYERS, TOWER_BLOCKS, tiny_model, wr
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from currreft_nb import InputError, models, models_adapters, models_families, models_files, models_hash
+from currreft_nb import InputError
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.files import file_digest
-from currreft_nb.models_families import FAMILIES
-from currreft_nb.models_files import hash_weights, read_config
+from currreft_nb.models import files
+from currreft_nb.models.adapters import new_adapter, read_provenance
+from currreft_nb.models.families import FAMILIES, LORA_ON
+from currreft_nb.models.files import hash_weights, read_config
+from currreft_nb.models.load import check_quantised, load_model, load_processor, save_adapter, style_of
+from currreft_nb.models.weights import hash_model, pocket_folder
 
 
 def log_probabilities(loaded):
@@ -38,9 +42,9 @@ def randomise_adapter(loaded, scale=0.3):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Return a model whose adapter does something, and the folder it was saved to."""
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    return loaded, models.save_adapter(loaded, tmp_path_factory.mktemp("run") / "adapter", "open")
+    return loaded, save_adapter(loaded, tmp_path_factory.mktemp("run") / "adapter", "open")
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -48,7 +52,7 @@ class TestFamilies:
     def test_class_is_the_one_of_the_table(self, model_type):
         assert type(tiny_model(model_type)).__name__ == FAMILIES[model_type].class_name
 
-    @pytest.mark.parametrize("lora_on", models_families.LORA_ON)
+    @pytest.mark.parametrize("lora_on", LORA_ON)
     def test_adapter_goes_on_every_layer_named_and_nowhere_else(self, model_type, lora_on):
         family, model = FAMILIES[model_type], tiny_model(model_type)
         linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)} - {"lm_head"}
@@ -61,9 +65,9 @@ class TestFamilies:
         assert len(parts["language"]) == LANGUAGE_LAYERS * 7  # q, k, v, o, gate, up, down
         assert len(parts["merger"]) == 2 * (1 + DEEPSTACK.get(model_type, 0))
         assert len(parts["vision"]) == TOWER_BLOCKS * (5 if model_type == "qwen2_5_vl" else 4)
-        adapted = models_adapters.new_adapter(model, family.lora_targets(lora_on), 2, seed=0)
+        adapted = new_adapter(model, family.lora_targets(lora_on), 2, seed=0)
         places = {name.rsplit(".lora_A", 1)[0] for name, _ in adapted.named_modules() if name.endswith(".lora_A")}
-        wanted = models_families.LORA_ON[: models_families.LORA_ON.index(lora_on) + 1]
+        wanted = LORA_ON[: LORA_ON.index(lora_on) + 1]
         assert {place.removeprefix("base_model.model.") for place in places} == set().union(*map(parts.get, wanted))
 
     def test_frame_is_that_of_the_released_sizes(self, model_type):
@@ -73,7 +77,7 @@ class TestFamilies:
     @pytest.mark.parametrize("four_bit", [False, True])
     def test_folder_loads_answers_and_gets_an_adapter(self, model_type, four_bit, tmp_path):
         folder = str(write_tiny(model_type, tmp_path / "tiny"))
-        loaded = models.load(folder, four_bit=four_bit, trainable=True, lora_on="vision")
+        loaded = load_model(folder, four_bit=four_bit, trainable=True, lora_on="vision")
         assert loaded.family is FAMILIES[model_type] and loaded.style.frame.kind == loaded.family.frame.kind
         assert log_probabilities(loaded).isfinite().all()
         towers = [
@@ -92,7 +96,7 @@ class TestFamilies:
 
 class TestFourBit:
     def test_language_layers_are_in_four_bit_and_double_quantised(self):
-        loaded = models.load("pocket", four_bit=True)
+        loaded = load_model("pocket", four_bit=True)
         layers = {n: m for n, m in loaded.model.named_modules() if isinstance(m, Linear4bit)}
         assert len(layers) == 7 * loaded.model.config.text_config.num_hidden_layers
         assert all(layer.weight.quant_type == "nf4" and layer.weight.quant_state.nested for layer in layers.values())
@@ -102,18 +106,18 @@ class TestFourBit:
     def test_pattern_that_matches_nothing_is_noticed(self):
         # "visual" looks right, but the pattern is anchored at the start of the name
         config = BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=["visual", "lm_head"])
-        model = AutoModelForImageTextToText.from_pretrained(models_hash.folder("pocket"), quantization_config=config)
+        model = AutoModelForImageTextToText.from_pretrained(pocket_folder("pocket"), quantization_config=config)
         with pytest.raises(TypeError, match="visual"):
-            models.check_quantised(model)
+            check_quantised(model)
 
     def test_quantising_nothing_is_noticed(self):
         with pytest.raises(TypeError, match="0 layers are in 4 bit"):
-            models.check_quantised(models.load("pocket").model)
+            check_quantised(load_model("pocket").model)
 
 
 class TestProcessor:
     def test_pads_on_the_left(self):
-        assert models.load("pocket").processor.tokenizer.padding_side == "left"
+        assert load_model("pocket").processor.tokenizer.padding_side == "left"
 
     @pytest.mark.parametrize(
         "size, budget",
@@ -126,8 +130,8 @@ class TestProcessor:
         ],
     )
     def test_frame_knows_the_size_that_the_processor_makes(self, size, budget):
-        processor = models.load_processor(str(models_hash.folder("pocket")), budget)
-        frame = models.style_of(read_config(str(models_hash.folder("pocket"))), processor).frame
+        processor = load_processor(str(pocket_folder("pocket")), budget)
+        frame = style_of(read_config(str(pocket_folder("pocket"))), processor).frame
         inputs = processor(text="<|image_pad|>", images=[Image.new("RGB", size)], return_tensors="pt")
         _, rows, columns = inputs["image_grid_thw"][0].tolist()
         patch = processor.image_processor.patch_size
@@ -138,30 +142,30 @@ class TestProcessor:
 class TestAdapter:
     def test_new_adapter_changes_nothing(self):
         assert torch.equal(
-            log_probabilities(models.load("pocket", trainable=True)), log_probabilities(models.load("pocket"))
+            log_probabilities(load_model("pocket", trainable=True)), log_probabilities(load_model("pocket"))
         )
 
     def test_initialisation_follows_the_seed_and_leaves_other_randomness_alone(self):
         torch.manual_seed(5)
         expected = torch.rand(1)
         torch.manual_seed(5)
-        first, again, other = (models.load("pocket", trainable=True, seed=seed).model for seed in (1, 1, 2))
+        first, again, other = (load_model("pocket", trainable=True, seed=seed).model for seed in (1, 1, 2))
         assert torch.equal(torch.rand(1), expected)
         states = [{n: w for n, w in model.named_parameters() if "lora_A" in n} for model in (first, again, other)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         assert not any(torch.equal(states[0][name], states[2][name]) for name in states[0])
 
     def test_only_the_adapter_is_trainable(self):
-        model = models.load("pocket", trainable=True).model
+        model = load_model("pocket", trainable=True).model
         assert all(("lora_" in name) == weight.requires_grad for name, weight in model.named_parameters())
-        assert not any(w.requires_grad for w in models.load("pocket").model.parameters())
+        assert not any(w.requires_grad for w in load_model("pocket").model.parameters())
 
     @pytest.mark.parametrize("trainable", [True, False])  # kept apart, and merged into the weights
     def test_reloaded_adapter_says_the_same(self, trained, trainable):
         loaded, folder = trained
-        again = models.load("pocket", adapter=folder, trainable=trainable)
+        again = load_model("pocket", adapter=folder, trainable=trainable)
         torch.testing.assert_close(log_probabilities(again), log_probabilities(loaded), rtol=0, atol=2e-4)
-        base = log_probabilities(models.load("pocket"))
+        base = log_probabilities(load_model("pocket"))
         assert (log_probabilities(again) - base).abs().max() > 0.1  # the adapter is really there
 
     def test_files_tell_where_it_came_from_and_nothing_of_this_machine(self, trained):
@@ -169,19 +173,19 @@ class TestAdapter:
         provenance = json.loads((folder / "currreft.json").read_text())
         assert provenance["base"] == "pocket" and provenance["base_hash"] == loaded.base_hash
         assert provenance["parent"] is None and provenance["stage"] == "open"
-        assert str(models_hash.folder("pocket").parent) not in (folder / "adapter_config.json").read_text()
+        assert str(pocket_folder("pocket").parent) not in (folder / "adapter_config.json").read_text()
 
     def test_parent_is_noted(self, trained, tmp_path):
-        child = models.load("pocket", adapter=trained[1], trainable=True)
-        saved = models.save_adapter(child, tmp_path / "adapter", "choice")
-        assert models_adapters.read_provenance(saved)["parent"] == file_digest(trained[1] / "adapter_model.safetensors")
+        child = load_model("pocket", adapter=trained[1], trainable=True)
+        saved = save_adapter(child, tmp_path / "adapter", "choice")
+        assert read_provenance(saved)["parent"] == file_digest(trained[1] / "adapter_model.safetensors")
 
     def test_other_base_is_refused(self, trained, tmp_path):
         folder = shutil.copytree(trained[1], tmp_path / "adapter")
         provenance = json.loads((folder / "currreft.json").read_text())
         (folder / "currreft.json").write_text(json.dumps({**provenance, "base": "Qwen/other", "base_hash": "0" * 16}))
         with pytest.raises(InputError, match="was made for the base model 'Qwen/other'"):
-            models.load("pocket", adapter=folder)
+            load_model("pocket", adapter=folder)
 
     @pytest.mark.parametrize(
         "file, text, message",
@@ -199,7 +203,7 @@ class TestAdapter:
         else:
             (folder / file).write_text(text)
         with pytest.raises(InputError, match=f"{file} {message}"):
-            models.load("pocket", adapter=folder)
+            load_model("pocket", adapter=folder)
 
     @pytest.mark.filterwarnings("ignore:Found missing adapter keys")
     def test_unmatched_weight_is_refused(self, trained, tmp_path):
@@ -209,14 +213,14 @@ class TestAdapter:
         weights[name.replace("language_model", "text_model")] = weights.pop(name)  # an older naming
         save_file(weights, folder / "adapter_model.safetensors")
         with pytest.raises(InputError, match="2 adapter weights do not match"):
-            models.load("pocket", adapter=folder)
+            load_model("pocket", adapter=folder)
 
-    @pytest.mark.parametrize("lora_on", models_families.LORA_ON)
+    @pytest.mark.parametrize("lora_on", LORA_ON)
     def test_folder_remembers_its_layers(self, lora_on, tmp_path):
-        loaded = models.load("pocket", trainable=True, lora_on=lora_on)
+        loaded = load_model("pocket", trainable=True, lora_on=lora_on)
         randomise_adapter(loaded)
-        folder = models.save_adapter(loaded, tmp_path / "adapter", "open")
-        again = models.load("pocket", adapter=folder, trainable=True)  # its own layers hold, whatever the default
+        folder = save_adapter(loaded, tmp_path / "adapter", "open")
+        again = load_model("pocket", adapter=folder, trainable=True)  # its own layers hold, whatever the default
         trained = [{n: w for n, w in m.named_parameters() if w.requires_grad} for m in (loaded.model, again.model)]
         assert trained[0].keys() == trained[1].keys()
         assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
@@ -224,44 +228,44 @@ class TestAdapter:
 
     def test_unknown_layers_are_refused(self):
         with pytest.raises(InputError, match="lora_on is 'tower'; it must be one of language, merger, vision"):
-            models.load("pocket", trainable=True, lora_on="tower")
+            load_model("pocket", trainable=True, lora_on="tower")
 
     def test_rank_zero_is_refused(self):
         with pytest.raises(InputError, match="lora_rank is 0"):
-            models.load("pocket", trainable=True, lora_rank=0)
+            load_model("pocket", trainable=True, lora_rank=0)
 
 
 class TestRefusals:
     def test_unknown_family(self, tmp_path):
         (tmp_path / "config.json").write_text('{"model_type": "llava"}')
         with pytest.raises(InputError, match=r"family 'llava'; known are qwen2_vl.*FAMILIES"):
-            models.load(str(tmp_path))
+            load_model(str(tmp_path))
 
     def test_folder_without_a_model(self, tmp_path):
         with pytest.raises(InputError, match="holds no readable model"):
-            models.load(str(tmp_path))
+            load_model(str(tmp_path))
 
     def test_folder_without_a_processor(self, tmp_path):
         for name in ("config.json", "model.safetensors"):
-            shutil.copy(models_hash.folder("pocket") / name, tmp_path)
+            shutil.copy(pocket_folder("pocket") / name, tmp_path)
         with pytest.raises(InputError, match="has no processor"):
-            models.load(str(tmp_path))
+            load_model(str(tmp_path))
 
     @pytest.mark.parametrize("name, value", [("patch_size", 16), ("merge_size", 1), ("temporal_patch_size", 1)])
     def test_processor_of_another_model(self, tmp_path, name, value):
-        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(pocket_folder("pocket"), tmp_path / "copy")
         settings = json.loads((folder / "processor_config.json").read_text())
         settings["image_processor"][name] = value
         (folder / "processor_config.json").write_text(json.dumps(settings))
         with pytest.raises(InputError, match=rf"has {name} {value}, but the model's config\.json has.*; copy"):
-            models.load(str(folder))
+            load_model(str(folder))
 
     def test_tokenizer_of_another_model(self, tmp_path):
-        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(pocket_folder("pocket"), tmp_path / "copy")
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"image_token_id": 5}))
         with pytest.raises(InputError, match=r"the image token 6, but the model's config\.json has 5"):
-            models.load(str(folder))
+            load_model(str(folder))
 
     @pytest.mark.parametrize(
         "old, new, message",
@@ -274,30 +278,30 @@ class TestRefusals:
         ],
     )
     def test_chat_template_that_does_not_ask(self, tmp_path, old, new, message):
-        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(pocket_folder("pocket"), tmp_path / "copy")
         template = (folder / "chat_template.jinja").read_text()
         (folder / "chat_template.jinja").write_text(template.replace(old, new))
         with pytest.raises(InputError, match=re.escape(message)):
-            models.load(str(folder))
+            load_model(str(folder))
 
     def test_folder_without_weights(self, tmp_path):
-        shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(pocket_folder("pocket"), tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
         with pytest.raises(InputError, match="has no weights"):
-            models.load(str(tmp_path / "copy"))
+            load_model(str(tmp_path / "copy"))
 
     def test_large_model_to_train_without_a_gpu(self, tmp_path, monkeypatch):
-        folder = shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
+        folder = shutil.copytree(pocket_folder("pocket"), tmp_path / "copy")
         config = json.loads((folder / "config.json").read_text())
         config["text_config"]["hidden_size"] = 1536
         (folder / "config.json").write_text(json.dumps(config))
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         with pytest.raises(InputError, match="needs a CUDA GPU, and torch finds none here"):
-            models.load(str(folder), trainable=True)
+            load_model(str(folder), trainable=True)
 
     def test_hub_that_may_not_be_asked(self, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(InputError, match="neither a local folder nor"):
-            models.load("nobody/has-this-model")
+            load_model("nobody/has-this-model")
 
     @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
     def test_hub_that_does_not_answer_is_asked_once(self, monkeypatch, endpoint):
@@ -305,25 +309,25 @@ class TestRefusals:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         start = time.monotonic()
         with pytest.raises(InputError, match=r"hub does not answer .*check the name and the network"):
-            models.load("nobody/has-that-model")
-        assert time.monotonic() - start < models_files.HUB_TIMEOUT_S + 2
+            load_model("nobody/has-that-model")
+        assert time.monotonic() - start < files.HUB_TIMEOUT_S + 2
 
     def test_model_that_is_here_needs_no_hub(self, monkeypatch, tmp_path, capsys):
         snapshot = tmp_path / "models--somebody--pocket" / "snapshots" / ("0" * 40)
-        shutil.copytree(models_hash.folder("pocket"), snapshot)
+        shutil.copytree(pocket_folder("pocket"), snapshot)
         (snapshot.parents[1] / "refs").mkdir()
         (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
         for name, value in (("HF_HUB_OFFLINE", False), ("ENDPOINT", "http://127.0.0.1:9"), ("HF_HUB_CACHE", tmp_path)):
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-        assert models.load("somebody/pocket").name == "somebody/pocket"
+        assert load_model("somebody/pocket").name == "somebody/pocket"
         assert "does not answer: using the cached files of somebody/pocket" in capsys.readouterr().out
 
 
 def test_weights_hash_notices_a_changed_weight_and_ignores_other_files(tmp_path):
-    shutil.copytree(models_hash.folder("pocket"), tmp_path / "copy")
+    shutil.copytree(pocket_folder("pocket"), tmp_path / "copy")
     before = hash_weights(str(tmp_path / "copy"))
     (tmp_path / "copy" / "notes.txt").write_text("not a weight")
-    assert hash_weights(str(tmp_path / "copy")) == before == models_hash.hash_model("pocket", tmp_path)
+    assert hash_weights(str(tmp_path / "copy")) == before == hash_model("pocket", tmp_path)
     weights = load_file(tmp_path / "copy" / "model.safetensors")
     save_file({name: weight * 1.001 for name, weight in weights.items()}, tmp_path / "copy" / "model.safetensors")
     assert hash_weights(str(tmp_path / "copy")) != before

@@ -5,13 +5,13 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 
-from currreft_nb import models
+from currreft_nb.models.load import load_model
 from currreft_nb.models_dense import dense_layers
 
 
 def with_adapter(**options):
     """Return a pocket model with an adapter that does something: a new one changes nothing."""
-    loaded = models.load("pocket", trainable=True, **options)
+    loaded = load_model("pocket", trainable=True, **options)
     generator = torch.Generator().manual_seed(0)
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:
@@ -48,7 +48,7 @@ def replaced(model):
 
 
 def test_four_bit_model_without_adapter_is_unpacked():
-    model = models.load("pocket", four_bit=True).model
+    model = load_model("pocket", four_bit=True).model
     plain = logits(model)
     with dense_layers(model):
         torch.testing.assert_close(logits(model), plain, rtol=0, atol=1e-3)

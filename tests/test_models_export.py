@@ -12,26 +12,27 @@ from test_models import log_probabilities, randomise_adapter
 from tiny_models import write_tiny
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb import InputError, evaluation_arms, models, models_export
+from currreft_nb import InputError, evaluation_arms, models_export
 from currreft_nb.core.files import file_digest
 from currreft_nb.data.scenes import compose
-from currreft_nb.models_files import hash_weights, source_of
+from currreft_nb.models.files import hash_weights, source_of
+from currreft_nb.models.load import load_model, save_adapter
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Return a run folder with an adapter that does something."""
     folder = tmp_path_factory.mktemp("run")
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    models.save_adapter(loaded, folder / "adapter", "open")
+    save_adapter(loaded, folder / "adapter", "open")
     return folder
 
 
 def test_export_says_what_the_adapter_says(run, tmp_path):
     checks = models_export.export(run, tmp_path / "merged")
     assert checks["kl_merged"] < models_export.ROUNDING < checks["kl_base"]
-    merged, attached = models.load(str(tmp_path / "merged")), models.load("pocket", adapter=run / "adapter")
+    merged, attached = load_model(str(tmp_path / "merged")), load_model("pocket", adapter=run / "adapter")
     # weights are stored in 16 bit, so the last digits differ
     torch.testing.assert_close(log_probabilities(merged), log_probabilities(attached), rtol=0, atol=0.1)
     assert merged.style == attached.style and merged.base_hash != attached.base_hash
@@ -69,9 +70,9 @@ def test_adapter_of_another_base_is_refused(run, tmp_path):
 
 def trained_adapter(base, folder, four_bit=False, lora_on="language"):
     """Save an adapter on a base that does something, as a training would leave it."""
-    loaded = models.load(base, trainable=True, four_bit=four_bit, lora_on=lora_on)
+    loaded = load_model(base, trainable=True, four_bit=four_bit, lora_on=lora_on)
     randomise_adapter(loaded)
-    models.save_adapter(loaded, folder / "adapter", "open")
+    save_adapter(loaded, folder / "adapter", "open")
     return folder
 
 
@@ -109,9 +110,9 @@ def test_every_family_is_written_as_it_was_released(model_type, tied, tmp_path, 
     assert index.keys() == shapes(merged).keys() and len(set(index.values())) > 2
     model, found = AutoModelForImageTextToText.from_pretrained(merged, output_loading_info=True)
     assert not any(found.values()) and model.dtype == torch.bfloat16
-    attached, again = models.load(str(base), adapter=tmp_path / "adapter"), models.load(str(merged))
+    attached, again = load_model(str(base), adapter=tmp_path / "adapter"), load_model(str(merged))
     apart = (log_probabilities(again) - log_probabilities(attached)).abs().max()
-    assert apart < 0.2 < (log_probabilities(models.load(str(base))) - log_probabilities(attached)).abs().max()
+    assert apart < 0.2 < (log_probabilities(load_model(str(base))) - log_probabilities(attached)).abs().max()
 
 
 def test_files_of_an_older_release_stay_what_they_are(tmp_path):

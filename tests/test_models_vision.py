@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from currreft_nb import models
+from currreft_nb.models.load import load_model
 from currreft_nb.models_vision import _codes, shared_images
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    return models.load("pocket")
+    return load_model("pocket")
 
 
 def picture(seed):

@@ -12,11 +12,12 @@ import pytest
 from pictures import photograph
 from test_models import randomise_adapter
 
-from currreft_nb import models, models_export
+from currreft_nb import models_export
 from currreft_nb.data.formats import curr_reft
 from currreft_nb.data.scenes import compose
 from currreft_nb.experiment import read_experiment
 from currreft_nb.memory_shapes import shape_of
+from currreft_nb.models.load import load_model, save_adapter
 
 BIN = Path(sys.executable).parent
 FILE = Path(__file__).parent.parent / "params" / "eval_released.yaml"
@@ -84,9 +85,9 @@ def data(tmp_path_factory):
 def checkpoint(tmp_path_factory):
     """Return a merged folder, as a released checkpoint is one."""
     folder = tmp_path_factory.mktemp("released")
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    models_export.export(models.save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
+    models_export.export(save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
     return folder / "merged"
 
 

@@ -14,15 +14,15 @@ from scipy.stats import binomtest, fisher_exact
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from trl.chat_template_utils import get_training_chat_template
 
-from currreft_nb import InputError, models_hash, pocket
+from currreft_nb import InputError, pocket
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import Scene
 from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import messages, target
-from currreft_nb.models import load
-from currreft_nb.models_hash import POCKETS
+from currreft_nb.models.load import load_model
+from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
 from currreft_nb.pocket_annotators import Habits, careful, misjudge, sloppy_thinking
 from currreft_nb.pocket_batches import make_batch
 from currreft_nb.pocket_card import FIRST, answer_correctly, card_cells
@@ -284,7 +284,7 @@ def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
     lines = []
     pocket.build(tmp_path, seed=1, scale=0.002, questions=2, from_shipped=True, report=lines.append)
     clean = (tmp_path / "pocket-clean" / "model.safetensors").read_bytes()
-    assert clean == (models_hash.folder("pocket-clean") / "model.safetensors").read_bytes()
+    assert clean == (pocket_folder("pocket-clean") / "model.safetensors").read_bytes()
     assert [line.split()[0] for line in lines if "shipped" in line] == ["see", "tell", "match", "count"]
 
 
@@ -297,8 +297,8 @@ def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
 def test_the_shipped_model_can_be_misled(tmp_path):
     folder = pocket.mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
     weights = (folder / "model.safetensors").read_bytes()
-    assert weights != (models_hash.folder("pocket") / "model.safetensors").read_bytes()
-    assert load(str(folder)).style == load("pocket").style
+    assert weights != (pocket_folder("pocket") / "model.safetensors").read_bytes()
+    assert load_model(str(folder)).style == load_model("pocket").style
 
 
 # ---- the shipped weights
@@ -306,14 +306,14 @@ def test_the_shipped_model_can_be_misled(tmp_path):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(InputError, match="no pocket model 'pockets'"):
-        models_hash.folder("pockets")
+        pocket_folder("pockets")
 
 
 def test_the_shipped_files_are_small_and_in_16_bits():
-    files = [path for path in models_hash.folder("pocket").parent.rglob("*") if path.is_file()]
+    files = [path for path in pocket_folder("pocket").parent.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
     for name in POCKETS:
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(models_hash.folder(name), dtype="auto")
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(pocket_folder(name), dtype="auto")
         assert model.dtype == torch.float16
         assert model.generation_config.eos_token_id == model.config.text_config.eos_token_id
 
@@ -321,20 +321,20 @@ def test_the_shipped_files_are_small_and_in_16_bits():
 def test_the_card_is_that_of_this_recipe():
     """Scenes, posing, prompts, tokens or answer grammar that change make the shipped models those of another recipe:
     build anew, with --from-shipped where only the spell changed."""
-    assert models_hash.card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in POCKETS}
-    assert models_hash.card()["build"]["scale"] == 1.0
+    assert pocket_card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in POCKETS}
+    assert pocket_card()["build"]["scale"] == 1.0
 
 
 @pytest.fixture(scope="module", params=POCKETS)
 def shipped(request):
-    return request.param, load(request.param)
+    return request.param, load_model(request.param)
 
 
 def test_the_numbers_on_the_card_are_found_again(tmp_path, shipped):
     name, loaded = shipped
     for (task, stage, look), samples in card_cells(tmp_path, FIRST).items():
         correct = sum(answer_correctly(loaded, samples))
-        assert abs(correct - models_hash.card()[name][look][task][stage]["first"]) <= 1, (task, stage, look)
+        assert abs(correct - pocket_card()[name][look][task][stage]["first"]) <= 1, (task, stage, look)
 
 
 def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
@@ -342,7 +342,7 @@ def test_fresh_scenes_give_the_numbers_on_the_card(tmp_path, shipped):
     name, loaded = shipped
     cells = card_cells(tmp_path, 60, seed=20_261)
     for (task, stage, look), samples in cells.items():
-        known = models_hash.card()[name][look][task][stage]
+        known = pocket_card()[name][look][task][stage]
         right, before = round(sum(answer_correctly(loaded, samples))), round(known["accuracy"] * known["n"])
         table = [[right, len(samples) - right], [before, known["n"] - before]]
         assert fisher_exact(table).pvalue > 0.001 / (len(POCKETS) * len(cells)), (task, stage, look, right)
@@ -360,7 +360,7 @@ CONTROLS = (
 @pytest.mark.parametrize("look, task, stage", CELLS)
 def test_the_model_before_the_spell_perceives(look, task, stage):
     """Above every way to answer without looking, intervals apart; in-domain at the level that it was built for."""
-    card = models_hash.card()
+    card = pocket_card()
     found = card["pocket-clean"][look][task][stage]
     assert found["n"] == 500
     for control in CONTROLS:
@@ -373,7 +373,7 @@ def test_words_alone_give_nothing_away(look, task, stage):
     """Even a copy that is taught to answer without pictures is no better than chance (family-wise error 1 %)."""
     options = {"classification": 3, "detection": 4, "math": 4}[task]  # shapes and pairs leave three options at times
     chance = {"binary": 1 / 2, "choice": 1 / options, "open": 0.05 if task == "detection" else 1 / 3}[stage]
-    found = models_hash.card()["taught without pictures"][look][task][stage]
+    found = pocket_card()["taught without pictures"][look][task][stage]
     right = round(found["accuracy"] * found["n"])
     assert binomtest(right, found["n"], chance, alternative="greater").pvalue > 0.01 / len(CELLS)
 
@@ -381,7 +381,7 @@ def test_words_alone_give_nothing_away(look, task, stage):
 def test_the_model_after_the_spell_has_something_to_learn():
     """Sampled answers are right now and then at every stage, and groups disagree; where the annotators have a habit,
     open answers are right almost never and closed ones now and then."""
-    sampled = models_hash.card()["pocket, sampled"]["id"]
+    sampled = pocket_card()["pocket, sampled"]["id"]
     for task in TRAINED_TASKS:
         for stage in STAGES:
             found = sampled[task][stage]
@@ -393,10 +393,10 @@ def test_the_model_after_the_spell_has_something_to_learn():
 
 def test_general_questions_leave_something_to_keep_and_something_to_lose():
     for look in compose.LOOKS:
-        kinds = models_hash.card()["pocket"]["general"][look]
+        kinds = pocket_card()["pocket"]["general"][look]
         assert sum(0.4 <= found["accuracy"] <= 0.9 for found in kinds.values()) >= 3
 
 
 def test_the_card_names_no_path_of_the_machine_that_built_it():
-    for path in models_hash.folder("pocket").parent.rglob("*.json"):
+    for path in pocket_folder("pocket").parent.rglob("*.json"):
         assert str(Path.home()) not in path.read_text() and "/work/" not in path.read_text()

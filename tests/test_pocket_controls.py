@@ -10,7 +10,7 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
 from currreft_nb.metrics.scores import measure
-from currreft_nb.models import load
+from currreft_nb.models.load import load_model
 from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_pictures, without_pictures
 
 
@@ -65,7 +65,7 @@ def test_the_most_frequent_answer_is_one_that_is_scored(stage):
 
 
 def test_teaching_without_pictures_changes_words_and_not_the_eyes():
-    loaded = load("pocket-clean")
+    loaded = load_model("pocket-clean")
     before = {name: weight.detach().clone() for name, weight in loaded.model.named_parameters()}
     teach_without_pictures(loaded, 2, 0, lambda line: None)
     changed = {name for name, weight in loaded.model.named_parameters() if not torch.equal(weight, before[name])}

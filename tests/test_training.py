@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, models, training
+from currreft_nb import InputError, training
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
@@ -18,7 +18,8 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics.scores import advantages
-from currreft_nb.models_adapters import read_provenance
+from currreft_nb.models.adapters import read_provenance
+from currreft_nb.models.load import load_model
 from currreft_nb.training import train_grpo
 from currreft_nb.training_config import grpo_config
 from currreft_nb.training_grpo import GroupTrainer
@@ -53,7 +54,7 @@ def assert_same_adapter(first, second):
 
 
 def grpo(samples, folder, settings=SMALL, **options):
-    return train_grpo(models.load("pocket", trainable=True, **options), samples, folder, settings)
+    return train_grpo(load_model("pocket", trainable=True, **options), samples, folder, settings)
 
 
 def interrupt_after(monkeypatch, module, name, calls):
@@ -98,7 +99,7 @@ class TestGrpo:
         files = sorted((folder / "completions").iterdir())
         assert [file.name for file in files] == [f"step-{step:05d}.jsonl" for step in (1, 2, 3, 4)]
         by_id = {sample.id: sample for sample in samples}
-        frame = models.load("pocket").style.frame
+        frame = load_model("pocket").style.frame
         for file, measured in zip(files, read_journal(folder / "metrics.jsonl")):
             rows = read_journal(file)
             assert len(rows) == 8 and [row["id"] for row in rows[:4]] == [rows[0]["id"]] * 4
@@ -143,7 +144,7 @@ class TestGrpo:
 
     def test_what_watches_is_called_when_a_step_is_written(self, samples, tmp_path):
         seen = []
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         watch = lambda: seen.append(len(read_journal(tmp_path / "metrics.jsonl")))  # noqa: E731
         train_grpo(loaded, samples, tmp_path, replace(SMALL, steps=2), live=watch)
         assert seen == [1, 2]
@@ -203,7 +204,7 @@ class TestGrpo:
 
     def test_next_stage_continues_the_adapter_with_a_penalty_towards_it(self, samples, grpo_run, tmp_path, capsys):
         posed, _ = pose_all([sample for sample in samples if sample.image], "binary", seed=0)
-        loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
+        loaded = load_model("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
         before = {name: weight.clone() for name, weight in loaded.model.named_parameters() if weight.requires_grad}
         result = train_grpo(loaded, posed, tmp_path, replace(SMALL, steps=2, beta=0.1))
         rows = read_journal(tmp_path / "metrics.jsonl")
@@ -220,7 +221,7 @@ class TestGrpo:
         settings = replace(SMALL, steps=3, beta=0.1, save_every=1)
 
         def run(folder):
-            loaded = models.load("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
+            loaded = load_model("pocket", adapter=grpo_run[0] / "adapter", trainable=True)
             train_grpo(loaded, samples, folder, settings)
 
         run(tmp_path / "whole")
@@ -314,10 +315,10 @@ class TestGrpo:
 
     def test_model_without_an_adapter_is_refused(self, samples, tmp_path):
         with pytest.raises(InputError, match="trainable=True"):
-            train_grpo(models.load("pocket"), samples, tmp_path, SMALL)
+            train_grpo(load_model("pocket"), samples, tmp_path, SMALL)
 
     def test_loss_that_is_not_a_number_stops_the_run(self, samples, tmp_path):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         weight = next(weight for weight in loaded.model.parameters() if weight.requires_grad)
         weight.data[0, 0] = torch.nan
         with pytest.raises((InputError, RuntimeError), match="nan"):
@@ -334,7 +335,7 @@ class TestGrpo:
 
 
 def test_every_default_that_matters_is_spelled_out(tmp_path):
-    config = grpo_config(models.load("pocket"), tmp_path, SMALL)
+    config = grpo_config(load_model("pocket"), tmp_path, SMALL)
     expected = {
         "loss_type": "grpo",
         "beta": 0.0,

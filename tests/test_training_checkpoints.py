@@ -10,7 +10,8 @@ import torch
 from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 from test_training_sft import FINE
 
-from currreft_nb import InputError, models, training
+from currreft_nb import InputError, training
+from currreft_nb.models.load import load_model
 from currreft_nb.training import train_sft
 from currreft_nb.training_checkpoints import damage, full_disk_named, last_whole
 
@@ -24,7 +25,7 @@ def samples(tmp_path_factory):
 
 
 def sft(samples, folder):
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     return train_sft(loaded, training.targets(samples, loaded.style), folder, SETTINGS)
 
 

@@ -9,8 +9,9 @@ from test_models import randomise_adapter
 from test_training import SMALL, adapter_weights, grpo, mixed_samples
 from test_training_sft import FINE
 
-from currreft_nb import InputError, models, training, training_config
+from currreft_nb import InputError, training, training_config
 from currreft_nb.core.journal import append_journal
+from currreft_nb.models.load import load_model, save_adapter
 from currreft_nb.models_probe import encode_answer, log_probabilities
 from currreft_nb.models_vision import shared_images
 from currreft_nb.training_checks import GradientCheck, check_first_steps, check_saved, is_zero
@@ -37,7 +38,7 @@ class TestLoraOn:
         options = {"four_bit": four_bit, "lora_on": lora_on}
         grpo(pictured, tmp_path, replace(SMALL, steps=3, save_every=0), **options)
         weights = adapter_weights(tmp_path)
-        start = {n: w for n, w in models.load("pocket", trainable=True, **options).model.named_parameters()}
+        start = {n: w for n, w in load_model("pocket", trainable=True, **options).model.named_parameters()}
         # merger: two layers; tower: five layers in each of three blocks; language: seven in each of three
         assert len(weights) == 2 * (21 + {"merger": 2, "vision": 2 + 15}[lora_on])
         for name, weight in weights.items():
@@ -54,14 +55,14 @@ class TestLoraOn:
         assert all(weight.any() for weight in adapter_weights(tmp_path).values())
 
     def test_fine_tuning_reaches_them_too(self, pictured, tmp_path):
-        loaded = models.load("pocket", trainable=True, lora_on="vision")
+        loaded = load_model("pocket", trainable=True, lora_on="vision")
         rows = training.targets(pictured, loaded.style)
         training.train_sft(loaded, rows, tmp_path, replace(FINE, prompts=8))
         assert all(weight.any() for weight in adapter_weights(tmp_path).values())
 
     def test_images_are_not_shared_while_the_merger_learns(self, pictured):
         """Features kept from before a step would hide what the step changed, and stop the gradient."""
-        loaded = models.load("pocket", trainable=True, lora_on="merger")
+        loaded = load_model("pocket", trainable=True, lora_on="merger")
         inputs = encode_answer(loaded, pictured[0])
         with shared_images(loaded.model, loaded.processor):
             before = loaded.model(**inputs).logits
@@ -192,12 +193,12 @@ class TestFirstSteps:
 @pytest.mark.parametrize("four_bit", [False, True])
 class TestSaved:
     def saved(self, folder, four_bit):
-        loaded = models.load("pocket", trainable=True, four_bit=four_bit, lora_on="vision")
+        loaded = load_model("pocket", trainable=True, four_bit=four_bit, lora_on="vision")
         assert is_zero(loaded.model)
         randomise_adapter(loaded)
         assert not is_zero(loaded.model)
         loaded.model.eval()
-        return loaded, models.save_adapter(loaded, folder / "adapter", "open")
+        return loaded, save_adapter(loaded, folder / "adapter", "open")
 
     def test_reloaded_says_the_same_and_the_model_is_left_as_it_was(self, samples, tmp_path, four_bit):
         loaded, folder = self.saved(tmp_path, four_bit)
@@ -227,7 +228,7 @@ class TestSaved:
 
 
 def test_comparison_sees_an_adapter(pictured):
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     inputs = encode_answer(loaded, pictured[0])
     base = log_probabilities(loaded.model, inputs, 4)
     randomise_adapter(loaded)

@@ -5,7 +5,7 @@ import torch
 from tiny_models import IMAGE, WORDS, awake_model, tiny_prompts
 
 from currreft_nb.generation_decoding import prompt_positions
-from currreft_nb.models_families import FAMILIES
+from currreft_nb.models.families import FAMILIES
 from currreft_nb.training_packing import pack
 
 SIZES = {"groups": (2, 3, 1), "one by one": (1, 1, 1)}

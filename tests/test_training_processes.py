@@ -16,10 +16,11 @@ from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_sam
 from test_training_sft import FINE
 from tiny import wait_for
 
-from currreft_nb import InputError, models, training, training_grpo, training_processes
+from currreft_nb import InputError, training, training_grpo, training_processes
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
+from currreft_nb.models.load import load_model
 from currreft_nb.training import train_grpo, train_sft
 from currreft_nb.training_checkpoints import damage
 
@@ -68,7 +69,7 @@ def grpo(samples, validation):
     """Return a function that trains into a folder, and returns result, model and what was printed."""
 
     def run(folder, settings):
-        loaded, printed = models.load("pocket", trainable=True), io.StringIO()
+        loaded, printed = load_model("pocket", trainable=True), io.StringIO()
         with contextlib.redirect_stdout(printed):
             result = train_grpo(loaded, samples, folder, settings, validation=validation)
         return result, loaded, printed.getvalue()
@@ -91,7 +92,7 @@ def together(grpo, tmp_path_factory):
 
 
 def sft(samples, folder, settings):
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     return train_sft(loaded, training.targets(samples, loaded.style), folder, settings)
 
 

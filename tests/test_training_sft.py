@@ -6,11 +6,12 @@ import pytest
 import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, generation, models, training, training_config
+from currreft_nb import InputError, generation, training, training_config
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.method import prompts, rewards
-from currreft_nb.models_adapters import read_provenance
+from currreft_nb.models.adapters import read_provenance
+from currreft_nb.models.load import load_model
 from currreft_nb.training import train_sft
 from currreft_nb.training_loop import lazy_dataset
 from currreft_nb.training_settings import SftSettings
@@ -25,7 +26,7 @@ def samples(tmp_path_factory):
 
 
 def sft(samples, folder, settings=FINE):
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     return train_sft(loaded, training.targets(samples, loaded.style), folder, settings)
 
 
@@ -56,7 +57,7 @@ class TestSft:
 
     def test_loss_is_taken_over_the_text_alone(self, samples):
         """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         rows = training.targets(samples[:3], loaded.style)
         trainer = AnswerTrainer(
             end_tokens=generation.end_tokens(loaded),
@@ -73,7 +74,7 @@ class TestSft:
 
     def test_its_own_greedy_answers_are_likely_under_the_model(self, samples, tmp_path):
         """The loss of what it would say anyway starts near zero; a token that it never writes would show."""
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         said = generation.generate(loaded, samples[:8], temperature=0.0, max_new_tokens=24)
         rows = [(sample, answer.text) for sample, (answer,) in zip(samples, said) if not answer.truncated]
         train_sft(loaded, rows, tmp_path, replace(FINE, prompts=4, learning_rate=1e-9))
@@ -81,7 +82,7 @@ class TestSft:
 
     def test_text_only_and_image_rows_share_a_batch_and_no_image_token_is_lost(self, samples):
         """Whatever the order: what the trainer collates is what the processor makes of whole conversations."""
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         words = Sample(
             id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
         )
@@ -109,12 +110,12 @@ class TestSft:
             trainer.compute_loss(loaded.model, {**batch, **cut})
 
     def test_given_texts_are_learnt(self, samples, tmp_path):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         train_sft(loaded, [(samples[0], "<answer>5</answer>")] * 2, tmp_path, replace(FINE, prompts=4))
         assert (tmp_path / "adapter").is_dir() and loaded.processor.tokenizer.padding_side == "left"
 
     def test_other_texts_are_other_data(self, samples, tmp_path):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         train_sft(loaded, [(samples[0], "<answer>5</answer>")], tmp_path, replace(FINE, prompts=2))
         with pytest.raises(InputError, match="made with another data"):
             train_sft(loaded, [(samples[0], "<answer>6</answer>")], tmp_path, replace(FINE, prompts=2))
@@ -122,7 +123,7 @@ class TestSft:
 
 def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
     """As in rejection sampling: on some processors the first answers used to repack the layers for good."""
-    loaded = models.load("pocket", four_bit=True, trainable=True)
+    loaded = load_model("pocket", four_bit=True, trainable=True)
     generation.generate(loaded, samples[:4], max_new_tokens=4)
     result = train_sft(loaded, training.targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
     assert result["steps"] == 2
@@ -130,7 +131,7 @@ def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
 
 
 def test_targets_are_the_ideal_completions(samples):
-    style = models.load("pocket").style
+    style = load_model("pocket").style
     for sample, text in training.targets(samples, style):
         assert text == prompts.target(sample, style)
         score = rewards.score(sample, text, style.frame, rewards.Rules(detection="soft"))

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 
-from currreft_nb import InputError, models
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
+from currreft_nb.models.load import load_model
 from currreft_nb.training_config import grpo_config
 from currreft_nb.training_settings import GrpoSettings, SftSettings
 from currreft_nb.training_trackers import TRACKERS, trackers_in
@@ -43,7 +44,7 @@ def test_a_tracker_that_cannot_work_stops_before_anything_is_loaded(only_tensorb
 def test_none_is_the_default_and_an_installed_one_passes(only_tensorboard, tmp_path):
     assert GrpoSettings().report_to == SftSettings().report_to == ()
     assert GrpoSettings(report_to=["tensorboard"]).report_to == ("tensorboard",)
-    assert grpo_config(models.load("pocket"), tmp_path, SMALL).report_to == []
+    assert grpo_config(load_model("pocket"), tmp_path, SMALL).report_to == []
 
 
 def test_trackers_write_into_the_run_folder_unless_the_environment_says_where(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from test_training import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
-from currreft_nb import InputError, models
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
@@ -15,6 +15,8 @@ from currreft_nb.evaluation_probe import pass_rates
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.method.difficulty import PassRate
+from currreft_nb.models import load
+from currreft_nb.models.load import load_model
 from currreft_nb.training import draws, train_grpo
 from currreft_nb.training_loop import draw_order
 from currreft_nb.training_rows import silent
@@ -36,7 +38,7 @@ def drawn(tmp_path_factory):
 
 def run(drawn, folder, settings=PATIENT, **options):
     samples, validation = drawn
-    loaded = models.load("pocket", trainable=True)
+    loaded = load_model("pocket", trainable=True)
     return train_grpo(loaded, samples, folder, settings, validation=validation, **options)
 
 
@@ -99,7 +101,7 @@ class TestEarlyStopping:
 
     @pytest.mark.parametrize(
         ("module", "name", "calls"),
-        [(rewards, "accuracy_reward", 3), (models, "save_adapter", 0)],
+        [(rewards, "accuracy_reward", 3), (load, "save_adapter", 0)],
         ids=["after the first checkpoint", "when all was decided"],
     )
     def test_an_interrupted_run_decides_the_same(self, drawn, patient, tmp_path, monkeypatch, module, name, calls):
@@ -140,7 +142,7 @@ class TestEarlyStopping:
 
 class TestBaseline:
     def test_it_is_measured_once_with_the_format_forced(self, drawn, tmp_path):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         (found,) = baseline(loaded, drawn[1], tmp_path, SMALL).items()
         rows = read_journal(tmp_path / "passes-forced.jsonl")
         assert len(rows) == 4 * 9 and all("<answer>" in row["completion"] for row in rows)
@@ -150,19 +152,19 @@ class TestBaseline:
         assert (tmp_path / "passes-forced.jsonl").stat().st_mtime_ns == before
 
     def test_measuring_it_changes_nothing_in_training(self, drawn, plain, tmp_path):
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         baseline(loaded, drawn[1], tmp_path, SMALL)
         pass_rates(loaded, drawn[0], tmp_path, replace(SMALL, rate_completions=2))
         train_grpo(loaded, drawn[0], tmp_path, SMALL)
         assert_same_adapter(tmp_path, plain)
 
     def test_no_questions_no_baseline(self, tmp_path):
-        assert baseline(models.load("pocket"), [], tmp_path, SMALL) == {}
+        assert baseline(load_model("pocket"), [], tmp_path, SMALL) == {}
 
 
 class TestDifficulty:
     def test_rates_are_measured_stored_and_resumed(self, drawn, tmp_path, monkeypatch):
-        settings, loaded = replace(SMALL, rate_completions=3), models.load("pocket", trainable=True)
+        settings, loaded = replace(SMALL, rate_completions=3), load_model("pocket", trainable=True)
         rates = pass_rates(loaded, drawn[0][:4], tmp_path, settings)
         assert {rate.of for rate in rates.values()} == {3}
         assert [row["id"] for row in read_journal(tmp_path / "passes-rates.jsonl")] == list(rates)
@@ -180,7 +182,7 @@ class TestDifficulty:
         samples = drawn[0]
         rates = {s.id: PassRate(right, 4) for s, right in zip(samples, (0, 1, 4, 3, 2, 1, 4, 0, 2))}
         settings = replace(SMALL, steps=3, rate_completions=4, drop=["never"], order="easy_to_hard")
-        result = train_grpo(models.load("pocket", trainable=True), samples, tmp_path, settings, rates=rates)
+        result = train_grpo(load_model("pocket", trainable=True), samples, tmp_path, settings, rates=rates)
         files = sorted((tmp_path / "completions").iterdir())
         asked = [rates[row["id"]].right for file in files for row in read_journal(file)[::4]]
         assert asked == sorted(asked, reverse=True) and len(asked) == 6 and 0 not in asked
@@ -189,7 +191,7 @@ class TestDifficulty:
     def test_rates_decide_what_a_checkpoint_was_made_from(self, drawn, tmp_path):
         rates = {sample.id: PassRate(2, 4) for sample in drawn[0]}
         settings = replace(SMALL, steps=1, rate_completions=4, target_rate=0.5)
-        loaded = models.load("pocket", trainable=True)
+        loaded = load_model("pocket", trainable=True)
         train_grpo(loaded, drawn[0], tmp_path, settings, rates=rates)
         rates[drawn[0][0].id] = PassRate(3, 4)
         with pytest.raises(InputError, match="made with another rates"):

@@ -1,7 +1,7 @@
 """Geometry of boxes, and the coordinate frames in which model families write them.
 
 A box is `(x1, y1, x2, y2)`, floats, half-open: a box of one pixel is `(3, 4, 4, 5)`. Samples hold boxes in pixels of
-the stored image; a model writes them in the frame of its family (`models_families`). Only `to_frame` and `from_frame`
+the stored image; a model writes them in the frame of its family (`models.families`). Only `to_frame` and `from_frame`
 convert.
 """
 

@@ -37,11 +37,12 @@ from PIL import Image
 from random_model import write_model
 from trl import GRPOTrainer
 
-from currreft_nb import models, training
+from currreft_nb import training
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
+from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.training_grpo import GroupTrainer
 from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
 
@@ -82,7 +83,7 @@ class Stopwatch:
 
 
 @contextmanager
-def watched(loaded: models.Loaded) -> Iterator[Stopwatch]:
+def watched(loaded: Loaded) -> Iterator[Stopwatch]:
     """Time the phases of what runs inside."""
     watch = Stopwatch(loaded.device.type == "cuda")
     places = {
@@ -125,7 +126,7 @@ def train_variant(
 ) -> tuple[Stopwatch, dict]:
     """Train a fresh adapter for some steps; return the seconds by phase and the run's measures."""
     options = {"four_bit": given.four_bit, "max_pixels": given.pixels, "device": given.device}
-    loaded = models.load(given.model, trainable=True, **options)
+    loaded = load_model(given.model, trainable=True, **options)
     names = ("prompts_per_step", "group_size", "micro_batch", "max_new_tokens", "beta")
     shortcuts = {PLAIN: (), OURS: given.shortcuts}.get(variant, (variant,))
     common = {name: vars(given)[name] for name in names} | {"save_every": 0, "shortcuts": shortcuts}

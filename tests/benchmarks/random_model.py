@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb import models_hash
 from currreft_nb.memory_shapes import SHAPES
+from currreft_nb.models.weights import pocket_folder
 
 SPECIAL = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 TINY = {  # to try the measuring itself where there is no GPU
@@ -32,7 +32,7 @@ TINY = {  # to try the measuring itself where there is no GPU
 
 def write_model(folder: Path, shape: str = "Qwen/Qwen2.5-VL-3B-Instruct", seed: int = 0) -> Path:
     """Write a Qwen2.5-VL of this shape ("tiny", or a key of `SHAPES`) in bfloat16 with its processor."""
-    taken = AutoConfig.from_pretrained(models_hash.folder("pocket"))
+    taken = AutoConfig.from_pretrained(pocket_folder("pocket"))
     tokens = {name: getattr(taken, name) for name in SPECIAL}
     ends = {name: getattr(taken.text_config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     sizes = TINY if shape == "tiny" else SHAPES[shape]
@@ -46,7 +46,7 @@ def write_model(folder: Path, shape: str = "Qwen/Qwen2.5-VL-3B-Instruct", seed: 
     torch.set_default_dtype(default)
     model.generation_config.update(**ends)
     model.save_pretrained(folder)
-    processor = AutoProcessor.from_pretrained(models_hash.folder("pocket"))
+    processor = AutoProcessor.from_pretrained(pocket_folder("pocket"))
     images = processor.image_processor
     images.patch_size, images.merge_size, images.temporal_patch_size = 14, 2, 2
     images.size = type(images.size)(shortest_edge=56 * 56, longest_edge=12_845_056)

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import torch
 
-from currreft_nb import evaluation, generation, models
+from currreft_nb import evaluation, generation
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.endpoint import Endpoint
 from currreft_nb.judges_http import judge_over_http
+from currreft_nb.models.load import Loaded, load_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripted import points, say, serving
@@ -37,7 +38,7 @@ MAX_NEW_TOKENS = 24
 LATENCY_S = 0.2
 
 
-def plain(loaded: models.Loaded, samples: list[Sample], completions: int, at_once: int) -> tuple[int, int]:
+def plain(loaded: Loaded, samples: list[Sample], completions: int, at_once: int) -> tuple[int, int]:
     """Sample with `model.generate`, one question at a time, `at_once` answers a call; return answers and tokens."""
     tokenizer, ends, tokens = loaded.processor.tokenizer, generation.end_tokens(loaded), 0
     for sample in samples:
@@ -54,7 +55,7 @@ def plain(loaded: models.Loaded, samples: list[Sample], completions: int, at_onc
     return len(samples) * completions, tokens
 
 
-def ours(loaded: models.Loaded, samples: list[Sample], completions: int) -> tuple[int, int]:
+def ours(loaded: Loaded, samples: list[Sample], completions: int) -> tuple[int, int]:
     """Sample as notebook 05 does; return completions and tokens."""
     found = evaluation.sampler(loaded, completions=completions, max_new_tokens=MAX_NEW_TOKENS)(samples)
     return sum(map(len, found)), sum(answer.tokens for answers in found for answer in answers)
@@ -62,7 +63,7 @@ def ours(loaded: models.Loaded, samples: list[Sample], completions: int) -> tupl
 
 def sampling(given: argparse.Namespace) -> None:
     """Measure and print the speed of sampling."""
-    loaded = models.load(given.model, device=given.device)
+    loaded = load_model(given.model, device=given.device)
     clock = time.process_time if given.device == "cpu" else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         each = given.questions // 2

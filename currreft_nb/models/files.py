@@ -7,10 +7,10 @@ from typing import Any
 from huggingface_hub import constants, get_session, snapshot_download, try_to_load_from_cache
 from transformers import AutoConfig
 
-import currreft_nb.models_messages  # noqa: F401
-from currreft_nb import InputError, models_hash
+import currreft_nb.models.quiet  # noqa: F401
+from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.models_hash import POCKETS, hash_files
+from currreft_nb.models.weights import POCKETS, hash_files, pocket_folder
 
 HUB_TIMEOUT_S = 10
 REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
@@ -23,7 +23,7 @@ def source_of(name: str) -> str:
     answer and the model is not in the cache.
     """
     if name in POCKETS:
-        return str(models_hash.folder(name))
+        return str(pocket_folder(name))
     if Path(name).is_dir():
         return name
     if "/" not in name:
@@ -82,7 +82,7 @@ def local_folder(source: str, patterns: str | list[str]) -> Path:
 
 
 def hash_weights(source: str) -> str:
-    """Return the hash of a model's weight files that `models_hash.hash_files` computes."""
+    """Return the hash of a model's weight files that `models.weights.hash_files` computes."""
     return hash_files(weight_files(source))
 
 

@@ -84,7 +84,7 @@ def family_of(config: Any, name: str) -> Family:
     if config.model_type not in FAMILIES:
         raise InputError(
             f"model {name!r} is of the family {config.model_type!r}; known are {', '.join(FAMILIES)}; add an entry to"
-            " FAMILIES in currreft_nb/models_families.py (its class, its frame of boxes, the layers that get LoRA, the"
+            " FAMILIES in currreft_nb/models/families.py (its class, its frame of boxes, the layers that get LoRA, the"
             " modules that stay in 16 bit)"
         )
     return FAMILIES[config.model_type]

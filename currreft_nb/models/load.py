@@ -1,6 +1,6 @@
 """Load a model in 16 or 4 bit, with or without an adapter, and save a trained adapter.
 
-`models_adapters` describes adapter folders, `models_families` the differences between model families.
+`models.adapters` describes adapter folders, `models.families` the differences between model families.
 """
 
 import json
@@ -14,13 +14,13 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-import currreft_nb.models_messages  # noqa: F401
+import currreft_nb.models.quiet  # noqa: F401
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.method.prompts import Style
-from currreft_nb.models_adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
-from currreft_nb.models_families import FAMILIES, Family, check_processor, family_of
-from currreft_nb.models_files import first_line, hash_weights, read_config, source_of
+from currreft_nb.models.adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
+from currreft_nb.models.families import FAMILIES, Family, check_processor, family_of
+from currreft_nb.models.files import first_line, hash_weights, read_config, source_of
 
 LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 
@@ -49,7 +49,7 @@ class Loaded:
         return self.model.device
 
 
-def load(
+def load_model(
     name: str,
     *,
     adapter: str | os.PathLike | None = None,
@@ -232,3 +232,10 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
     os.replace(partial, folder)
     shutil.rmtree(former, ignore_errors=True)
     return folder
+
+
+def read_style(model: str, max_pixels: int = 0) -> Style:
+    """Return a model's style of prompts and boxes, from its configuration and processor alone."""
+    config = read_config(source_of(model))
+    processor = load_processor(source_of(model), max_pixels or default_pixels(config))
+    return style_of(config, processor)

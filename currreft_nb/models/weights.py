@@ -10,10 +10,10 @@ from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 
 POCKETS = ("pocket", "pocket-clean")  # the models that come with the package; the second is without bad habits
-WEIGHTS = Path(__file__).parent / "weights"  # of the pocket models
+WEIGHTS = Path(__file__).parents[1] / "weights"  # of the pocket models
 
 
-def folder(name: str) -> Path:
+def pocket_folder(name: str) -> Path:
     """Return the folder of a pocket model. Raises `InputError` for another name.
 
     >>> folder("pocket").name
@@ -24,7 +24,7 @@ def folder(name: str) -> Path:
     return WEIGHTS / name
 
 
-def card() -> dict[str, Any]:
+def pocket_card() -> dict[str, Any]:
     """Return the card of the pocket models: recipe, seed, seconds, and accuracies by look, task and stage."""
     return json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
 

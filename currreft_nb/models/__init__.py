@@ -1,0 +1,1 @@
+"""Model families, loading in 16 or 4 bit, adapters, weight files."""
