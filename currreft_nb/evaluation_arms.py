@@ -12,11 +12,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, evaluation, generation_http
+from currreft_nb import InputError, evaluation
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.samples import Sample
-from currreft_nb.endpoint import Account
+from currreft_nb.endpoints.answers import endpoint_sampler
+from currreft_nb.endpoints.endpoint import Account
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
 from currreft_nb.method.prompts import Style, wording_hash
@@ -189,7 +190,7 @@ def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Accoun
         if forced:
             raise InputError(f"the format cannot be forced on {endpoint.name}; set forced to false")
         options = {name: getattr(decoding, name) for name in ("temperature", "max_new_tokens", "seed")}
-        return generation_http.sampler(endpoint, style, completions=completions, accounts=accounts, **options)
+        return endpoint_sampler(endpoint, style, completions=completions, accounts=accounts, **options)
 
     def open_endpoint(decoding: Decoding) -> tuple[Callable, None]:
         ask = draw(decoding, 1)

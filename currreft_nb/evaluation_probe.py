@@ -24,7 +24,7 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import STAGES, TASKS, VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
-from currreft_nb.endpoint import Account
+from currreft_nb.endpoints.endpoint import Account
 from currreft_nb.evaluation_arms import answerer_of
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source

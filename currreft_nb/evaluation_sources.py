@@ -28,8 +28,8 @@ from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.grammar import parse, true_or_false, whole
 from currreft_nb.core.samples import Sample
-from currreft_nb.endpoint import OPTIONS as ENDPOINT_OPTIONS
-from currreft_nb.endpoint import Endpoint, endpoint_at
+from currreft_nb.endpoints.endpoint import OPTIONS as ENDPOINT_OPTIONS
+from currreft_nb.endpoints.endpoint import Endpoint, endpoint_at
 from currreft_nb.method.rewards import text_of
 
 ELSEWHERE = {"like": str, "max_pixels": whole}

@@ -18,7 +18,7 @@ from currreft_nb.core.files import digest, file_digest
 from currreft_nb.core.grammar import parse
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.endpoint import OPTIONS, Endpoint, endpoint_at
+from currreft_nb.endpoints.endpoint import OPTIONS, Endpoint, endpoint_at
 from currreft_nb.method.rewards import score
 
 MISFORMED_CEILING = 84.0  # one below the paper's threshold of 85, so that a wrong format is never kept

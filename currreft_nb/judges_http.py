@@ -23,8 +23,8 @@ from typing import Any
 
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.endpoint import Account, Endpoint, user_message
-from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
+from currreft_nb.endpoints.client import Ask, Unanswered, ask_all
+from currreft_nb.endpoints.endpoint import Account, Endpoint, user_message
 from currreft_nb.judges import Judge, JudgeName, Pair, Verdict, content_hash, recorded_judge, rule_judge, verdict_of
 from currreft_nb.method.prompts import Style, render_answer, render_question
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb.endpoint import Endpoint
+from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.machine import DISTRIBUTION, GIB, ask, cards, cores, is_large, memory_gib, requirements, version_of
 
 HUB = "https://huggingface.co"

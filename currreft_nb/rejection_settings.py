@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from currreft_nb.core.settings import Settings, setting, settings_class
-from currreft_nb.endpoint import read_endpoint
+from currreft_nb.endpoints.endpoint import read_endpoint
 from currreft_nb.judges import read_judges
 from currreft_nb.rejection_checks import read_quotas
 

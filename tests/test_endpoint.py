@@ -8,7 +8,7 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.endpoint import Account, Endpoint, read_endpoint, user_message
+from currreft_nb.endpoints.endpoint import Account, Endpoint, read_endpoint, user_message
 
 
 def test_all_that_may_stand_behind_the_address():

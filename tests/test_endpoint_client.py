@@ -10,8 +10,8 @@ import pytest
 from scripted import KEY, completion, say, serving
 
 from currreft_nb import InputError
-from currreft_nb.endpoint import Endpoint
-from currreft_nb.endpoint_client import Reply, Unanswered, ask_all
+from currreft_nb.endpoints.client import Reply, Unanswered, ask_all
+from currreft_nb.endpoints.endpoint import Endpoint
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from scripted import say, serving
 from currreft_nb import InputError, generation, rejection
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
-from currreft_nb.endpoint import Endpoint
-from currreft_nb.generation_http import completion_seed, sampler
+from currreft_nb.endpoints.answers import completion_seed, endpoint_sampler
+from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.judges_http import judge_over_http
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.files import source_of
@@ -65,7 +65,7 @@ def test_greedy_answers_are_those_of_the_same_model_in_this_process(served, tmp_
     samples = [s for task in tasks for s in compose.draw_samples(tmp_path, task, 6, "id", 3, "train")]
     assert any(sample.image for sample in samples) and any(sample.image is None for sample in samples)
     here = generation.generate(loaded, samples, max_new_tokens=24)
-    there = sampler(served, loaded.style, completions=1, temperature=0.0, max_new_tokens=24)(samples)
+    there = endpoint_sampler(served, loaded.style, completions=1, temperature=0.0, max_new_tokens=24)(samples)
     assert [found[0].text for found in there] == [found[0].text for found in here]
     assert [found[0].truncated for found in there] == [found[0].truncated for found in here]
 
@@ -91,7 +91,7 @@ def endpoint(server, **changed):
 def test_each_completion_is_asked_for_with_its_own_seed():
     with serving(lambda asked, n: say(str(asked["seed"]))) as server:
         options = {"completions": 3, "temperature": 0.7, "max_new_tokens": 9, "seed": 5}
-        found = sampler(endpoint(server), Style(), **options)(POOL[:2])
+        found = endpoint_sampler(endpoint(server), Style(), **options)(POOL[:2])
     assert [[c.text for c in row] for row in found] == [
         [str(completion_seed(sample.id, number, 5)) for number in range(3)] for sample in POOL[:2]
     ]
@@ -107,7 +107,7 @@ def test_what_could_not_be_had_is_asked_for_again_and_nothing_else(tmp_path, cap
 
     broken = True
     with serving(script) as server:
-        answer = sampler(endpoint(server), Style(), completions=2)
+        answer = endpoint_sampler(endpoint(server), Style(), completions=2)
         rows = rejection.sample_answers(answer, POOL, tmp_path / "a.jsonl")
         assert len(rows) == 10 and "no answer to 'q3': status 500" in capsys.readouterr().out
         broken, before = False, len(server.requests)
@@ -117,7 +117,7 @@ def test_what_could_not_be_had_is_asked_for_again_and_nothing_else(tmp_path, cap
 
 def test_a_server_that_dies_costs_only_what_was_under_way(tmp_path):
     with serving(lambda asked, n: say("x") if n <= 7 else say(status=503)) as server:
-        answer = sampler(endpoint(server, concurrency=1), Style(), completions=8)
+        answer = endpoint_sampler(endpoint(server, concurrency=1), Style(), completions=8)
         with pytest.raises(InputError, match="in a row unanswered"):
             rejection.sample_answers(answer, POOL, tmp_path / "a.jsonl", batch_size=4)
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 7
@@ -125,4 +125,4 @@ def test_a_server_that_dies_costs_only_what_was_under_way(tmp_path):
 
 def test_equal_greedy_completions_are_refused():
     with pytest.raises(InputError, match="give a temperature above 0"):
-        sampler(Endpoint(model="m", url="http://h"), Style(), completions=2, temperature=0.0)
+        endpoint_sampler(Endpoint(model="m", url="http://h"), Style(), completions=2, temperature=0.0)

@@ -10,7 +10,7 @@ import pytest
 from scripted import KEY, points, say, serving
 
 from currreft_nb import InputError
-from currreft_nb.endpoint import Endpoint
+from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.experiment import read_experiment
 from currreft_nb.judges_http import verdicts_file
 

@@ -27,7 +27,7 @@ import torch
 from currreft_nb import evaluation, generation
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
-from currreft_nb.endpoint import Endpoint
+from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.judges_http import judge_over_http
 from currreft_nb.models.load import Loaded, load_model
 

@@ -3,7 +3,7 @@
     gpt-4o@https://api.openai.com/v1 | per_minute 500, dollars_in 2.5, dollars_out 10
     Qwen/Qwen2.5-VL-72B-Instruct@http://127.0.0.1:8000/v1 | concurrency 32, key LOCAL_KEY
 
-Judges and teachers use it alike, through `endpoint_client`. The key comes from the environment variable that `key`
+Judges and teachers use it alike, through `endpoints.client`. The key comes from the environment variable that `key`
 names. It is never written; messages are cleaned of it.
 """
 

@@ -19,7 +19,7 @@ import httpx2
 import openai
 
 from currreft_nb import InputError
-from currreft_nb.endpoint import Account, Endpoint
+from currreft_nb.endpoints.endpoint import Account, Endpoint
 
 GIVE_UP = 10  # questions in a row without an answer, after which no more are asked
 LONGEST_WAIT_S = 120.0  # the openai client does not repeat a request for which the server wants a longer wait

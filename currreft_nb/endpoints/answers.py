@@ -13,14 +13,14 @@ from collections.abc import Callable
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
-from currreft_nb.endpoint import Account, Endpoint, user_message
-from currreft_nb.endpoint_client import Ask, Unanswered, ask_all
+from currreft_nb.endpoints.client import Ask, Unanswered, ask_all
+from currreft_nb.endpoints.endpoint import Account, Endpoint, user_message
 from currreft_nb.method.prompts import Style, render_question
 
 Request = tuple[int, int]  # which sample, which completion
 
 
-def sampler(
+def endpoint_sampler(
     endpoint: Endpoint,
     style: Style,
     *,

@@ -1,0 +1,1 @@
+"""OpenAI-compatible endpoints, asked within bounds of time, size, rate and attempts."""
