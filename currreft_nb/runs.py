@@ -25,7 +25,6 @@ from currreft_nb import InputError, __version__, machine, notebook_settings, par
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation_sources import Source, read_sources
-from currreft_nb.live import LiveFigure
 from currreft_nb.models.weights import hash_model
 from currreft_nb.records import (
     ADAPTER,
@@ -44,6 +43,7 @@ from currreft_nb.records import (
 )
 from currreft_nb.records_locks import LockHeld, acquire
 from currreft_nb.tasks.classification import LABELS_VERSION
+from currreft_nb.views.live import LiveFigure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from currreft_nb import InputError
 from currreft_nb.metrics.comparisons import COLUMNS, between_seeds, compare, holm
 from currreft_nb.metrics.labels import label_scores
 from currreft_nb.metrics.scores import summarise
-from currreft_nb.tables import SPLIT_NAMES
+from currreft_nb.views.tables import SPLIT_NAMES
 
 Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run
 
@@ -185,7 +185,7 @@ def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[
 
 
 def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tuple[pd.DataFrame, str]:
-    """Return each arm's mean gain on the first one over several trainings (for `plots_study.gains`), or why none.
+    """Return each arm's mean gain on the first one over several trainings (for `views.score_plots.gains`), or why none.
 
     `summaries`: what `metrics.scores.summarise` returns, of the same arms trained with other seeds. The gain of natural
     answers, exactly right, is on the first arm's answers with the format forced, where there are any.

@@ -9,13 +9,13 @@ from made_up import write_samples
 from nbclient import NotebookClient
 from sanitiser import draw_scene, read
 
-from currreft_nb import explore, gallery
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.explore_rewards import choosable, most_informative_group, repay, variants
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules
+from currreft_nb.views import cards, explore
+from currreft_nb.views.group_tables import choosable, most_informative_group, repay, variants
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"
@@ -254,7 +254,7 @@ def test_what_was_kept_is_sifted_by_outcome(samples, tmp_path, shown):
         for place in range(2)
     ]
     explore.browse_rejection(samples.values(), rows)
-    assert shown == [gallery.kept_and_rejected(samples.values(), rows, 3)]
+    assert shown == [cards.kept_and_rejected(samples.values(), rows, 3)]
     cells = {
         "browse_rejection": f"explore.browse_rejection(samples, {rows!r})",
         "one": 'control("question").value = "sum"',

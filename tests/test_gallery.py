@@ -7,18 +7,17 @@ import pandas as pd
 import pytest
 from sanitiser import colour_at, draw_scene, pixels, read
 
-from currreft_nb import gallery, gallery_groups
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import read_image
-from currreft_nb.gallery_marks import question_marks
-from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED, draw, heading, table
 from currreft_nb.judges import rule_judge
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules, score
-from currreft_nb.plots_comparison import before_after
-from currreft_nb.plots_parts import GREEN, RED
 from currreft_nb.rejection import select
+from currreft_nb.views import cards, group_tables
+from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw, heading, question_marks, table
+from currreft_nb.views.plot_style import GREEN, RED
+from currreft_nb.views.score_plots import before_after
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -83,16 +82,16 @@ def every_view(samples, completion):
     common = {"index": 0, "split": "pool", "total": 100.0, "reason": completion, "completion": completion}
     judged = select([{**common, "id": s.id} for s in samples])
     return [
-        gallery.questions(samples),
-        gallery.questions(samples, style),
-        gallery.questions(samples, Style()),
-        gallery_groups.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
-        gallery.answers(before, samples, 4),
-        gallery.answers(before, samples, 4, style),
-        gallery.changes([*before, *after], samples, "base", "rl", 2),
-        gallery.scored(known, texts, [score(known, text) for text in texts]),
-        gallery.judged(samples[-1], texts, [rule_judge(samples[-1], text) for text in texts]),
-        gallery.kept_and_rejected(samples, judged, 3),
+        cards.questions(samples),
+        cards.questions(samples, style),
+        cards.questions(samples, Style()),
+        group_tables.groups([row | EARNED | {"group": place} for place, row in enumerate(rows)], samples, style, 9),
+        cards.answers(before, samples, 4),
+        cards.answers(before, samples, 4, style),
+        cards.changes([*before, *after], samples, "base", "rl", 2),
+        cards.scored(known, texts, [score(known, text) for text in texts]),
+        cards.judged(samples[-1], texts, [rule_judge(samples[-1], text) for text in texts]),
+        cards.kept_and_rejected(samples, judged, 3),
         heading(completion, completion),
         table(pd.DataFrame({completion[:50]: [completion, None], "n": [1, 2], "x": [0.5, float("nan")]})),
     ]
@@ -111,13 +110,13 @@ def test_a_megabyte_of_text_is_cut_everywhere(scene):
         read(html)
         assert len(html) < 400_000
     sample = Sample(id="a", task="math", split="val", source="s", question="?", answer="1")
-    assert "1,046,000 more characters" in gallery.answers([record(sample, huge)], [sample], 1)
+    assert "1,046,000 more characters" in cards.answers([record(sample, huge)], [sample], 1)
 
 
 def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
     sample = Sample(id="a", task="math", split="val", source="s", question="$q$", answer="$g$")
-    html = gallery.answers([record(sample, "<answer>$a$</answer>$c$")], [sample], 1, Style())
-    html += gallery.scored(sample, ["$c$"], [score(sample, "$c$")], picture=False)
+    html = cards.answers([record(sample, "<answer>$a$</answer>$c$")], [sample], 1, Style())
+    html += cards.scored(sample, ["$c$"], [score(sample, "$c$")], picture=False)
     outside = re.sub(r"<pre[^>]*>.*?</pre>", "", html, flags=re.DOTALL)
     assert "$" not in outside.replace("$q$", "", 1).replace("gold: $g$", "")
 
@@ -126,7 +125,7 @@ def test_a_card_tells_question_gold_answer_reward_and_the_whole_completion(scene
     style = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
     sample = samples_of(scene)[0]
     completion = "<think>there</think><answer>[10, 10, 30, 25]</answer>"
-    text, pictures = read(gallery.answers([record(sample, completion, correct=1.0)], [sample], 1, style))
+    text, pictures = read(cards.answers([record(sample, completion, correct=1.0)], [sample], 1, style))
     for part in ("the yellow square", "gold[10, 10, 30, 30]", "answer[10, 10, 30, 25]", completion):
         assert part in text
     assert "accuracy 1.00, format 1: ok" in text
@@ -139,14 +138,14 @@ def test_a_card_tells_question_gold_answer_reward_and_the_whole_completion(scene
 )
 def test_an_answer_that_cannot_be_read_says_why(completion, shown):
     sample = Sample(id="a", task="math", split="val", source="s", question="?", answer="1")
-    text, _ = read(gallery.answers([record(sample, completion)], [sample], 1))
+    text, _ = read(cards.answers([record(sample, completion)], [sample], 1))
     assert shown in text
 
 
 def test_gold_and_prediction_are_drawn_in_their_colours(scene):
     sample = samples_of(scene)[0]
     answer = record(sample, "x") | {"boxes": [[40.0, 40.0, 60.0, 60.0]]}
-    _, (address,) = read(gallery.answers([answer], [sample], 1))
+    _, (address,) = read(cards.answers([answer], [sample], 1))
     image = pixels(address)
     assert colour_at(image, 80, 41) == GOLD and colour_at(image, 200, 161) == PREDICTED
 
@@ -166,9 +165,9 @@ def test_a_claim_is_drawn_without_giving_the_verdict_away(scene):
 
 def test_the_first_of_each_task_and_stage_are_taken_in_order(scene):
     samples = samples_of(scene) + samples_of(scene, "more")
-    chosen = gallery.some_of_each(samples, 1)
+    chosen = cards.some_of_each(samples, 1)
     assert [s.id for s in chosen] == [s.id for s in samples[:6]]
-    assert len(gallery.some_of_each(samples, 5)) == 12
+    assert len(cards.some_of_each(samples, 5)) == 12
 
 
 def paired(*corrects):
@@ -177,7 +176,7 @@ def paired(*corrects):
 
 
 def test_answers_are_sorted_into_improved_worse_and_unchanged():
-    groups = gallery.changed(paired((0, 1), (1, 0), (0, 0), (1, 1)))
+    groups = cards.changed(paired((0, 1), (1, 0), (0, 0), (1, 1)))
     assert {name: [old["id"] for old, _ in found] for name, found in groups.items()} == {
         "improved": ["0"], "worse": ["1"], "unchanged, wrong": ["2"], "unchanged, right": ["3"],
     }  # fmt: skip
@@ -188,7 +187,7 @@ def test_changes_compare_the_questions_that_both_arms_answered(scene):
     records = [record(samples[3], "<answer>before</answer>"), record(samples[4], "<answer>only once</answer>")]
     records += [record(samples[3], "<answer>after</answer>", arm="rl", correct=1.0)]
     records += [{**record(samples[3], "<answer>forced</answer>", arm="rl"), "mode": "forced"}]
-    text, pictures = read(gallery.changes(records, samples, "base", "rl", 3))
+    text, pictures = read(cards.changes(records, samples, "base", "rl", 3))
     assert text.index("improved: 1 of 1") < text.index("before") < text.index("after") < text.index("worse: 0 of 1")
     assert "only once" not in text and "forced" not in text and len(pictures) == 2
 
@@ -200,15 +199,15 @@ def test_the_draw_of_answers_is_fair_to_tasks_and_the_same_every_time(scene):
         for i in range(count)
     ]
     records = [record(sample, "x") for sample in samples]
-    text, _ = read(gallery.answers(records, samples, 3))
+    text, _ = read(cards.answers(records, samples, 3))
     assert all(f"{task} · open" in text for task in ("math", "general", "classification"))
-    assert gallery.answers(records[::-1], samples[::-1], 3) == gallery.answers(records, samples, 3)
+    assert cards.answers(records[::-1], samples[::-1], 3) == cards.answers(records, samples, 3)
 
 
 def test_verdicts_leave_empty_what_no_rule_can_judge(scene):
     sample = Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42")
     texts = ["<think></think><answer>42</answer>", "<answer>42</answer>"]
-    text, _ = read(gallery.judged(sample, texts, [rule_judge(sample, text) for text in texts]))
+    text, _ = read(cards.judged(sample, texts, [rule_judge(sample, text) for text in texts]))
     assert "100100–100–ok" in text and "84100–0–no_think" in text
 
 
@@ -218,7 +217,7 @@ def test_a_by_hand_question_needs_no_picture_file():
         size=(64, 64),
     )  # fmt: skip
     soft = [score(sample, "<answer>[0, 0, 9, 9]</answer>", rules=Rules(detection="soft"))]
-    text, pictures = read(gallery.scored(sample, ["<answer>[0, 0, 9, 9]</answer>"], soft, picture=False))
+    text, pictures = read(cards.scored(sample, ["<answer>[0, 0, 9, 9]</answer>"], soft, picture=False))
     assert "cannot be shown" not in text and not pictures
 
 
@@ -236,7 +235,7 @@ def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene
         + [("rl", "no answer", GREEN)]
         + [("", "no answer", GREEN)] * 2
     )
-    chosen = [old["id"] for old, _ in gallery.answer_pairs(records, "base", "rl")][:3]
+    chosen = [old["id"] for old, _ in cards.answer_pairs(records, "base", "rl")][:3]
     asked = {sample.id: sample for sample in samples}
     drawn = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[:3]]
     expected = [draw(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]

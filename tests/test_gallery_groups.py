@@ -3,12 +3,12 @@
 import pytest
 from sanitiser import draw_scene, read
 
-from currreft_nb import gallery_groups
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.gallery_groups import group_marks
-from currreft_nb.gallery_parts import GOLD, OPTION, PREDICTED
 from currreft_nb.method.prompts import Style
+from currreft_nb.views import group_tables
+from currreft_nb.views.group_tables import group_marks
+from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED
 
 STYLE = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
 BOX = "<think></think><answer>[{}, 10, 30, 30]</answer>"
@@ -36,7 +36,7 @@ def group(sample, number, *texts, **changes):
 def test_each_group_has_its_picture_once_and_every_answer_with_what_it_earned(samples):
     rows = group(samples[0], 0, *[BOX.format(n) for n in range(8)])
     rows += group(samples[2], 1, "one", "two", reason="no_answer", reward=0.0, advantage=-0.5, truncated=True)
-    text, pictures = read(gallery_groups.groups(rows, samples, STYLE))
+    text, pictures = read(group_tables.groups(rows, samples, STYLE))
     assert len(pictures) == 2
     assert all(BOX.format(n) in text for n in range(8)) and "the yellow square" in text
     assert "step 7: 2 of 2 groups" in text
@@ -60,25 +60,25 @@ def test_boxes_are_converted_from_the_frame_of_the_model(samples):
 
 def test_a_long_completion_is_folded_away_behind_its_answer(samples):
     long = f"<think>{'thought ' * 60}</think><answer>3</answer>"
-    html = gallery_groups.groups(group(samples[2], 0, long), samples, STYLE)
+    html = group_tables.groups(group(samples[2], 0, long), samples, STYLE)
     assert html.count("<details>") == 1 and f"completion, {len(long)} characters" in read(html)[0]
-    assert "<details>" not in gallery_groups.groups(group(samples[2], 0, "<answer>3</answer>"), samples, STYLE)
+    assert "<details>" not in group_tables.groups(group(samples[2], 0, "<answer>3</answer>"), samples, STYLE)
 
 
 def test_the_first_groups_are_one_of_each_kind_whatever_their_order(samples):
     groups = [group(sample, number, "x") for number, sample in enumerate(samples)]
     for order in (groups, groups[::-1]):
-        text, pictures = read(gallery_groups.groups([row for rows in order for row in rows], samples, STYLE, 3))
+        text, pictures = read(group_tables.groups([row for rows in order for row in rows], samples, STYLE, 3))
         assert len(pictures) == 3 and "3 of 6 groups" in text
         assert "detection · open" in text and "detection · choice" in text and text.count("math · open") == 1
 
 
 def test_the_same_question_drawn_twice_makes_two_groups(samples):
     rows = group(samples[2], 0, "one") + group(samples[2], 1, "two")
-    assert "2 of 2 groups" in read(gallery_groups.groups(rows, samples, STYLE))[0]
+    assert "2 of 2 groups" in read(group_tables.groups(rows, samples, STYLE))[0]
 
 
 def test_nothing_to_show_says_so(samples):
-    assert read(gallery_groups.groups([], samples, STYLE))[0] == "no such groups"
+    assert read(group_tables.groups([], samples, STYLE))[0] == "no such groups"
     unknown = [row | {"id": "left out"} for row in group(samples[0], 0, "x")]
-    assert read(gallery_groups.groups(unknown, samples, STYLE))[0] == "no such groups"
+    assert read(group_tables.groups(unknown, samples, STYLE))[0] == "no such groups"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sanitiser import colour_at, draw_scene, pixels, read
 
-from currreft_nb.gallery_parts import GOLD, PREDICTED, clean, data_address, draw, lines, picture, table
+from currreft_nb.views.html_parts import GOLD, PREDICTED, clean, data_address, draw, lines, picture, table
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from currreft_nb import live
-from currreft_nb.live import LiveFigure
+from currreft_nb.views import live
+from currreft_nb.views.live import LiveFigure
 
 SETUP = """
 import time
 from matplotlib.figure import Figure
 from currreft_nb import live
-from currreft_nb.live import LiveFigure
+from currreft_nb.views.live import LiveFigure
 live.LEAST_S = 0
 drawn = []
 def draw(inches=3):

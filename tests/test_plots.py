@@ -25,13 +25,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from currreft_nb import plots
-from currreft_nb import plots_parts as parts
 from currreft_nb.core.samples import Sample
 from currreft_nb.method.difficulty import PassRate
-from currreft_nb.plots_data import answer_balance, answer_distribution, box_sizes, judge_totals
-from currreft_nb.plots_memory import memory_parts
-from currreft_nb.plots_probe import pass_at_k, pass_rates
+from currreft_nb.views import plot_style as parts
+from currreft_nb.views import score_plots, training_plots
+from currreft_nb.views.data_plots import answer_balance, answer_distribution, box_sizes, judge_totals, memory_parts
+from currreft_nb.views.score_plots import pass_at_k
+from currreft_nb.views.training_plots import pass_rates
 
 
 def task_silence():
@@ -54,33 +54,33 @@ MEMORY = {
 }
 SCALES = (("detection", 0.5), ("math", 1.5))
 FIGURES = {
-    "learning_curves": lambda: plots.learning_curves(
+    "learning_curves": lambda: training_plots.learning_curves(
         training_rows(), baseline={"binary": 0.45, "choice": 0.5, "open": 0.4}
     ),
-    "learning_curves_one_stage": lambda: plots.learning_curves(
+    "learning_curves_one_stage": lambda: training_plots.learning_curves(
         [{**row, "stage": "open"} for row in training_rows(("open",))], {"open": 0.62}
     ),
-    "task_curves": lambda: plots.task_curves(training_rows(("open",))),
-    "zero_variance": lambda: plots.zero_variance(
+    "task_curves": lambda: training_plots.task_curves(training_rows(("open",))),
+    "zero_variance": lambda: training_plots.zero_variance(
         {stage: training_rows([stage], seed=number) for number, stage in enumerate(("binary", "choice", "open"))}
     ),
-    "zero_variance_by_task": lambda: plots.zero_variance({"open": task_silence()}),
+    "zero_variance_by_task": lambda: training_plots.zero_variance({"open": task_silence()}),
     "pass_rates": lambda: pass_rates(*rated()),
     "memory_parts": lambda: memory_parts(MEMORY, card_gib=16),
     "memory_parts_without_a_card": lambda: memory_parts(MEMORY),
-    "loss_curve": lambda: plots.loss_curve(
+    "loss_curve": lambda: training_plots.loss_curve(
         [{"step": s, "loss": 2 * np.exp(-s / 15) + 0.1 * (s % 3)} for s in range(1, 90)]
     ),
     "judge_totals": lambda: judge_totals(verdict_rows(), 85),
     "pass_at_k_of_two_arms": lambda: pass_at_k([row | {"arm": arm} for arm in ("base", "rl") for row in probe_rows()]),
-    "scores": lambda: plots.scores(score_rows()),
-    "domains": lambda: plots.domains(score_rows()),
+    "scores": lambda: score_plots.scores(score_rows()),
+    "domains": lambda: score_plots.domains(score_rows()),
     "pass_at_k": lambda: pass_at_k(probe_rows()),
     "answer_distribution": lambda: answer_distribution(data_samples()),
     "box_sizes": lambda: box_sizes(data_samples()),
     "answer_balance": lambda: answer_balance(posed_samples()),
-    "reward_reasons": lambda: plots.reward_reasons(reason_rows()),
-    "group_picture": lambda: plots.group_picture(*hand_group()),
+    "reward_reasons": lambda: training_plots.reward_reasons(reason_rows()),
+    "group_picture": lambda: training_plots.group_picture(*hand_group()),
 }
 
 
@@ -128,12 +128,12 @@ def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_pane
     heights = [segment[0][1] for collection in left.collections for segment in collection.get_segments()]
     assert heights == [0.62]
     assert not right.collections
-    assert not plots.learning_curves(training_rows()).axes[0].collections  # none given, none drawn
+    assert not training_plots.learning_curves(training_rows()).axes[0].collections  # none given, none drawn
 
 
 def test_each_part_of_a_chain_has_its_own_baseline_even_where_the_stage_is_the_same():
     parts = [[row | {"baseline": height} for row in training_rows(("open",))] for height in (0.3, None, 0.5)]
-    left, right = plots.learning_curves([row for part in parts for row in part]).axes
+    left, right = training_plots.learning_curves([row for part in parts for row in part]).axes
     drawn = [segment for collection in left.collections for segment in collection.get_segments()]
     assert [line[0][1] for line in drawn] == [0.3, 0.5] and drawn[0][1][0] < drawn[1][0][0] and not right.collections
 
@@ -141,7 +141,7 @@ def test_each_part_of_a_chain_has_its_own_baseline_even_where_the_stage_is_the_s
 def test_the_caption_says_whether_there_was_a_baseline():
     measured, missing = "dashed: where the stage began", "no baseline was measured"
     for baseline, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
-        figure = plots.learning_curves(training_rows(("open",)), baseline)
+        figure = training_plots.learning_curves(training_rows(("open",)), baseline)
         assert words in figure.get_supxlabel()
 
 
@@ -149,7 +149,7 @@ def test_validations_are_dots_at_their_steps():
     rows = training_rows(("open",), steps=20)
     for row in rows[9::10]:
         row |= {"validation_accuracy": 0.5, "validation_format": 0.75}
-    left, right = plots.learning_curves(rows).axes
+    left, right = training_plots.learning_curves(rows).axes
     for axis, height in ((left, 0.5), (right, 0.75)):
         (dots,) = [line for line in axis.lines if line.get_marker() == "o"]
         assert list(dots.get_xdata()) == [10, 20] and set(dots.get_ydata()) == {height}
@@ -157,7 +157,7 @@ def test_validations_are_dots_at_their_steps():
 
 def test_one_stage_shows_the_silence_of_each_task_and_several_do_not():
     assert texts(axes_of("zero_variance_by_task")[0])[:2] == ["detection", "math"]
-    several = plots.zero_variance({"binary": task_silence(), "open": task_silence()}).axes[0]
+    several = training_plots.zero_variance({"binary": task_silence(), "open": task_silence()}).axes[0]
     assert [text.split(",")[0] for text in texts(several)] == ["binary", "open"]
 
 
@@ -170,7 +170,7 @@ def test_pass_rates_are_counted_by_task():
 
 def test_a_task_that_was_not_trained_has_no_line():
     rows = [{"step": 1, "accuracy/math": 0.5}, {"step": 2, "accuracy/math": 0.75}]
-    (axis,) = plots.task_curves(rows).axes
+    (axis,) = training_plots.task_curves(rows).axes
     assert texts(axis) == ["math"]
     assert list(axis.lines[0].get_ydata()) == [0.5, 0.75]
 
@@ -186,30 +186,30 @@ def test_scores_keep_the_domains_apart_and_show_the_numbers_of_questions():
     assert titles[:2] == ["detection, in-domain (n = 100)", "detection, out-of-domain (n = 100)"]
     summary = score_rows()
     summary.loc[0, "n"] = 80
-    assert plots.scores(summary).axes[0].get_title(loc="left") == "detection, in-domain (n = 80–100)"
+    assert score_plots.scores(summary).axes[0].get_title(loc="left") == "detection, in-domain (n = 80–100)"
 
 
 def test_an_arm_that_cannot_be_forced_is_shown_by_its_natural_scores_and_named():
     rows = score_rows()
     some = rows[(rows["mode"] == "natural") | (rows["arm"] != "rl")]
-    assert "(cannot be forced: rl)" in plots.scores(some).get_supxlabel()
-    assert "forced decoding (rl: natural)" in plots.domains(some).get_supxlabel()
-    drawn = {text for axis in plots.domains(some).axes for text in texts(axis)}
-    assert drawn == {text for axis in plots.domains(rows).axes for text in texts(axis)}
-    assert "rl" not in plots.scores(rows).get_supxlabel() + plots.domains(rows).get_supxlabel()
+    assert "(cannot be forced: rl)" in score_plots.scores(some).get_supxlabel()
+    assert "forced decoding (rl: natural)" in score_plots.domains(some).get_supxlabel()
+    drawn = {text for axis in score_plots.domains(some).axes for text in texts(axis)}
+    assert drawn == {text for axis in score_plots.domains(rows).axes for text in texts(axis)}
+    assert "rl" not in score_plots.scores(rows).get_supxlabel() + score_plots.domains(rows).get_supxlabel()
 
 
 def test_marks_stand_at_the_scores():
     summary = score_rows()
     cell = summary.query("task == 'detection' and split == 'test_id' and mode == 'natural' and arm == 'sft'")
-    drawn = [line.get_xdata()[0] for line in plots.scores(summary).axes[0].lines]
+    drawn = [line.get_xdata()[0] for line in score_plots.scores(summary).axes[0].lines]
     assert cell["mean"].item() in drawn
 
 
 def test_an_arm_seen_in_one_domain_only_makes_no_point():
     summary = score_rows()
     summary = summary[~((summary["arm"] == "sft") & (summary["split"] == "test_ood"))]
-    assert texts(plots.domains(summary).axes[0]) == [arm for arm in ARMS if arm != "sft"]
+    assert texts(score_plots.domains(summary).axes[0]) == [arm for arm in ARMS if arm != "sft"]
 
 
 def test_pass_at_k_shows_only_measured_points_and_the_chance_line():
@@ -281,8 +281,8 @@ def test_the_group_picture_colours_what_is_encouraged_and_what_is_not():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: plots.scores(score_rows().head(0)),
-        lambda: plots.domains(score_rows(), stage="binary"),
+        lambda: score_plots.scores(score_rows().head(0)),
+        lambda: score_plots.domains(score_rows(), stage="binary"),
         lambda: answer_distribution([]),
         lambda: box_sizes([]),
         lambda: answer_balance(data_samples(3)),
@@ -300,12 +300,12 @@ def test_nothing_to_draw_is_said_and_not_an_error(draw):
 )
 def test_rows_without_a_needed_column_are_named(rows, message):
     with pytest.raises(ValueError, match=message):
-        plots.learning_curves(rows)
+        training_plots.learning_curves(rows)
 
 
 def test_rows_without_a_value_are_passed_over():
     rows = [*training_rows(("open",)), {"step": 61, "stage": "open", "accuracy": None, "format": None}]
-    assert plots.learning_curves(rows).axes[0].lines[0].get_xdata()[-1] == 60
+    assert training_plots.learning_curves(rows).axes[0].lines[0].get_xdata()[-1] == 60
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
@@ -321,9 +321,7 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
     import nbformat
     from nbclient import NotebookClient
 
-    source = (
-        "from currreft_nb.plots import loss_curve\nloss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
-    )
+    source = "from currreft_nb.views.training_plots import loss_curve\nloss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=tmp_path)
     pictures = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
@@ -331,7 +329,7 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
 
 
 def test_figures_are_drawn_without_a_display(tmp_path):
-    code = "from currreft_nb.plots_data import box_sizes\nbox_sizes([]).savefig('a.png')\n"
+    code = "from currreft_nb.views.data_plots import box_sizes\nbox_sizes([]).savefig('a.png')\n"
     code += "import matplotlib.pyplot as plt\nprint(plt.get_fignums())"
     environment = {"PATH": "/usr/bin", "HOME": str(tmp_path)}  # neither DISPLAY nor MPLBACKEND
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

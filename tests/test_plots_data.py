@@ -7,7 +7,7 @@ from PIL import Image
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.models.families import FAMILIES
-from currreft_nb.plots_data import answer_distribution, round_trips
+from currreft_nb.views.data_plots import answer_distribution, round_trips
 
 FRAMES = {name: family.frame for name, family in FAMILIES.items()}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from currreft_nb import plots_study
 from currreft_nb.core.samples import TRAINED_TASKS
+from currreft_nb.views import score_plots
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "pocket_learning.py"
 
@@ -59,7 +59,7 @@ def test_a_claim_needs_both_splits_of_two_tasks(study):
 
 def test_the_figure_shows_every_seed_and_the_zero_line(study):
     rows = study.differences(results([0.1, 0.2, 0.3]), ("rl", "natural"), ("base", "forced"))
-    figure = plots_study.gains(rows)
+    figure = score_plots.gains(rows)
     assert len(figure.axes) == 6
     dots = figure.axes[0].lines[1].get_xdata()
     assert sorted(dots) == pytest.approx([0.1, 0.2, 0.3])

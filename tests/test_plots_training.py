@@ -4,7 +4,7 @@ import pytest
 from made_up import training_rows
 from matplotlib.figure import Figure
 
-from currreft_nb.plots_training import lengths, progress, task_reasons
+from currreft_nb.views.training_plots import lengths, progress, task_reasons
 
 ROWS = [
     {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from currreft_nb import tables
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS
+from currreft_nb.views import tables
 
 
 def row(arm, mode, task, split, mean, stage="open", measure="correct", n=10):

@@ -9,7 +9,7 @@ import yaml
 from currreft_nb import tables_report
 from currreft_nb.metrics.comparisons import COLUMNS
 from currreft_nb.metrics.scores import summarise
-from currreft_nb.tables import comparison_table
+from currreft_nb.views.tables import comparison_table
 
 
 def run_record(name, *inputs, notebook="04_rl_open", commit=None, **settings):
@@ -212,8 +212,8 @@ def test_labels_have_their_f1():
 def test_differences_are_drawn_beside_what_could_be_seen():
     from matplotlib.colors import to_hex
 
-    from currreft_nb.plots_comparison import differences
-    from currreft_nb.plots_parts import ARM_COLOURS, PALE
+    from currreft_nb.views.plot_style import ARM_COLOURS, PALE
+    from currreft_nb.views.score_plots import differences
 
     rows = answers("base", [0] * 30 + [1] * 10) + answers("sft", [1] * 40)
     found, _ = tables_report.compared(rows + answers("base", [0, 1] * 20, mode="forced"), "base")

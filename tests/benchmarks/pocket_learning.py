@@ -34,8 +34,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from currreft_nb import plots_study
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS
+from currreft_nb.views import score_plots
 
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))
@@ -118,7 +118,7 @@ def main() -> None:
         kept = results[(results["stage"] == "open") & (results["measure"] == "correct")]
         columns = ["seed", "arm", "mode", "task", "split", "n", "mean"]
         kept[columns].round(4).to_csv(given.output, index=False, lineterminator="\n")
-        plots_study.gains(pd.concat(gains, ignore_index=True)).savefig(given.output.with_suffix(".png"), dpi=160)
+        score_plots.gains(pd.concat(gains, ignore_index=True)).savefig(given.output.with_suffix(".png"), dpi=160)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import pandas as pd
 import yaml
 from scipy.stats import ttest_1samp
 
-from currreft_nb import plots_study
 from currreft_nb.evaluation_probe import NEARLY_ZERO
+from currreft_nb.views import score_plots
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "params" / "pocket_study.yaml"
@@ -159,7 +159,7 @@ def main() -> None:
     if given.output:
         table.round(4).to_csv(given.output, index=False, lineterminator="\n")
         for base in dict.fromkeys(table["base"]):
-            figure = plots_study.gains(gains(table[table["measure"] == "correct"], base))
+            figure = score_plots.gains(gains(table[table["measure"] == "correct"], base))
             figure.savefig(given.output.with_name(f"{given.output.stem}_{base}.png"), dpi=160)
 
 

@@ -16,13 +16,12 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import choose_groups, completion_steps, grouped, read_completions
-from currreft_nb.explore_rewards import VARIED, by_rules, choosable, most_informative_group, variants
-from currreft_nb.gallery import kept_and_rejected
-from currreft_nb.gallery_groups import groups
-from currreft_nb.gallery_parts import clean, heading
-from currreft_nb.live import in_notebook
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules
+from currreft_nb.views.cards import kept_and_rejected
+from currreft_nb.views.group_tables import VARIED, by_rules, choosable, groups, most_informative_group, variants
+from currreft_nb.views.html_parts import clean, heading
+from currreft_nb.views.live import in_notebook
 
 ANY = "any"
 Values = Callable[[], dict[str, Any]]

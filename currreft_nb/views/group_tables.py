@@ -1,18 +1,89 @@
-"""A group of completions paid by several rules: who wins, and by how much. Static HTML like the rest of `gallery`.
+"""The completions of a training to look at, group by group: what was sampled to one question, and what each earned.
 
-Every number comes from `method.rewards.score` and `metrics.scores.advantages`, as in training.
+A group's picture is shown once. Gold boxes are green. Answered boxes are red and carry the numbers of their rows in the
+table. Static HTML like `gallery`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import VALUES, Sample
-from currreft_nb.core.stored_answers import drawn_by_lot
-from currreft_nb.gallery_groups import asked, completion_text
-from currreft_nb.gallery_parts import MUTED, beside, clean, heading, html_table
-from currreft_nb.method.prompts import Style
-from currreft_nb.method.rewards import Rules, score
+from currreft_nb.core.stored_answers import drawn_by_lot, grouped
+from currreft_nb.method.prompts import Style, render_answer, render_question
+from currreft_nb.method.reasons import REASONS
+from currreft_nb.method.rewards import Rules, answered_boxes, score
 from currreft_nb.metrics.scores import advantages
+from currreft_nb.views import html_parts
+
+SHORT = 120  # characters of a completion that is shown without a click
+COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
+SIDES = ["right"] * 5 + ["left"] * 3
+
+
+def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, count: int = 4) -> str:
+    """Return up to `count` groups of a step's completions, shuffled by hash, alternating between tasks.
+
+    `rows`: what `Run.completions` returns, filtered there; `samples`: the questions that were trained on.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    found = [group for group in grouped(rows).values() if group[0]["id"] in by_id]
+    if not found:
+        return html_parts.heading("no such groups")
+    chosen = drawn_by_lot(found)[:count]
+    steps = sorted({group[0]["step"] for group in found})
+    title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
+    shown = [html_parts.beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
+    reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
+    meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
+    return (
+        html_parts.heading(title)
+        + "".join(shown)
+        + f'<div style="{html_parts.MUTED}">{html_parts.clean(meanings, "prompt")}</div>'
+    )
+
+
+def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
+    """Return the card of a group's question: picture with all that was answered, prompt, gold."""
+    origin = " · ".join((sample.task, sample.stage, sample.source))
+    parts = [
+        f'<div><b>{html_parts.clean(sample.id)}</b></div><div style="{html_parts.MUTED}">{html_parts.clean(origin)}</div>'
+    ]
+    if sample.image:
+        parts.append(html_parts.picture(sample.image, group_marks(sample, group, style)))
+    parts.append(html_parts.preformatted(render_question(sample, style), "prompt"))
+    gold = "no reference" if sample.answer is None else render_answer(sample, style)
+    parts.append(html_parts.lines([("gold", gold)]))
+    return html_parts.card(parts)
+
+
+def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[html_parts.Mark]:
+    """Return the boxes of a detection group: claim, options and gold, and each answered box once, with its rows."""
+    answered: dict[tuple, list[int]] = {}
+    for number, answer in enumerate(group, 1):
+        for box in answered_boxes(sample, answer["completion"], style.frame) or []:
+            answered.setdefault(tuple(box), []).append(number)
+    numbers = {box: ",".join(map(str, rows)) for box, rows in answered.items()}
+    return html_parts.question_marks(sample) + [(box, html_parts.PREDICTED, text) for box, text in numbers.items()]
+
+
+def _table(group: Sequence[Mapping]) -> str:
+    rows: list[list] = [[f"<b>{name}</b>" for name in COLUMNS]]
+    for number, answer in enumerate(group, 1):
+        earned = (f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}")
+        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", html_parts.clean(answer["reason"]))
+        length = f"{answer['length']}{', cut off' if answer['truncated'] else ''}"
+        rows.append([number, *earned, *parts, length, completion_text(answer["completion"])])
+    return html_parts.html_table(rows, SIDES)
+
+
+def completion_text(text: str) -> str:
+    """Return a short completion as it is; of a long one, its answer, and the whole text folded."""
+    if len(text) <= SHORT:
+        return html_parts.preformatted(text, "completion")
+    answer = parse_completion(text).answer
+    return ("" if answer is None else html_parts.preformatted(answer, "answer")) + html_parts.details(text)
+
 
 VARIED = ("detection", "threshold", "partial", "partial_reward")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -94,15 +165,18 @@ def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mappi
     """Return one question with its completions and what each earns in each way of paying; winners are bold."""
     paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
     notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
-    heads = ["", *(f'<b>{clean(name)}</b><div style="{MUTED}">{notes[name]}</div>' for name in paid)]
+    heads = [
+        "",
+        *(f'<b>{html_parts.clean(name)}</b><div style="{html_parts.MUTED}">{notes[name]}</div>' for name in paid),
+    ]
     last = list(paid.values())[-1]
     body: list[list] = [[*heads, "<b>reason</b>", "<b>completion</b>"]]
     for place, row in enumerate(group):
         earned = [_earned(rows[place], weight) for rows, (_, weight) in zip(paid.values(), ways.values())]
-        body.append([place + 1, *earned, clean(last[place]["reason"]), completion_text(row["completion"])])
-    table = html_table(body, ["left"] * len(body[0]))
+        body.append([place + 1, *earned, html_parts.clean(last[place]["reason"]), completion_text(row["completion"])])
+    table = html_parts.html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
-    return heading("who wins the group?", note) + beside(asked(sample, group, style), table)
+    return html_parts.heading("who wins the group?", note) + html_parts.beside(asked(sample, group, style), table)
 
 
 def _earned(row: Mapping, weight: float) -> str:
@@ -111,4 +185,4 @@ def _earned(row: Mapping, weight: float) -> str:
     total = f"<b>{total} {WINNER}</b>" if row["wins"] else total
     parts = f"{row['accuracy']:.2f} + {weight:g} × {row['format']:g} = "
     sum_line = f'<div style="white-space:nowrap">{parts}{total}</div>'
-    return f'{sum_line}<div style="{MUTED}">advantage {row["advantage"]:+.2f}</div>'
+    return f'{sum_line}<div style="{html_parts.MUTED}">advantage {row["advantage"]:+.2f}</div>'
