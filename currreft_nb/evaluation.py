@@ -13,25 +13,23 @@ of each task (`iou`; `labels` and `gold`, from which the F1 is counted).
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from currreft_nb import InputError, generation
+from currreft_nb import InputError
 from currreft_nb.core import stored_answers
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
-from currreft_nb.generation import OPEN
+from currreft_nb.generation.answerers import Answers, answerer, author_of, forcer
+from currreft_nb.generation.generate import OPEN
 from currreft_nb.method.rewards import answered_boxes
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
-
-Answers = Sequence[str | stored_answers.Completion | None]
 
 
 def evaluate(
@@ -136,50 +134,6 @@ def _record(
     }
 
 
-def answerer(
-    loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64, *, temperature: float = 0.0, seed: int = 0
-) -> Callable[[list[Sample]], Answers]:
-    """Return the model as a function from samples to one answer each, greedy at temperature 0."""
-    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
-
-    def answer(samples: list[Sample]) -> list[stored_answers.Completion]:
-        return [found for (found,) in generation.generate(loaded, samples, **options)]
-
-    return answer
-
-
-def forcer(loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64) -> Callable[..., Answers]:
-    """Return the model as a function that completes answers in which no `<answer>` was opened."""
-    return partial(generation.force_format, loaded, max_new_tokens=max_new_tokens, batch_size=batch_size)
-
-
-def sampler(
-    loaded: Loaded,
-    *,
-    completions: int,
-    temperature: float = 1.0,
-    max_new_tokens: int = 256,
-    seed: int = 0,
-    batch_size: int = 64,
-    forced: bool = False,
-) -> Callable[[list[Sample]], list[list[stored_answers.Completion]]]:
-    """Return the model as a function from samples to several sampled answers to each; `forced` completes the format."""
-    common = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-
-    def answer(samples: list[Sample]) -> list[list[stored_answers.Completion]]:
-        drawn = generation.generate(
-            loaded, samples, **common, temperature=temperature, completions=completions, seed=seed
-        )
-        if not forced:
-            return drawn
-        flat = [(sample, found) for sample, answers in zip(samples, drawn) for found in answers]
-        alone = common | {"batch_size": max(1, batch_size // completions)}  # each has its own prompt
-        closed = generation.force_format(loaded, *map(list, zip(*flat)), **alone)
-        return [closed[start : start + completions] for start in range(0, len(closed), completions)]
-
-    return answer
-
-
 def evaluate_model(
     loaded: Loaded,
     samples: Sequence[Sample],
@@ -200,16 +154,6 @@ def evaluate_model(
         frame=loaded.style.frame,
         author=author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit, loaded.merged_hash),
     )
-
-
-def author_of(base_hash: str, adapter_hash: str | None, four_bit: bool, merged_hash: str | None = None) -> str:
-    """Return a text that identifies the weights, and whether an adapter is attached in 16 or in 4 bit, or merged.
-
-    >>> author_of("1b4f", "7c9a", True), author_of("d2e8", None, False, merged_hash="7c9a")
-    ('1b4f 7c9a 4-bit', 'd2e8 merged 7c9a')
-    """
-    adapter = adapter_hash or (f"merged {merged_hash}" if merged_hash else "bare")
-    return f"{base_hash} {adapter}{' 4-bit' if four_bit else ''}"
 
 
 def headline(summary: pd.DataFrame, measure: str = "correct") -> dict[str, float]:

@@ -20,6 +20,7 @@ from currreft_nb.endpoints.answers import endpoint_sampler
 from currreft_nb.endpoints.endpoint import Account
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import BASE, Source, read_recorded
+from currreft_nb.generation.answerers import answerer, author_of, forcer, sampler
 from currreft_nb.method.prompts import Style, wording_hash
 from currreft_nb.models.adapters import check_adapter, merged_adapter, read_provenance
 from currreft_nb.models.families import FAMILIES, family_of
@@ -144,13 +145,13 @@ def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shar
     def open_model(decoding: Decoding) -> tuple[Callable, Callable]:
         loaded, sizes = load(), (decoding.max_new_tokens, decoding.batch_size)
         sampling = {"temperature": decoding.temperature, "seed": decoding.seed}
-        return evaluation.answerer(loaded, *sizes, **sampling), evaluation.forcer(loaded, *sizes)
+        return answerer(loaded, *sizes, **sampling), forcer(loaded, *sizes)
 
     def draw(decoding: Decoding, completions: int, forced: bool) -> Callable:
-        return evaluation.sampler(load(), completions=completions, forced=forced, **vars(decoding))
+        return sampler(load(), completions=completions, forced=forced, **vars(decoding))
 
     return Answerer(
-        author=evaluation.author_of(base_hash, adapter_hash, four_bit, merged),
+        author=author_of(base_hash, adapter_hash, four_bit, merged),
         frame=read_style(name, pixels).frame,
         open=open_model,
         draw=draw,

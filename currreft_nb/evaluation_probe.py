@@ -59,10 +59,10 @@ def probe(
 ) -> pd.DataFrame:
     """Sample several answers to each question and return pass@k, a row per task, stage and k.
 
-    `sample_function`: from samples to at least max(ks) answers each (`evaluation.sampler`; with `forced=True` pass@k
-    measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and not
-    sampled again; `author`: who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`, `high`: its
-    95 % interval, clustered by image; `chance`: pass@k of guessing. Raises `InputError` for a sample without a
+    `sample_function`: from samples to at least max(ks) answers each (`generation.answerers.sampler`; with `forced=True`
+    pass@k measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and
+    not sampled again; `author`: who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`, `high`:
+    its 95 % interval, clustered by image; `chance`: pass@k of guessing. Raises `InputError` for a sample without a
     reference.
     """
     if unknown := [sample for sample in samples if sample.answer is None]:

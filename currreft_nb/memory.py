@@ -25,7 +25,7 @@ from currreft_nb.training_settings import GrpoSettings
 GIB = 1024**3
 CONTEXT_GIB = 0.6  # of CUDA itself
 SPARE = 0.1  # the allocator's cache, as a share of the allocated memory
-ANSWERS_AT_ONCE = 64  # batch size of `generation.generate`, which rejection sampling calls
+ANSWERS_AT_ONCE = 64  # batch size of `generation.generate.generate`, which rejection sampling calls
 MOMENTS = (
     "loading",
     "baseline (vision)",

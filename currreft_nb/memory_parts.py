@@ -6,8 +6,8 @@ adapter, operation by operation. A test counts again.
 
 import math
 
+from currreft_nb.generation.shared_images import KEPT
 from currreft_nb.memory_shapes import Shape, adapted_parts
-from currreft_nb.models_vision import KEPT
 from currreft_nb.training_settings import VALIDATION_ANSWERS
 
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from transformers import Trainer
 
-from currreft_nb import InputError, generation, memory
+from currreft_nb import InputError, memory
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import Sample
+from currreft_nb.generation.generate import prompt_text
 from currreft_nb.models.adapters import inner_model
 from currreft_nb.models.load import Loaded
 
@@ -58,7 +59,7 @@ def schedule(
 
 def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
     """Return for each sample the tokens of its question and text, and those of its image."""
-    words = [generation.prompt_text(loaded, sample) + text for sample, text in drawn]
+    words = [prompt_text(loaded, sample) + text for sample, text in drawn]
     counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
     return [(count - bool(s.image), _image_tokens(loaded, s)) for count, (s, _) in zip(counts, drawn, strict=True)]
 
@@ -141,7 +142,7 @@ def _moments_of_adamw(trainer: Trainer) -> list[torch.Tensor]:
 
 def _force(trainer: Trainer) -> None:
     """Force every completion to its full length, and rewards that differ in each group, so that all give gradients."""
-    trainer.end_tokens = []  # for the loop in `generation_decoding`
+    trainer.end_tokens = []  # for the loop in `generation.decode`
     trainer.generation_config.min_new_tokens = trainer.generation_config.max_new_tokens  # for transformers' loop
 
     def rewards(inputs: list, prompts: list, *others: Any) -> torch.Tensor:

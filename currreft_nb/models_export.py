@@ -29,10 +29,10 @@ from transformers import AutoModelForImageTextToText
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
+from currreft_nb.generation.generate import divergence, log_probabilities
 from currreft_nb.models.adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
 from currreft_nb.models.files import hash_weights, local_folder, read_config, source_of, weight_files
 from currreft_nb.models.load import load_model, load_processor
-from currreft_nb.models_probe import divergence, log_probabilities
 from currreft_nb.models_shift import drawn_questions, measure_shift
 
 PROBES = ("What is in the picture?", "How many red objects are there?", "Locate the green star.")

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from currreft_nb import generation
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
+from currreft_nb.generation.generate import divergence, encode_answer, generate, log_probabilities
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models.load import Loaded
-from currreft_nb.models_probe import divergence, encode_answer, log_probabilities
 
 DRAWN = 8  # questions of each task
 PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary of 150,000 they take 40 MB
@@ -57,7 +56,7 @@ def _answers(
     loaded: Loaded, samples: Sequence[Sample], max_new_tokens: int, texts: Sequence[str] | None = None
 ) -> tuple[list[str], list[torch.Tensor]]:
     """Return the greedy answers, and the log-probabilities at the tokens of `texts`, by default of these answers."""
-    drawn = generation.generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
+    drawn = generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
     answers = [completion.text for (completion,) in drawn]
     return answers, [_at_tokens(loaded, *pair) for pair in zip(samples, texts or answers)]
 

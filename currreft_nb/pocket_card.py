@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from currreft_nb.core.samples import STAGES, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.questions import NUMBER_WORDS
-from currreft_nb.generation import force_format, generate
+from currreft_nb.generation.generate import force_format, generate
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded, load_model

@@ -51,9 +51,9 @@ def sample_answers(
     """Return several answers to each sample, stored as they arrive; answers in the file are not sampled again.
 
     `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
-    (`evaluation.sampler`). `author`: who answers and how (model, adapter, temperature, seed); a file of another author
-    is refused. `batch_size`: questions between two writings. Raises `InputError` for a split that must not be learnt
-    from.
+    (`generation.answerers.sampler`). `author`: who answers and how (model, adapter, temperature, seed); a file of
+    another author is refused. `batch_size`: questions between two writings. Raises `InputError` for a split that must
+    not be learnt from.
     """
     if wrong := [sample for sample in samples if sample.split not in LEARNT_FROM]:
         allowed = " or ".join(LEARNT_FROM)

@@ -22,11 +22,11 @@ from currreft_nb import InputError, memory, memory_rehearsal, training_processes
 from currreft_nb import training_ranks as ranks
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.generation import end_tokens, picture
+from currreft_nb.generation.generate import end_tokens, picture
+from currreft_nb.generation.shared_images import image_free_batches, shared_images
 from currreft_nb.method import prompts, rewards
 from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep, rate_rows
 from currreft_nb.models.load import Loaded, save_adapter
-from currreft_nb.models_vision import image_free_batches, shared_images
 from currreft_nb.training_checkpoints import full_disk_named
 from currreft_nb.training_checks import check_first_steps, check_saved
 from currreft_nb.training_config import grpo_config, sft_config

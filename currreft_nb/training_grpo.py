@@ -1,9 +1,9 @@
 """TRL's GRPO trainer with the same updates for less work. Each saving can be switched off.
 
-- images: an image is prepared and encoded once for all completions of its group (`models_vision`).
-- prompts: a prompt is read once for its group, in decoding (`generation_decoding`) and training (`training_packing`).
+- images: an image is prepared and encoded once for all completions of its group (`generation.shared_images`).
+- prompts: a prompt is read once for its group, in decoding (`generation.decode`) and training (`training_packing`).
 - silent: groups whose completions all earned the same are not sent through the model.
-- weights: completions are decoded with dense copies of the adapted layers (`models_dense`).
+- weights: completions are decoded with dense copies of the adapted layers (`generation.decode`).
 """
 
 from collections.abc import Callable, Collection
@@ -16,8 +16,7 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from currreft_nb.generation_decoding import decode, prompt_positions
-from currreft_nb.models_dense import dense_layers
+from currreft_nb.generation.decode import decode, dense_layers, prompt_positions
 from currreft_nb.training_packing import pack
 
 ROUNDING = 5e-3  # smaller advantages come from rounding alone: a reward that differs by 1e-4 gives at least 0.3

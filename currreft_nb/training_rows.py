@@ -28,7 +28,7 @@ from typing import Any
 
 from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS
-from currreft_nb.generation import end_tokens
+from currreft_nb.generation.generate import end_tokens
 from currreft_nb.method import rewards
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.load import Loaded

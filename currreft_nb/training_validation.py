@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, evaluation
+from currreft_nb import InputError
 from currreft_nb import training_ranks as ranks
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import collect_answers
+from currreft_nb.generation.answerers import author_of, sampler
 from currreft_nb.method.rewards import Rules, score
 from currreft_nb.models.load import Loaded
 from currreft_nb.training_loop import stage_of
@@ -43,8 +44,8 @@ def stored_answers(
     loaded: Loaded, samples: Sequence[Sample], path: Path, settings: GrpoSettings, count: int, forced: bool = False
 ) -> list[list[str]]:
     """Return `count` answers to each sample, sampled as in training; those in the file are not sampled again."""
-    draw = evaluation.sampler(loaded, **_sampling(settings, count), forced=forced)
-    author = evaluation.author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit)
+    draw = sampler(loaded, **_sampling(settings, count), forced=forced)
+    author = author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit)
     author += f" T={settings.temperature} seed {settings.seed}{' forced' if forced else ''}"
     texts: dict[str, list[str]] = {sample.id: [] for sample in samples}
     for row in collect_answers(draw, samples, path, author=author, batch_size=STORED_AT_ONCE):
@@ -96,7 +97,7 @@ class EarlyStopping:
         if not every or row["step"] % every:
             return False
         started_s = time.perf_counter()
-        draw = evaluation.sampler(self.loaded, **_sampling(self.settings, ANSWERS))
+        draw = sampler(self.loaded, **_sampling(self.settings, ANSWERS))
         texts = ranks.from_all([[answer.text for answer in answers] for answers in draw(ranks.share(self.samples))])
         found = measure(self.samples, texts, self.loaded, self.settings)
         row |= {f"validation_{name}": value for name, value in found.items()}

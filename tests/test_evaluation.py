@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from currreft_nb import InputError, generation
+from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS, Sample
@@ -16,6 +16,7 @@ from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation import evaluate, headline
 from currreft_nb.evaluation_arms import evaluate_arms
+from currreft_nb.generation import generate as generation
 from currreft_nb.metrics.scores import summarise
 from currreft_nb.models import load
 from currreft_nb.models.load import load_model, read_style

@@ -12,7 +12,7 @@ from scripted import KEY, say, serving, text_of
 from test_models import randomise_adapter
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation_probe, generation, models_export, training
+from currreft_nb import InputError, evaluation_probe, models_export, training
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
@@ -21,6 +21,7 @@ from currreft_nb.evaluation_arms import answerer_of, evaluate_arms
 from currreft_nb.evaluation_choice import choose_arms
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source, read_source
+from currreft_nb.generation.generate import generate
 from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.models import load
 from currreft_nb.models.families import FAMILIES
@@ -88,7 +89,7 @@ def test_a_model_of_another_family_is_asked_in_its_own_style(samples, other_fami
     said = completions(record for record in records if record["arm"] == "other")
     loaded = load_model(str(other_family), max_pixels=4096)
     assert loaded.style.wording == "full" and loaded.style.frame.kind == "thousand"
-    alone = [generation.generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples]
+    alone = [generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples]
     assert [said[sample.id] for sample in samples] == alone
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from currreft_nb import InputError, generation
+from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.scenes import compose
-from currreft_nb.generation import force_format, generate, opening
+from currreft_nb.generation.generate import by_draws, force_format, generate, opening
 from currreft_nb.models.load import load_model
 
 
@@ -95,7 +95,7 @@ def test_sampling_follows_the_probabilities():
     scores = torch.tensor([2.0, 1.0, -torch.inf, 0.0, 1.0])
     probabilities = torch.softmax(scores / 0.7, dim=-1).tolist()
     generator = torch.Generator().manual_seed(0)
-    choose = generation.by_draws(torch.rand(4000, 1, generator=generator), temperature=0.7)
+    choose = by_draws(torch.rand(4000, 1, generator=generator), temperature=0.7)
     chosen = Counter(choose(scores.expand(4000, 5), list(range(4000)), 0).tolist())
     for token, probability in enumerate(probabilities):
         spread = (probability * (1 - probability) / 4000) ** 0.5
@@ -106,7 +106,7 @@ def test_sampling_follows_the_probabilities():
 def test_extreme_draws_stay_within_the_vocabulary_and_off_impossible_tokens():
     scores = torch.tensor([[-torch.inf, 1.0, 1.0]])
     for draw, token in ((0.0, 1), (1.0 - 1e-9, 2)):
-        choose = generation.by_draws(torch.tensor([[draw]], dtype=torch.float64), temperature=1.0)
+        choose = by_draws(torch.tensor([[draw]], dtype=torch.float64), temperature=1.0)
         assert choose(scores, [0], 0).item() == token
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import END, IMAGE, awake_model, tiny_prompts
 
-from currreft_nb.generation_decoding import decode, prompt_positions
+from currreft_nb.generation.decode import decode, prompt_positions
 from currreft_nb.models.families import FAMILIES
 
 BATCHES = {  # which of three prompts, of different lengths, are about an image

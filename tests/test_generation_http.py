@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from scripted import say, serving
 
-from currreft_nb import InputError, generation, rejection
+from currreft_nb import InputError, rejection
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.endpoints.answers import completion_seed, endpoint_sampler
 from currreft_nb.endpoints.endpoint import Endpoint
+from currreft_nb.generation.generate import generate
 from currreft_nb.judges_http import judge_over_http
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.files import source_of
@@ -64,7 +65,7 @@ def test_greedy_answers_are_those_of_the_same_model_in_this_process(served, tmp_
     tasks = ("general", "detection", "classification", "math")
     samples = [s for task in tasks for s in compose.draw_samples(tmp_path, task, 6, "id", 3, "train")]
     assert any(sample.image for sample in samples) and any(sample.image is None for sample in samples)
-    here = generation.generate(loaded, samples, max_new_tokens=24)
+    here = generate(loaded, samples, max_new_tokens=24)
     there = endpoint_sampler(served, loaded.style, completions=1, temperature=0.0, max_new_tokens=24)(samples)
     assert [found[0].text for found in there] == [found[0].text for found in here]
     assert [found[0].truncated for found in there] == [found[0].truncated for found in here]

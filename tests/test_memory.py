@@ -9,9 +9,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from currreft_nb import InputError, memory, memory_parts
+from currreft_nb.generation.decode import dense_layers
 from currreft_nb.memory_shapes import ADAPTED, shape_of
 from currreft_nb.models.families import FAMILIES
-from currreft_nb.models_dense import dense_layers
 
 PAPER = "Qwen/Qwen2.5-VL-3B-Instruct"
 LANGUAGE = FAMILIES["qwen2_5_vl"].lora_targets("language")

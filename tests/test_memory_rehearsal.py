@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_samples
 
-from currreft_nb import InputError, generation, memory_rehearsal, training, training_config
+from currreft_nb import InputError, memory_rehearsal, training, training_config
 from currreft_nb.core.journal import read_journal
+from currreft_nb.generation.generate import encode, prompt_text
 from currreft_nb.memory_rehearsal import heaviest, lengths
 from currreft_nb.models.load import load_model
 from currreft_nb.training import train_grpo, train_sft
@@ -119,7 +120,7 @@ def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
 def test_lengths_are_those_of_the_model_s_inputs(samples):
     loaded = load_model("pocket")
     for sample, (words, image) in zip(samples, lengths(loaded, [(sample, "") for sample in samples])):
-        inputs = generation.encode(loaded, [sample], [generation.prompt_text(loaded, sample)])
+        inputs = encode(loaded, [sample], [prompt_text(loaded, sample)])
         assert inputs["input_ids"].shape[1] == words + image
         assert (inputs["input_ids"] == loaded.model.config.image_token_id).sum() == image
     (with_text,) = lengths(loaded, [(samples[0], " yes yes")])

@@ -5,8 +5,8 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 
+from currreft_nb.generation.decode import dense_layers
 from currreft_nb.models.load import load_model
-from currreft_nb.models_dense import dense_layers
 
 
 def with_adapter(**options):

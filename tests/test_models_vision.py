@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from currreft_nb.generation.shared_images import _codes, shared_images
 from currreft_nb.models.load import load_model
-from currreft_nb.models_vision import _codes, shared_images
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from test_training_sft import FINE
 
 from currreft_nb import InputError, training, training_config
 from currreft_nb.core.journal import append_journal
+from currreft_nb.generation.generate import encode_answer, log_probabilities
+from currreft_nb.generation.shared_images import shared_images
 from currreft_nb.models.load import load_model, save_adapter
-from currreft_nb.models_probe import encode_answer, log_probabilities
-from currreft_nb.models_vision import shared_images
 from currreft_nb.training_checks import GradientCheck, check_first_steps, check_saved, is_zero
 
 

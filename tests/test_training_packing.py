@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import IMAGE, WORDS, awake_model, tiny_prompts
 
-from currreft_nb.generation_decoding import prompt_positions
+from currreft_nb.generation.decode import prompt_positions
 from currreft_nb.models.families import FAMILIES
 from currreft_nb.training_packing import pack
 

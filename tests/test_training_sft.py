@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, generation, training, training_config
+from currreft_nb import InputError, training, training_config
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
+from currreft_nb.generation.generate import encode, end_tokens, generate, prompt_text
 from currreft_nb.method import prompts, rewards
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
@@ -60,7 +61,7 @@ class TestSft:
         loaded = load_model("pocket", trainable=True)
         rows = training.targets(samples[:3], loaded.style)
         trainer = AnswerTrainer(
-            end_tokens=generation.end_tokens(loaded),
+            end_tokens=end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), FINE),
@@ -75,7 +76,7 @@ class TestSft:
     def test_its_own_greedy_answers_are_likely_under_the_model(self, samples, tmp_path):
         """The loss of what it would say anyway starts near zero; a token that it never writes would show."""
         loaded = load_model("pocket", trainable=True)
-        said = generation.generate(loaded, samples[:8], temperature=0.0, max_new_tokens=24)
+        said = generate(loaded, samples[:8], temperature=0.0, max_new_tokens=24)
         rows = [(sample, answer.text) for sample, (answer,) in zip(samples, said) if not answer.truncated]
         train_sft(loaded, rows, tmp_path, replace(FINE, prompts=4, learning_rate=1e-9))
         assert len(rows) >= 4 and read_journal(tmp_path / "metrics.jsonl")[0]["loss"] < 0.5
@@ -88,7 +89,7 @@ class TestSft:
         )
         rows = training.targets([samples[0], words, samples[1], words], loaded.style)
         trainer = AnswerTrainer(
-            end_tokens=generation.end_tokens(loaded),
+            end_tokens=end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
             args=training_config.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
@@ -96,8 +97,8 @@ class TestSft:
         )
         batch = next(iter(trainer.get_train_dataloader()))
         image = loaded.model.config.image_token_id
-        texts = [generation.prompt_text(loaded, sample) for sample, _ in rows]
-        whole = generation.encode(loaded, [sample for sample, _ in rows], texts)
+        texts = [prompt_text(loaded, sample) for sample, _ in rows]
+        whole = encode(loaded, [sample for sample, _ in rows], texts)
         per_row = (batch["input_ids"] == image).sum(dim=1).tolist()
         assert per_row == (whole["input_ids"] == image).sum(dim=1).tolist()
         assert per_row[0] > 0 and per_row[1] == per_row[3] == 0
@@ -124,7 +125,7 @@ class TestSft:
 def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
     """As in rejection sampling: on some processors the first answers used to repack the layers for good."""
     loaded = load_model("pocket", four_bit=True, trainable=True)
-    generation.generate(loaded, samples[:4], max_new_tokens=4)
+    generate(loaded, samples[:4], max_new_tokens=4)
     result = train_sft(loaded, training.targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
     assert result["steps"] == 2
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()

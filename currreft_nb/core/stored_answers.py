@@ -32,9 +32,9 @@ def collect_answers(
     """Return several answers to each sample, one row an answer, asking only for those that are not in the file.
 
     `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
-    (`evaluation.sampler`). `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions
-    between two writes. A failed answer is None: it is left out, counted, and asked for at the next start. Raises
-    `InputError` for a file with answers to other questions of these ids, or of another author.
+    (`generation.answerers.sampler`). `author`: who answers and how (model, adapter, temperature, seed). `batch_size`:
+    questions between two writes. A failed answer is None: it is left out, counted, and asked for at the next start.
+    Raises `InputError` for a file with answers to other questions of these ids, or of another author.
     """
     stored = _stored(samples, Path(path), author)
     pending = [sample for sample in samples if _missing(stored[sample.id])]

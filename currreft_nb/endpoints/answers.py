@@ -30,7 +30,7 @@ def endpoint_sampler(
     seed: int = 0,
     accounts: list[Account] | None = None,
 ) -> Callable[[list[Sample]], list[list[Completion | None]]]:
-    """Return the endpoint as a function from samples to several answers to each, like `evaluation.sampler`.
+    """Return the endpoint as a function from samples to several answers to each, like `generation.answerers.sampler`.
 
     `accounts`: the list that gets the account of each call. A missing answer is None, which
     `core.stored_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer

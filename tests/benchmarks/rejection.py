@@ -2,8 +2,8 @@
 
     python tests/benchmarks/rejection.py [--model pocket] [--questions 48] [--completions 8] [--rounds 3] [--device cpu]
 
-Sampling: completions a second of `evaluation.sampler` (many questions and answers at once, each image encoded once)
-against plain `model.generate`, one question at a time, on the same model and questions: once with a call for each
+Sampling: completions a second of `generation.answerers.sampler` (many questions and answers at once, each image encoded
+once) against plain `model.generate`, one question at a time, on the same model and questions: once with a call for each
 completion, once with one call for all completions of a question (`num_return_sequences`). Variants alternate; the clock
 is of processor time on the CPU, as the machine may be busy with other things, and of the wall on a GPU. The same number
 of tokens a completion is not enforced: both sample at temperature 1 until the end token; tokens a second are printed,
@@ -24,10 +24,11 @@ from pathlib import Path
 
 import torch
 
-from currreft_nb import evaluation, generation
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.endpoints.endpoint import Endpoint
+from currreft_nb.generation.answerers import sampler
+from currreft_nb.generation.generate import encode, end_tokens, prompt_text
 from currreft_nb.judges_http import judge_over_http
 from currreft_nb.models.load import Loaded, load_model
 
@@ -40,10 +41,10 @@ LATENCY_S = 0.2
 
 def plain(loaded: Loaded, samples: list[Sample], completions: int, at_once: int) -> tuple[int, int]:
     """Sample with `model.generate`, one question at a time, `at_once` answers a call; return answers and tokens."""
-    tokenizer, ends, tokens = loaded.processor.tokenizer, generation.end_tokens(loaded), 0
+    tokenizer, ends, tokens = loaded.processor.tokenizer, end_tokens(loaded), 0
     for sample in samples:
         for _ in range(completions // at_once):
-            inputs = generation.encode(loaded, [sample], [generation.prompt_text(loaded, sample)])
+            inputs = encode(loaded, [sample], [prompt_text(loaded, sample)])
             with torch.no_grad():
                 output = loaded.model.generate(
                     **inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
@@ -57,7 +58,7 @@ def plain(loaded: Loaded, samples: list[Sample], completions: int, at_once: int)
 
 def ours(loaded: Loaded, samples: list[Sample], completions: int) -> tuple[int, int]:
     """Sample as notebook 05 does; return completions and tokens."""
-    found = evaluation.sampler(loaded, completions=completions, max_new_tokens=MAX_NEW_TOKENS)(samples)
+    found = sampler(loaded, completions=completions, max_new_tokens=MAX_NEW_TOKENS)(samples)
     return sum(map(len, found)), sum(answer.tokens for answers in found for answer in answers)
 
 

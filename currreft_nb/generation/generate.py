@@ -19,11 +19,10 @@ from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.images import ImageProblem, read_image
-from currreft_nb.generation_decoding import Choose, decode
+from currreft_nb.generation.decode import Choose, decode, dense_layers
+from currreft_nb.generation.shared_images import shared_images
 from currreft_nb.method import prompts
 from currreft_nb.models.load import Loaded
-from currreft_nb.models_dense import dense_layers
-from currreft_nb.models_vision import shared_images
 
 OPEN, CLOSE, END_OF_THINKING = "<answer>", "</answer>", "</think>"
 
@@ -198,3 +197,23 @@ def end_tokens(loaded: Loaded) -> list[int]:
 def _completion(tokenizer: Any, tokens: list[int], ends: list[int], stop: bool) -> Completion:
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     return Completion(text, len(tokens), truncated=tokens[-1] not in ends and not (stop and CLOSE in text))
+
+
+def encode_answer(loaded: Loaded, sample: Sample, answer: str = "") -> dict[str, torch.Tensor]:
+    """Return the model's inputs for a question followed by an answer; one row."""
+    return encode(loaded, [sample], [prompt_text(loaded, sample) + answer])
+
+
+@torch.no_grad()
+def log_probabilities(model: Any, inputs: Any, positions: int = 0) -> torch.Tensor:
+    """Return the next token's log-probabilities: (rows, tokens, vocabulary), float32.
+
+    `positions`: how many of the last tokens to look behind; 0 is all.
+    """
+    logits = model(**inputs, logits_to_keep=positions).logits[:, -positions:]
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return the KL divergence of the second from the first at each token, in nats."""
+    return (first.exp() * (first - second)).sum(dim=-1)

@@ -1,0 +1,1 @@
+"""Decoding: greedy, sampled and format-forced answers of a loaded model."""
