@@ -10,10 +10,10 @@ from sanitiser import colour_at, draw_scene, pixels, read
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import read_image
-from currreft_nb.judges import rule_judge
 from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules, score
-from currreft_nb.rejection import select
+from currreft_nb.rejection.judges import rule_judge
+from currreft_nb.rejection.select import select
 from currreft_nb.views import cards, group_tables
 from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw, heading, question_marks, table
 from currreft_nb.views.plot_style import GREEN, RED

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from scripted import say, serving
 
-from currreft_nb import InputError, rejection
+from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.endpoints.answers import completion_seed, endpoint_sampler
 from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.generation.generate import generate
-from currreft_nb.judges_http import judge_over_http
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.files import source_of
 from currreft_nb.models.load import load_model
+from currreft_nb.rejection.endpoint_judge import judge_over_http
+from currreft_nb.rejection.select import sample_answers
 
 POOL = [
     Sample(id=f"q{i}", task="general", split="pool", source="s", question=f"What is {i}?", answer=str(i))
@@ -109,10 +110,10 @@ def test_what_could_not_be_had_is_asked_for_again_and_nothing_else(tmp_path, cap
     broken = True
     with serving(script) as server:
         answer = endpoint_sampler(endpoint(server), Style(), completions=2)
-        rows = rejection.sample_answers(answer, POOL, tmp_path / "a.jsonl")
+        rows = sample_answers(answer, POOL, tmp_path / "a.jsonl")
         assert len(rows) == 10 and "no answer to 'q3': status 500" in capsys.readouterr().out
         broken, before = False, len(server.requests)
-        assert len(rejection.sample_answers(answer, POOL, tmp_path / "a.jsonl")) == 12
+        assert len(sample_answers(answer, POOL, tmp_path / "a.jsonl")) == 12
         assert len(server.requests) - before == 2
 
 
@@ -120,7 +121,7 @@ def test_a_server_that_dies_costs_only_what_was_under_way(tmp_path):
     with serving(lambda asked, n: say("x") if n <= 7 else say(status=503)) as server:
         answer = endpoint_sampler(endpoint(server, concurrency=1), Style(), completions=8)
         with pytest.raises(InputError, match="in a row unanswered"):
-            rejection.sample_answers(answer, POOL, tmp_path / "a.jsonl", batch_size=4)
+            sample_answers(answer, POOL, tmp_path / "a.jsonl", batch_size=4)
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 7
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.judges import Verdict, rule_judge
+from currreft_nb.rejection.judges import Verdict, rule_judge
 
 COMMON = {"split": "pool", "source": "s", "question": "?"}
 WORDS = Sample(id="g", task="general", answer="the Nile", **COMMON)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.judges_agreement import agreement, kappa
+from currreft_nb.rejection.judges import agreement, kappa
 
 
 def rows(*points):

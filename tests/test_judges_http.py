@@ -21,9 +21,9 @@ from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.endpoint import Endpoint, image_address
-from currreft_nb.judges import Verdict, content_hash, recorded_judge
-from currreft_nb.judges_http import judge_messages, judge_over_http, read_verdict
 from currreft_nb.method.prompts import Style
+from currreft_nb.rejection.endpoint_judge import judge_messages, judge_over_http, read_verdict
+from currreft_nb.rejection.judges import Verdict, content_hash, recorded_judge
 
 ASKED = Sample(id="q", task="general", split="pool", source="s", question="Which river?", answer="the Nile")
 
@@ -208,7 +208,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_judges_http import pairs
 from currreft_nb.endpoints.endpoint import Endpoint, image_address
-from currreft_nb.judges_http import judge_over_http
+from currreft_nb.rejection.endpoint_judge import judge_over_http
 from pathlib import Path
 judge_over_http(Endpoint(model="m", url={url!r}, concurrency=2), pairs(40), Path({folder!r}) / "verdicts.jsonl")
 """

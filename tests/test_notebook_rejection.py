@@ -12,7 +12,7 @@ from scripted import KEY, points, say, serving
 from currreft_nb import InputError
 from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.experiment import read_experiment
-from currreft_nb.judges_http import verdicts_file
+from currreft_nb.rejection.endpoint_judge import verdicts_file
 
 BIN = Path(sys.executable).parent
 EXPERIMENT = """

@@ -18,11 +18,11 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
-from currreft_nb.judges import Verdict, read_judges
-from currreft_nb.judges_http import judges_of
 from currreft_nb.method import prompts
 from currreft_nb.method.prompts import Style
-from currreft_nb.rejection import (
+from currreft_nb.rejection.endpoint_judge import judges_of
+from currreft_nb.rejection.judges import Verdict, read_judges
+from currreft_nb.rejection.select import (
     OUTCOMES,
     author,
     judge_answers,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota, read_quotas
+from currreft_nb.rejection.flaws import asked_key, doubles, flaw, over_quota, read_quotas
 
 COMMON = {"id": "a", "split": "pool", "source": "s"}
 ENGLISH = Sample(task="math", question="How many apples are left?", answer="42", **COMMON)

@@ -112,7 +112,7 @@ def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture:
 
 
 def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash abstains."""
+    """Return one question with a table of completions and their verdicts (`rejection.judges.Verdict`); a dash abstains."""
     names = ("total", "accuracy", "consistency", "format", "fluency", "reason")
     rows = [
         {"completion": text} | {name: vars(verdict)[name] for name in names}

@@ -116,7 +116,7 @@ def change_reward(
 def browse_rejection(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> None:
     """Show what was kept of a question's answers and what not: by outcome with controls; `count` of each kind without.
 
-    `rows`: what `rejection.select` returns.
+    `rows`: what `rejection.select.select` returns.
     """
     samples = list(samples)
     if not interactive() or not rows:

@@ -29,8 +29,8 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.generation.answerers import sampler
 from currreft_nb.generation.generate import encode, end_tokens, prompt_text
-from currreft_nb.judges_http import judge_over_http
 from currreft_nb.models.load import Loaded, load_model
+from currreft_nb.rejection.endpoint_judge import judge_over_http
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripted import points, say, serving

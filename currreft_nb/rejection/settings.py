@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from currreft_nb.core.settings import Settings, setting, settings_class
 from currreft_nb.endpoints.endpoint import read_endpoint
-from currreft_nb.judges import read_judges
-from currreft_nb.rejection_checks import read_quotas
+from currreft_nb.rejection.flaws import read_quotas
+from currreft_nb.rejection.judges import read_judges
 
 
 def _check_teacher(text: str) -> None:

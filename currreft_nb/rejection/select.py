@@ -10,7 +10,7 @@ question, if it reaches 85 of 100 points (the paper's page says "surpassing 85",
 suffices).
 
 Verifier first: where a rule can tell right from wrong, an answer below the threshold by that rule is never kept,
-whatever a judge says. Nor is it sent to a judge, like an answer with a flaw (`rejection_checks`). Only when several
+whatever a judge says. Nor is it sent to a judge, like an answer with a flaw (`rejection.flaws`). Only when several
 judges are compared do all of them see all answers.
 """
 
@@ -30,9 +30,9 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import atomic_write, file_digest
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
-from currreft_nb.judges import Judge, Verdict, rule_judge
 from currreft_nb.method.prompts import Style, render_question, wording_hash
-from currreft_nb.rejection_checks import asked_key, doubles, flaw, over_quota
+from currreft_nb.rejection.flaws import asked_key, doubles, flaw, over_quota
+from currreft_nb.rejection.judges import Judge, Verdict, rule_judge
 
 THRESHOLD = 85
 LEARNT_FROM = ("pool", "train")
@@ -76,8 +76,8 @@ def judge_answers(
 ) -> list[dict]:
     """Return the rows with the verdicts of the first judge, the verifier and the checks, as at the top of this file.
 
-    `judges` by name (`judges_http.judges_of`): a single one sees only what may still be kept; several see all, and
-    `points` holds the total of each (`judges_agreement`). `frame`: how the answers write boxes.
+    `judges` by name (`rejection.endpoint_judge.judges_of`): a single one sees only what may still be kept; several see
+    all, and `points` holds the total of each (`rejection.judges`). `frame`: how the answers write boxes.
     """
     by_id = {sample.id: sample for sample in samples}
     pairs = [(by_id[row["id"]], row["completion"]) for row in rows]
@@ -120,7 +120,7 @@ def select(
 
     Among a question's answers: the higher total, then the shorter completion in characters, then the lower index.
     Outcomes: kept; not_best (another was better); below_threshold; known_wrong (enough points by a judge, not by the
-    verifier); flawed, duplicate and over_quota (`rejection_checks`); not_judged (no total). `quotas`: the most to keep
+    verifier); flawed, duplicate and over_quota (`rejection.flaws`); not_judged (no total). `quotas`: the most to keep
     by task or source, the highest totals first, ties in the order of the SHA-256 of their id. Raises `InputError` for
     answers of a split that must not be learnt from.
 

@@ -1,16 +1,21 @@
 """Judges, which give an answer points from 0 to 100 and a reason.
 
     rule                                  the verifiable rewards; needs a reference, costs nothing
-    http:gpt-4o@https://api.openai.com/v1 | dollars_in 2.5, dollars_out 10        a model at an endpoint (`judges_http`)
-    recorded:outputs/pocket/reject/verdicts-gpt-4o-1f0c2a.jsonl                   earlier verdicts of such a model
+    http:gpt-4o@https://api.openai.com/v1 | dollars_in 2.5, dollars_out 10        a model at an endpoint
+    (`rejection.endpoint_judge`) recorded:outputs/pocket/reject/verdicts-gpt-4o-1f0c2a.jsonl                   earlier
+    verdicts of such a model
 
 A judge is a callable from (sample, completion) pairs to one verdict each. The paper lets GPT-4o give points for
 accuracy, logical consistency, format and fluency. The rule judge gives only accuracy and format.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
@@ -109,7 +114,7 @@ def content_hash(sample: Sample, completion: str) -> str:
 
 
 def recorded_judge(path: str | os.PathLike) -> Judge:
-    """Return a judge that repeats the verdicts in a file that `judges_http` wrote; it sends nothing.
+    """Return a judge that repeats the verdicts in a file that `rejection.endpoint_judge` wrote; it sends nothing.
 
     A completion without a verdict there gets no points and the reason "not_recorded". Raises `InputError` for a file
     that is absent, holds no verdicts, or holds those of several judges.
@@ -128,3 +133,48 @@ def recorded_judge(path: str | os.PathLike) -> Judge:
 def verdict_of(row: dict) -> Verdict:
     """Return the verdict in a row of a journal."""
     return Verdict(**{item.name: row[item.name] for item in fields(Verdict)})
+
+
+def agreement(rows: Sequence[Mapping], threshold: float) -> pd.DataFrame:
+    """Return a row for each pair of judges, over the answers to which both gave points
+    (`rejection.select.judge_answers`).
+
+    `keep_one`, `keep_other`: the share that each would keep. `agree`: the share with the same decision. `kappa`:
+    Cohen's, agreement beyond chance, at most 1; NaN where both keep all or none. `difference`: the mean absolute
+    difference of their points. `correlation`: Pearson's, of the points; NaN where one judge always gives the same.
+    """
+    if not rows or "points" not in rows[0]:
+        raise InputError("agreement needs several judges on the same answers; name two in judges")
+    points = pd.DataFrame([row["points"] for row in rows], dtype=float)
+    return pd.DataFrame([_compare(points[list(pair)].dropna(), threshold) for pair in combinations(points, 2)])
+
+
+def _compare(points: pd.DataFrame, threshold: float) -> dict:
+    (one, first), (other, second) = points.items()
+    kept_one, kept_other = first >= threshold, second >= threshold
+    constant = len(points) < 2 or points.nunique().min() == 1
+    return {
+        "one": one,
+        "other": other,
+        "answers": len(points),
+        "keep_one": kept_one.mean(),
+        "keep_other": kept_other.mean(),
+        "agree": (kept_one == kept_other).mean(),
+        "difference": (first - second).abs().mean(),
+        "kappa": kappa(kept_one, kept_other),
+        "correlation": float("nan") if constant else first.corr(second),
+    }
+
+
+def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """Return Cohen's kappa of two judges' decisions; NaN where chance alone explains all, or there are none.
+
+    >>> kappa([True, True, False, False], [True, False, False, False])
+    0.5
+    """
+    if not len(one):
+        return float("nan")
+    first, second = np.mean(one), np.mean(other)
+    agree = np.mean(np.equal(one, other))
+    by_chance = first * second + (1 - first) * (1 - second)
+    return float("nan") if by_chance == 1 else float((agree - by_chance) / (1 - by_chance))

@@ -1,0 +1,1 @@
+"""Rejection sampling: judge sampled answers, keep the best, write the training data of phase 2."""
