@@ -11,7 +11,7 @@ likelier; at last the model learns from its own best answers. Read the package f
 4. views: `plots`, `gallery`, `tables`
 5. running: `parameters`, `records`, `runs`, `experiment`, `runner`, `report`, `cli`
 
-Where a name has parts (`training_grpo`), the one without them comes first and says what it is all for.
+Where a name has parts (`training.trainers`), the one without them comes first and says what it is all for.
 """
 
 __version__ = "0.1.0"

@@ -21,19 +21,14 @@ import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
-from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import STAGES, TASKS, VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.endpoints.endpoint import Account
 from currreft_nb.evaluation_arms import answerer_of
 from currreft_nb.evaluation_settings import Decoding
 from currreft_nb.evaluation_sources import Source
-from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
-from currreft_nb.models.load import Loaded
-from currreft_nb.training_settings import GrpoSettings
-from currreft_nb.training_validation import stored_answers
 
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
@@ -183,25 +178,3 @@ def probe_arms(
 
 def _draw(make: Callable[[], Callable], samples: list[Sample]) -> Sequence[Sequence[Any]]:
     return make()(samples)  # made, its model loaded, when it is first called: stored answers need none
-
-
-def pass_rates(
-    loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings
-) -> dict[str, PassRate]:
-    """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
-
-    An answer counts as right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl
-    and not sampled again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
-    """
-    folder, count = Path(folder), settings.rate_completions
-    if not count:
-        return {}
-    answers = stored_answers(loaded, samples, folder / "passes-train.jsonl", settings, count)
-    rates = {}
-    for sample, texts in zip(samples, answers):
-        right = sum(measure(sample, text, loaded.style.frame)["correct"] for text in texts)
-        rates[sample.id] = PassRate(int(right), len(texts))
-    table = folder / "passes-rates.jsonl"
-    table.unlink(missing_ok=True)
-    append_journal(table, rate_rows(samples, rates))
-    return rates

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from currreft_nb.core.samples import SPLITS
 from currreft_nb.core.settings import setting, settings_class
-from currreft_nb.training_settings import Answers, Loading, Seeded
+from currreft_nb.training.settings import Answers, Loading, Seeded
 
 
 @settings_class

@@ -14,15 +14,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from currreft_nb import memory_parts
 from currreft_nb.memory_parts import Parts
 from currreft_nb.memory_shapes import Shape, config_of, shape_of
 from currreft_nb.models.load import default_pixels
-from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training.gpu_memory import ADVICE, GIB
+from currreft_nb.training.settings import GrpoSettings
 
-GIB = 1024**3
 CONTEXT_GIB = 0.6  # of CUDA itself
 SPARE = 0.1  # the allocator's cache, as a share of the allocated memory
 ANSWERS_AT_ONCE = 64  # batch size of `generation.generate.generate`, which rejection sampling calls
@@ -41,13 +39,6 @@ MOMENTS = (
     "training (layer)",
     "training (vision)",
 )
-ADVICE = {
-    "loading": "set four_bit, or take a smaller model",
-    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
-    "vision": "lower max_pixels, or set four_bit",
-    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
-    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
-}
 
 KINDS = {  # of parts, by the start of their names; all others are "at work"
     "language model": ("language model",),
@@ -244,20 +235,3 @@ def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, di
     estimated = max(gib for phase, gib in phases(parts).items() if phase != "baseline")
     error = error_percent(estimated, max(known))
     return {"memory": {"estimated_gib": round(estimated, 2), "measured_gib": max(known), "error_percent": error}}
-
-
-def card_gib() -> float | None:
-    """Return the memory of the GPU in use in GiB; None without one."""
-    return round(torch.cuda.get_device_properties(0).total_memory / GIB, 1) if torch.cuda.is_available() else None
-
-
-def reset_peak() -> None:
-    """Free cached GPU memory and restart the measurement of the peak; without a GPU do nothing."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def measured_peak() -> float | None:
-    """Return PyTorch's peak of GPU memory in GiB since `reset_peak`; None without a GPU."""
-    return round(torch.cuda.max_memory_reserved() / GIB, 2) if torch.cuda.is_available() else None

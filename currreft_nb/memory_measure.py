@@ -2,7 +2,7 @@
 
     {"phase": "training", "estimated_gib": 7.0, "measured_gib": 6.6, "error_percent": 6.1, "seconds": 2.8}
 
-The planned training runs for one step, after its rehearsal (`memory_rehearsal`). On a CPU only seconds are measured.
+The planned training runs for one step, after its rehearsal (`training.gpu_memory`). On a CPU only seconds are measured.
 The baseline is left out, because its answers would take minutes.
 """
 
@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from currreft_nb import memory, training
+from currreft_nb import memory
 from currreft_nb.core.samples import Sample
-from currreft_nb.memory_rehearsal import heaviest, lengths
 from currreft_nb.models.load import Loaded, load_model
-from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training.gpu_memory import heaviest, lengths, measured_peak, reset_peak
+from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.settings import GrpoSettings, SftSettings
+from currreft_nb.training.train import train_grpo, train_sft
 
 LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
 
@@ -31,11 +33,11 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
     `folder`. `measured_gib` is PyTorch's peak, None without a GPU.
     """
     gc.collect()  # frees the model of an earlier call
-    memory.reset_peak()
+    reset_peak()
     started_s = time.perf_counter()
     options = {name: settings[name] for name in LOADED_WITH if name in settings}
     loaded = load_model(settings["model"], trainable=True, **options)
-    loading = {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}
+    loading = {"seconds": round(time.perf_counter() - started_s, 2), "gib": measured_peak()}
     drawn = _largest(loaded, settings, samples or made_up(loaded, Path(folder), count=4))
     found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}
     asked, whole = (
@@ -64,7 +66,7 @@ def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict
 def _largest(loaded: Loaded, settings: Mapping[str, Any], samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
     """Return the samples of the largest step, each with the text to learn or ""."""
     grpo = "group_size" in settings
-    drawn = [(sample, "") for sample in samples] if grpo else training.targets(samples, loaded.style)
+    drawn = [(sample, "") for sample in samples] if grpo else sft_targets(samples, loaded.style)
     count = settings["prompts_per_step"] if grpo else settings["batch_size"]
     return [drawn[index] for index in dict.fromkeys(heaviest(lengths(loaded, drawn), count))]
 
@@ -74,9 +76,9 @@ def _train(
 ) -> dict[str, Any]:
     if "group_size" in settings:
         chosen = GrpoSettings.from_parameters(settings).one_step()
-        return training.train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]
+        return train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]
     supervised = SftSettings.from_parameters(settings).one_step()
-    return training.train_sft(loaded, drawn, folder, supervised)["rehearsal"]
+    return train_sft(loaded, drawn, folder, supervised)["rehearsal"]
 
 
 def made_up(loaded: Loaded, folder: Path, count: int, words: int = 60) -> list[Sample]:

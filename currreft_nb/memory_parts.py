@@ -8,7 +8,7 @@ import math
 
 from currreft_nb.generation.shared_images import KEPT
 from currreft_nb.memory_shapes import Shape, adapted_parts
-from currreft_nb.training_settings import VALIDATION_ANSWERS
+from currreft_nb.training.settings import VALIDATION_ANSWERS
 
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits
 NUMBERS = 4  # kept for each adapter weight: gradient, AdamW's two moments, the weight at the start

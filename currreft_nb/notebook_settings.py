@@ -15,7 +15,7 @@ from currreft_nb.core.settings import Declaration, Settings, declared, setting, 
 from currreft_nb.data.settings import CurationSettings
 from currreft_nb.evaluation_settings import EvaluationSettings
 from currreft_nb.rejection.settings import Judging
-from currreft_nb.training_settings import (
+from currreft_nb.training.settings import (
     Adapter,
     Answers,
     Grouped,

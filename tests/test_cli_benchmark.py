@@ -19,8 +19,9 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method import prompts
 from currreft_nb.models.files import source_of
 from currreft_nb.models.load import load_model, read_style, save_adapter
-from currreft_nb.training import targets, train_sft
-from currreft_nb.training_settings import SftSettings
+from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.settings import SftSettings
+from currreft_nb.training.train import train_sft
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".venv-bench"
@@ -89,7 +90,7 @@ def trained(folder):
     loaded = load_model("pocket", trainable=True)
     drawn = [s for task in ("math", "classification") for s in compose.draw_samples(folder, task, 24, "id", 1, "train")]
     train_sft(
-        loaded, targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
+        loaded, sft_targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
     )
     save_adapter(loaded, folder / "run" / "adapter", "open")
     models_export.export(folder / "run", folder / "exported")

@@ -7,7 +7,6 @@ import pytest
 from pictures import NO_DRAWN, contents, voc_set
 from PIL import Image
 
-from currreft_nb import training_data
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES
 from currreft_nb.data.curate import curate
@@ -16,6 +15,7 @@ from currreft_nb.data.folder import load_samples
 from currreft_nb.data.formats import curr_reft
 from currreft_nb.method import rewards
 from currreft_nb.method.prompts import Style, render_question, target
+from currreft_nb.training.rows import grpo_dataset
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_parquet_opens_with_its_pictures(folder, tmp_path):
 def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
     style = Style(frame=Frame(kind="thousand"))
     samples = load_samples(folder, "train", stage)
-    rows = training_data.dataset(folder, "train", stage, style)
+    rows = grpo_dataset(folder, "train", stage, style)
     assert Counter(rows["task"]) == Counter(sample.task for sample in samples)
     for row, sample in zip(rows, samples):
         parts = row["prompt"][0]["content"]
@@ -87,7 +87,7 @@ def test_the_data_set_asks_and_pays_as_the_samples_say(folder, stage):
 
 
 def test_a_question_in_words_has_no_picture(folder):
-    rows = training_data.dataset(folder, "pool", "open", Style())
+    rows = grpo_dataset(folder, "pool", "open", Style())
     assert [len(row["images"]) for row in rows] == [
         int(s.image is not None) for s in load_samples(folder, "pool", "open")
     ]

@@ -12,7 +12,7 @@ from scripted import KEY, say, serving, text_of
 from test_models import randomise_adapter
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation_probe, models_export, training
+from currreft_nb import InputError, evaluation_probe, models_export
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
@@ -26,7 +26,8 @@ from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.models import load
 from currreft_nb.models.families import FAMILIES
 from currreft_nb.models.load import load_model, save_adapter
-from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training.settings import GrpoSettings
+from currreft_nb.training.train import train_grpo
 
 SHORT = {"max_new_tokens": 16, "batch_size": 16}
 
@@ -175,7 +176,7 @@ def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
     small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
     settings = GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
-    training.train_grpo(load_model("pocket", trainable=True), load_samples(data, "train", "binary"), run, settings)
+    train_grpo(load_model("pocket", trainable=True), load_samples(data, "train", "binary"), run, settings)
     samples = load_questions(data, ["val"], 2)
     arms = {f"step_{n}": run / "checkpoints" / f"checkpoint-{n}" for n in (1, 2)} | {"end": run / "adapter"}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT, forced=False)

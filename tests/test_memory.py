@@ -12,6 +12,7 @@ from currreft_nb import InputError, memory, memory_parts
 from currreft_nb.generation.decode import dense_layers
 from currreft_nb.memory_shapes import ADAPTED, shape_of
 from currreft_nb.models.families import FAMILIES
+from currreft_nb.training.gpu_memory import GIB, measured_peak, reset_peak
 
 PAPER = "Qwen/Qwen2.5-VL-3B-Instruct"
 LANGUAGE = FAMILIES["qwen2_5_vl"].lora_targets("language")
@@ -61,15 +62,15 @@ def test_skipping_silent_groups_is_no_saving_to_count_on():
 def test_an_adapter_on_the_vision_side_costs_weights_and_kept_activations(lora_on, parts, images):
     shape, options = shape_of(PAPER), {"lora_rank": 8, "lora_on": lora_on, "shortcuts": ("images",)}
     adapter = 8 * sum(shape.adapted[name][1] for name in parts)
-    assert part("its gradient", **options) == pytest.approx(16 * adapter / memory.GIB, abs=1e-3)
+    assert part("its gradient", **options) == pytest.approx(16 * adapter / GIB, abs=1e-3)
     kept = [row["gib"] for row in memory.estimate(PAPER, **options) if "vision tower's layers" in row["part"]]
     # 2,048 patches of an image, 32 layers of 1,280 numbers in 16 bit, for each image of a micro-batch
-    assert kept == ([pytest.approx(images * 2048 * 32 * 1280 * 2 / memory.GIB, abs=1e-3)] if images else [])
+    assert kept == ([pytest.approx(images * 2048 * 32 * 1280 * 2 / GIB, abs=1e-3)] if images else [])
 
 
 def test_a_packed_micro_batch_holds_its_prompt_once():
     packed, plain = (part("kept between layers", shortcuts=names) for names in (("images", "prompts"), ("images",)))
-    token = 36 * 2048 * 2 / memory.GIB
+    token = 36 * 2048 * 2 / GIB
     assert packed == pytest.approx((712 + 4 * 256) * token, abs=1e-3)
     assert plain == pytest.approx(4 * (712 + 256) * token, abs=1e-3)
 
@@ -85,10 +86,10 @@ def test_parts_that_can_be_computed_by_hand():
     shape = shape_of(PAPER)
     weights = 36 * (2 * 2048 * 2048 + 2 * 2048 * 256 + 3 * 2048 * 11008)  # q, o; k, v; gate, up, down
     assert shape.language_weights == weights
-    assert part("language model", four_bit=False) == pytest.approx(2 * weights / memory.GIB, abs=1e-3)
+    assert part("language model", four_bit=False) == pytest.approx(2 * weights / GIB, abs=1e-3)
     # 64 rows of 512 image, 200 text and 256 new tokens; keys and values of 2 heads of 128 in 36 layers, 2 bytes each
     cache = [row["gib"] for row in memory.estimate(PAPER) if row["part"] == "keys and values"]
-    assert cache == [pytest.approx(64 * 968 * 36 * 2 * 256 * 2 / memory.GIB, abs=1e-3)]
+    assert cache == [pytest.approx(64 * 968 * 36 * 2 * 256 * 2 / GIB, abs=1e-3)]
 
 
 def test_micro_batch_above_the_batch_counts_as_the_batch():
@@ -110,7 +111,7 @@ def test_baseline_reads_a_quarter_of_the_answers_again_behind_their_prompts():
     """16 answers of 256 tokens behind 712 of prompt, through layers with an adapter in 32 bit; no optimiser yet."""
     rows = memory.estimate(PAPER, validation_questions=20)
     read = next(row["gib"] for row in rows if row["when"] == "baseline (prompts)")
-    assert read == pytest.approx(16 * 968 * (12 * 11008 + 12 * 2048 + 1024 + 968) / memory.GIB, abs=1e-3)
+    assert read == pytest.approx(16 * 968 * (12 * 11008 + 12 * 2048 + 1024 + 968) / GIB, abs=1e-3)
     assert not memory.belongs("step", "baseline (prompts)")
     rates = memory.phases(memory.estimate(PAPER, rate_completions=4))
     assert rates["baseline"] <= memory.phases(rows)["baseline"]
@@ -177,16 +178,16 @@ def test_unknown_family_is_refused(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
 def test_nothing_is_measured_without_a_gpu():
-    memory.reset_peak()
-    assert memory.measured_peak() is None
+    reset_peak()
+    assert measured_peak() is None
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_peak_is_measured_on_a_gpu():
-    memory.reset_peak()
-    block = torch.zeros(memory.GIB, dtype=torch.uint8, device="cuda")
-    assert memory.measured_peak() >= 1 and len(block)
+    reset_peak()
+    block = torch.zeros(GIB, dtype=torch.uint8, device="cuda")
+    assert measured_peak() >= 1 and len(block)
 
 
 def shortened(shape, layers=2):

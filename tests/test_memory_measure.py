@@ -7,8 +7,8 @@ from test_training import mixed_samples
 from currreft_nb import memory
 from currreft_nb.generation.generate import picture
 from currreft_nb.memory_measure import compare, made_up, measure
-from currreft_nb.memory_rehearsal import lengths
 from currreft_nb.models.load import load_model
+from currreft_nb.training.gpu_memory import lengths
 
 GRPO = {
     "model": "pocket",

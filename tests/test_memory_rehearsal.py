@@ -8,14 +8,16 @@ import pytest
 import torch
 from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_samples
 
-from currreft_nb import InputError, memory_rehearsal, training, training_config
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.generation.generate import encode, prompt_text
-from currreft_nb.memory_rehearsal import heaviest, lengths
 from currreft_nb.models.load import load_model
-from currreft_nb.training import train_grpo, train_sft
-from currreft_nb.training_grpo import GroupTrainer
-from currreft_nb.training_settings import SftSettings
+from currreft_nb.training import gpu_memory, trl_config
+from currreft_nb.training.gpu_memory import heaviest, lengths, rehearse
+from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.settings import SftSettings
+from currreft_nb.training.train import train_grpo, train_sft
+from currreft_nb.training.trainers import GroupTrainer
 
 SHORT = replace(SMALL, steps=2, save_every=0)
 FINE = SftSettings(prompts=8, batch_size=4, micro_batch=2, save_every=2)
@@ -52,7 +54,7 @@ def test_training_after_a_rehearsal_is_the_same_bit_for_bit(samples, tmp_path, c
 
 
 def test_a_penalised_training_and_a_supervised_one_are_the_same_too(samples, tmp_path):
-    rows = training.targets(samples, load_model("pocket").style)
+    rows = sft_targets(samples, load_model("pocket").style)
     for name in ("never", "always"):
         grpo(samples, tmp_path / "penalised" / name, replace(SHORT, beta=0.1, rehearse=name))
         loaded = load_model("pocket", trainable=True)
@@ -65,12 +67,12 @@ def test_a_penalised_training_and_a_supervised_one_are_the_same_too(samples, tmp
 
 def test_the_same_holds_for_what_a_gpu_runs_with(samples, tmp_path, monkeypatch):
     """A 16-bit model under autocast, with checkpoints between its layers."""
-    common = training_config.common
+    common = trl_config.common
 
     def as_on_a_gpu(loaded, folder, settings):
         return common(loaded, folder, settings) | {"gradient_checkpointing": True}
 
-    monkeypatch.setattr(training_config, "common", as_on_a_gpu)
+    monkeypatch.setattr(trl_config, "common", as_on_a_gpu)
     checkpointing = []
     original = GroupTrainer._compute_loss
 
@@ -143,7 +145,7 @@ def test_heaviest(sizes, count, expected, why):
 @pytest.mark.parametrize(
     "place, message",
     [
-        ((memory_rehearsal, "_encode_largest"), "in vision; lower max_pixels"),
+        ((gpu_memory, "_encode_largest"), "in vision; lower max_pixels"),
         (
             (GroupTrainer, "_generate_single_turn"),
             "generation of 8 completions at once; lower prompts_per_step or group",
@@ -168,7 +170,7 @@ def test_random_state_and_notes_are_given_back(samples, tmp_path, monkeypatch):
     def chance():
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
-    original = memory_rehearsal.rehearse
+    original = rehearse
 
     def noted(trainer, *arguments):
         before.append((chance(), str(vars(trainer)["_metrics"]), str(vars(trainer.state)), sorted(vars(trainer))))
@@ -181,8 +183,8 @@ def test_random_state_and_notes_are_given_back(samples, tmp_path, monkeypatch):
         random.random(), np.random.rand()
         return 0
 
-    monkeypatch.setattr(memory_rehearsal, "rehearse", noted)
-    monkeypatch.setattr(memory_rehearsal, "_encode_largest", disturbed)
+    monkeypatch.setattr(gpu_memory, "rehearse", noted)
+    monkeypatch.setattr(gpu_memory, "_encode_largest", disturbed)
     grpo(samples, tmp_path, replace(SHORT, steps=1, rehearse="always"))
     assert before == after
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
-from currreft_nb import InputError, training
+from currreft_nb import InputError
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
@@ -20,11 +20,12 @@ from currreft_nb.method.curriculum import pose_all
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
-from currreft_nb.training import train_grpo
-from currreft_nb.training_config import grpo_config
-from currreft_nb.training_grpo import GroupTrainer
-from currreft_nb.training_loop import draw_order
-from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
+from currreft_nb.training import train
+from currreft_nb.training.rows import draw_order
+from currreft_nb.training.settings import SHORTCUTS, GrpoSettings
+from currreft_nb.training.train import train_grpo
+from currreft_nb.training.trainers import GroupTrainer
+from currreft_nb.training.trl_config import grpo_config
 
 # A high temperature makes completions differ, so that every group has something to learn from.
 SMALL = GrpoSettings(
@@ -270,7 +271,7 @@ class TestGrpo:
             return said[-1]
 
         with monkeypatch.context() as patch:
-            patch.setattr(training, "GroupTrainer", lambda shortcuts, note, **options: GRPOTrainer(**options))
+            patch.setattr(train, "GroupTrainer", lambda shortcuts, note, **options: GRPOTrainer(**options))
             patch.setattr(GRPOTrainer, "_generate_single_turn", note)
             pictured = [sample for sample in samples if sample.image]
             grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)

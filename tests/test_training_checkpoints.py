@@ -10,10 +10,12 @@ import torch
 from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 from test_training_sft import FINE
 
-from currreft_nb import InputError, training
+from currreft_nb import InputError
 from currreft_nb.models.load import load_model
-from currreft_nb.training import train_sft
-from currreft_nb.training_checkpoints import damage, full_disk_named, last_whole
+from currreft_nb.training import train
+from currreft_nb.training.resume import damage, full_disk_named, last_whole
+from currreft_nb.training.rows import sft_row, sft_targets
+from currreft_nb.training.train import train_sft
 
 SETTINGS = replace(FINE, prompts=16, save_every=1)
 FILES = ("trainer_state.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -26,7 +28,7 @@ def samples(tmp_path_factory):
 
 def sft(samples, folder):
     loaded = load_model("pocket", trainable=True)
-    return train_sft(loaded, training.targets(samples, loaded.style), folder, SETTINGS)
+    return train_sft(loaded, sft_targets(samples, loaded.style), folder, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +144,9 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints_before_it(samples, whole
             next(weight for weight in loaded.model.parameters() if weight.requires_grad).data[0, 0] = torch.nan
         return row_of(sample, text, loaded)
 
-    row_of = training.sft_row
+    row_of = sft_row
     with monkeypatch.context() as patch:
-        patch.setattr(training, "sft_row", row_and_poison)
+        patch.setattr(train, "sft_row", row_and_poison)
         with pytest.raises((InputError, RuntimeError), match="nan"):
             sft(samples, tmp_path)
     assert last_whole(tmp_path / "checkpoints") is not None

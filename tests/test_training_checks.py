@@ -9,12 +9,15 @@ from test_models import randomise_adapter
 from test_training import SMALL, adapter_weights, grpo, mixed_samples
 from test_training_sft import FINE
 
-from currreft_nb import InputError, training, training_config
+from currreft_nb import InputError
 from currreft_nb.core.journal import append_journal
 from currreft_nb.generation.generate import encode_answer, log_probabilities
 from currreft_nb.generation.shared_images import shared_images
 from currreft_nb.models.load import load_model, save_adapter
-from currreft_nb.training_checks import GradientCheck, check_first_steps, check_saved, is_zero
+from currreft_nb.training import trl_config
+from currreft_nb.training.checks import GradientCheck, check_first_steps, check_saved, is_zero
+from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.train import train_sft
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +51,16 @@ class TestLoraOn:
     @pytest.mark.parametrize("four_bit", [False, True])
     def test_gradients_pass_through_checkpointed_activations(self, pictured, tmp_path, monkeypatch, four_bit):
         """As on a GPU, where activations are computed again: the pixels themselves have no gradient to hand on."""
-        plain = training_config.common
-        monkeypatch.setattr(training_config, "common", lambda *given: plain(*given) | {"gradient_checkpointing": True})
+        plain = trl_config.common
+        monkeypatch.setattr(trl_config, "common", lambda *given: plain(*given) | {"gradient_checkpointing": True})
         settings = replace(SMALL, steps=3, save_every=0)
         grpo(pictured, tmp_path, settings, four_bit=four_bit, lora_on="vision")
         assert all(weight.any() for weight in adapter_weights(tmp_path).values())
 
     def test_fine_tuning_reaches_them_too(self, pictured, tmp_path):
         loaded = load_model("pocket", trainable=True, lora_on="vision")
-        rows = training.targets(pictured, loaded.style)
-        training.train_sft(loaded, rows, tmp_path, replace(FINE, prompts=8))
+        rows = sft_targets(pictured, loaded.style)
+        train_sft(loaded, rows, tmp_path, replace(FINE, prompts=8))
         assert all(weight.any() for weight in adapter_weights(tmp_path).values())
 
     def test_images_are_not_shared_while_the_merger_learns(self, pictured):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from currreft_nb.training_grpo import without_rounding
+from currreft_nb.training.trainers import without_rounding
 
 
 def advantages(rewards):

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from currreft_nb import training_loop
-from currreft_nb.training_loop import StepLogger, brief
+from currreft_nb.training import loop
+from currreft_nb.training.loop import StepLogger, brief
 
 
 def lines_of(folder, capsys, monkeypatch, seconds, steps, first=0, watched_s=0.0):
     """Return the lines of a run whose steps after `first` take these seconds, and its figure `watched_s` each time."""
     clock = SimpleNamespace(now=100.0)
     clock.perf_counter = lambda: clock.now
-    monkeypatch.setattr(training_loop, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     row = {"accuracy": 0.5, "prompts": 8, "completions": 64, "tokens": 640}
 
     def live():

@@ -6,7 +6,7 @@ from tiny_models import IMAGE, WORDS, awake_model, tiny_prompts
 
 from currreft_nb.generation.decode import prompt_positions
 from currreft_nb.models.families import FAMILIES
-from currreft_nb.training_packing import pack
+from currreft_nb.training.packing import pack
 
 SIZES = {"groups": (2, 3, 1), "one by one": (1, 1, 1)}
 IMAGES = ("pixel_values", "image_grid_thw")

@@ -16,13 +16,17 @@ from test_training import SMALL, adapter_weights, assert_same_adapter, mixed_sam
 from test_training_sft import FINE
 from tiny import wait_for
 
-from currreft_nb import InputError, training, training_grpo, training_processes
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
 from currreft_nb.models.load import load_model
-from currreft_nb.training import train_grpo, train_sft
-from currreft_nb.training_checkpoints import damage
+from currreft_nb.training.processes import launch
+from currreft_nb.training.processes.launch import launch_command
+from currreft_nb.training.resume import damage
+from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.train import train_grpo, train_sft
+from currreft_nb.training.trainers import GroupTrainer
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="compares processes on the CPU")
 # Each of two processes has a question a step, whose four completions go through the model in two passes.
@@ -44,8 +48,8 @@ mixed_precision: 'no'
 def workers():
     """Let the processes be those that fail on demand, and this one choose tokens like them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_processes, "WORKER", "worker_with_faults")
-        patch.setattr(training_grpo.GroupTrainer, "_choose", worker_with_faults.choose_by_place)
+        patch.setattr(launch, "WORKER", "worker_with_faults")
+        patch.setattr(GroupTrainer, "_choose", worker_with_faults.choose_by_place)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("FIXED", "yes")
         patch.setenv("NOTEBOOK", str(os.getpid()))
@@ -93,7 +97,7 @@ def together(grpo, tmp_path_factory):
 
 def sft(samples, folder, settings):
     loaded = load_model("pocket", trainable=True)
-    return train_sft(loaded, training.targets(samples, loaded.style), folder, settings)
+    return train_sft(loaded, sft_targets(samples, loaded.style), folder, settings)
 
 
 def measures(folder):
@@ -226,14 +230,14 @@ def test_killed_interrupted_and_resumed_fine_tuning_ends_like_that_of_one_proces
 
 class TestCommand:
     def test_on_one_machine_any_port_will_do(self, tmp_path):
-        command = training_processes.launch_command(TWO, tmp_path, on_cpu=True)
+        command = launch_command(TWO, tmp_path, on_cpu=True)
         assert command[1:3] == ["-m", "accelerate.commands.launch"] and command[-1] == str(tmp_path)
         assert {"--multi_gpu", "--num_processes", "2", "--main_process_port", "0"} <= set(command)
 
     def test_the_command_for_other_machines_is_printed(self, tmp_path, capsys):
         path = tmp_path / "accelerate.yaml"
         path.write_text(CONFIG.replace("num_machines: 1", "num_machines: 2"))
-        training_processes.launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
+        launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
         command = f"accelerate launch --machine_rank 1 --num_processes 2 --config_file {path} --module"
         assert command in capsys.readouterr().out
 
@@ -252,7 +256,7 @@ class TestCommand:
         if text is not None:
             path.write_text(text)
         with pytest.raises(InputError, match=message):
-            training_processes.launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
+            launch_command(replace(TWO, accelerate_config=str(path)), tmp_path, on_cpu=True)
 
     @pytest.mark.parametrize(
         "gpus, on_cpu, message",
@@ -265,4 +269,4 @@ class TestCommand:
     def test_too_few_gpus_are_named(self, tmp_path, monkeypatch, gpus, on_cpu, message):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         with pytest.raises(InputError, match=message):
-            training_processes.launch_command(TWO, tmp_path, on_cpu)
+            launch_command(TWO, tmp_path, on_cpu)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from currreft_nb import training_ranks as ranks
+from currreft_nb.training.processes import ranks as ranks
 
 
 def test_a_process_alone_gets_back_what_it_gave():

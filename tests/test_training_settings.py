@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.training_loop import draw_order, duration
-from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training.loop import duration
+from currreft_nb.training.rows import draw_order
+from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 
 @pytest.mark.parametrize(

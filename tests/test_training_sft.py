@@ -6,17 +6,18 @@ import pytest
 import torch
 from test_training import assert_same_adapter, interrupt_after, mixed_samples
 
-from currreft_nb import InputError, training, training_config
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.generation.generate import encode, end_tokens, generate, prompt_text
 from currreft_nb.method import prompts, rewards
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
-from currreft_nb.training import train_sft
-from currreft_nb.training_loop import lazy_dataset
-from currreft_nb.training_settings import SftSettings
-from currreft_nb.training_sft import AnswerTrainer
+from currreft_nb.training import train, trl_config
+from currreft_nb.training.rows import lazy_dataset, sft_row, sft_targets
+from currreft_nb.training.settings import SftSettings
+from currreft_nb.training.train import SftTraining, train_sft
+from currreft_nb.training.trainers import AnswerTrainer
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
 
@@ -28,7 +29,7 @@ def samples(tmp_path_factory):
 
 def sft(samples, folder, settings=FINE):
     loaded = load_model("pocket", trainable=True)
-    return train_sft(loaded, training.targets(samples, loaded.style), folder, settings)
+    return train_sft(loaded, sft_targets(samples, loaded.style), folder, settings)
 
 
 class TestSft:
@@ -47,9 +48,7 @@ class TestSft:
     def test_resumed_run_ends_with_the_same_adapter_bit_for_bit(self, samples, tmp_path, monkeypatch):
         sft(samples, tmp_path / "whole")
         with monkeypatch.context() as patch:
-            interrupt_after(
-                patch, training.SftTraining, "row_of", 4
-            )  # in the fifth step, in the third pass over the data
+            interrupt_after(patch, SftTraining, "row_of", 4)  # in the fifth step, in the third pass over the data
             with pytest.raises(KeyboardInterrupt):
                 sft(samples, tmp_path / "cut")
         sft(samples, tmp_path / "cut")
@@ -59,13 +58,13 @@ class TestSft:
     def test_loss_is_taken_over_the_text_alone(self, samples):
         """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""
         loaded = load_model("pocket", trainable=True)
-        rows = training.targets(samples[:3], loaded.style)
+        rows = sft_targets(samples[:3], loaded.style)
         trainer = AnswerTrainer(
             end_tokens=end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
-            args=training_config.sft_config(loaded, training.Path("unused"), FINE),
-            train_dataset=lazy_dataset([0, 1, 2], lambda index: training.sft_row(*rows[index], loaded)),
+            args=trl_config.sft_config(loaded, train.Path("unused"), FINE),
+            train_dataset=lazy_dataset([0, 1, 2], lambda index: sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))
         for labels, (_, text) in zip(batch["labels"], rows):
@@ -87,13 +86,13 @@ class TestSft:
         words = Sample(
             id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
         )
-        rows = training.targets([samples[0], words, samples[1], words], loaded.style)
+        rows = sft_targets([samples[0], words, samples[1], words], loaded.style)
         trainer = AnswerTrainer(
             end_tokens=end_tokens(loaded),
             model=loaded.model,
             processing_class=loaded.processor,
-            args=training_config.sft_config(loaded, training.Path("unused"), replace(FINE, micro_batch=4)),
-            train_dataset=lazy_dataset([0, 1, 2, 3], lambda index: training.sft_row(*rows[index], loaded)),
+            args=trl_config.sft_config(loaded, train.Path("unused"), replace(FINE, micro_batch=4)),
+            train_dataset=lazy_dataset([0, 1, 2, 3], lambda index: sft_row(*rows[index], loaded)),
         )
         batch = next(iter(trainer.get_train_dataloader()))
         image = loaded.model.config.image_token_id
@@ -126,14 +125,14 @@ def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
     """As in rejection sampling: on some processors the first answers used to repack the layers for good."""
     loaded = load_model("pocket", four_bit=True, trainable=True)
     generate(loaded, samples[:4], max_new_tokens=4)
-    result = train_sft(loaded, training.targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
+    result = train_sft(loaded, sft_targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
     assert result["steps"] == 2
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_targets_are_the_ideal_completions(samples):
     style = load_model("pocket").style
-    for sample, text in training.targets(samples, style):
+    for sample, text in sft_targets(samples, style):
         assert text == prompts.target(sample, style)
         score = rewards.score(sample, text, style.frame, rewards.Rules(detection="soft"))
         assert score.format == 1 and score.value > 0.9

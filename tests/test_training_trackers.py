@@ -10,16 +10,16 @@ from test_training import SMALL, assert_same_adapter, grpo, mixed_samples
 from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.models.load import load_model
-from currreft_nb.training_config import grpo_config
-from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_trackers import TRACKERS, trackers_in
+from currreft_nb.training.settings import GrpoSettings, SftSettings
+from currreft_nb.training.trackers import TRACKERS, trackers_in
+from currreft_nb.training.trl_config import grpo_config
 
 
 @pytest.fixture
 def only_tensorboard(monkeypatch):
     """Make TensorBoard's usual package the only tracker that seems to be installed."""
     found = lambda package: package == "tensorboard" or None  # noqa: E731
-    monkeypatch.setattr("currreft_nb.training_trackers.find_spec", found)
+    monkeypatch.setattr("currreft_nb.training.trackers.find_spec", found)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,15 @@ from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
-from currreft_nb.evaluation_probe import pass_rates
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.method.difficulty import PassRate
 from currreft_nb.models import load
 from currreft_nb.models.load import load_model
-from currreft_nb.training import draws, train_grpo
-from currreft_nb.training_loop import draw_order
-from currreft_nb.training_rows import silent
-from currreft_nb.training_validation import baseline, stopping_step
+from currreft_nb.training.rows import draw_order, draws
+from currreft_nb.training.steps import silent
+from currreft_nb.training.train import train_grpo
+from currreft_nb.training.validation import measure_baseline, pass_rates, stopping_step
 
 # A learning rate this small never earns a hundredth more reward, so that patience ends the run.
 PATIENT = replace(SMALL, steps=8, learning_rate=1e-9, validate_every=2, patience=2, save_every=3)
@@ -143,23 +142,23 @@ class TestEarlyStopping:
 class TestBaseline:
     def test_it_is_measured_once_with_the_format_forced(self, drawn, tmp_path):
         loaded = load_model("pocket", trainable=True)
-        (found,) = baseline(loaded, drawn[1], tmp_path, SMALL).items()
+        (found,) = measure_baseline(loaded, drawn[1], tmp_path, SMALL).items()
         rows = read_journal(tmp_path / "passes-forced.jsonl")
         assert len(rows) == 4 * 9 and all("<answer>" in row["completion"] for row in rows)
         assert found[0] == "open" and 0 <= found[1] <= 1
         before = (tmp_path / "passes-forced.jsonl").stat().st_mtime_ns
-        assert baseline(loaded, drawn[1], tmp_path, SMALL) == dict([found])
+        assert measure_baseline(loaded, drawn[1], tmp_path, SMALL) == dict([found])
         assert (tmp_path / "passes-forced.jsonl").stat().st_mtime_ns == before
 
     def test_measuring_it_changes_nothing_in_training(self, drawn, plain, tmp_path):
         loaded = load_model("pocket", trainable=True)
-        baseline(loaded, drawn[1], tmp_path, SMALL)
+        measure_baseline(loaded, drawn[1], tmp_path, SMALL)
         pass_rates(loaded, drawn[0], tmp_path, replace(SMALL, rate_completions=2))
         train_grpo(loaded, drawn[0], tmp_path, SMALL)
         assert_same_adapter(tmp_path, plain)
 
     def test_no_questions_no_baseline(self, tmp_path):
-        assert baseline(load_model("pocket"), [], tmp_path, SMALL) == {}
+        assert measure_baseline(load_model("pocket"), [], tmp_path, SMALL) == {}
 
 
 class TestDifficulty:

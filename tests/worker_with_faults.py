@@ -1,4 +1,5 @@
-"""The process that `training_processes` starts, with faults that a test asks for by the environment variable FAULT.
+"""The process that `training.processes.launch` starts, with faults that a test asks for by the environment variable
+FAULT.
 
 FAULT="kill 1 3" lets rank 1 be killed at step 3; others are raise, wait, and interrupt, which people do in a notebook.
 With FIXED set, a completion depends on its place among all of a step, and not on how many processes share them.
@@ -10,8 +11,10 @@ import time
 
 import torch
 
-from currreft_nb import training_grpo, training_loop, training_worker
-from currreft_nb import training_ranks as ranks
+from currreft_nb.training.loop import StepLogger
+from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes.worker import main
+from currreft_nb.training.trainers import GroupTrainer
 
 
 def choose_by_place(self, logits, rows, step):
@@ -46,8 +49,8 @@ def with_fault(on_log, what, rank, step):
 
 if __name__ == "__main__":
     if "FIXED" in os.environ:
-        training_grpo.GroupTrainer._choose = choose_by_place
+        GroupTrainer._choose = choose_by_place
     if fault := os.environ.get("FAULT"):
         what, *place = fault.split()
-        training_loop.StepLogger.on_log = with_fault(training_loop.StepLogger.on_log, what, *map(int, place))
-    training_worker.main()
+        StepLogger.on_log = with_fault(StepLogger.on_log, what, *map(int, place))
+    main()

@@ -37,14 +37,15 @@ from PIL import Image
 from random_model import write_model
 from trl import GRPOTrainer
 
-from currreft_nb import training
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models.load import Loaded, load_model
-from currreft_nb.training_grpo import GroupTrainer
-from currreft_nb.training_settings import SHORTCUTS, GrpoSettings
+from currreft_nb.training import train
+from currreft_nb.training.settings import SHORTCUTS, GrpoSettings
+from currreft_nb.training.train import train_grpo
+from currreft_nb.training.trainers import GroupTrainer
 
 SHAPES = {"3b": "Qwen/Qwen2.5-VL-3B-Instruct", "7b": "Qwen/Qwen2.5-VL-7B-Instruct", "tiny": "tiny"}
 PLAIN, OURS = "plain", "ours"
@@ -130,7 +131,7 @@ def train_variant(
     names = ("prompts_per_step", "group_size", "micro_batch", "max_new_tokens", "beta")
     shortcuts = {PLAIN: (), OURS: given.shortcuts}.get(variant, (variant,))
     common = {name: vars(given)[name] for name in names} | {"save_every": 0, "shortcuts": shortcuts}
-    plain = mock.patch.object(training, "GroupTrainer", lambda shortcuts, note, **others: GRPOTrainer(**others))
+    plain = mock.patch.object(train, "GroupTrainer", lambda shortcuts, note, **others: GRPOTrainer(**others))
     with ExitStack() as stack:
         if variant == PLAIN:
             stack.enter_context(plain)
@@ -138,7 +139,7 @@ def train_variant(
             stack.enter_context(mock.patch.object(rewards, "score", by_lot))
         stack.enter_context(redirect_stdout(StringIO()))
         watch = stack.enter_context(watched(loaded))
-        result = training.train_grpo(loaded, samples, folder, GrpoSettings(steps=steps, **common))
+        result = train_grpo(loaded, samples, folder, GrpoSettings(steps=steps, **common))
     return watch, result
 
 

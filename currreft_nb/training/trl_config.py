@@ -7,8 +7,8 @@ import torch
 from trl import GRPOConfig, SFTConfig
 
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_trackers import PROJECT
+from currreft_nb.training.settings import GrpoSettings, SftSettings
+from currreft_nb.training.trackers import PROJECT
 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:

@@ -15,7 +15,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.generation.generate import encode_answer, log_probabilities
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training.settings import GrpoSettings
 
 FIRST_STEPS, FIRST_GROUPS = 3, 8  # examined before a run is stopped because it cannot learn
 TRUNCATED = 0.9  # share of completions that counts as nearly all

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import Trainer
 
-from currreft_nb import InputError, memory
+from currreft_nb import InputError
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import Sample
 from currreft_nb.generation.generate import prompt_text
@@ -177,18 +177,18 @@ def _undone(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[None]:
-    memory.reset_peak()
+    reset_peak()
     started_s = time.perf_counter()
     try:
         yield
     except torch.OutOfMemoryError:
         raise InputError(
             f"the GPU ran out of memory in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
-            f" {memory.ADVICE[phase]}"
+            f" {ADVICE[phase]}"
         ) from None
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    found[phase] = {"seconds": round(time.perf_counter() - started_s, 2), "gib": memory.measured_peak()}
+    found[phase] = {"seconds": round(time.perf_counter() - started_s, 2), "gib": measured_peak()}
 
 
 def _sizes(trainer: Trainer, phase: str) -> str:
@@ -209,3 +209,30 @@ def summary(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> s
         for name, row in found.items()
     ]
     return f"rehearsed the largest step: {max(map(sum, sizes))} tokens before the answer; {', '.join(parts)}"
+
+
+GIB = 1024**3
+ADVICE = {
+    "loading": "set four_bit, or take a smaller model",
+    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
+    "vision": "lower max_pixels, or set four_bit",
+    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
+    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
+}
+
+
+def card_gib() -> float | None:
+    """Return the memory of the GPU in use in GiB; None without one."""
+    return round(torch.cuda.get_device_properties(0).total_memory / GIB, 1) if torch.cuda.is_available() else None
+
+
+def reset_peak() -> None:
+    """Free cached GPU memory and restart the measurement of the peak; without a GPU do nothing."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def measured_peak() -> float | None:
+    """Return PyTorch's peak of GPU memory in GiB since `reset_peak`; None without a GPU."""
+    return round(torch.cuda.max_memory_reserved() / GIB, 2) if torch.cuda.is_available() else None

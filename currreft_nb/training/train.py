@@ -4,8 +4,8 @@ GRPO asks each question several times and compares within that group: a completi
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
 in proportion. It needs no value model and no labelled reasoning.
 
-`train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training_grpo`,
-`training_sft`) and runs it with what both share (`training_loop`). They leave `adapter/` in the run folder. An
+`train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training.trainers`,
+`training.trainers`) and runs it with what both share (`training.loop`). They leave `adapter/` in the run folder. An
 interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
 """
 
@@ -18,38 +18,27 @@ from typing import Any, ClassVar
 
 from transformers import Trainer
 
-from currreft_nb import InputError, memory, memory_rehearsal, training_processes
-from currreft_nb import training_ranks as ranks
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
-from currreft_nb.generation.generate import end_tokens, picture
+from currreft_nb.generation.generate import end_tokens
 from currreft_nb.generation.shared_images import image_free_batches, shared_images
-from currreft_nb.method import prompts, rewards
-from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep, rate_rows
+from currreft_nb.method import rewards
+from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.models.load import Loaded, save_adapter
-from currreft_nb.training_checkpoints import full_disk_named
-from currreft_nb.training_checks import check_first_steps, check_saved
-from currreft_nb.training_config import grpo_config, sft_config
-from currreft_nb.training_grpo import GroupTrainer
-from currreft_nb.training_loop import (
-    StepLogger,
-    closing_mean,
-    draw_order,
-    fingerprint,
-    float32_adapter,
-    lazy_dataset,
-    optimizers,
-    resume_point,
-    run_trainer,
-    stage_of,
-)
-from currreft_nb.training_rows import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
-from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_sft import AnswerTrainer
-from currreft_nb.training_trackers import trackers_in
-from currreft_nb.training_validation import EarlyStopping
-
-Target = tuple[Sample, str]
+from currreft_nb.training.checks import check_first_steps, check_saved
+from currreft_nb.training.gpu_memory import measured_peak, schedule
+from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
+from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes.launch import needed, train
+from currreft_nb.training.resume import fingerprint, full_disk_named, resume_point
+from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row, stage_of
+from currreft_nb.training.settings import GrpoSettings, SftSettings
+from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
+from currreft_nb.training.trackers import trackers_in
+from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
+from currreft_nb.training.trl_config import grpo_config, sft_config
+from currreft_nb.training.validation import EarlyStopping
 
 
 def train_grpo(
@@ -67,15 +56,15 @@ def train_grpo(
     `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
     questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, by which they are left out,
     ordered or drawn. `live`: called when a step's row is in metrics.jsonl. Starts several processes where `settings`
-    ask for them (`training_processes`). Resumes from `folder/checkpoints`. Raises `InputError` without samples or
-    adapter, for settings that need validation samples or rates without any, when memory runs out or the loss is not
+    ask for them (`training.processes.launch`). Resumes from `folder/checkpoints`. Raises `InputError` without samples
+    or adapter, for settings that need validation samples or rates without any, when memory runs out or the loss is not
     finite, and when the first steps show that nothing can be learnt.
     """
     folder, rates = _check(loaded, samples, folder), rates or {}
-    if training_processes.needed(settings):
+    if needed(settings):
         EarlyStopping(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
         options = {"validation": list(validation), "rates": dict(rates)}
-        return training_processes.train("train_grpo", loaded, samples, folder, settings, live, **options)
+        return train("train_grpo", loaded, samples, folder, settings, live, **options)
     samples, order, left_out = draws(samples, rates, settings)
     asked = list(validation) if settings.validate_every else []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
@@ -103,8 +92,8 @@ def train_sft(
     `InputError` are as in `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
-    if training_processes.needed(settings):
-        return training_processes.train("train_sft", loaded, rows, folder, settings, live)
+    if needed(settings):
+        return train("train_sft", loaded, rows, folder, settings, live)
     checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     order = draw_order(len(rows), settings.budget, settings.seed)
     return SftTraining(loaded, folder, settings, rows, order, checkpoint).run(live)
@@ -164,7 +153,7 @@ class Training:
                     callbacks=[logger],
                 )
             drawn = [self.rows[index] for index in sorted(set(self.order))]
-            rehearsal = memory_rehearsal.schedule(settings.rehearse, logger, trainer, loaded, drawn, self.make_row)
+            rehearsal = schedule(settings.rehearse, logger, trainer, loaded, drawn, self.make_row)
             run_trainer(trainer, logger, self.checkpoint, loaded, self.sharing())
             loaded.processor.tokenizer.padding_side = "left"  # SFTTrainer pads on the right
             if "ref" in loaded.model.peft_config:
@@ -186,7 +175,7 @@ class Training:
         found: dict[str, Any] = {"steps": len(rows), **{name: sum(row[name] for row in rows) for name in counted}}
         found |= {"base_hash": self.loaded.base_hash, "parent_adapter": self.loaded.adapter_hash}
         found["seconds"] = round(sum(row["seconds"] for row in rows), 1)
-        if peaks := [peak for peak in ranks.from_all([memory.measured_peak()]) if peak is not None]:
+        if peaks := [peak for peak in ranks.from_all([measured_peak()]) if peak is not None]:
             found["peak_gpu_gib"] = max(peaks)
         return found | {name: value for name in self.closing if (value := closing_mean(rows, name)) is not None}
 
@@ -259,42 +248,3 @@ class SftTraining(Training):
             "gradient_norm": logs["grad_norm"],
             "prompts": min(self.settings.batch_size, self.settings.budget - drawn_before),
         }
-
-
-def targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
-    """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
-    return [(sample, prompts.target(sample, style)) for sample in samples]
-
-
-def draws(
-    samples: Sequence[Sample], rates: Mapping[str, PassRate], settings: GrpoSettings
-) -> tuple[list[Sample], list[int], dict[str, int]]:
-    """Return the samples to train on, which of them is drawn at each place, and how many are left out, by reason.
-
-    Without options that go by difficulty: all samples, in the order of `draw_order`. Raises `InputError` for a sample
-    without a pass rate where an option needs it.
-    """
-    if not settings.by_difficulty:
-        return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
-    if lacking := [sample.id for sample in samples if sample.id not in rates]:
-        raise InputError(f"sample {lacking[0]!r} has no pass rate; measure it with evaluation_probe.pass_rates first")
-    kept, left_out = keep(samples, rates, settings.drop)
-    if left_out:
-        print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
-    known = [rates[sample.id] for sample in kept]
-    if settings.target_rate:
-        order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
-    else:
-        order = draw_order(len(kept), settings.budget, settings.seed)
-    return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
-
-
-def question_row(sample: Sample, loaded: Loaded) -> dict:
-    """Return what both kinds of rows hold: the prompt as messages, and the image, or [] for a text-only sample."""
-    return {"prompt": prompts.messages(sample, loaded.style), "images": [picture(sample)] if sample.image else []}
-
-
-def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
-    """Return a row of data as SFTTrainer takes it."""
-    completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-    return question_row(sample, loaded) | {"completion": completion}

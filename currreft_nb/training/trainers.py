@@ -1,7 +1,7 @@
 """TRL's GRPO trainer with the same updates for less work. Each saving can be switched off.
 
 - images: an image is prepared and encoded once for all completions of its group (`generation.shared_images`).
-- prompts: a prompt is read once for its group, in decoding (`generation.decode`) and training (`training_packing`).
+- prompts: a prompt is read once for its group, in decoding (`generation.decode`) and training (`training.packing`).
 - silent: groups whose completions all earned the same are not sent through the model.
 - weights: completions are decoded with dense copies of the adapted layers (`generation.decode`).
 """
@@ -12,12 +12,12 @@ from itertools import accumulate, groupby
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from currreft_nb.generation.decode import decode, dense_layers, prompt_positions
-from currreft_nb.training_packing import pack
+from currreft_nb.training.packing import pack
 
 ROUNDING = 5e-3  # smaller advantages come from rounding alone: a reward that differs by 1e-4 gives at least 0.3
 IMAGES = ("pixel_values", "image_grid_thw")
@@ -227,3 +227,35 @@ def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         else:
             chosen[name] = value
     return unsplit_pixel_values_by_grid(chosen)
+
+
+IGNORED = -100  # the label of a token that the loss leaves out
+
+
+class AnswerTrainer(SFTTrainer):
+    """TRL's trainer; `end_tokens` are the ids of the tokens that end an answer."""
+
+    data_collator: Any
+
+    def __init__(self, *args: Any, end_tokens: Collection[int], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        collate = self.data_collator
+
+        def collate_answers(examples: list[dict]) -> dict:
+            batch = collate(examples)
+            # TRL also trains on what the chat template writes after the end token, usually a line break. A model never
+            # writes it, because decoding stops at the end token. So it is unlikely under the model, and in a loss over
+            # the model's own answers it would outweigh all other tokens.
+            return {**batch, "labels": cut_behind_end(batch["labels"], end_tokens)}
+
+        self.data_collator = collate_answers
+
+
+def cut_behind_end(labels: torch.Tensor, end_tokens: Collection[int]) -> torch.Tensor:
+    """Return labels, shape (rows, tokens), in which everything after a row's first end token is ignored.
+
+    >>> cut_behind_end(torch.tensor([[-100, 5, 2, 7], [-100, 5, 6, 7]]), [2]).tolist()
+    [[-100, 5, 2, -100], [-100, 5, 6, 7]]
+    """
+    ends = torch.isin(labels, torch.tensor(list(end_tokens), device=labels.device))
+    return labels.masked_fill(ends.cumsum(dim=1) > ends.int(), IGNORED)

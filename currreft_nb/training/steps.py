@@ -32,7 +32,7 @@ from currreft_nb.generation.generate import end_tokens
 from currreft_nb.method import rewards
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training.settings import GrpoSettings
 
 # Of each task, and in a mixture of each form.
 PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl")

@@ -10,7 +10,7 @@ from currreft_nb.core.settings import Settings, declared, defaults, setting, set
 from currreft_nb.method.difficulty import DROPS, ORDERS
 from currreft_nb.method.rewards import Rules
 from currreft_nb.models.families import LORA_ON
-from currreft_nb.training_trackers import TRACKERS, check_installed
+from currreft_nb.training.trackers import TRACKERS, check_installed
 
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")

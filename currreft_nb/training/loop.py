@@ -7,11 +7,7 @@ reinforcement learning `completions/step-<step>.jsonl`. To resume, all of them a
 checkpoint.
 """
 
-import hashlib
-import json
 import math
-import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,135 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from currreft_nb import InputError, memory
-from currreft_nb import training_ranks as ranks
-from currreft_nb.core.files import atomic_write
-from currreft_nb.core.journal import append_journal, read_journal
-from currreft_nb.core.samples import Sample, to_row
-from currreft_nb.core.settings import deciding
-from currreft_nb.models.adapters import MADE_FROM
+from currreft_nb import InputError
+from currreft_nb.core.journal import append_journal
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_checkpoints import last_whole, step_of
-from currreft_nb.training_checks import GradientCheck, is_zero
-from currreft_nb.training_settings import GrpoSettings, SftSettings
+from currreft_nb.training.checks import GradientCheck, is_zero
+from currreft_nb.training.gpu_memory import reset_peak
+from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.resume import step_of
 
 LINES = 60  # printed by a run at most; every step has its row in metrics.jsonl
 SHORT = {"zero_variance": "silent", "gradient_norm": "gradient"}  # names on the printed line
-
-
-def draw_order(count: int, rows: int, seed: int) -> list[int]:
-    """Return which of `count` samples is drawn for each of `rows` places: one permutation after another, each seeded.
-
-    >>> draw_order(3, 7, seed=0)
-    [1, 2, 0, 0, 2, 1, 0]
-    """
-    # All passes over the data are laid out here, instead of shuffled by the data loader as they begin. A resumed
-    # training skips the places that it has trained on, and so continues in the same order, in a later pass too.
-    order: list[int] = []
-    for number in range(math.ceil(rows / count)):
-        order += random.Random(f"{seed} {number}").sample(range(count), count)
-    return order[:rows]
-
-
-class _RowMaker:
-    """Makes the rows of a batch. `datasets` hashes it by its state, which must not include the model."""
-
-    def __init__(self, make_row: Callable[[int], dict]):
-        self.make_row = make_row
-
-    def __getstate__(self) -> dict:
-        return {}
-
-    def __call__(self, batch: dict) -> dict:
-        rows = [self.make_row(index) for index in batch["index"]]
-        return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def lazy_dataset(order: Sequence[int], make_row: Callable[[int], dict]) -> Dataset:
-    """Return a data set whose rows are made when they are read, so that only the images of a batch are in memory."""
-    return Dataset.from_dict({"index": list(order)}).with_transform(_RowMaker(make_row))
-
-
-def stage_of(samples: Sequence[Sample]) -> str:
-    """Return the stage that all samples are at, or "mixed"."""
-    stages = {sample.stage for sample in samples}
-    return stages.pop() if len(stages) == 1 else "mixed"
-
-
-def fingerprint(
-    loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings, **others: Sequence[Any]
-) -> dict:
-    """Return what a checkpoint depends on, to be compared when it is resumed.
-
-    `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
-    validation samples.
-    """
-    return {
-        **deciding(settings),
-        **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
-        "base_hash": loaded.base_hash,
-        "adapter_hash": loaded.adapter_hash,
-        "lora_rank": loaded.model.peft_config["default"].r,
-        "lora_on": str(loaded.model.peft_config["default"].target_modules),
-        "four_bit": loaded.four_bit,
-        "max_pixels": loaded.style.frame.max_pixels,
-    }
-
-
-def _digest(rows: Sequence[Any]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(_plain(row), sort_keys=True).encode())
-    return digest.hexdigest()[:16]
-
-
-def _plain(row: Any) -> Any:
-    if isinstance(row, Sample):  # by its image's name: the data folder may have been moved
-        return to_row(row) | {"image": row.image and Path(row.image).name}
-    return [_plain(part) for part in row] if isinstance(row, tuple) else row
-
-
-def resume_point(folder: Path, asked: dict) -> Path | None:
-    """Return the last whole checkpoint after cutting the run folder back to it, or None to start from the beginning.
-
-    Raises `InputError` when the folder's checkpoints were made with other settings, data or models.
-    """
-    checkpoints = folder / "checkpoints"
-    note = checkpoints / MADE_FROM
-    asked = json.loads(json.dumps(asked))  # tuples become lists, as in the file
-    if note.is_file():
-        made = json.loads(note.read_text(encoding="utf-8"))
-        if changed := sorted(name for name in {*made, *asked} if made.get(name) != asked.get(name)):
-            raise InputError(
-                f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
-                " start from the beginning, or choose another output folder"
-            )
-    found = last_whole(checkpoints, asked.get("num_processes", 1))
-    _cut_back(folder, step_of(found) if found else 0)
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    with atomic_write(note) as stream:
-        stream.write(json.dumps(asked, indent=2) + "\n")
-    return found
-
-
-def _cut_back(folder: Path, step: int) -> None:
-    for path in (folder / "checkpoints").glob("checkpoint-*"):
-        if step_of(path) > step:
-            shutil.rmtree(path)
-    for path in (folder / "completions").glob("step-*.jsonl"):
-        if int(path.stem.removeprefix("step-")) > step:
-            path.unlink()
-    metrics = folder / "metrics.jsonl"
-    rows = read_journal(metrics)
-    kept = [row for row in rows if row["step"] <= step]
-    if not kept:
-        metrics.unlink(missing_ok=True)
-    elif len(kept) < len(rows):
-        with atomic_write(metrics) as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
 
 
 class StepLogger(TrainerCallback):
@@ -250,7 +129,7 @@ def run_trainer(
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
         print(f"resuming after step {step_of(checkpoint)} of {trainer.args.max_steps}")
-    memory.reset_peak()
+    reset_peak()
     try:
         with sharing:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

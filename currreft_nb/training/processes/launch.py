@@ -28,13 +28,13 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from currreft_nb import InputError
-from currreft_nb import training_ranks as ranks
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_settings import GrpoSettings, SftSettings
-from currreft_nb.training_worker import JOB, MESSAGE, WATCHED
+from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes.job import JOB, MESSAGE, WATCHED
+from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 Settings = GrpoSettings | SftSettings
-WORKER = "currreft_nb.training_worker"
+WORKER = "currreft_nb.training.processes.worker"
 KINDS = ("NO", "MULTI_GPU", "MULTI_CPU")
 KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # in the summary of torch's launcher
 

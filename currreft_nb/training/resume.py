@@ -5,16 +5,25 @@ or a bad copy can cut a file off later. So every file is checked before a run re
 """
 
 import errno
+import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from currreft_nb import InputError
+from currreft_nb.core.files import atomic_write
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample, to_row
+from currreft_nb.core.settings import deciding
+from currreft_nb.models.adapters import MADE_FROM
+from currreft_nb.models.load import Loaded
+from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Texts in errors of torch and safetensors, which have no errno.
@@ -85,3 +94,76 @@ def full_disk_named(folder: Path) -> Iterator[None]:
             f"there is no room to write in {folder} ({free_gib:.1f} GiB are free, but a quota may allow less); free"
             " some space and run it again: it resumes from its last whole checkpoint"
         ) from error
+
+
+def fingerprint(
+    loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings, **others: Sequence[Any]
+) -> dict:
+    """Return what a checkpoint depends on, to be compared when it is resumed.
+
+    `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
+    validation samples.
+    """
+    return {
+        **deciding(settings),
+        **{name: _digest(values) for name, values in {"data": rows, **others}.items()},
+        "base_hash": loaded.base_hash,
+        "adapter_hash": loaded.adapter_hash,
+        "lora_rank": loaded.model.peft_config["default"].r,
+        "lora_on": str(loaded.model.peft_config["default"].target_modules),
+        "four_bit": loaded.four_bit,
+        "max_pixels": loaded.style.frame.max_pixels,
+    }
+
+
+def _digest(rows: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(_plain(row), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain(row: Any) -> Any:
+    if isinstance(row, Sample):  # by its image's name: the data folder may have been moved
+        return to_row(row) | {"image": row.image and Path(row.image).name}
+    return [_plain(part) for part in row] if isinstance(row, tuple) else row
+
+
+def resume_point(folder: Path, asked: dict) -> Path | None:
+    """Return the last whole checkpoint after cutting the run folder back to it, or None to start from the beginning.
+
+    Raises `InputError` when the folder's checkpoints were made with other settings, data or models.
+    """
+    checkpoints = folder / "checkpoints"
+    note = checkpoints / MADE_FROM
+    asked = json.loads(json.dumps(asked))  # tuples become lists, as in the file
+    if note.is_file():
+        made = json.loads(note.read_text(encoding="utf-8"))
+        if changed := sorted(name for name in {*made, *asked} if made.get(name) != asked.get(name)):
+            raise InputError(
+                f"the checkpoints in {checkpoints} were made with another {', '.join(changed)}; delete that folder to"
+                " start from the beginning, or choose another output folder"
+            )
+    found = last_whole(checkpoints, asked.get("num_processes", 1))
+    _cut_back(folder, step_of(found) if found else 0)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with atomic_write(note) as stream:
+        stream.write(json.dumps(asked, indent=2) + "\n")
+    return found
+
+
+def _cut_back(folder: Path, step: int) -> None:
+    for path in (folder / "checkpoints").glob("checkpoint-*"):
+        if step_of(path) > step:
+            shutil.rmtree(path)
+    for path in (folder / "completions").glob("step-*.jsonl"):
+        if int(path.stem.removeprefix("step-")) > step:
+            path.unlink()
+    metrics = folder / "metrics.jsonl"
+    rows = read_journal(metrics)
+    kept = [row for row in rows if row["step"] <= step]
+    if not kept:
+        metrics.unlink(missing_ok=True)
+    elif len(kept) < len(rows):
+        with atomic_write(metrics) as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)

@@ -6,29 +6,34 @@ time, so two validations differ only by what was learnt between them. A stage en
 paper), or earlier, after `patience` validations in a row that were no better than the best before them.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
-from currreft_nb import training_ranks as ranks
-from currreft_nb.core.journal import read_journal
+from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.generation.answerers import author_of, sampler
+from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.method.rewards import Rules, score
+from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
-from currreft_nb.training_loop import stage_of
-from currreft_nb.training_rows import by_part
-from currreft_nb.training_settings import VALIDATION_ANSWERS as ANSWERS
-from currreft_nb.training_settings import GrpoSettings
+from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.rows import stage_of
+from currreft_nb.training.settings import VALIDATION_ANSWERS as ANSWERS
+from currreft_nb.training.settings import GrpoSettings
+from currreft_nb.training.steps import by_part
 
 STORED_AT_ONCE = 64  # questions whose answers are written to the file together
 LEAST_GAIN = 0.01  # of the validation reward; a smaller rise counts as chance
 
 
-def baseline(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings) -> dict[str, float]:
+def measure_baseline(
+    loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings
+) -> dict[str, float]:
     """Return the accuracy before training, in [0, 1], by stage, with the format forced; {} without samples.
 
     A learning curve above it has learnt more than the format. Answers are stored in the folder's passes-forced.jsonl
@@ -37,7 +42,7 @@ def baseline(loaded: Loaded, samples: Sequence[Sample], folder: str | Path, sett
     if not samples:
         return {}
     answers = stored_answers(loaded, samples, Path(folder) / "passes-forced.jsonl", settings, ANSWERS, forced=True)
-    return {stage_of(samples): measure(samples, answers, loaded, settings)["accuracy"]}
+    return {stage_of(samples): measure_validation(samples, answers, loaded, settings)["accuracy"]}
 
 
 def stored_answers(
@@ -89,7 +94,7 @@ class EarlyStopping:
                     " validation_questions"
                 )
             answers = stored_answers(loaded, samples, folder / "passes-natural.jsonl", settings, ANSWERS)
-            self.start = [(0, measure(samples, answers, loaded, settings)["reward"])]
+            self.start = [(0, measure_validation(samples, answers, loaded, settings)["reward"])]
 
     def is_over(self, row: dict) -> bool:
         """Validate if it is time, add the columns validation_* to the step's row, and say whether the stage is over."""
@@ -99,7 +104,7 @@ class EarlyStopping:
         started_s = time.perf_counter()
         draw = sampler(self.loaded, **_sampling(self.settings, ANSWERS))
         texts = ranks.from_all([[answer.text for answer in answers] for answers in draw(ranks.share(self.samples))])
-        found = measure(self.samples, texts, self.loaded, self.settings)
+        found = measure_validation(self.samples, texts, self.loaded, self.settings)
         row |= {f"validation_{name}": value for name, value in found.items()}
         row["validation_seconds"] = round(time.perf_counter() - started_s, 3)
         print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
@@ -129,7 +134,7 @@ class EarlyStopping:
         return self.start + [(row["step"], row["validation_reward"]) for row in rows if "validation_reward" in row]
 
 
-def measure(
+def measure_validation(
     samples: Sequence[Sample], answers: Sequence[Sequence[str]], loaded: Loaded, settings: GrpoSettings
 ) -> dict[str, float]:
     """Return the mean reward, accuracy and format of the answers to the samples, scored as in training.
@@ -145,3 +150,25 @@ def measure(
     means = {"reward": accuracy + settings.format_weight * format, "accuracy": accuracy, "format": format}
     parts = by_part(rows, ["accuracy"], stage_of(samples) == "mixed")
     return {name: round(value, 6) for name, value in means.items()} | parts
+
+
+def pass_rates(
+    loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings
+) -> dict[str, PassRate]:
+    """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
+
+    An answer counts as right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl
+    and not sampled again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
+    """
+    folder, count = Path(folder), settings.rate_completions
+    if not count:
+        return {}
+    answers = stored_answers(loaded, samples, folder / "passes-train.jsonl", settings, count)
+    rates = {}
+    for sample, texts in zip(samples, answers):
+        right = sum(measure(sample, text, loaded.style.frame)["correct"] for text in texts)
+        rates[sample.id] = PassRate(int(right), len(texts))
+    table = folder / "passes-rates.jsonl"
+    table.unlink(missing_ok=True)
+    append_journal(table, rate_rows(samples, rates))
+    return rates

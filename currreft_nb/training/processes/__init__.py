@@ -1,0 +1,1 @@
+"""One training in several processes, one GPU each."""

@@ -1,0 +1,135 @@
+"""A data folder as a Hugging Face data set, for training with TRL or another library.
+
+from currreft_nb import rewards, training_data
+rows = training_data.dataset("outputs/notebooks/01_data_curation/data", "train", "binary", loaded.style)
+GRPOTrainer(..., train_dataset=rows, reward_funcs=[rewards.accuracy_reward, rewards.format_reward])
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from datasets import Dataset, Features, Image, List, Value
+
+from currreft_nb import InputError
+from currreft_nb.core.samples import Sample
+from currreft_nb.data.folder import load_samples
+from currreft_nb.generation.generate import picture
+from currreft_nb.method import prompts, rewards
+from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep
+from currreft_nb.method.prompts import Style
+from currreft_nb.models.load import Loaded
+from currreft_nb.training.settings import GrpoSettings
+
+TEXT = Value("string")
+FEATURES = Features(
+    {
+        "prompt": List({"role": TEXT, "content": List({"type": TEXT, "text": TEXT})}),
+        "images": List(Image()),
+        **dict.fromkeys(("id", "task", "stage", "answer", "claim", "options", "extra"), TEXT),
+        "size": List(Value("int32")),
+    }
+)
+
+
+def grpo_dataset(
+    folder: str | os.PathLike, split: str, stage: str, style: Style, tasks: Sequence[str] | None = None
+) -> Dataset:
+    """Return the questions of a data folder at one split and stage, of all tasks or those named.
+
+    Columns: `prompt` (messages in the wording and coordinate frame of `style`), `images` (opened when read; [] for a
+    text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
+    `curation.load`.
+    """
+    samples = load_samples(folder, split, stage, tasks)
+    rows = [
+        {
+            "prompt": prompts.messages(sample, style),
+            "images": [sample.image] if sample.image else [],
+            **rewards.columns(sample),
+        }
+        for sample in samples
+    ]
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+Target = tuple[Sample, str]
+
+
+def sft_targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
+    """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
+    return [(sample, prompts.target(sample, style)) for sample in samples]
+
+
+def draws(
+    samples: Sequence[Sample], rates: Mapping[str, PassRate], settings: GrpoSettings
+) -> tuple[list[Sample], list[int], dict[str, int]]:
+    """Return the samples to train on, which of them is drawn at each place, and how many are left out, by reason.
+
+    Without options that go by difficulty: all samples, in the order of `draw_order`. Raises `InputError` for a sample
+    without a pass rate where an option needs it.
+    """
+    if not settings.by_difficulty:
+        return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
+    if lacking := [sample.id for sample in samples if sample.id not in rates]:
+        raise InputError(f"sample {lacking[0]!r} has no pass rate; measure it with evaluation_probe.pass_rates first")
+    kept, left_out = keep(samples, rates, settings.drop)
+    if left_out:
+        print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
+    known = [rates[sample.id] for sample in kept]
+    if settings.target_rate:
+        order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
+    else:
+        order = draw_order(len(kept), settings.budget, settings.seed)
+    return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
+
+
+def question_row(sample: Sample, loaded: Loaded) -> dict:
+    """Return what both kinds of rows hold: the prompt as messages, and the image, or [] for a text-only sample."""
+    return {"prompt": prompts.messages(sample, loaded.style), "images": [picture(sample)] if sample.image else []}
+
+
+def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
+    """Return a row of data as SFTTrainer takes it."""
+    completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    return question_row(sample, loaded) | {"completion": completion}
+
+
+def draw_order(count: int, rows: int, seed: int) -> list[int]:
+    """Return which of `count` samples is drawn for each of `rows` places: one permutation after another, each seeded.
+
+    >>> draw_order(3, 7, seed=0)
+    [1, 2, 0, 0, 2, 1, 0]
+    """
+    # All passes over the data are laid out here, instead of shuffled by the data loader as they begin. A resumed
+    # training skips the places that it has trained on, and so continues in the same order, in a later pass too.
+    order: list[int] = []
+    for number in range(math.ceil(rows / count)):
+        order += random.Random(f"{seed} {number}").sample(range(count), count)
+    return order[:rows]
+
+
+class _RowMaker:
+    """Makes the rows of a batch. `datasets` hashes it by its state, which must not include the model."""
+
+    def __init__(self, make_row: Callable[[int], dict]):
+        self.make_row = make_row
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def __call__(self, batch: dict) -> dict:
+        rows = [self.make_row(index) for index in batch["index"]]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def lazy_dataset(order: Sequence[int], make_row: Callable[[int], dict]) -> Dataset:
+    """Return a data set whose rows are made when they are read, so that only the images of a batch are in memory."""
+    return Dataset.from_dict({"index": list(order)}).with_transform(_RowMaker(make_row))
+
+
+def stage_of(samples: Sequence[Sample]) -> str:
+    """Return the stage that all samples are at, or "mixed"."""
+    stages = {sample.stage for sample in samples}
+    return stages.pop() if len(stages) == 1 else "mixed"
