@@ -36,7 +36,7 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
     The questions are validation questions of the experiment's own data, whose step must be complete. Answers are kept
     and reused. The column `arm` names the model.
     """
-    from currreft_nb.evaluation_probe import advise
+    from currreft_nb.evaluation.pass_at_k import advise
 
     bases = {step.settings["model"]: step.settings for step in reversed(_steps_with(experiment, "group_size"))}
     tables = [_probe(experiment, settings, questions, completions) for settings in reversed(bases.values())]
@@ -48,7 +48,7 @@ def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, com
     data = experiment.root / settings["data"]
     record = complete_record(data, experiment.root, DATA_NOTEBOOK)
     from currreft_nb.data.folder import load_questions as choose
-    from currreft_nb.evaluation_probe import probe_arms
+    from currreft_nb.evaluation.pass_at_k import probe_arms
 
     names = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
     options = {name: settings[name] for name in names if name in settings} | {"completions": completions}
@@ -142,7 +142,7 @@ def export_run(run: Path, output: Path) -> dict:
         record = complete_record(run.resolve(), project_root(run), "02_rl_binary")
         options["max_new_tokens"] = record["settings"].get("max_new_tokens", MAX_NEW_TOKENS)
         options["questions"] = _validation_questions(run.resolve(), record)
-    from currreft_nb.models_export import export
+    from currreft_nb.evaluation.export import export
 
     return export(run, output, **options)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample, read_samples
-from currreft_nb.evaluation_sources import completion_rows
+from currreft_nb.evaluation.sources import completion_rows
 from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import Rules, score, text_of
 from currreft_nb.tasks.classification import LABELS_VERSION

@@ -6,7 +6,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.evaluation_sources import check_candidates, read_sources
+from currreft_nb.evaluation.sources import check_candidates, read_sources
 from currreft_nb.models.weights import POCKETS
 from currreft_nb.notebook_settings import check_together
 

@@ -13,7 +13,7 @@ from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS
 from currreft_nb.core.settings import Declaration, Settings, declared, setting, settings_class
 from currreft_nb.data.settings import CurationSettings
-from currreft_nb.evaluation_settings import EvaluationSettings
+from currreft_nb.evaluation.settings import EvaluationSettings
 from currreft_nb.rejection.settings import Judging
 from currreft_nb.training.settings import (
     Adapter,

@@ -24,7 +24,7 @@ from filelock import AcquireReturnProxy
 from currreft_nb import InputError, __version__, machine, notebook_settings, parameters
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
-from currreft_nb.evaluation_sources import Source, read_sources
+from currreft_nb.evaluation.sources import Source, read_sources
 from currreft_nb.models.weights import hash_model
 from currreft_nb.records import (
     ADAPTER,
@@ -180,7 +180,7 @@ class Run:
     def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Source]:
         """Return the source of each arm's answers, with absolute paths; runs become inputs.
 
-        `given` holds one entry for each name, in the form of `evaluation_sources`.
+        `given` holds one entry for each name, in the form of `evaluation.sources`.
         """
         return {name: self._located(source) for name, source in read_sources(names, given).items()}
 

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation, models_export
+from currreft_nb import InputError
 from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
 from currreft_nb.data.scenes import compose
+from currreft_nb.evaluation.evaluate import evaluate_model
+from currreft_nb.evaluation.export import export
 from currreft_nb.method import prompts
 from currreft_nb.models.files import source_of
 from currreft_nb.models.load import load_model, read_style, save_adapter
@@ -93,7 +95,7 @@ def trained(folder):
         loaded, sft_targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
     )
     save_adapter(loaded, folder / "run" / "adapter", "open")
-    models_export.export(folder / "run", folder / "exported")
+    export(folder / "run", folder / "exported")
     return folder / "exported"
 
 
@@ -135,11 +137,11 @@ def test_lmms_eval_scores_an_exported_model_as_we_do(tmp_path, monkeypatch):
 
     plain = {"forced": False, "max_new_tokens": 64}
     loaded = load_model(str(exported))
-    ours = evaluation.evaluate_model(loaded, samples, "ours", tmp_path / "ours", **plain)
+    ours = evaluate_model(loaded, samples, "ours", tmp_path / "ours", **plain)
     assert agreement(ours, rows)[0] >= 0.95  # float32 here and bfloat16 there, and the pictures a little blurred there
     loaded.model.bfloat16()
     (tmp_path / "small").mkdir()
     shown = [as_lmms_eval_shows_it(sample, tmp_path / "small") for sample in samples]
-    theirs = evaluation.evaluate_model(loaded, shown, "theirs", tmp_path / "theirs", **plain)
+    theirs = evaluate_model(loaded, shown, "theirs", tmp_path / "theirs", **plain)
     verdicts, texts = agreement(theirs, rows)
     assert verdicts >= 0.99 and texts >= 0.97  # both differences taken away, nothing is left but rounding

@@ -14,8 +14,8 @@ from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
-from currreft_nb.evaluation import evaluate, headline
-from currreft_nb.evaluation_arms import evaluate_arms
+from currreft_nb.evaluation.arms import evaluate_arms
+from currreft_nb.evaluation.evaluate import evaluate, headline
 from currreft_nb.generation import generate as generation
 from currreft_nb.metrics.scores import summarise
 from currreft_nb.models import load

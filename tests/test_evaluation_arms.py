@@ -12,15 +12,17 @@ from scripted import KEY, say, serving, text_of
 from test_models import randomise_adapter
 from tiny_models import write_tiny
 
-from currreft_nb import InputError, evaluation_probe, models_export
+from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
-from currreft_nb.evaluation_arms import answerer_of, evaluate_arms
-from currreft_nb.evaluation_choice import choose_arms
-from currreft_nb.evaluation_settings import Decoding
-from currreft_nb.evaluation_sources import Source, read_source
+from currreft_nb.evaluation.arms import answerer_of, evaluate_arms
+from currreft_nb.evaluation.choose import choose_arms
+from currreft_nb.evaluation.export import export
+from currreft_nb.evaluation.pass_at_k import probe_arms
+from currreft_nb.evaluation.settings import Decoding
+from currreft_nb.evaluation.sources import Source, read_source
 from currreft_nb.generation.generate import generate
 from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.models import load
@@ -71,7 +73,7 @@ def write_answers(path, answers):
 
 
 def test_a_merged_folder_answers_as_its_adapter_does(samples, adapter, tmp_path):
-    models_export.export(adapter, tmp_path / "merged")
+    export(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
     arms = {"base": None, "attached": adapter, "merged": merged}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT)
@@ -155,7 +157,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
 def test_an_adapter_is_evaluated_at_the_pixel_budget_that_it_was_trained_with(samples, adapter, tmp_path):
     with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 but would be evaluated with 8192.*set"):
         evaluate_arms({"rl": adapter}, samples, tmp_path, max_pixels=8192)
-    models_export.export(adapter, tmp_path / "merged")
+    export(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
     with pytest.raises(InputError, match="trained with max_pixels 4096"):
         answerer_of(merged, max_pixels=8192)
@@ -250,7 +252,7 @@ def test_files_have_no_passes_and_endpoints_have(samples, tmp_path, capsys):
     text = write_answers(tmp_path / "a.jsonl", {"x": "y"})
     with serving(lambda asked, n: say("<think></think><answer>yes</answer>")) as server:
         arms = {"file": read_source(text), "far": read_source(f"http:m@{server.url}")}
-        table = evaluation_probe.probe_arms(arms, samples[:4], tmp_path, completions=2)
+        table = probe_arms(arms, samples[:4], tmp_path, completions=2)
     assert set(table["arm"]) == {"far"} and len(server.requests) == 8
     assert "file: a file of answers cannot be sampled" in capsys.readouterr().out
     with pytest.raises(InputError, match="the format cannot be forced"):
@@ -260,8 +262,8 @@ def test_files_have_no_passes_and_endpoints_have(samples, tmp_path, capsys):
 SCRIPT = """
 import sys
 from currreft_nb import evaluation
-from currreft_nb.evaluation_arms import evaluate_arms
-from currreft_nb.evaluation_sources import read_source
+from currreft_nb.evaluation.arms import evaluate_arms
+from currreft_nb.evaluation.sources import read_source
 samples = evaluation.questions(sys.argv[1], ["val", "test_id", "test_ood"], 10)
 arms = {"base": None, "clean": read_source("model:pocket-clean")}
 evaluate_arms(arms, samples, sys.argv[2], max_new_tokens=16, batch_size=64)

@@ -3,8 +3,8 @@
 import pytest
 
 from currreft_nb import InputError
-from currreft_nb.evaluation_choice import RULE, choose
-from currreft_nb.evaluation_sources import check_candidates
+from currreft_nb.evaluation.choose import RULE, choose
+from currreft_nb.evaluation.sources import check_candidates
 
 
 def records_of(split, **scores):

@@ -10,7 +10,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions
-from currreft_nb.evaluation_probe import advise, chance_level, probe, probe_arms
+from currreft_nb.evaluation.pass_at_k import advise, chance_level, probe, probe_arms
 from currreft_nb.models import load
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}

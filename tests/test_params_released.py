@@ -12,9 +12,9 @@ import pytest
 from pictures import photograph
 from test_models import randomise_adapter
 
-from currreft_nb import models_export
 from currreft_nb.data.formats import curr_reft
 from currreft_nb.data.scenes import compose
+from currreft_nb.evaluation.export import export
 from currreft_nb.experiment import read_experiment
 from currreft_nb.memory_shapes import shape_of
 from currreft_nb.models.load import load_model, save_adapter
@@ -87,7 +87,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("released")
     loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    models_export.export(save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
+    export(save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
     return folder / "merged"
 
 

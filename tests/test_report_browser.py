@@ -10,9 +10,10 @@ import pytest
 from browser import DESKTOP, PHONE, Watched
 from tiny import new_kernel, record
 
-from currreft_nb import evaluation, report
+from currreft_nb import report
 from currreft_nb.core.samples import STAGES
 from currreft_nb.data.folder import load_samples
+from currreft_nb.evaluation.evaluate import evaluate
 from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.parameters import declarations
 from currreft_nb.runs import Run
@@ -76,7 +77,7 @@ def five(project, smoke):
         data = run.input("outputs/five/curate", "01_data_curation") / "data"
         samples = [s for split in ("test_id", "test_ood") for stage in STAGES for s in load_samples(data, split, stage)]
         for arm in ARMS:
-            evaluation.evaluate(answer_as(arm), samples, arm, run.folder)
+            evaluate(answer_as(arm), samples, arm, run.folder)
         run.finish({})
         new_kernel()
         shutil.copy(project / "outputs/smoke/evaluate/passes.csv", run.folder)

@@ -43,12 +43,12 @@ def compare(
 ) -> pd.DataFrame:
     """Compare every other arm with the arm `against` on the same questions: a row per arm, mode, task and split.
 
-    `records`: of `evaluation.evaluate`, for several arms. The arm's natural answers are compared with the natural ones
-    of `against` and, where there are any, with its forced ones (column `against_mode`), so that learning the form is
-    not mistaken for learning the task. `difference`: arm minus other; `low`, `high`: its 95 % interval by resampling
-    images. `p`: two-sided, by swapping the two arms image by image. `p_holm`: after Holm's correction for all rows of
-    this table. `minimum_detectable`: the true difference that as many questions would show (p below 0.05) four times in
-    five; a large p does not exclude a smaller one. `note`: why a row has no interval.
+    `records`: of `evaluation.evaluate.evaluate`, for several arms. The arm's natural answers are compared with the
+    natural ones of `against` and, where there are any, with its forced ones (column `against_mode`), so that learning
+    the form is not mistaken for learning the task. `difference`: arm minus other; `low`, `high`: its 95 % interval by
+    resampling images. `p`: two-sided, by swapping the two arms image by image. `p_holm`: after Holm's correction for
+    all rows of this table. `minimum_detectable`: the true difference that as many questions would show (p below 0.05)
+    four times in five; a large p does not exclude a smaller one. `note`: why a row has no interval.
 
     Raises `InputError`, with the questions that differ, if two arms did not answer the same ones.
     """

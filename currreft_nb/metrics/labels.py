@@ -29,8 +29,8 @@ def label_scores(
 ) -> pd.DataFrame:
     """Return a row per arm, mode, split and label: n images that show it, answered, precision, recall, f1, low, high.
 
-    `records`: of `evaluation.evaluate`; those without `labels` and `gold` are ignored. `by`: further columns to group
-    by, such as "source". `low`, `high`: the 95 % interval of the F1 by resampling images; nan for too few.
+    `records`: of `evaluation.evaluate.evaluate`; those without `labels` and `gold` are ignored. `by`: further columns
+    to group by, such as "source". `low`, `high`: the 95 % interval of the F1 by resampling images; nan for too few.
     """
     cell_names, rows = [*CELL, *by], []
     frame = pd.DataFrame([record for record in records if record.get("labels") is not None])

@@ -81,10 +81,10 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
 def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Return a table with a row per arm, mode, task, stage, split and measure: n, mean, the 95 % interval low, high.
 
-    `records`: of `evaluation.evaluate`. Intervals are clustered by image, else by id; `clusters` is their number.
-    `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have make no
-    row. `by`: further columns to group by, such as "source". An interval is nan where there is too little data, see
-    `metrics.intervals`.
+    `records`: of `evaluation.evaluate.evaluate`. Intervals are clustered by image, else by id; `clusters` is their
+    number. `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have
+    make no row. `by`: further columns to group by, such as "source". An interval is nan where there is too little data,
+    see `metrics.intervals`.
     """
     cell_names, rows = [*CELL, *by], []
     columns = [*cell_names, "measure", "n", "mean", "low", "high", "clusters"]

@@ -3,12 +3,12 @@
     python tests/benchmarks/evaluation.py [--resamples 10000]
 
 Five arms answered the same 600 questions of three tasks at three stages, two splits and two sources, several about each
-image. They are scored through `evaluation.evaluate`, format forced too, and written to disk; summarised, over all and
-by source; and each arm is compared with the first at each stage. Then the intervals of the measures are drawn again by
-`scipy.stats.bootstrap`, one at a time, on the same sums by image; both must agree within the error of drawing. One
-process, and seconds of processor time, which are those of one core. Exit status 1 where the evaluation takes 10 s or
-more, where SciPy takes less than twice as long as ours for the same intervals, or where a bound differs by a
-fifth of an interval's width (so few questions have few possible means, which drawing may hit or miss).
+image. They are scored through `evaluation.evaluate.evaluate`, format forced too, and written to disk; summarised, over
+all and by source; and each arm is compared with the first at each stage. Then the intervals of the measures are drawn
+again by `scipy.stats.bootstrap`, one at a time, on the same sums by image; both must agree within the error of drawing.
+One process, and seconds of processor time, which are those of one core. Exit status 1 where the evaluation takes 10 s
+or more, where SciPy takes less than twice as long as ours for the same intervals, or where a bound differs by a fifth
+of an interval's width (so few questions have few possible means, which drawing may hit or miss).
 """
 
 import argparse
@@ -24,7 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
-from currreft_nb.evaluation import evaluate
+from currreft_nb.evaluation.evaluate import evaluate
 from currreft_nb.method.curriculum import pose
 from currreft_nb.metrics.comparisons import compare
 from currreft_nb.metrics.intervals import cluster_sums, codes_of, exact_interval, mean_intervals, widened

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from scipy.stats import ttest_1samp
 
-from currreft_nb.evaluation_probe import NEARLY_ZERO
+from currreft_nb.evaluation.pass_at_k import NEARLY_ZERO
 from currreft_nb.views import score_plots
 
 ROOT = Path(__file__).resolve().parents[2]

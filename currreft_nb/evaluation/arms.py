@@ -12,14 +12,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, evaluation
+from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.answers import endpoint_sampler
 from currreft_nb.endpoints.endpoint import Account
-from currreft_nb.evaluation_settings import Decoding
-from currreft_nb.evaluation_sources import BASE, Source, read_recorded
+from currreft_nb.evaluation.evaluate import check_samples, evaluate
+from currreft_nb.evaluation.settings import Decoding
+from currreft_nb.evaluation.sources import BASE, Source, read_recorded
 from currreft_nb.generation.answerers import answerer, author_of, forcer, sampler
 from currreft_nb.method.prompts import Style, wording_hash
 from currreft_nb.models.adapters import check_adapter, merged_adapter, read_provenance
@@ -66,12 +67,12 @@ def evaluate_arms(
 ) -> list[dict]:
     """Score all arms on the same questions; return their records, natural before forced.
 
-    `arms`: sources by name (`evaluation_sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
+    `arms`: sources by name (`evaluation.sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
     is the model's own budget. `accounts` gets the accounts of endpoints. All arms are checked before the first model is
-    loaded; a model is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate`, and for an
-    arm that cannot answer.
+    loaded; a model is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate.evaluate`, and
+    for an arm that cannot answer.
     """
-    evaluation.check_samples(samples)
+    check_samples(samples)
     decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
     common = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
     answerers = {arm: answerer_of(source, samples, arm=arm, **common) for arm, source in arms.items()}
@@ -88,7 +89,7 @@ def _records(
 ) -> list[dict]:
     """Return an arm's records; its model leaves the memory with this call, before the next arm's is loaded."""
     functions = cache(partial(who.open, decoding))  # so that an arm whose records are complete is not loaded
-    return evaluation.evaluate(
+    return evaluate(
         lambda asked: functions()[0](asked),
         samples,
         arm,

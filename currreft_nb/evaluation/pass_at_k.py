@@ -24,9 +24,9 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES, TASKS, VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.endpoints.endpoint import Account
-from currreft_nb.evaluation_arms import answerer_of
-from currreft_nb.evaluation_settings import Decoding
-from currreft_nb.evaluation_sources import Source
+from currreft_nb.evaluation.arms import answerer_of
+from currreft_nb.evaluation.settings import Decoding
+from currreft_nb.evaluation.sources import Source
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
 
@@ -157,7 +157,7 @@ def probe_arms(
     forced: bool = False,
     accounts: list[Account] | None = None,
 ) -> pd.DataFrame:
-    """Probe several arms, named as in `evaluation_arms.evaluate_arms`; see `probe`. No rows for 0 completions.
+    """Probe several arms, named as in `evaluation.arms.evaluate_arms`; see `probe`. No rows for 0 completions.
 
     A file of answers cannot be sampled: its arm has no rows, and a line is printed.
     """

@@ -15,9 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb import InputError, evaluation_arms
+from currreft_nb import InputError
 from currreft_nb.data.folder import load_questions
-from currreft_nb.evaluation_sources import Source, check_candidates
+from currreft_nb.evaluation.arms import evaluate_arms
+from currreft_nb.evaluation.sources import Source, check_candidates
 
 CHOSEN_ON = "val"
 MEASURE, MODE = "correct", "natural"
@@ -56,7 +57,7 @@ def choose_arms(
     """Let the candidates answer validation questions; return the arms to test and the choice ({} without candidates).
 
     `among`: names of the candidates; without any, all arms are tested. `folder`: gets their records. `data`: the data
-    folder. `questions`: validation questions per task and stage. `options`: as for `evaluation_arms.evaluate_arms`; the
+    folder. `questions`: validation questions per task and stage. `options`: as for `evaluation.arms.evaluate_arms`; the
     format is not forced.
     """
     check_candidates(among, list(arms))
@@ -66,7 +67,7 @@ def choose_arms(
     if not samples:
         raise InputError(f"{data} has no validation questions to choose by; set val_questions in notebook 01")
     candidates = {name: arms[name] for name in among}
-    found = choose(evaluation_arms.evaluate_arms(candidates, samples, folder, **options, forced=False), among)
+    found = choose(evaluate_arms(candidates, samples, folder, **options, forced=False), among)
     for name, score in found["scores"].items():
         print(f"{name}: {score:.3f} on {found['questions']} validation questions")
     print(f"chosen: {found['chosen']} ({RULE})")
