@@ -66,7 +66,7 @@ def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[li
     `only`: names of steps; none stands for all. Raises `InputError` when no step trains.
     """
     steps = _steps_with(experiment, "micro_batch", only)
-    from currreft_nb.memory import estimate_step
+    from currreft_nb.memory.estimate import estimate_step
 
     groups: list[tuple[list[Step], list[dict]]] = []
     for step in steps:
@@ -80,8 +80,8 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
     """Return the lines to print for each group of steps, and whether all of them fit the GPU (0: none known)."""
     lines, fits = [], True
     for steps, parts in preflight(experiment, only):
-        from currreft_nb.memory import verdict
-        from currreft_nb.memory_fit import proposals
+        from currreft_nb.memory.estimate import fit_verdict
+        from currreft_nb.memory.fit import proposals
 
         lines += [f"{', '.join(step.name for step in steps)}: an estimate from shapes"]
         lines += [f"  {row['gib']:8.3f} GiB  {row['when']:22} {row['part']}" for row in parts]
@@ -90,7 +90,7 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
             lines += [f"  {peak}; no card here to compare with (--card-gib)"]
             continue
         fits = fits and parts[-1]["gib"] <= card_gib
-        lines += [f"  {verdict(parts, card_gib)}", "  largest that fits, the others as they are:"]
+        lines += [f"  {fit_verdict(parts, card_gib)}", "  largest that fits, the others as they are:"]
         for row in proposals(steps[0].settings, card_gib):
             lines += [f"    {row['parameter']:16} {row['now']:>8} -> {row['largest'] or 'none':>8}  {row['then']}"]
     return lines, fits
@@ -103,7 +103,7 @@ def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[
         if "completions" in step.settings:
             yield f"{step.name}: not measured, because the answers that it trains on are not sampled yet"
             continue
-        from currreft_nb.memory_measure import measure
+        from currreft_nb.memory.measure import measure
 
         samples = _training_samples(experiment, step)
         source = "its own questions" if samples else "made-up questions, since its data is not curated yet"

@@ -116,7 +116,7 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
     """Return whether an experiment will work here, as far as its estimate shows."""
     from currreft_nb.cli_commands import preflight  # loads torch, which a broken installation cannot
     from currreft_nb.experiment import read_experiment
-    from currreft_nb.memory import verdict
+    from currreft_nb.memory.estimate import fit_verdict
 
     try:
         experiment = read_experiment(file)
@@ -129,7 +129,7 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
         if any("micro_batch" in step.settings for step in experiment.steps):
             parts = max((parts for _, parts in preflight(experiment)), key=lambda parts: parts[-1]["gib"])
             peak = f"largest step about {parts[-1]['gib']:.1f} GiB, estimated"
-            peak = verdict(parts, card_gib) if card_gib else peak
+            peak = fit_verdict(parts, card_gib) if card_gib else peak
         if not card_gib:
             return f"needs a CUDA GPU: {peak}"
         missing = [model for model in models if is_large(model) and not hub and not _is_here(model)]

@@ -8,9 +8,22 @@ from live_bytes import LiveBytes
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from currreft_nb import InputError, memory, memory_parts
+from currreft_nb import InputError
 from currreft_nb.generation.decode import dense_layers
-from currreft_nb.memory_shapes import ADAPTED, shape_of
+from currreft_nb.memory import estimate
+from currreft_nb.memory import parts as memory_parts
+from currreft_nb.memory.estimate import (
+    CONTEXT_GIB,
+    MOMENTS,
+    at_peak,
+    belongs,
+    checked_estimate,
+    estimate_grpo,
+    estimate_sft,
+    estimate_step,
+    fit_verdict,
+)
+from currreft_nb.memory.shapes import ADAPTED, shape_of
 from currreft_nb.models.families import FAMILIES
 from currreft_nb.training.gpu_memory import GIB, measured_peak, reset_peak
 
@@ -20,11 +33,11 @@ PLAIN = ("images", "prompts", "silent")  # without the dense copies
 
 
 def peak(**settings):
-    return memory.estimate(PAPER, **settings)[-1]["gib"]
+    return estimate_grpo(PAPER, **settings)[-1]["gib"]
 
 
 def part(name, **settings):
-    (row,) = [row for row in memory.estimate(PAPER, **settings) if name in row["part"]]
+    (row,) = [row for row in estimate_grpo(PAPER, **settings) if name in row["part"]]
     return row["gib"]
 
 
@@ -47,12 +60,12 @@ def part(name, **settings):
     ],
 )
 def test_more_of_anything_needs_more(settings):
-    total = sum(row["gib"] for row in memory.estimate(PAPER, **{"shortcuts": PLAIN} | settings)[:-2])
-    assert total > sum(row["gib"] for row in memory.estimate(PAPER, shortcuts=PLAIN)[:-2])
+    total = sum(row["gib"] for row in estimate_grpo(PAPER, **{"shortcuts": PLAIN} | settings)[:-2])
+    assert total > sum(row["gib"] for row in estimate_grpo(PAPER, shortcuts=PLAIN)[:-2])
 
 
 def test_skipping_silent_groups_is_no_saving_to_count_on():
-    assert memory.estimate(PAPER, shortcuts=PLAIN) == memory.estimate(PAPER, shortcuts=("images", "prompts"))
+    assert estimate_grpo(PAPER, shortcuts=PLAIN) == estimate_grpo(PAPER, shortcuts=("images", "prompts"))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +76,7 @@ def test_an_adapter_on_the_vision_side_costs_weights_and_kept_activations(lora_o
     shape, options = shape_of(PAPER), {"lora_rank": 8, "lora_on": lora_on, "shortcuts": ("images",)}
     adapter = 8 * sum(shape.adapted[name][1] for name in parts)
     assert part("its gradient", **options) == pytest.approx(16 * adapter / GIB, abs=1e-3)
-    kept = [row["gib"] for row in memory.estimate(PAPER, **options) if "vision tower's layers" in row["part"]]
+    kept = [row["gib"] for row in estimate_grpo(PAPER, **options) if "vision tower's layers" in row["part"]]
     # 2,048 patches of an image, 32 layers of 1,280 numbers in 16 bit, for each image of a micro-batch
     assert kept == ([pytest.approx(images * 2048 * 32 * 1280 * 2 / GIB, abs=1e-3)] if images else [])
 
@@ -76,7 +89,7 @@ def test_a_packed_micro_batch_holds_its_prompt_once():
 
 
 def test_micro_batch_decides_the_training_moment_only():
-    small, large = (memory.estimate(PAPER, micro_batch=size, shortcuts=PLAIN) for size in (1, 64))
+    small, large = (estimate_grpo(PAPER, micro_batch=size, shortcuts=PLAIN) for size in (1, 64))
     assert large[-1]["when"] == "training" and small[-1]["when"] == "generation"
     others = [[row for row in rows[:-2] if "training" not in row["when"]] for rows in (small, large)]
     assert others[0] == others[1]
@@ -88,7 +101,7 @@ def test_parts_that_can_be_computed_by_hand():
     assert shape.language_weights == weights
     assert part("language model", four_bit=False) == pytest.approx(2 * weights / GIB, abs=1e-3)
     # 64 rows of 512 image, 200 text and 256 new tokens; keys and values of 2 heads of 128 in 36 layers, 2 bytes each
-    cache = [row["gib"] for row in memory.estimate(PAPER) if row["part"] == "keys and values"]
+    cache = [row["gib"] for row in estimate_grpo(PAPER) if row["part"] == "keys and values"]
     assert cache == [pytest.approx(64 * 968 * 36 * 2 * 256 * 2 / GIB, abs=1e-3)]
 
 
@@ -99,44 +112,42 @@ def test_micro_batch_above_the_batch_counts_as_the_batch():
 
 
 def test_largest_moment_is_the_sum_of_its_parts():
-    rows = memory.estimate(PAPER)
-    moments = {moment: [r["gib"] for r in rows[:-1] if memory.belongs(r["when"], moment)] for moment in memory.MOMENTS}
+    rows = estimate_grpo(PAPER)
+    moments = {moment: [r["gib"] for r in rows[:-1] if belongs(r["when"], moment)] for moment in MOMENTS}
     assert rows[-1]["gib"] == pytest.approx(max(map(sum, moments.values())), abs=0.02)
-    phases = memory.phases(rows)
+    phases = estimate.phases(rows)
     assert list(phases) == ["loading", "vision", "generation", "training"]
-    assert rows[-1]["gib"] == pytest.approx(phases[rows[-1]["when"]] + memory.CONTEXT_GIB, abs=0.02)
+    assert rows[-1]["gib"] == pytest.approx(phases[rows[-1]["when"]] + CONTEXT_GIB, abs=0.02)
 
 
 def test_baseline_reads_a_quarter_of_the_answers_again_behind_their_prompts():
     """16 answers of 256 tokens behind 712 of prompt, through layers with an adapter in 32 bit; no optimiser yet."""
-    rows = memory.estimate(PAPER, validation_questions=20)
+    rows = estimate_grpo(PAPER, validation_questions=20)
     read = next(row["gib"] for row in rows if row["when"] == "baseline (prompts)")
     assert read == pytest.approx(16 * 968 * (12 * 11008 + 12 * 2048 + 1024 + 968) / GIB, abs=1e-3)
-    assert not memory.belongs("step", "baseline (prompts)")
-    rates = memory.phases(memory.estimate(PAPER, rate_completions=4))
-    assert rates["baseline"] <= memory.phases(rows)["baseline"]
+    assert not belongs("step", "baseline (prompts)")
+    rates = estimate.phases(estimate_grpo(PAPER, rate_completions=4))
+    assert rates["baseline"] <= estimate.phases(rows)["baseline"]
 
 
 def test_supervised_training_generates_nothing_unless_it_draws_its_own_answers():
-    assert list(memory.phases(memory.estimate_sft(PAPER))) == ["loading", "vision", "training"]
-    drawing = memory.estimate_step({"model": PAPER, "completions": 8, "batch_size": 32, "micro_batch": 2})
+    assert list(estimate.phases(estimate_sft(PAPER))) == ["loading", "vision", "training"]
+    drawing = estimate_step({"model": PAPER, "completions": 8, "batch_size": 32, "micro_batch": 2})
     assert drawing[-1]["when"] == "generation"
-    small, large = (memory.estimate_sft(PAPER, micro_batch=size)[-1]["gib"] for size in (1, 8))
-    assert small < large == memory.estimate_sft(PAPER, batch_size=8, micro_batch=99)[-1]["gib"]
+    small, large = (estimate_sft(PAPER, micro_batch=size)[-1]["gib"] for size in (1, 8))
+    assert small < large == estimate_sft(PAPER, batch_size=8, micro_batch=99)[-1]["gib"]
 
 
 def test_all_parameters_of_a_notebook_are_accepted():
-    assert memory.estimate("pocket", max_pixels=0, tasks=["math"], seed=0, four_bit=False)[-1]["gib"] < 2
+    assert estimate_grpo("pocket", max_pixels=0, tasks=["math"], seed=0, four_bit=False)[-1]["gib"] < 2
 
 
 def test_kinds_of_the_largest_moment_add_up_to_it():
-    rows = memory.estimate(PAPER, validation_questions=20, beta=0.04)
-    kinds = memory.at_peak(rows)
+    rows = estimate_grpo(PAPER, validation_questions=20, beta=0.04)
+    kinds = at_peak(rows)
     assert sum(kinds.values()) == pytest.approx(rows[-1]["gib"], abs=0.02)
     assert all(kinds[name] > 0 for name in ("language model", "keys and values", "adapter and optimiser", "at work"))
-    dense, plain = (
-        memory.at_peak(memory.estimate(PAPER, shortcuts=s))["dense copies"] for s in ((*PLAIN, "weights"), PLAIN)
-    )
+    dense, plain = (at_peak(estimate_grpo(PAPER, shortcuts=s))["dense copies"] for s in ((*PLAIN, "weights"), PLAIN))
     assert dense > plain == 0
 
 
@@ -154,26 +165,26 @@ def test_kinds_of_the_largest_moment_add_up_to_it():
     ],
 )
 def test_estimate_is_checked_against_what_was_measured(result, measured, why):
-    parts = memory.estimate(PAPER, validation_questions=20)
-    checked = memory.checked(parts, result)
+    parts = estimate_grpo(PAPER, validation_questions=20)
+    checked = checked_estimate(parts, result)
     if measured is None:
         assert checked == {}, why
         return
-    estimated = max(gib for phase, gib in memory.phases(parts).items() if phase != "baseline")
+    estimated = max(gib for phase, gib in estimate.phases(parts).items() if phase != "baseline")
     assert checked["memory"]["measured_gib"] == measured, why
     assert checked["memory"]["error_percent"] == pytest.approx(100 * (estimated - measured) / measured, abs=0.1)
 
 
 @pytest.mark.parametrize("gib, message", [(12, "does not fit; lower micro_batch"), (80, "fits, with")])
 def test_verdict_names_the_remedy(gib, message):
-    rows = memory.estimate(PAPER, micro_batch=64, max_new_tokens=512, shortcuts=PLAIN)
-    assert message in memory.verdict(rows, gib)
+    rows = estimate_grpo(PAPER, micro_batch=64, max_new_tokens=512, shortcuts=PLAIN)
+    assert message in fit_verdict(rows, gib)
 
 
 def test_unknown_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(InputError, match="'llava'"):
-        memory.estimate(str(tmp_path))
+        estimate_grpo(str(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")

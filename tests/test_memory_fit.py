@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings, strategies
 
-from currreft_nb.memory import estimate_step
-from currreft_nb.memory_fit import choices, largest, proposals
+from currreft_nb.memory.estimate import estimate_step
+from currreft_nb.memory.fit import choices, largest, proposals
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 MODELS = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct")

@@ -4,9 +4,10 @@ import pytest
 import torch
 from test_training import mixed_samples
 
-from currreft_nb import memory
 from currreft_nb.generation.generate import picture
-from currreft_nb.memory_measure import compare, made_up, measure
+from currreft_nb.memory import estimate
+from currreft_nb.memory.estimate import estimate_grpo
+from currreft_nb.memory.measure import compare, made_up, measure
 from currreft_nb.models.load import load_model
 from currreft_nb.training.gpu_memory import lengths
 
@@ -48,8 +49,8 @@ def test_made_up_questions_use_the_whole_pixel_budget(tmp_path):
 
 
 def test_comparison_tells_the_error_in_percent():
-    parts = memory.estimate("Qwen/Qwen2.5-VL-3B-Instruct")
-    estimated = memory.phases(parts)["training"]
+    parts = estimate_grpo("Qwen/Qwen2.5-VL-3B-Instruct")
+    estimated = estimate.phases(parts)["training"]
     (row,) = compare(parts, {"training": {"seconds": 1.0, "gib": estimated / 2}})
     assert row["error_percent"] == 100.0 and row["estimated_gib"] == estimated
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import awake_model
 
 from currreft_nb import InputError
-from currreft_nb.memory_shapes import SHAPES, adapted_parts, shape_of
+from currreft_nb.memory.shapes import SHAPES, adapted_parts, shape_of
 from currreft_nb.models.families import FAMILIES
 
 PUBLISHED = {  # billions of weights, as the models' pages state them

@@ -15,7 +15,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from currreft_nb import InputError
 from currreft_nb.core.files import file_digest
 from currreft_nb.data.scenes import compose
-from currreft_nb.evaluation import export
 from currreft_nb.evaluation.arms import evaluate_arms
 from currreft_nb.evaluation.export import ROUNDING, export
 from currreft_nb.models.files import hash_weights, source_of

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb import InputError, memory
+from currreft_nb import InputError
 from currreft_nb.experiment import read_experiment
+from currreft_nb.memory.estimate import estimate_step
 
 FILES = sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))
 
@@ -107,7 +108,7 @@ def test_three_cards_are_planned_for():
 @pytest.mark.parametrize(("card", "changes", "gib"), CARDS)
 def test_memory_that_the_large_file_states_is_what_preflight_says(card, changes, gib):
     steps = [step for step in read_experiment(LARGE, changes_of(changes)).steps if "micro_batch" in step.settings]
-    peaks = {step.name: memory.estimate_step(step.settings)[-1]["gib"] for step in steps}
+    peaks = {step.name: estimate_step(step.settings)[-1]["gib"] for step in steps}
     assert len(peaks) == 6 and round(max(peaks.values()), 1) == float(gib) < int(card)
 
 

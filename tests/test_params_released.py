@@ -16,7 +16,7 @@ from currreft_nb.data.formats import curr_reft
 from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation.export import export
 from currreft_nb.experiment import read_experiment
-from currreft_nb.memory_shapes import shape_of
+from currreft_nb.memory.shapes import shape_of
 from currreft_nb.models.load import load_model, save_adapter
 
 BIN = Path(sys.executable).parent

@@ -179,7 +179,7 @@ COLOURS = (
 def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None = None) -> Figure:
     """Draw a bar for each run, made of what its largest moment holds, in GiB; a dashed line is the card's memory.
 
-    `runs`: by name, what `memory.at_peak` returns. Pieces too small for a number have a colour only.
+    `runs`: by name, what `memory.estimate.at_peak` returns. Pieces too small for a number have a colour only.
     """
     figure, (axis,) = plot_style.panels(1, 1, width=7.6, height=1.0 + 0.42 * len(runs))
     widest = max([*(sum(parts.values()) for parts in runs.values()), card_gib or 0.0])

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from currreft_nb.memory_shapes import SHAPES
+from currreft_nb.memory.shapes import SHAPES
 from currreft_nb.models.weights import pocket_folder
 
 SPECIAL = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")

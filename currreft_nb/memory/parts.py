@@ -7,7 +7,7 @@ adapter, operation by operation. A test counts again.
 import math
 
 from currreft_nb.generation.shared_images import KEPT
-from currreft_nb.memory_shapes import Shape, adapted_parts
+from currreft_nb.memory.shapes import Shape, adapted_parts
 from currreft_nb.training.settings import VALIDATION_ANSWERS
 
 NF4_BYTES = 0.516  # a weight in NF4 with double quantised scales: 4.127 bits

@@ -14,9 +14,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from currreft_nb import memory_parts
-from currreft_nb.memory_parts import Parts
-from currreft_nb.memory_shapes import Shape, config_of, shape_of
+from currreft_nb.memory import parts as memory_parts
+from currreft_nb.memory.parts import Parts
+from currreft_nb.memory.shapes import Shape, config_of, shape_of
 from currreft_nb.models.load import default_pixels
 from currreft_nb.training.gpu_memory import ADVICE, GIB
 from currreft_nb.training.settings import GrpoSettings
@@ -49,7 +49,7 @@ KINDS = {  # of parts, by the start of their names; all others are "at work"
 }
 
 
-def estimate(
+def estimate_grpo(
     model: str | Shape,
     *,
     four_bit: bool = True,
@@ -134,7 +134,7 @@ def estimate_sft(
 def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:
     """Return the estimate for a training notebook's parameters, of either kind; `changes` override them."""
     values = {**settings, "model": model or settings["model"], **changes}
-    return (estimate if "group_size" in values else estimate_sft)(**values)
+    return (estimate_grpo if "group_size" in values else estimate_sft)(**values)
 
 
 def _shape_and_patches(model: str | Shape, max_pixels: int) -> tuple[Shape, int]:
@@ -202,7 +202,7 @@ def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
     return {kind: round(size, 3) for kind, size in found.items()}
 
 
-def verdict(rows: Sequence[Mapping], card_gib: float) -> str:
+def fit_verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     """Return a sentence: whether the estimate fits a card, and if not, the parameters to lower.
 
     >>> verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
@@ -224,7 +224,7 @@ def error_percent(estimated_gib: float, measured_gib: float | None) -> float | N
     return round(100 * (estimated_gib / measured_gib - 1), 1) if measured_gib else None
 
 
-def checked(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, dict]:
+def checked_estimate(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dict[str, dict]:
     """Return for run.json the estimate and the measured peak of a training or its rehearsal; empty without a GPU.
 
     Both are PyTorch's memory, without the CUDA context.

@@ -9,8 +9,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from currreft_nb.memory import estimate_step
-from currreft_nb.memory_shapes import config_of, shape_of
+from currreft_nb.memory.estimate import estimate_step
+from currreft_nb.memory.shapes import config_of, shape_of
 from currreft_nb.models.load import default_pixels
 
 MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # the last: 16,384 tokens, Qwen's own limit

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from currreft_nb import memory
 from currreft_nb.core.samples import Sample
+from currreft_nb.memory.estimate import error_percent, estimate_step, phases
 from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.training.gpu_memory import heaviest, lengths, measured_peak, reset_peak
 from currreft_nb.training.rows import sft_targets
@@ -45,18 +45,18 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
     )
     tokens = {"text_tokens": asked, "max_new_tokens": whole - asked}
     no_baseline = {"validation_questions": 0, "rate_completions": 0}
-    return compare(memory.estimate_step({**tokens, **settings, **no_baseline}), found)
+    return compare(estimate_step({**tokens, **settings, **no_baseline}), found)
 
 
 def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
     """Return a row for each measured phase: its estimate, the measurement and the estimate's error."""
-    estimated = memory.phases(parts)
+    estimated = phases(parts)
     return [
         {
             "phase": phase,
             "estimated_gib": estimated[phase],
             "measured_gib": row["gib"],
-            "error_percent": memory.error_percent(estimated[phase], row["gib"]),
+            "error_percent": error_percent(estimated[phase], row["gib"]),
             "seconds": row["seconds"],
         }
         for phase, row in found.items()
