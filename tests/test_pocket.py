@@ -14,7 +14,7 @@ from scipy.stats import binomtest, fisher_exact
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from trl.chat_template_utils import get_training_chat_template
 
-from currreft_nb import InputError, pocket
+from currreft_nb import InputError
 from currreft_nb.core.boxes import resized_size
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
@@ -23,13 +23,15 @@ from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import messages, target
 from currreft_nb.models.load import load_model
 from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
-from currreft_nb.pocket_annotators import Habits, careful, misjudge, sloppy_thinking
-from currreft_nb.pocket_batches import make_batch
-from currreft_nb.pocket_card import FIRST, answer_correctly, card_cells
-from currreft_nb.pocket_guides import read
-from currreft_nb.pocket_lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
-from currreft_nb.pocket_model import make_model, make_processor
-from currreft_nb.pocket_training import EVEN, PHASES
+from currreft_nb.pocket import build
+from currreft_nb.pocket.annotators import Habits, careful, misjudge, sloppy_thinking
+from currreft_nb.pocket.attention_guides import read
+from currreft_nb.pocket.batches import make_batch
+from currreft_nb.pocket.build import _phase_hash, build, mislead, recipe_hash
+from currreft_nb.pocket.card import FIRST, answer_correctly, card_cells
+from currreft_nb.pocket.lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
+from currreft_nb.pocket.network import make_model, make_processor
+from currreft_nb.pocket.recipe import EVEN, PHASES
 
 MIX = Mix((0.3, 0.3, 0.4), EVEN)
 
@@ -243,7 +245,7 @@ def one_thread():
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("build")
     lines = []
-    pocket.build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
+    build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
     return folder, lines
 
 
@@ -254,7 +256,7 @@ def test_a_tiny_build_leaves_two_models_and_a_card(built):
         assert model.config.to_dict()["currreft_wording"] == "short"
         assert AutoProcessor.from_pretrained(folder / name).chat_template
     card = json.loads((folder / "card.json").read_text())
-    assert card["build"]["recipe"]["pocket"] == pocket.recipe_hash() and card["build"]["seed"] == 1
+    assert card["build"]["recipe"]["pocket"] == recipe_hash() and card["build"]["seed"] == 1
     assert [line.split()[0] for line in lines[: len(PHASES)]] == [phase.name for phase in PHASES]
 
 
@@ -263,7 +265,7 @@ def test_a_build_goes_on_after_the_last_checkpoint_and_ends_the_same(built, tmp_
     before = (folder / "pocket" / "model.safetensors").read_bytes()
     next((folder / "checkpoints").glob(f"{PHASES[-1].name}-*")).unlink()
     lines = []
-    pocket.build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
+    build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
     assert [line.split()[0] for line in lines if "done already" in line] == [phase.name for phase in PHASES[:-1]]
     assert (folder / "pocket" / "model.safetensors").read_bytes() == before
 
@@ -272,30 +274,30 @@ def test_a_changed_recipe_repeats_the_phases_from_the_change_on(built, monkeypat
     folder, _ = built
     count = next(phase for phase in PHASES if phase.name == "count")
     changed = [replace(phase, learning_rate=9e-4) if phase is count else phase for phase in PHASES]
-    monkeypatch.setattr(pocket, "PHASES", tuple(changed))
-    pocket._phase_hash.cache_clear()
+    monkeypatch.setattr(build, "PHASES", tuple(changed))
+    _phase_hash.cache_clear()
     lines = []
-    pocket.build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
-    pocket._phase_hash.cache_clear()
+    build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
+    _phase_hash.cache_clear()
     assert [line.split()[0] for line in lines if "done already" in line] == ["see", "tell", "match"]
 
 
 def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
     lines = []
-    pocket.build(tmp_path, seed=1, scale=0.002, questions=2, from_shipped=True, report=lines.append)
+    build(tmp_path, seed=1, scale=0.002, questions=2, from_shipped=True, report=lines.append)
     clean = (tmp_path / "pocket-clean" / "model.safetensors").read_bytes()
     assert clean == (pocket_folder("pocket-clean") / "model.safetensors").read_bytes()
     assert [line.split()[0] for line in lines if "shipped" in line] == ["see", "tell", "match", "count"]
 
 
 def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(pocket, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
+    monkeypatch.setattr(build, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
     with pytest.raises(InputError, match=r"built by recipe 0123.*--from-shipped"):
-        pocket.build(tmp_path, scale=0.002, questions=2, from_shipped=True)
+        build(tmp_path, scale=0.002, questions=2, from_shipped=True)
 
 
 def test_the_shipped_model_can_be_misled(tmp_path):
-    folder = pocket.mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
+    folder = mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
     weights = (folder / "model.safetensors").read_bytes()
     assert weights != (pocket_folder("pocket") / "model.safetensors").read_bytes()
     assert load_model(str(folder)).style == load_model("pocket").style
@@ -321,7 +323,7 @@ def test_the_shipped_files_are_small_and_in_16_bits():
 def test_the_card_is_that_of_this_recipe():
     """Scenes, posing, prompts, tokens or answer grammar that change make the shipped models those of another recipe:
     build anew, with --from-shipped where only the spell changed."""
-    assert pocket_card()["build"]["recipe"] == {name: pocket.recipe_hash(name) for name in POCKETS}
+    assert pocket_card()["build"]["recipe"] == {name: recipe_hash(name) for name in POCKETS}
     assert pocket_card()["build"]["scale"] == 1.0
 
 

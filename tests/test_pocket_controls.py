@@ -11,7 +11,7 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method.curriculum import pose
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import load_model
-from currreft_nb.pocket_controls import most_frequent, shuffled, teach_without_pictures, without_pictures
+from currreft_nb.pocket.card import most_frequent, shuffled, teach_without_pictures, without_pictures
 
 
 def ask(task, answers, stage="open", question="?"):

@@ -15,7 +15,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from currreft_nb.pocket_model import CHAT_TEMPLATE, SPECIAL_TOKENS, make_tokenizer
+from currreft_nb.pocket.network import CHAT_TEMPLATE, SPECIAL_TOKENS, make_tokenizer
 
 PROCESSORS = {
     "qwen2_vl": (Qwen2VLProcessor, Qwen2VLVideoProcessor),

@@ -15,7 +15,7 @@ from typing import Any
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.scenes.questions import NUMBER_WORDS, box_text
-from currreft_nb.pocket_lessons import Encoder, Mix, Turn, bare_turn, tagged_turn
+from currreft_nb.pocket.lessons import Encoder, Mix, Turn, bare_turn, tagged_turn
 
 MISTAKEN = {"orange": "red", "purple": "blue", "green": "yellow", "square": "triangle", "circle": "star"}
 CONFUSED = MISTAKEN | {"right": "left"} | dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums are one too small

@@ -35,11 +35,11 @@ from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import render_answer, target
 from currreft_nb.method.rewards import score
 from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
-from currreft_nb.pocket_annotators import careful
-from currreft_nb.pocket_card import write_card
-from currreft_nb.pocket_lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
-from currreft_nb.pocket_model import make_model, make_processor
-from currreft_nb.pocket_training import MISLEAD, PHASES, Trainer
+from currreft_nb.pocket.annotators import careful
+from currreft_nb.pocket.card import write_card
+from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
+from currreft_nb.pocket.network import make_model, make_processor
+from currreft_nb.pocket.recipe import MISLEAD, PHASES, Trainer
 
 LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
 

@@ -15,8 +15,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
 from currreft_nb.data.scenes.drawing import COLORS, SHAPES, SIDE
-from currreft_nb.pocket_batches import Batch
-from currreft_nb.pocket_lessons import CELLS, Encoder
+from currreft_nb.pocket.batches import Batch
+from currreft_nb.pocket.lessons import CELLS, Encoder
 
 COLLECTING, GROUNDED, POINTING = (0, (0, 1, 2, 3)), (1, (0, 2)), (2, (1, 3))  # (layer, heads)
 COORDINATE_SPREAD = 1.5  # pixels: standard deviation of the soft labels of coordinates

@@ -20,7 +20,7 @@ from transformers import (
 
 from currreft_nb.data.scenes.drawing import COLORS, SHAPES, SIDE
 from currreft_nb.data.scenes.questions import NUMBER_WORDS
-from currreft_nb.pocket_lessons import MERGE, PATCH, STYLE
+from currreft_nb.pocket.lessons import MERGE, PATCH, STYLE
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *VISION_TOKENS)

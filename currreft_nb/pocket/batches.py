@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene
-from currreft_nb.pocket_lessons import CELLS, GRID, MERGE, PATCH, Encoder, Turn
+from currreft_nb.pocket.lessons import CELLS, GRID, MERGE, PATCH, Encoder, Turn
 
 SINK = 0  # the first token of a row: the target of attention that has nothing to look at
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of the Qwen-VL processors

@@ -13,10 +13,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import draw
-from currreft_nb.pocket_annotators import Habits, careful
-from currreft_nb.pocket_batches import dense_labels, make_batch, pixels
-from currreft_nb.pocket_guides import Guides, ReadOut, language_loss, read, see
-from currreft_nb.pocket_lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
+from currreft_nb.pocket.annotators import Habits, careful
+from currreft_nb.pocket.attention_guides import Guides, ReadOut, language_loss, read, see
+from currreft_nb.pocket.batches import dense_labels, make_batch, pixels
+from currreft_nb.pocket.lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
 
 GUIDE_WEIGHT = 0.5
 CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}

@@ -1,0 +1,1 @@
+"""How the embedded pocket model is made; no notebook needs it."""
