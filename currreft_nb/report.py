@@ -1,7 +1,7 @@
 """The report: run notebook 07 on what an experiment left, and export it as one page that loads nothing from outside.
 
 outputs/pocket/report.html      the page
-outputs/pocket/results.csv      its scores, one row a cell (`report_results` says what each column means)
+outputs/pocket/results.csv      its scores, one row a cell (`report.results` says what each column means)
 outputs/pocket/results.json     the same and all that the page tells: comparisons, costs, settings, hashes, versions
 outputs/pocket/report/          the run that made them
 outputs/pocket/beside-other/    with a second experiment beside this one: the run and its page
@@ -18,8 +18,8 @@ from currreft_nb.execution import execute_run
 from currreft_nb.execution_status import Status
 from currreft_nb.parameters import declarations
 from currreft_nb.records import NOTEBOOK, display_path, read_record
-from currreft_nb.report_page import export as export_page
-from currreft_nb.report_results import RESULTS
+from currreft_nb.report.page import export as export_page
+from currreft_nb.report.results import RESULTS
 from currreft_nb.report_runs import REPORT_NOTEBOOK, former_values, found_runs, found_values, read_runs, unfinished
 from currreft_nb.runs import find_notebook, project_root
 
@@ -27,7 +27,7 @@ PAGE = "report.html"
 
 
 def export(notebook: Path, page: Path) -> None:
-    """Write the executed notebook as a page, with the results that it left beside it; see `report_page.export`."""
+    """Write the executed notebook as a page, with the results that it left beside it; see `report.page.export`."""
     export_page(notebook, page, read_record(notebook.parent) or {})
     for name in RESULTS:
         if (made := notebook.parent / name).is_file() and made.parent != page.parent:

@@ -13,7 +13,7 @@ from browser import Watched
 from commands import BIN, run
 
 from currreft_nb.report import export
-from currreft_nb.report_page import BESIDE, NOTEBOOK_ONLY, SEVERAL
+from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
 
 ORDER = (
     "00_start_here",

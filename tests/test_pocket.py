@@ -23,7 +23,6 @@ from currreft_nb.method.curriculum import pose
 from currreft_nb.method.prompts import messages, target
 from currreft_nb.models.load import load_model
 from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
-from currreft_nb.pocket import build
 from currreft_nb.pocket.annotators import Habits, careful, misjudge, sloppy_thinking
 from currreft_nb.pocket.attention_guides import read
 from currreft_nb.pocket.batches import make_batch

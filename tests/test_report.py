@@ -15,7 +15,7 @@ from tiny import make_project, record, write_experiment, write_notebook
 from currreft_nb import InputError
 from currreft_nb.experiment import read_experiment
 from currreft_nb.report import build, export, summary
-from currreft_nb.report_page import figure
+from currreft_nb.report.page import figure
 from currreft_nb.report_runs import found_values, names_of, unfinished
 from currreft_nb.runner import plan, run
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from currreft_nb.report_results import COLUMNS, write_results
+from currreft_nb.report.results import COLUMNS, write_results
 
 
 def test_both_files_hold_the_same_scores_and_json_explains_them(tmp_path):
