@@ -30,17 +30,18 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and sh
 @app.command()
 def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
-    from currreft_nb import execution_stop, experiment, runner, runner_plan
+    from currreft_nb.running import plan, runner, signals
+    from currreft_nb.running.experiment import read_experiment
 
-    read = experiment.read_experiment(file, changes)
+    read = read_experiment(file, changes)
     if dry_run:
-        runner_plan.show_plan(runner.plan(read, only, force), read)
+        plan.show_plan(runner.plan(read, only, force), read)
         return
-    with execution_stop.stoppable():
+    with signals.stoppable():
         try:
             complete = runner.run(read, only, force)
         except KeyboardInterrupt:
-            execution_stop.ignore_signals()
+            signals.ignore_signals()
             print("stopped; the same command continues", file=sys.stderr)
             raise typer.Exit(130) from None
     raise typer.Exit(0 if complete else 1)
@@ -54,10 +55,10 @@ def report(
     ] = None,
 ) -> None:
     """Make the report of an experiment's folder again: one HTML page, results.csv and results.json."""
-    from currreft_nb.records import display_path
-    from currreft_nb.report import build
+    from currreft_nb.running.build_report import build_report
+    from currreft_nb.running.record import display_path
 
-    print(f"report: {display_path(build(folder, beside), Path.cwd())}")
+    print(f"report: {display_path(build_report(folder, beside), Path.cwd())}")
 
 
 @app.command()
@@ -68,9 +69,9 @@ def params(
 
     A setting that decides a cost (memory, time, records) may change while a run is stopped: it resumes.
     """
-    from currreft_nb import notebook_settings
+    from currreft_nb.running.notebook_settings import settings_of, settings_rows
 
-    for row in notebook_settings.rows(notebook_settings.known(notebook)):
+    for row in settings_rows(settings_of(notebook)):
         limits = f"  ({row['bounds']})" if row["bounds"] else ""
         unit = f" {row['unit']}" if row["unit"] else ""
         print(f"{row['name']}: {row['type']} = {row['default']}{unit}{limits}  decides the {row['decides']}")
@@ -121,9 +122,10 @@ def preflight(
     measure: Annotated[bool, typer.Option("--measure", help="Also load the model and take the largest step.")] = False,
 ) -> None:
     """Estimate the GPU memory of each training step from shapes, and what fits. Exit status 1 if one does not fit."""
-    from currreft_nb import cli_commands, experiment
+    from currreft_nb import cli_commands
+    from currreft_nb.running.experiment import read_experiment
 
-    read = experiment.read_experiment(file, changes)
+    read = read_experiment(file, changes)
     lines, fits = cli_commands.preflight_lines(read, card_gib or cli_commands.largest_card_gib() or 0.0, only)
     print("\n".join(lines))
     for line in cli_commands.measure_lines(read, only) if measure else ():
@@ -139,9 +141,10 @@ def probe(
     completions: Annotated[int, typer.Option(min=1, help="Answers sampled for each.")] = 8,
 ) -> None:
     """Sample answers of each untrained model: pass@k per task and stage, and the training that this advises."""
-    from currreft_nb import cli_commands, experiment
+    from currreft_nb import cli_commands
+    from currreft_nb.running.experiment import read_experiment
 
-    passes, advice = cli_commands.probe(experiment.read_experiment(file, changes), questions, completions)
+    passes, advice = cli_commands.probe(read_experiment(file, changes), questions, completions)
     shown = passes[passes["k"] == passes["k"].max()].rename(columns={"arm": "model"})
     print(shown.to_string(index=False, float_format="%.2f"))
     for row in advice.to_dict("records"):

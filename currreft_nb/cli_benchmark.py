@@ -13,8 +13,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, machine
+from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
+from currreft_nb.running import machine
 
 ENVIRONMENT = Path(".venv-bench")
 SETTINGS = ("processor_config.json", "preprocessor_config.json")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb import InputError, machine
+from currreft_nb import InputError
 from currreft_nb.core.files import digest
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
-from currreft_nb.experiment import Experiment, Step
-from currreft_nb.records import complete_record, input_folder, read_record
-from currreft_nb.runs import project_root
+from currreft_nb.running import machine
+from currreft_nb.running.experiment import Experiment, Step
+from currreft_nb.running.record import complete_record, input_folder, read_record
+from currreft_nb.running.run import project_root
 
 QUESTIONS = 8  # of each task, on which an export is compared with the trained policy
 MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting

@@ -13,7 +13,17 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.endpoints.endpoint import Endpoint
-from currreft_nb.machine import DISTRIBUTION, GIB, ask, cards, cores, is_large, memory_gib, requirements, version_of
+from currreft_nb.running.machine import (
+    DISTRIBUTION,
+    GIB,
+    ask,
+    cards,
+    cores,
+    is_large,
+    memory_gib,
+    requirements,
+    version_of,
+)
 
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 5.0
@@ -115,8 +125,8 @@ def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
 def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
     """Return whether an experiment will work here, as far as its estimate shows."""
     from currreft_nb.cli_commands import preflight  # loads torch, which a broken installation cannot
-    from currreft_nb.experiment import read_experiment
     from currreft_nb.memory.estimate import fit_verdict
+    from currreft_nb.running.experiment import read_experiment
 
     try:
         experiment = read_experiment(file)

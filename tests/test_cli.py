@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import make_project, record, write_experiment, write_notebook
 
-from currreft_nb import cli, runs
+from currreft_nb import cli
+from currreft_nb.running.run import Run
 
 BIN = Path(sys.executable).parent
 TINY = """\
@@ -103,7 +104,7 @@ def test_a_disk_that_is_full_is_told_and_a_fault_of_ours_keeps_its_traceback(pro
     def fail(*arguments):
         raise OSError(number, "it does not work", "outputs/tiny/run.json")
 
-    monkeypatch.setattr("currreft_nb.experiment.read_experiment", fail)
+    monkeypatch.setattr("currreft_nb.running.experiment.read_experiment", fail)
     number = errno.ENOSPC
     assert call(monkeypatch, "run", "params/tiny.yaml") == 1
     assert capsys.readouterr().err == f"error: [Errno {number}] it does not work: 'outputs/tiny/run.json'\n"
@@ -200,7 +201,7 @@ def test_probe_needs_the_data_and_then_advises(grpo, monkeypatch, capsys):
 def curate(project):
     from currreft_nb.data.curate import curate
 
-    run = runs.Run.start("01_data_curation", {"output": "outputs/grpo/data"})
+    run = Run.start("01_data_curation", {"output": "outputs/grpo/data"})
     curate(
         run.folder / "data",
         root=project,
@@ -224,7 +225,7 @@ def test_export_merges_the_adapter_of_a_complete_run(grpo, monkeypatch, capsys):
 
     values: dict = {}
     exec(GRPO, values)
-    run = runs.Run.start("02_rl_binary", values | {"output": "outputs/rl"})
+    run = Run.start("02_rl_binary", values | {"output": "outputs/rl"})
     assert call(monkeypatch, "export", "outputs/rl", "merged") == 1
     assert "the run in outputs/rl is not complete (running)" in capsys.readouterr().err
     loaded = load_model("pocket", trainable=True, device="cpu")
@@ -246,7 +247,7 @@ def test_export_asks_the_runs_own_validation_questions_how_far_four_bits_are(grp
     values: dict = {}
     exec(GRPO, values)
     values |= {"output": "outputs/rl", "data": "outputs/grpo/data", "four_bit": True}
-    run = runs.Run.start("02_rl_binary", values)
+    run = Run.start("02_rl_binary", values)
     run.input(run.settings.data, "01_data_curation")
     save_adapter(load_model("pocket", trainable=True, four_bit=True, device="cpu"), run.folder / "adapter", "open")
     run.finish({})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.evaluation.sources import BASE, RecordedAnswer, Source, read_recorded, read_source, read_sources
-from currreft_nb.experiment import read_experiment
+from currreft_nb.running.experiment import read_experiment
 
 COMMON = {"task": "math", "split": "test_id", "source": "demo", "question": "?"}
 SAMPLES = [Sample(id=f"m{i}", answer=str(i), **COMMON) for i in range(3)]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb import machine
-from currreft_nb.execution import BEGINS, Lines, kernel_environment, last_lines
+from currreft_nb.running import machine
+from currreft_nb.running.kernel import BEGINS, Lines, kernel_environment, last_lines
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from currreft_nb import execution_status
 from currreft_nb.data.pictures import progress_line
-from currreft_nb.execution_status import Status, last_rows, one_line, training_line
+from currreft_nb.running import progress
+from currreft_nb.running.progress import Status, last_rows, one_line, training_line
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_only_whole_last_rows_are_read(tmp_path, monkeypatch):
     assert last_rows(path) == []
     path.write_text("".join(f'{{"step": {step}}}\n' for step in range(9)) + '{"step"')
     assert last_rows(path) == [{"step": step} for step in range(9)]
-    monkeypatch.setattr(execution_status, "TAIL_BYTES", 40)
+    monkeypatch.setattr(progress, "TAIL_BYTES", 40)
     assert last_rows(path) == [{"step": 7}, {"step": 8}]
     path.write_text("{\n")
     assert last_rows(path) == []
@@ -67,16 +67,16 @@ def test_rows_of_this_execution_are_shown_until_the_notebook_prints_something_la
     assert status.training() == "", "an earlier attempt wrote that row"
 
     def shown_at(elapsed_s):
-        monkeypatch.setattr(execution_status.time, "monotonic", lambda: status.began_s + elapsed_s)
+        monkeypatch.setattr(progress.time, "monotonic", lambda: status.began_s + elapsed_s)
         status.show()
         return capsys.readouterr().out.strip()
 
     assert shown_at(20) == "[1/2] rl  20 s  loading the model"
     os.utime(path, (now_s + 5, now_s + 5))
-    monkeypatch.setattr(execution_status.time, "time", lambda: now_s + 6)
+    monkeypatch.setattr(progress.time, "time", lambda: now_s + 6)
     status.note("step 3/4  loss 0.500  and more columns")  # the training's own line for that row
     assert shown_at(40) == "[1/2] rl  40 s  step 3/4  loss 0.500  1.0 s/step  left 1 s"
-    monkeypatch.setattr(execution_status.time, "time", lambda: now_s + 60)
+    monkeypatch.setattr(progress.time, "time", lambda: now_s + 60)
     status.note("drawing figures")
     assert shown_at(99) == "[1/2] rl  99 s  drawing figures"
     assert status.training() == "step 3/4  loss 0.500  1.0 s/step  left 1 s"
@@ -85,7 +85,7 @@ def test_rows_of_this_execution_are_shown_until_the_notebook_prints_something_la
 def follow(monkeypatch, seconds, every=1):
     """Let a step run for so many seconds and print a line every so many."""
     clock = [0.0]
-    monkeypatch.setattr(execution_status.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     status = Status("[1/2] rl")
     for now in range(0, seconds, every):
         clock[0] = float(now)
@@ -109,7 +109,7 @@ def test_in_a_file_lines_are_bounded(monkeypatch, capsys, seconds, least, most):
 def test_in_a_file_no_line_is_repeated(monkeypatch, capsys):
     status = follow(monkeypatch, 31)
     assert capsys.readouterr().out.count("\n") == 3
-    monkeypatch.setattr(execution_status.time, "monotonic", lambda: 5000.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 5000.0)
     status.show()
     assert capsys.readouterr().out == ""
     status.note("step 31 of many")
@@ -136,7 +136,7 @@ def test_on_a_terminal_one_line_is_written_again_and_never_wraps(monkeypatch):
         status = follow(monkeypatch, 4)
         status.note("x" * 200)
         status.show()
-        monkeypatch.setattr(execution_status.time, "monotonic", lambda: 9.0)
+        monkeypatch.setattr(progress.time, "monotonic", lambda: 9.0)
         status.show()
         status.say("[1/2] rl: complete in 9 s")
         terminal.flush()

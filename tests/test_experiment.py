@@ -4,7 +4,7 @@ import pytest
 from tiny import TINY, TRAIN, make_project, write_experiment, write_notebook
 
 from currreft_nb import InputError
-from currreft_nb.experiment import read_experiment
+from currreft_nb.running.experiment import read_experiment
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from scripted import KEY, points, say, serving
 
 from currreft_nb import InputError
 from currreft_nb.endpoints.endpoint import Endpoint
-from currreft_nb.experiment import read_experiment
 from currreft_nb.rejection.endpoint_judge import verdicts_file
+from currreft_nb.running.experiment import read_experiment
 
 BIN = Path(sys.executable).parent
 EXPERIMENT = """

@@ -12,8 +12,8 @@ import pytest
 from browser import Watched
 from commands import BIN, run
 
-from currreft_nb.report import export
 from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
+from currreft_nb.running.build_report import export
 
 ORDER = (
     "00_start_here",

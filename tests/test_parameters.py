@@ -10,7 +10,7 @@ from tiny import TRAIN, write_notebook
 
 from currreft_nb import InputError
 from currreft_nb.core.settings import convert, settle
-from currreft_nb.parameters import code_cells, declarations, parse_declarations, read_yaml
+from currreft_nb.running.parameters import code_cells, declarations, parse_declarations, read_yaml
 
 
 def test_declarations_carry_type_default_and_comment(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from currreft_nb import InputError
-from currreft_nb.experiment import read_experiment
 from currreft_nb.memory.estimate import estimate_step
+from currreft_nb.running.experiment import read_experiment
 
 FILES = sorted((Path(__file__).parent.parent / "params").glob("*.yaml"))
 

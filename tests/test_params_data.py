@@ -11,7 +11,7 @@ from pictures import photograph, voc_set
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import checked
 from currreft_nb.data.sources import read_mixture
-from currreft_nb.experiment import read_experiment
+from currreft_nb.running.experiment import read_experiment
 
 FILE = Path(__file__).parent.parent / "params" / "qwen2_5_vl_3b.yaml"
 SIZE = (100, 80)

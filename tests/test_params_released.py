@@ -15,9 +15,9 @@ from test_models import randomise_adapter
 from currreft_nb.data.formats import curr_reft
 from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation.export import export
-from currreft_nb.experiment import read_experiment
 from currreft_nb.memory.shapes import shape_of
 from currreft_nb.models.load import load_model, save_adapter
+from currreft_nb.running.experiment import read_experiment
 
 BIN = Path(sys.executable).parent
 FILE = Path(__file__).parent.parent / "params" / "eval_released.yaml"

@@ -5,16 +5,17 @@ import json
 import pytest
 from tiny import finished, make_project, new_kernel, record, start, write_adapter
 
-from currreft_nb import InputError, runs
+from currreft_nb import InputError
 from currreft_nb.core.files import to_json_types
-from currreft_nb.records import RunFolder, read_record, source_hash
+from currreft_nb.running.record import RunFolder, read_record, source_hash
+from currreft_nb.running.run import NOTEBOOK_VARIABLE
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     root = make_project(tmp_path / "project")
     monkeypatch.chdir(root)
-    monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    monkeypatch.delenv(NOTEBOOK_VARIABLE, raising=False)
     return root
 
 

@@ -6,16 +6,16 @@ import shutil
 import pytest
 from tiny import finished, make_project, new_kernel, record, start, work, write_adapter
 
-from currreft_nb import records as run_records
-from currreft_nb import runs
-from currreft_nb.records import RunFolder, complete_record
+from currreft_nb.running import record as run_records
+from currreft_nb.running.record import RunFolder, complete_record
+from currreft_nb.running.run import NOTEBOOK_VARIABLE
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     root = make_project(tmp_path / "project")
     monkeypatch.chdir(root)
-    monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    monkeypatch.delenv(NOTEBOOK_VARIABLE, raising=False)
     return root
 
 

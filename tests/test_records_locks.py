@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from currreft_nb.records_locks import LockHeld, acquire, acquire_shared, holder
+from currreft_nb.running.locks import LockHeld, acquire, acquire_shared, holder
 
 TAKER = """
 import sys, time
 from pathlib import Path
-from currreft_nb.records_locks import acquire, acquire_shared
+from currreft_nb.running.locks import acquire, acquire_shared
 path, how = Path(sys.argv[1]), sys.argv[2]
 held = acquire(path, "a test") if how == "one" else acquire_shared(path, read=how == "read")
 print("held", flush=True)

@@ -13,11 +13,10 @@ from PIL import Image
 from tiny import make_project, record, write_experiment, write_notebook
 
 from currreft_nb import InputError
-from currreft_nb.experiment import read_experiment
-from currreft_nb.report import build, export, summary
 from currreft_nb.report.page import figure
-from currreft_nb.report_runs import found_values, names_of, unfinished
-from currreft_nb.runner import plan, run
+from currreft_nb.running.build_report import build_report, export, found_values, names_of, summary, unfinished
+from currreft_nb.running.experiment import read_experiment
+from currreft_nb.running.runner import plan, run
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 REPORT = 'title: str = ""\nevaluations: list[str] = []\ntrainings: list[str] = []\noutput: str = ""'
@@ -67,7 +66,7 @@ def test_the_report_step_leaves_a_page_and_its_summary_ends_the_run(project, cap
 
     page.unlink()
     moved = (project / "outputs/tiny").rename(project / "outputs/moved")
-    assert build(moved) == moved / "report.html"
+    assert build_report(moved) == moved / "report.html"
     again = record(moved / "report")
     assert again["settings"]["evaluations"] == ["outputs/moved/scores"]
     assert again["settings"]["title"] == "All arms"
@@ -81,7 +80,7 @@ def test_the_report_step_leaves_a_page_and_its_summary_ends_the_run(project, cap
 def test_a_report_of_an_experiment_without_that_step_takes_all_complete_runs(project):
     steps = "\n".join(FILE.splitlines()[:-1]).replace("scores, ", "scores-2, ")
     assert run(read_experiment(write_experiment(project, steps)))
-    assert build("outputs/tiny") == project / "outputs/tiny/report.html"
+    assert build_report("outputs/tiny") == project / "outputs/tiny/report.html"
     assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores-2"]
 
 
@@ -105,13 +104,13 @@ def test_a_report_that_fails_is_told(project):
     with pytest.raises(
         InputError, match=r"the report failed: ValueError: no scores; see outputs/tiny/report/notebook.ipynb"
     ):
-        build("outputs/tiny")
+        build_report("outputs/tiny")
 
 
 def test_an_experiment_of_which_too_little_is_complete_is_told(project):
     assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
     with pytest.raises(InputError, match="holds no complete training or evaluation yet: none was run"):
-        build("outputs/tiny")
+        build_report("outputs/tiny")
     stop(project / "outputs/tiny/data", "failed", "MemoryError")
     assert unfinished(project / "outputs/tiny") == ["data (01_data) is not complete: MemoryError"]
 
@@ -135,7 +134,7 @@ def test_what_is_not_complete_is_left_out_when_the_report_is_made_again(project)
     )
     stop(project / "outputs/tiny/more", "running")
     assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores", "outputs/tiny/more"]
-    build("outputs/tiny")
+    build_report("outputs/tiny")
     assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores"]
     assert unfinished(project / "outputs/tiny") == ["more (06_evaluation) is not complete, stopped or still running"]
 
@@ -153,15 +152,15 @@ def test_a_second_experiment_makes_a_page_of_its_own(project):
         assert run(read_experiment(write_experiment(project, FILE, name)))
     page = project / "outputs/tiny/report.html"
     before = page.read_bytes()
-    assert build("outputs/tiny", "outputs/tiny-2") == project / "outputs/tiny/beside-tiny-2/report.html"
+    assert build_report("outputs/tiny", "outputs/tiny-2") == project / "outputs/tiny/beside-tiny-2/report.html"
     assert "beside outputs/tiny-2" in (project / "outputs/tiny/beside-tiny-2/report.html").read_text()
     assert page.read_bytes() == before
-    assert build("outputs/tiny") == page  # the experiment's own report is still the one without a second one
+    assert build_report("outputs/tiny") == page  # the experiment's own report is still the one without a second one
     assert record("outputs/tiny/report")["settings"]["beside"] == ""
     with pytest.raises(InputError, match="outputs/tiny cannot be compared with itself"):
-        build("outputs/tiny", "outputs/tiny")
+        build_report("outputs/tiny", "outputs/tiny")
     with pytest.raises(InputError, match="absent holds no complete run"):
-        build("outputs/tiny", "outputs/absent")
+        build_report("outputs/tiny", "outputs/absent")
     assert names_of(Path("outputs/tiny"), Path("outputs/tiny-2")) == ("tiny", "tiny-2")
 
 
@@ -192,7 +191,7 @@ def test_figures_become_small_and_say_below_which_heading_they_stand():
 def test_a_folder_without_runs_is_told(project):
     for name in ("absent", "notebooks"):
         with pytest.raises(InputError, match="holds no complete run; give the folder of an experiment"):
-            build(name)
+            build_report(name)
 
 
 @pytest.mark.parametrize(

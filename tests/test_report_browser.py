@@ -10,13 +10,13 @@ import pytest
 from browser import DESKTOP, PHONE, Watched
 from tiny import new_kernel, record
 
-from currreft_nb import report
 from currreft_nb.core.samples import STAGES
 from currreft_nb.data.folder import load_samples
 from currreft_nb.evaluation.evaluate import evaluate
 from currreft_nb.method.prompts import Style, render_answer
-from currreft_nb.parameters import declarations
-from currreft_nb.runs import Run
+from currreft_nb.running.build_report import build_report
+from currreft_nb.running.parameters import declarations
+from currreft_nb.running.run import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -81,7 +81,7 @@ def five(project, smoke):
         run.finish({})
         new_kernel()
         shutil.copy(project / "outputs/smoke/evaluate/passes.csv", run.folder)
-        report.build(folder)
+        build_report(folder)
     return folder
 
 
@@ -178,7 +178,7 @@ def test_the_files_beside_the_page_say_what_its_table_says(seen, five):
 
 def test_a_second_experiment_is_compared_on_the_questions_that_are_the_same(five, browser, monkeypatch):
     monkeypatch.chdir(five.parents[1])
-    page = report.build(five, five.with_name("smoke"))
+    page = build_report(five, five.with_name("smoke"))
     watched = Watched(browser, PHONE)
     watched.page.goto(page.as_uri())
     text = watched.page.inner_text("main")
@@ -196,7 +196,7 @@ def test_of_an_unfinished_experiment_it_tells_what_there_is_and_what_is_missing(
         changed = record(stopped / name) | {"status": status, "error": error}
         (stopped / name / "run.json").write_text(json.dumps(changed))
     watched = Watched(browser)
-    watched.page.goto(report.build(stopped).as_uri())
+    watched.page.goto(build_report(stopped).as_uri())
     text = watched.page.inner_text("main")
     assert "evaluate (06_evaluation) is not complete: <b>MemoryError</b>" in text
     assert "rl_open (04_rl_open) is not complete, stopped or still running" in text

@@ -14,8 +14,8 @@ import pytest
 from tiny import TINY, TRAIN, is_alive, make_project, record, wait_for, write_experiment, write_notebook
 
 from currreft_nb import InputError
-from currreft_nb.experiment import read_experiment
-from currreft_nb.runner import plan, run
+from currreft_nb.running.experiment import read_experiment
+from currreft_nb.running.runner import plan, run
 
 BIN = Path(sys.executable).parent
 
@@ -359,7 +359,7 @@ def test_a_stopped_command_leaves_a_resumable_step_and_no_process(project, capsy
 
 
 def test_a_large_model_without_a_card_is_refused_before_the_first_step(project, monkeypatch):
-    monkeypatch.setattr("currreft_nb.machine.cards", list)
+    monkeypatch.setattr("currreft_nb.running.machine.cards", list)
     large = read(project, changes=["model=Qwen/Qwen2.5-VL-3B-Instruct"])
     with pytest.raises(InputError, match="3B-Instruct' needs a CUDA GPU, and this machine shows none"):
         run(large)

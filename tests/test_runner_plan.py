@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from tiny import TRAIN, make_project, write_experiment, write_notebook
 
-from currreft_nb.experiment import read_experiment
-from currreft_nb.records import StepState
-from currreft_nb.runner import plan
-from currreft_nb.runner_plan import estimate, show_plan
+from currreft_nb.running.experiment import read_experiment
+from currreft_nb.running.plan import estimate, show_plan
+from currreft_nb.running.record import StepState
+from currreft_nb.running.runner import plan
 
 TINY = """\
 steps:

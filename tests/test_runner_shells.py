@@ -11,8 +11,8 @@ import pytest
 from tiny import TRAIN, is_alive, make_project, record, wait_for, write_experiment, write_notebook
 
 from currreft_nb import InputError
-from currreft_nb.experiment import read_experiment
-from currreft_nb.runner import run
+from currreft_nb.running.experiment import read_experiment
+from currreft_nb.running.runner import run
 
 BIN = Path(sys.executable).parent
 GRID = """\

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from tiny import TRAIN, finished, make_project, new_kernel, record, start, work, write_adapter, write_notebook
 
-from currreft_nb import InputError, runs
-from currreft_nb.parameters import assigned_names
-from currreft_nb.records import RunFolder
-from currreft_nb.runs import Run, find_notebook, project_root
+from currreft_nb import InputError
+from currreft_nb.running.parameters import assigned_names
+from currreft_nb.running.record import RunFolder
+from currreft_nb.running.run import NOTEBOOK_VARIABLE, Run, find_notebook, project_root
 
 BIN = Path(sys.executable).parent
 
@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 def project(tmp_path, monkeypatch):
     root = make_project(tmp_path / "project")
     monkeypatch.chdir(root)
-    monkeypatch.delenv(runs.NOTEBOOK_VARIABLE, raising=False)
+    monkeypatch.delenv(NOTEBOOK_VARIABLE, raising=False)
     return root
 
 
@@ -158,7 +158,7 @@ def start_training(project, injected=""):
     space = {"In": [TRAINING, "# Parameters\n" + injected]}
     exec(TRAINING, space)
     exec(injected, space)
-    return runs.Run.start("02_rl_binary", space)
+    return Run.start("02_rl_binary", space)
 
 
 def test_settings_that_the_cell_does_not_show_are_used_and_recorded(project):
@@ -279,7 +279,7 @@ def test_a_second_stop_before_the_input_is_read_forgets_nothing(project):
 
 def test_a_step_of_an_experiment_never_takes_a_run_made_by_hand(project, monkeypatch):
     finished()
-    monkeypatch.setenv(runs.NOTEBOOK_VARIABLE, str(project / "notebooks" / "02_train.ipynb"))
+    monkeypatch.setenv(NOTEBOOK_VARIABLE, str(project / "notebooks" / "02_train.ipynb"))
     with pytest.raises(InputError, match="reads a run of 01_data: name it in the experiment file, as @step"):
         start("02_train").input("", "01_data")
 
@@ -424,7 +424,7 @@ def test_by_hand_from_the_notebooks_folder_writes_to_the_same_place(project, tmp
 HOLDER = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from currreft_nb.runs import hold
+from currreft_nb.running.run import hold
 from pathlib import Path
 hold(Path({folder!r}), "a run")
 print("held", flush=True)

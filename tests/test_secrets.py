@@ -11,7 +11,7 @@ import pytest
 from scripted import points, say, serving
 from tiny import record
 
-from currreft_nb.report import export
+from currreft_nb.running.build_report import export
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {

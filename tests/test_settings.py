@@ -14,8 +14,15 @@ import pytest
 
 from currreft_nb import InputError
 from currreft_nb.core.settings import DECIDES, KINDS, Settings, deciding, declared, setting, settings_class
-from currreft_nb.notebook_settings import NOTEBOOKS, check_together, declared_by, known, rows, table
-from currreft_nb.parameters import cell_declarations, code_cells, declarations
+from currreft_nb.running.notebook_settings import (
+    NOTEBOOKS,
+    check_together,
+    declared_by,
+    settings_of,
+    settings_rows,
+    settings_table,
+)
+from currreft_nb.running.parameters import cell_declarations, code_cells, declarations
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,23 +113,23 @@ def test_values_that_do_not_go_together_are_refused_by_notebook():
 
 
 def test_the_list_has_a_row_for_each_setting():
-    found = {row["name"]: row for row in rows(known("04_rl_open"))}
+    found = {row["name"]: row for row in settings_rows(settings_of("04_rl_open"))}
     assert found["micro_batch"] | {"meaning": ""} == {
         "name": "micro_batch", "type": "int", "default": "64", "unit": "texts", "bounds": "at least 1",
         "decides": "cost", "meaning": "",
     }  # fmt: skip
-    made = table(declared(Speed), {"rate": 1.0, "names": ["b"]})
+    made = settings_table(declared(Speed), {"rate": 1.0, "names": ["b"]})
     assert list(made["value"]) == ["1.0", "['b']"]
     with pytest.raises(InputError, match="no notebook '04_rl'; did you mean 04_rl_open"):
-        known("04_rl")
+        settings_of("04_rl")
 
 
 USES = """
 import json, sys
 from pathlib import Path
 from currreft_nb import InputError, cli, settings, training_settings
-from currreft_nb.experiment import read_experiment
-from currreft_nb.runs import Run
+from currreft_nb.running.experiment import read_experiment
+from currreft_nb.running.run import Run
 assert Path(settings.__file__).is_relative_to(Path.cwd())
 sys.argv = ["currreft", "params", "04_rl_open"]
 try:
@@ -136,7 +143,7 @@ for change in ("rl.momentum=2", "rl.momentun=0.5", "curate.momentum=0.5"):
         read_experiment("params/new.yaml", [change])
     except InputError as error:
         print("refused", error)
-from currreft_nb.parameters import code_cells
+from currreft_nb.running.parameters import code_cells
 for injected in ("momentum = 0.25", "momentum = 2.0", "momentun = 0.5"):
     space = {"In": [source for source, tags in code_cells("notebooks/04_rl_open.ipynb") if "parameters" in tags]}
     exec(space["In"][0], space)

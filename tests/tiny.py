@@ -7,9 +7,9 @@ from pathlib import Path
 
 import nbformat
 
-from currreft_nb import runs
+from currreft_nb.running.run import Run, _held, _started_here, release
 
-START = 'from currreft_nb.runs import Run\nrun = Run.start("{name}", globals())'
+START = 'from currreft_nb.running.run import Run\nrun = Run.start("{name}", globals())'
 DATA = 'seed: int = 0  # of the rows\nrows: int = 4\noutput: str = ""'
 TRAIN = (
     "seed: int = 0\nsteps: int = 60  # optimiser steps\nlearning_rate: float = 1e-3  # of AdamW\n"
@@ -85,9 +85,9 @@ def is_alive(pid):
 
 def new_kernel():
     """Forget which runs this process has started and holds, as a new kernel would."""
-    runs._started_here.clear()
-    for folder in list(runs._held):
-        runs.release(folder)
+    _started_here.clear()
+    for folder in list(_held):
+        release(folder)
 
 
 def start(name="01_data", **changed):
@@ -95,7 +95,7 @@ def start(name="01_data", **changed):
     values = {}
     exec(DATA if name == "01_data" else TRAIN, values)
     del values["__builtins__"], values["__annotations__"]
-    return runs.Run.start(name, values | changed)
+    return Run.start(name, values | changed)
 
 
 def finished(name="01_data", **changed):

@@ -7,49 +7,40 @@ another, each with a GPU of its own in CUDA_VISIBLE_DEVICES. A step that another
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 
-from currreft_nb import InputError, machine
-from currreft_nb.execution import Outcome, execute_run, last_lines
-from currreft_nb.execution_status import Status, spell
-from currreft_nb.execution_stop import stoppable
-from currreft_nb.experiment import Experiment, Step
-from currreft_nb.records import (
-    FAILED_NOTEBOOK,
-    LOG,
-    METRICS,
-    NOTEBOOK,
-    RECORD,
-    RunFolder,
-    StepState,
-    display_path,
-    read_record,
-)
-from currreft_nb.records_locks import LockHeld, acquire, acquire_shared
-from currreft_nb.report import PAGE, export, summary
-from currreft_nb.report_runs import REPORT_NOTEBOOK
-from currreft_nb.runner_plan import count, show_plan
-from currreft_nb.runs import LOCK
+from currreft_nb import InputError
+from currreft_nb.running import machine, record
+from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export, summary
+from currreft_nb.running.experiment import Experiment, Step
+from currreft_nb.running.kernel import Outcome, execute_run, last_lines
+from currreft_nb.running.locks import LockHeld, acquire, acquire_shared
+from currreft_nb.running.plan import count, show_plan
+from currreft_nb.running.progress import Status, spell
+from currreft_nb.running.run import LOCK
+from currreft_nb.running.signals import stoppable
 
 LOCKS = ".locks"
-Rows = list[tuple[Step, StepState]]
+Rows = list[tuple[Step, record.StepState]]
 
 
-def step_state(step: Step, experiment: Experiment, pending: Collection[str] = (), forced: bool = False) -> StepState:
+def step_state(
+    step: Step, experiment: Experiment, pending: Collection[str] = (), forced: bool = False
+) -> record.StepState:
     """Return what to do with a step, by its run.json and those of its inputs; `pending` are steps that run before it.
 
     Raises `InputError` for a damaged run.json, or one of another notebook.
     """
-    folder = RunFolder(step.folder)
+    folder = record.RunFolder(step.folder)
     folder.check_notebook(step.notebook.stem, f"rename step {step.name} or delete that folder", experiment.root)
     if folder.record is not None and forced:
-        return StepState("run", "forced")
+        return record.StepState("run", "forced")
     if folder.record is not None and (waiting := [name for name in step.needs if name in pending]):
-        return StepState("run", f"after {', '.join(waiting)}")
+        return record.StepState("run", f"after {', '.join(waiting)}")
     state = folder.state(step.notebook, step.settings, experiment.root)
     if folder.record is not None and folder.record["finished"] and state.todo != "run":
         for need in (need for need in experiment.steps if need.name in step.needs):
-            finished = (read_record(need.folder) or {}).get("finished")
+            finished = (record.read_record(need.folder) or {}).get("finished")
             if finished and finished > folder.record["finished"]:
-                return StepState("run", f"{need.name} was run again")
+                return record.StepState("run", f"{need.name} was run again")
     return state
 
 
@@ -121,7 +112,7 @@ def _locked(experiment: Experiment, rows: Rows) -> Iterator[None]:
             except LockHeld as error:
                 which = f"step {name}" if readers.get(name, name) == name else f"{name}, which {readers[name]} needs,"
                 raise InputError(
-                    f"{which} in {display_path(experiment.folder, experiment.root)} is in use by {error}; wait for it,"
+                    f"{which} in {record.display_path(experiment.folder, experiment.root)} is in use by {error}; wait for it,"
                     " stop it, or run other steps with --only"
                 ) from None
         yield
@@ -131,7 +122,7 @@ def _put_back(step: Step) -> None:
     """Restore a complete run whose repetition was killed before it had made anything."""
     if step.folder.is_dir():
         with contextlib.suppress(LockHeld), acquire(step.folder / LOCK, "currreft run"):
-            RunFolder(step.folder).put_back()
+            record.RunFolder(step.folder).put_back()
 
 
 def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: Sequence[str]) -> Rows:
@@ -143,13 +134,13 @@ def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: 
     return again
 
 
-def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -> bool:
+def _run_step(step: Step, found: record.StepState, experiment: Experiment, head: str) -> bool:
     """Execute one step and return whether its run.json, written by this execution, says complete."""
-    folder = RunFolder(step.folder)
+    folder = record.RunFolder(step.folder)
     if found.reason == "forced" and not folder.is_complete:  # a complete run begins afresh by itself
         folder.set_aside()
-        (step.folder / RECORD).unlink()
-    status = Status(head, step.folder / METRICS, step.training_steps())
+        (step.folder / record.RECORD).unlink()
+    status = Status(head, step.folder / record.METRICS, step.training_steps())
     if not status.rewrites:
         status.say(f"{head}: {found.todo} {step.notebook.stem} ({found.reason})")
     outcome = execute_run(step.notebook, step.folder, step.values(), experiment.root, status)
@@ -158,9 +149,9 @@ def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -
         if outcome.error:
             status.say(f"      but a cell after run.finish failed: {outcome.error}")
         if step.notebook.stem == REPORT_NOTEBOOK:
-            export(step.folder / NOTEBOOK, experiment.folder / PAGE)
+            export(step.folder / record.NOTEBOOK, experiment.folder / PAGE)
     else:
-        _show_failure(step, outcome, status, display_path(step.folder, experiment.root))
+        _show_failure(step, outcome, status, record.display_path(step.folder, experiment.root))
     return outcome.complete
 
 
@@ -169,7 +160,10 @@ def _show_failure(step: Step, outcome: Outcome, status: Status, folder: str) -> 
     status.say(f"{status.head}: failed after {spell(outcome.seconds)}: {outcome.error}")
     for line in last_lines(step.folder):
         print(f"      | {line}")
-    print(f"      see {folder}/{FAILED_NOTEBOOK if outcome.put_back else NOTEBOOK} and {folder}/{LOG}", flush=True)
+    print(
+        f"      see {folder}/{record.FAILED_NOTEBOOK if outcome.put_back else record.NOTEBOOK} and {folder}/{record.LOG}",
+        flush=True,
+    )
     if outcome.put_back:
         print("      it made nothing: the earlier complete run was put back", flush=True)
 
@@ -184,4 +178,4 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
     for step, _ in rows:
         if step.notebook.stem == REPORT_NOTEBOOK:
             print(summary(step.folder))
-            print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)
+            print(f"report: {record.display_path(experiment.folder / PAGE, experiment.root)}", flush=True)

@@ -22,7 +22,7 @@ import yaml
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.settings import KINDS, Declaration, convert, settle
-from currreft_nb.notebook_settings import check_together, declared_by
+from currreft_nb.running.notebook_settings import check_together, declared_by
 
 
 def code_cells(notebook: str | os.PathLike) -> list[tuple[str, list[str]]]:

@@ -30,10 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from currreft_nb import InputError, __version__, parameters
+from currreft_nb import InputError, __version__
 from currreft_nb.core.files import atomic_write, digest, file_digest, to_json_types
 from currreft_nb.models.weights import hash_model
-from currreft_nb.notebook_settings import decides, declared_by
+from currreft_nb.running.notebook_settings import decides, declared_by
+from currreft_nb.running.parameters import code_cells
 
 RECORD = "run.json"
 NOTEBOOK = "notebook.ipynb"  # the executed one
@@ -287,7 +288,7 @@ def complete_record(folder: Path, root: Path, notebook: str) -> dict:
 def source_hash(notebook: str | os.PathLike) -> str:
     """Return a hash of a notebook's code, without its parameters, which are settings."""
     parameter_cells = {"parameters", "injected-parameters"}
-    return digest([source for source, tags in parameters.code_cells(notebook) if not parameter_cells & set(tags)])
+    return digest([source for source, tags in code_cells(notebook) if not parameter_cells & set(tags)])
 
 
 def adapter_hash(folder: Path) -> str | None:

@@ -22,11 +22,12 @@ from jupyter_client.client import KernelClient
 from jupyter_client.manager import KernelManager
 from papermill.exceptions import PapermillExecutionError
 
-from currreft_nb import InputError, machine
-from currreft_nb.execution_status import Status
-from currreft_nb.execution_stop import stoppable
-from currreft_nb.records import FAILED_NOTEBOOK, LOG, NOTEBOOK, RUNNING_NOTEBOOK, RunFolder
-from currreft_nb.runs import NOTEBOOK_VARIABLE
+from currreft_nb import InputError
+from currreft_nb.running import machine
+from currreft_nb.running.progress import Status
+from currreft_nb.running.record import FAILED_NOTEBOOK, LOG, NOTEBOOK, RUNNING_NOTEBOOK, RunFolder
+from currreft_nb.running.run import NOTEBOOK_VARIABLE
+from currreft_nb.running.signals import stoppable
 
 # When this process is killed, its end of the pipe closes and the guard ends the kernel's group. ipykernel would end
 # the kernel as well, but not the processes that it started.

@@ -6,9 +6,9 @@ The time is that of the step's own last complete run, or by the log of an interr
 from collections.abc import Sequence
 
 from currreft_nb.core.journal import read_journal
-from currreft_nb.execution_status import seconds_left, spell
-from currreft_nb.experiment import Experiment, Step
-from currreft_nb.records import LOG, METRICS, RunFolder, StepState, display_path
+from currreft_nb.running.experiment import Experiment, Step
+from currreft_nb.running.progress import seconds_left, spell
+from currreft_nb.running.record import LOG, METRICS, RunFolder, StepState, display_path
 
 
 def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) -> None:

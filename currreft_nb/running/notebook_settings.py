@@ -15,18 +15,7 @@ from currreft_nb.core.settings import Declaration, Settings, declared, setting, 
 from currreft_nb.data.settings import CurationSettings
 from currreft_nb.evaluation.settings import EvaluationSettings
 from currreft_nb.rejection.settings import Judging
-from currreft_nb.training.settings import (
-    Adapter,
-    Answers,
-    Grouped,
-    GrpoSettings,
-    Imitating,
-    Learning,
-    Loading,
-    Pretrained,
-    Seeded,
-    SftSettings,
-)
+from currreft_nb.training import settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,19 +55,19 @@ class Asked(Settings):
 
 
 @settings_class
-class StartHere(Learning, Seeded, Grouped, Pretrained, Output):
+class StartHere(settings.Learning, settings.Seeded, settings.Grouped, settings.Pretrained, Output):
     """Notebook 00."""
 
     questions: int = setting(60, "questions asked before and after", unit="questions", least=1)
 
 
 @settings_class
-class Curation(Seeded, CurationSettings, Output):
+class Curation(settings.Seeded, CurationSettings, Output):
     """Notebook 01."""
 
 
 @settings_class
-class RlBinary(GrpoSettings, Adapter, Asked, Loading, Begun, Curated, Output):
+class RlBinary(settings.GrpoSettings, settings.Adapter, Asked, settings.Loading, Begun, Curated, Output):
     """Notebook 02."""
 
     start_from = "base"
@@ -103,7 +92,9 @@ class RlOpen(RlChoice):
 
 
 @settings_class
-class Rejection(Judging, Imitating, Adapter, Answers, Loading, Begun, Curated, Output):
+class Rejection(
+    Judging, settings.Imitating, settings.Adapter, settings.Answers, settings.Loading, Begun, Curated, Output
+):
     """Notebook 05. One process, because the number of kept answers is not known beforehand."""
 
     learning_rate = 1e-4  # lower than in training: the targets are the model's own
@@ -113,7 +104,7 @@ class Rejection(Judging, Imitating, Adapter, Answers, Loading, Begun, Curated, O
 
     def check_together(self) -> None:
         super().check_together()
-        SftSettings.from_parameters(vars(self))
+        settings.SftSettings.from_parameters(vars(self))
 
 
 @settings_class
@@ -141,7 +132,7 @@ class Report(Curated, Output):
 
 
 @settings_class
-class Sft(SftSettings, Adapter, Asked, Loading, Begun, Curated, Output):
+class Sft(settings.SftSettings, settings.Adapter, Asked, settings.Loading, Begun, Curated, Output):
     """Notebook baseline_sft."""
 
     start_from = "base"
@@ -184,12 +175,12 @@ def check_together(notebook: str, values: Mapping[str, Any]) -> None:
     """Raise `InputError` for values that do not go together; of the user's own notebook, those of a training."""
     kind = NOTEBOOKS.get(notebook)
     if kind is None and "micro_batch" in values:
-        kind = GrpoSettings if "group_size" in values else SftSettings
+        kind = settings.GrpoSettings if "group_size" in values else settings.SftSettings
     if kind is not None:
         kind.from_parameters(values)
 
 
-def known(notebook: str) -> dict[str, Declaration]:
+def settings_of(notebook: str) -> dict[str, Declaration]:
     """Return what the class of a notebook declares. Raises `InputError` for a name that is none of ours."""
     name = Path(notebook).stem
     if name not in NOTEBOOKS:
@@ -197,7 +188,7 @@ def known(notebook: str) -> dict[str, Declaration]:
     return declared_by(name)
 
 
-def rows(declarations: Mapping[str, Declaration]) -> list[dict[str, str]]:
+def settings_rows(declarations: Mapping[str, Declaration]) -> list[dict[str, str]]:
     """Return a row of text for each declaration: name, type, default, unit, bounds, decides, meaning."""
     return [
         {
@@ -213,9 +204,9 @@ def rows(declarations: Mapping[str, Declaration]) -> list[dict[str, str]]:
     ]
 
 
-def table(declarations: Mapping[str, Declaration], values: Mapping[str, Any]) -> "pd.DataFrame":
+def settings_table(declarations: Mapping[str, Declaration], values: Mapping[str, Any]) -> "pd.DataFrame":
     """Return these rows, each with the value in effect."""
     import pandas as pd  # slow to import, and needed only for this
 
-    found = [{"name": row["name"], "value": repr(values[row["name"]]), **row} for row in rows(declarations)]
+    found = [{"name": row["name"], "value": repr(values[row["name"]]), **row} for row in settings_rows(declarations)]
     return pd.DataFrame(found)

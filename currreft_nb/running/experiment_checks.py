@@ -8,7 +8,7 @@ from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.evaluation.sources import check_candidates, read_sources
 from currreft_nb.models.weights import POCKETS
-from currreft_nb.notebook_settings import check_together
+from currreft_nb.running.notebook_settings import check_together
 
 INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
 BY_HAND = "outputs/notebooks/"

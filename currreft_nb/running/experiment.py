@@ -32,10 +32,10 @@ import yaml
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.settings import Declaration, settle
-from currreft_nb.experiment_checks import check_arms, check_inputs, check_values
-from currreft_nb.parameters import declarations, read_yaml
-from currreft_nb.records import display_path
-from currreft_nb.runs import project_root
+from currreft_nb.running.experiment_checks import check_arms, check_inputs, check_values
+from currreft_nb.running.parameters import declarations, read_yaml
+from currreft_nb.running.record import display_path
+from currreft_nb.running.run import project_root
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"

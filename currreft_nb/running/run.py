@@ -6,8 +6,8 @@
     run.finish({"reward": 0.8})                     # only now is the run complete
 
 Starting a stopped run again resumes it. A start with other settings or inputs begins afresh: it sets aside what the
-earlier attempt would continue from (`records.RunFolder`) and deletes it when the new run is complete. `adapter/` stays
-until the new one replaces it.
+earlier attempt would continue from (`running.record.RunFolder`) and deletes it when the new run is complete. `adapter/`
+stays until the new one replaces it.
 """
 
 import os
@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import AcquireReturnProxy
 
-from currreft_nb import InputError, __version__, machine, notebook_settings, parameters
+from currreft_nb import InputError, __version__
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation.sources import Source, read_sources
 from currreft_nb.models.weights import hash_model
-from currreft_nb.records import (
+from currreft_nb.running import machine, notebook_settings
+from currreft_nb.running.locks import LockHeld, acquire
+from currreft_nb.running.parameters import cell_declarations, check_namespace, declarations
+from currreft_nb.running.record import (
     ADAPTER,
     METRICS,
     RECORD,
@@ -41,7 +44,6 @@ from currreft_nb.records import (
     portable_path,
     source_hash,
 )
-from currreft_nb.records_locks import LockHeld, acquire
 from currreft_nb.tasks.classification import LABELS_VERSION
 from currreft_nb.views.live import LiveFigure
 
@@ -70,7 +72,7 @@ def find_notebook(name: str) -> Path:
     """Return a notebook's file: the runner's, else one near the working directory or the package."""
     executed = Path(os.environ.get(NOTEBOOK_VARIABLE, ""))
     places = [Path.cwd(), Path.cwd() / "notebooks", project_root() / "notebooks"]
-    places.append(Path(__file__).resolve().parents[1] / "notebooks")
+    places.append(Path(__file__).resolve().parents[2] / "notebooks")
     for path in ([executed] if executed.stem == name else []) + [place / f"{name}.ipynb" for place in places]:
         if path.is_file():
             return path
@@ -128,9 +130,9 @@ class Run:
         or a folder with other content.
         """
         notebook = find_notebook(name)
-        settings = parameters.check_namespace(notebook, namespace)
+        settings = check_namespace(notebook, namespace)
         # A bare `learning_rate` in a later cell is the checked number, too; the others are in `run.settings`.
-        namespace.update({name: settings[name] for name in parameters.cell_declarations(notebook)})
+        namespace.update({name: settings[name] for name in cell_declarations(notebook)})
         run = cls(name, notebook, settings)
         run._open()
         return run
@@ -194,8 +196,8 @@ class Run:
 
     def settings_table(self) -> "pd.DataFrame":
         """Return a row for each setting: its value here, default, unit and bounds, what it decides, its meaning."""
-        declared = parameters.declarations(find_notebook(self._record["notebook"]))
-        return notebook_settings.table(declared, vars(self.settings))
+        declared = declarations(find_notebook(self._record["notebook"]))
+        return notebook_settings.settings_table(declared, vars(self.settings))
 
     def figure(self, figure: Any, name: str) -> Any:
         """Save a matplotlib figure as figures/<name>.png in the run's folder and return it for display."""

@@ -1,0 +1,1 @@
+"""Parameters, runs and experiments: notebooks executed, recorded, resumed."""
