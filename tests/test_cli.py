@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import make_project, record, write_experiment, write_notebook
 
-from currreft_nb import cli
+from currreft_nb.cli.app import main
 from currreft_nb.running.run import Run
 
 BIN = Path(sys.executable).parent
@@ -47,7 +47,7 @@ def call(monkeypatch, *arguments):
     """Call the command in this process; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["currreft", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     return ended.value.code or 0
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_models import write_tiny
 
 from currreft_nb import InputError
-from currreft_nb.cli_benchmark import benchmark, family_of, pixel_budget
+from currreft_nb.cli.benchmark import benchmark, family_of, pixel_budget
 from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation.evaluate import evaluate_model
 from currreft_nb.evaluation.export import export

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from made_up import write_samples
 
-from currreft_nb import InputError, cli
-from currreft_nb.cli_rewards import score_file, summary
+from currreft_nb import InputError
+from currreft_nb.cli.app import main
+from currreft_nb.cli.commands import score_file, summary
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.method.rewards import Rules
@@ -47,7 +48,7 @@ def write(path, rows):
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["currreft", "rewards", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     return ended.value.code or 0
 
 

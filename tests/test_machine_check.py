@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb import machine_check
-from currreft_nb.machine_check import answers, examine, prospects, table
+from currreft_nb.cli import doctor
+from currreft_nb.cli.doctor import answers, examine, prospects, table
 
 ROOT = Path(__file__).parent.parent
 SOUND = [("torch", "2.11 (tested)", True), ("CUDA", "torch uses a card", True), ("hub", "answers", True)]
@@ -24,14 +24,14 @@ def with_(**changes):
 
 
 def card(monkeypatch, gib):
-    monkeypatch.setattr(machine_check, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
+    monkeypatch.setattr(doctor, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # its session works all the same
-    monkeypatch.setattr(machine_check, "cards", list)
+    monkeypatch.setattr(doctor, "cards", list)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_hub_that_answers_is_found(monkeypatch):
         assert answers(address)
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", address)  # a mirror
-        assert machine_check._hub_row() == ("hub", f"{address} answers: models can be downloaded", True)
+        assert doctor._hub_row() == ("hub", f"{address} answers: models can be downloaded", True)
 
 
 def test_a_hub_that_hangs_or_is_not_there_is_given_up_in_time():
@@ -129,7 +129,7 @@ def test_this_machine_is_examined_offline():
 
 def test_a_notebook_shows_the_same_with_sound_packages_in_one_row(monkeypatch):
     rows = [("trl", "1.16 (tested <1.17)", True), ("peft", "9 (tested <1)", False), ("cores", "2", None)]
-    monkeypatch.setattr(machine_check, "examine", lambda folder: rows)
+    monkeypatch.setattr(doctor, "examine", lambda folder: rows)
     assert table(ROOT).to_dict("records") == [
         {"what": "packages", "found": "1 in their tested ranges", "verdict": "ok"},
         {"what": "peft", "found": "9 (tested <1)", "verdict": "look here"},

@@ -13,17 +13,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.endpoints.endpoint import Endpoint
-from currreft_nb.running.machine import (
-    DISTRIBUTION,
-    GIB,
-    ask,
-    cards,
-    cores,
-    is_large,
-    memory_gib,
-    requirements,
-    version_of,
-)
+from currreft_nb.running import machine
 
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 5.0
@@ -53,11 +43,11 @@ def table(folder: Path) -> Any:
 
 def _python_rows() -> list[Row]:
     rows: list[Row] = [("python", platform.python_version(), sys.version_info >= (3, 11))]
-    known = requirements()
+    known = machine.requirements()
     if not known:
-        rows.append((DISTRIBUTION, "not installed; run: pip install -e .", False))
+        rows.append((machine.DISTRIBUTION, "not installed; run: pip install -e .", False))
     for item in known:
-        version = version_of(item.name)
+        version = machine.version_of(item.name)
         tested = f"{TESTED}{item.specifier}"
         fine = version is not None and item.specifier.contains(version, prereleases=True)
         rows.append((item.name, f"{version} ({tested})" if version else f"missing; install {item}", fine))
@@ -67,8 +57,8 @@ def _python_rows() -> list[Row]:
 def _card_rows() -> list[Row]:
     # In a child process, because torch takes seconds to import.
     code = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name(0))"
-    usable = ask(sys.executable, "-c", code, timeout_s=120)
-    found = [(f"card {i}", f"{card['name']}, {card['memory_gib']} GiB", True) for i, card in enumerate(cards())]
+    usable = machine.ask(sys.executable, "-c", code, timeout_s=120)
+    found = [(f"card {i}", f"{card['name']}, {card['memory_gib']} GiB", True) for i, card in enumerate(machine.cards())]
     if usable is None:
         return [*found, ("torch", "cannot be imported; reinstall it for this machine", False)]
     if usable == "False":
@@ -78,10 +68,10 @@ def _card_rows() -> list[Row]:
 
 
 def _space_rows(folder: Path) -> list[Row]:
-    size = memory_gib()
-    free_gib = shutil.disk_usage(folder).free / GIB
+    size = machine.memory_gib()
+    free_gib = shutil.disk_usage(folder).free / machine.GIB
     return [
-        ("cores", str(cores()), None),
+        ("cores", str(machine.cores()), None),
         ("memory", f"{size} GiB" if size else "unknown", None if size is None else size >= LEAST_MEMORY_GIB),
         ("disk", f"{free_gib:.0f} GiB free in {folder}", free_gib >= LEAST_DISK_GIB),
     ]
@@ -113,7 +103,7 @@ def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
     ready = not any(verdict is False for what, _, verdict in facts if what != "CUDA")
     text = "works: the pocket model, on the processor" if ready else "fix the rows marked above first"
     files = sorted((folder / "params").glob("*.yaml"))
-    usable = cards() if fine.get("CUDA") else []
+    usable = machine.cards() if fine.get("CUDA") else []
     large = max((card["memory_gib"] for card in usable if card["memory_gib"]), default=0.0)
     return [
         ("demo", text, ready),
@@ -124,7 +114,7 @@ def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
 
 def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
     """Return whether an experiment will work here, as far as its estimate shows."""
-    from currreft_nb.cli_commands import preflight  # loads torch, which a broken installation cannot
+    from currreft_nb.cli.commands import preflight  # loads torch, which a broken installation cannot
     from currreft_nb.memory.estimate import fit_verdict
     from currreft_nb.running.experiment import read_experiment
 
@@ -133,7 +123,7 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
         models = sorted({step.settings["model"] for step in experiment.steps if "model" in step.settings})
         if absent := [name for name in models if name.startswith(MADE_HERE) and not (experiment.root / name).is_dir()]:
             return f"needs {absent[0]}, which is not here yet; see the head of the file"
-        if not any(is_large(model) for model in models):
+        if not any(machine.is_large(model) for model in models):
             return "runs with or without a card"
         peak = "no training, so no estimate"
         if any("micro_batch" in step.settings for step in experiment.steps):
@@ -142,7 +132,7 @@ def _file_text(file: Path, card_gib: float, hub: bool | None) -> str:
             peak = fit_verdict(parts, card_gib) if card_gib else peak
         if not card_gib:
             return f"needs a CUDA GPU: {peak}"
-        missing = [model for model in models if is_large(model) and not hub and not _is_here(model)]
+        missing = [model for model in models if machine.is_large(model) and not hub and not _is_here(model)]
         return peak + (f"; {missing[0]} must be downloaded first" if missing else "")
     except InputError as problem:
         return str(problem)

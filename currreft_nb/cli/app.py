@@ -81,7 +81,7 @@ def params(
 @app.command()
 def doctor() -> None:
     """Check whether this machine is ready, and for what: versions, GPUs, memory, disk, hub. Exit status 1 if not."""
-    from currreft_nb.machine_check import examine
+    from currreft_nb.cli.doctor import examine
 
     rows = examine(Path.cwd())
     width = max(len(what) for what, _, _ in rows)
@@ -99,7 +99,7 @@ def rewards(
     detection_reward: Annotated[str, typer.Option(help="hard, soft or soft_above_threshold.")] = "hard",
 ) -> None:
     """Score completions of any origin: a JSON line for each with value, format and reason, then the means."""
-    from currreft_nb.cli_rewards import score_file, summary
+    from currreft_nb.cli.commands import score_file, summary
     from currreft_nb.method.rewards import Rules
 
     rules, frame = Rules(detection=detection_reward), None
@@ -122,13 +122,13 @@ def preflight(
     measure: Annotated[bool, typer.Option("--measure", help="Also load the model and take the largest step.")] = False,
 ) -> None:
     """Estimate the GPU memory of each training step from shapes, and what fits. Exit status 1 if one does not fit."""
-    from currreft_nb import cli_commands
+    from currreft_nb.cli import commands
     from currreft_nb.running.experiment import read_experiment
 
     read = read_experiment(file, changes)
-    lines, fits = cli_commands.preflight_lines(read, card_gib or cli_commands.largest_card_gib() or 0.0, only)
+    lines, fits = commands.preflight_lines(read, card_gib or commands.largest_card_gib() or 0.0, only)
     print("\n".join(lines))
-    for line in cli_commands.measure_lines(read, only) if measure else ():
+    for line in commands.measure_lines(read, only) if measure else ():
         print(line)
     raise typer.Exit(0 if fits else 1)
 
@@ -141,10 +141,10 @@ def probe(
     completions: Annotated[int, typer.Option(min=1, help="Answers sampled for each.")] = 8,
 ) -> None:
     """Sample answers of each untrained model: pass@k per task and stage, and the training that this advises."""
-    from currreft_nb import cli_commands
+    from currreft_nb.cli import commands
     from currreft_nb.running.experiment import read_experiment
 
-    passes, advice = cli_commands.probe(read_experiment(file, changes), questions, completions)
+    passes, advice = commands.probe(read_experiment(file, changes), questions, completions)
     shown = passes[passes["k"] == passes["k"].max()].rename(columns={"arm": "model"})
     print(shown.to_string(index=False, float_format="%.2f"))
     for row in advice.to_dict("records"):
@@ -160,7 +160,7 @@ def export(
 
     Where the run trained in 4 bit, also report how far the result is from that policy.
     """
-    from currreft_nb.cli_commands import export_run
+    from currreft_nb.cli.commands import export_run
 
     checks = export_run(run, output)
     shift = checks.pop("shift", None)
@@ -182,9 +182,9 @@ def benchmark(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 1,
 ) -> None:
     """Run a standard benchmark by lmms-eval, in its own environment (`make bench-env`), on an exported model."""
-    from currreft_nb import cli_benchmark
+    from currreft_nb.cli import benchmark as lmms_eval
 
-    made, numbers = cli_benchmark.benchmark(folder, task, limit=limit, tasks_folder=tasks_folder, batch_size=batch_size)
+    made, numbers = lmms_eval.benchmark(folder, task, limit=limit, tasks_folder=tasks_folder, batch_size=batch_size)
     print("\n".join(f"{name}: {value:.4g}" for name, value in numbers.items()) + f"\n{made}")
 
 
