@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from browser import chromium, chromium_path
-from commands import BIN, run
 from filelock import FileLock
+
+from tests.helpers.browser import chromium, chromium_path
+from tests.helpers.commands import BIN, run
 
 ROOT = Path(__file__).parent.parent
 

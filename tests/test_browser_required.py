@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SETTINGS = '[tool.pytest.ini_options]\ntestpaths = ["tests"]\nmarkers = ["browser: needs Chromium"]\n'
+SETTINGS = '[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\npythonpath = ["."]\n'
+SETTINGS += 'testpaths = ["tests"]\nmarkers = ["browser: needs Chromium"]\n'
 PLAIN = "def test_plain(): pass\n"
 WORKERS = ("-n", "2", "--dist", "loadfile")
 MARKED = "import pytest\n@pytest.mark.browser\ndef test_marked(): {}\n"
 
 
 def run(folder, *arguments, required="required", **tests):
-    (folder / "tests").mkdir()
-    for name in ("conftest.py", "browser.py", "commands.py"):
+    (folder / "tests" / "helpers").mkdir(parents=True)
+    for name in ("__init__.py", "conftest.py", "helpers/browser.py", "helpers/commands.py"):
         shutil.copy(HERE / name, folder / "tests" / name)
     for name, text in tests.items():
         (folder / "tests" / f"test_{name}.py").write_text(text)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_project
 from helpers import docs
+
+from tests.conftest import copy_project
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -61,7 +62,7 @@ MAY_FAIL_IN_WORDS = (
     "currreft report outputs/smoke",
     "currreft report outputs/smoke --beside outputs/pocket",
     "currreft probe params/pocket.yaml",
-    *(f"currreft benchmark exported {name}" for name in BENCHMARKS),  # with a run: tests/test_cli_benchmark.py
+    *(f"currreft benchmark exported {name}" for name in BENCHMARKS),  # with a run: tests/cli/test_benchmark.py
 )
 MAKE = {  # and what it would run
     "make demo": "currreft run params/pocket.yaml",

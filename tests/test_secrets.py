@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import points, say, serving
-from tiny import record
 
 from currreft_nb.running.build_report import export
+from tests.helpers.scripted_server import points, say, serving
+from tests.helpers.tiny_project import record
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_readme import IN_TEST_WORKED_EXAMPLES, README, ROOT
-from tiny_models import write_tiny_glm4v
 
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw
+from tests.helpers.tiny_models import write_tiny_glm4v
+from tests.test_readme import IN_TEST_WORKED_EXAMPLES, README, ROOT
 
 FIVE_MINUTES, TASK, FORMAT, FAMILY = IN_TEST_WORKED_EXAMPLES
 SECTIONS = {FIVE_MINUTES: "In five minutes", TASK: "Add a task", FORMAT: "Add a format", FAMILY: "Add a model family"}

@@ -220,3 +220,9 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
 def to_row(sample: Sample) -> dict:
     """Return the sample as a plain dict, in the order of its fields."""
     return {f.name: getattr(sample, f.name) for f in dataclasses.fields(Sample)}
+
+
+def stage_of(samples: Sequence[Sample]) -> str:
+    """Return the stage that all samples are at, or "mixed"."""
+    stages = {sample.stage for sample in samples}
+    return stages.pop() if len(stages) == 1 else "mixed"

@@ -17,13 +17,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from currreft_nb import InputError
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.core.grammar import parse_terms, whole
 from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.data.checks import words_of
 
@@ -110,15 +108,6 @@ def _alike(one: frozenset, other: frozenset) -> bool:
     if min(len(one), len(other)) < NEARLY * max(len(one), len(other)):
         return False  # too different in length to share so much
     return len(one & other) >= NEARLY * len(one | other)
-
-
-def read_quotas(texts: Sequence[str]) -> dict[str, int]:
-    """Return the most answers to keep by task or source. Raises `InputError` for an invalid or duplicate quota.
-
-    >>> read_quotas(["math 700", "geo170k 100"])
-    {'math': 700, 'geo170k': 100}
-    """
-    return parse_terms(texts, partial(whole, least=0), "quotas")
 
 
 def over_quota(rows: Sequence[Mapping], quotas: Mapping[str, int], sources: Collection[str | None]) -> set[int]:

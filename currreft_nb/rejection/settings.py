@@ -1,11 +1,21 @@
 """The settings of rejection sampling: who judges answers, and which of them may be kept."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from currreft_nb.core.grammar import parse_terms, whole
 from currreft_nb.core.settings import Settings, setting, settings_class
 from currreft_nb.endpoints.endpoint import read_endpoint
-from currreft_nb.rejection.flaws import read_quotas
 from currreft_nb.rejection.judges import read_judges
+
+
+def read_quotas(texts: Sequence[str]) -> dict[str, int]:
+    """Return the most answers to keep by task or source. Raises `InputError` for an invalid or duplicate quota.
+
+    >>> read_quotas(["math 700", "geo170k 100"])
+    {'math': 700, 'geo170k': 100}
+    """
+    return parse_terms(texts, partial(whole, least=0), "quotas")
 
 
 def _check_teacher(text: str) -> None:

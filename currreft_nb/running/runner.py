@@ -111,9 +111,9 @@ def _locked(experiment: Experiment, rows: Rows) -> Iterator[None]:
                 held.enter_context(acquire_shared(experiment.folder / LOCKS / f"{name}.lock", read=name in readers))
             except LockHeld as error:
                 which = f"step {name}" if readers.get(name, name) == name else f"{name}, which {readers[name]} needs,"
+                place = record.display_path(experiment.folder, experiment.root)
                 raise InputError(
-                    f"{which} in {record.display_path(experiment.folder, experiment.root)} is in use by {error}; wait for it,"
-                    " stop it, or run other steps with --only"
+                    f"{which} in {place} is in use by {error}; wait for it, stop it, or run other steps with --only"
                 ) from None
         yield
 
@@ -160,10 +160,8 @@ def _show_failure(step: Step, outcome: Outcome, status: Status, folder: str) -> 
     status.say(f"{status.head}: failed after {spell(outcome.seconds)}: {outcome.error}")
     for line in last_lines(step.folder):
         print(f"      | {line}")
-    print(
-        f"      see {folder}/{record.FAILED_NOTEBOOK if outcome.put_back else record.NOTEBOOK} and {folder}/{record.LOG}",
-        flush=True,
-    )
+    notebook = record.FAILED_NOTEBOOK if outcome.put_back else record.NOTEBOOK
+    print(f"      see {folder}/{notebook} and {folder}/{record.LOG}", flush=True)
     if outcome.put_back:
         print("      it made nothing: the earlier complete run was put back", flush=True)
 

@@ -1,8 +1,9 @@
-"""A data folder as a Hugging Face data set, for training with TRL or another library.
+"""Rows of training data: which sample is drawn at which place, and what TRL's trainers are given of it.
 
-from currreft_nb import rewards, training_data
-rows = training_data.dataset("outputs/notebooks/01_data_curation/data", "train", "binary", loaded.style)
-GRPOTrainer(..., train_dataset=rows, reward_funcs=[rewards.accuracy_reward, rewards.format_reward])
+For training with TRL or another library, a data folder as a Hugging Face data set:
+
+    rows = grpo_dataset("outputs/notebooks/01_data_curation/data", "train", "binary", loaded.style)
+    GRPOTrainer(..., train_dataset=rows, reward_funcs=[rewards.accuracy_reward, rewards.format_reward])
 """
 
 import math
@@ -127,9 +128,3 @@ class _RowMaker:
 def lazy_dataset(order: Sequence[int], make_row: Callable[[int], dict]) -> Dataset:
     """Return a data set whose rows are made when they are read, so that only the images of a batch are in memory."""
     return Dataset.from_dict({"index": list(order)}).with_transform(_RowMaker(make_row))
-
-
-def stage_of(samples: Sequence[Sample]) -> str:
-    """Return the stage that all samples are at, or "mixed"."""
-    stages = {sample.stage for sample in samples}
-    return stages.pop() if len(stages) == 1 else "mixed"

@@ -20,7 +20,7 @@ from transformers import Trainer
 
 from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
-from currreft_nb.core.samples import Sample
+from currreft_nb.core.samples import Sample, stage_of
 from currreft_nb.generation.generate import end_tokens
 from currreft_nb.generation.shared_images import image_free_batches, shared_images
 from currreft_nb.method import rewards
@@ -32,7 +32,7 @@ from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter,
 from currreft_nb.training.processes import ranks as ranks
 from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import fingerprint, full_disk_named, resume_point
-from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row, stage_of
+from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
 from currreft_nb.training.trackers import trackers_in

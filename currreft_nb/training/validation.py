@@ -14,7 +14,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.journal import append_journal, read_journal
-from currreft_nb.core.samples import Sample
+from currreft_nb.core.samples import Sample, stage_of
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.generation.answerers import author_of, sampler
 from currreft_nb.method.difficulty import PassRate, rate_rows
@@ -22,7 +22,6 @@ from currreft_nb.method.rewards import Rules, score
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.processes import ranks as ranks
-from currreft_nb.training.rows import stage_of
 from currreft_nb.training.settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training.settings import GrpoSettings
 from currreft_nb.training.steps import by_part

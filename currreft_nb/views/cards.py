@@ -112,7 +112,7 @@ def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture:
 
 
 def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and their verdicts (`rejection.judges.Verdict`); a dash abstains."""
+    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash abstains."""
     names = ("total", "accuracy", "consistency", "format", "fluency", "reason")
     rows = [
         {"completion": text} | {name: vars(verdict)[name] for name in names}
@@ -150,9 +150,7 @@ def _has_kept(rows: Sequence[Mapping]) -> bool:
 def card(sample: Sample, style: Style | None = None, answer: Mapping | None = None) -> str:
     """Return the card of one question, and of one answer to it."""
     pairs = [("gold", _gold(sample, style))]
-    parts = [
-        f'<div><b>{html_parts.clean(sample.id)}</b></div><div style="{html_parts.MUTED}">{html_parts.clean(_origin(sample, answer))}</div>'
-    ]
+    parts = [html_parts.name_line(sample.id, _origin(sample, answer))]
     if sample.image:
         parts.append(html_parts.picture(sample.image, html_parts.question_marks(sample, answer)))
     parts.append(html_parts.preformatted(_question(sample, style), "prompt"))

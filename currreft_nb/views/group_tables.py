@@ -46,9 +46,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
 def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
     """Return the card of a group's question: picture with all that was answered, prompt, gold."""
     origin = " · ".join((sample.task, sample.stage, sample.source))
-    parts = [
-        f'<div><b>{html_parts.clean(sample.id)}</b></div><div style="{html_parts.MUTED}">{html_parts.clean(origin)}</div>'
-    ]
+    parts = [html_parts.name_line(sample.id, origin)]
     if sample.image:
         parts.append(html_parts.picture(sample.image, group_marks(sample, group, style)))
     parts.append(html_parts.preformatted(render_question(sample, style), "prompt"))

@@ -128,6 +128,11 @@ def folded(title: str, inside: str) -> str:
     return f"<details><summary>{clean(title)}</summary>{inside}</details>"
 
 
+def name_line(name: str, origin: str) -> str:
+    """Return the head of a card: a name in bold, its origin muted below it."""
+    return f'<div><b>{clean(name)}</b></div><div style="{MUTED}">{clean(origin)}</div>'
+
+
 def card(parts: Sequence[str]) -> str:
     """Return the parts in a frame of fixed width."""
     return f'<div style="{CARD}">{"".join(parts)}</div>'

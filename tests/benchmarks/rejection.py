@@ -32,8 +32,8 @@ from currreft_nb.generation.generate import encode, end_tokens, prompt_text
 from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.rejection.endpoint_judge import judge_over_http
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from scripted import points, say, serving
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.helpers.scripted_server import points, say, serving
 
 MAX_NEW_TOKENS = 24
 LATENCY_S = 0.2

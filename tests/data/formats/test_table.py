@@ -1,0 +1,164 @@
+"""The table reader: columns by name, answers in every form, damage named."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from currreft_nb import InputError
+from currreft_nb.data.formats import table
+from tests.helpers.table_files import ROWS, picture, read, write
+
+# ---- columns
+
+
+def test_columns_have_the_names_that_are_given(tmp_path):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / "rows.jsonl", [{"Frage": "Wie viele?", "Lösung": 4, "Bild": "a.png", "Weg": "gezählt"}])
+    [sample], _ = read(path, question="Frage", answer="Lösung", image="Bild", thinking="Weg")
+    assert (sample.question, sample.answer, sample.thinking) == ("Wie viele?", "4", "gezählt")
+    assert sample.image == str(tmp_path / "a.png") and sample.extra == {"origin": {"file": "rows.jsonl", "line": 1}}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"question": "qestion"}, "no column 'qestion'; write question=COLUMN; did you mean question"),
+        ({"image": "picture"}, "no column 'picture'; write image=COLUMN; columns are: answer, image, question"),
+        ({"task": ""}, r"unknown task ''; write classification, detection"),
+        ({"task": "maths"}, "unknown task 'maths'; did you mean math"),
+        ({"task": "detection", "box": "xyhw"}, "unknown form of box 'xyhw'; did you mean xywh"),
+    ],
+)
+def test_a_wrong_name_is_told_before_a_row_is_read(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path / "rows.jsonl", ROWS), **options)
+
+
+def test_other_tasks_than_those_wanted_are_not_read(tmp_path):
+    assert not list(table.read(tmp_path / "nowhere.csv", ["detection"], task="math"))
+
+
+# ---- answers
+
+BOX = [10, 20, 50, 60]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "form", "answer", "why"),
+    [
+        ("math", {"answer": "42"}, "xyxy", "42", "a text"),
+        ("math", {"answer": 42}, "xyxy", "42", "a number"),
+        ("math", {"answer": 2.5}, "xyxy", "2.5", "a fraction"),
+        ("math", {"answer": "B", "options": ["3", "4"]}, "xyxy", "B", "a letter"),
+        ("math", {"answer": "(B)", "options": ["3", "4"]}, "xyxy", "B", "a letter in brackets"),
+        ("math", {"answer": "4", "options": ["3", "4"]}, "xyxy", "B", "an option's text"),
+        ("math", {"answer": 0, "options": ["3", "4"]}, "xyxy", "A", "a number counts the options from 0"),
+        ("math", {"answer": "B", "options": "['3', '4']"}, "xyxy", "B", "a list as Python writes it"),
+        ("math", {"answer": "B", "options": '["3", "4"]'}, "xyxy", "B", "a list as JSON writes it"),
+        ("math", {"answer": "6", "options": "[]"}, "xyxy", "6", "an empty list"),
+        ("math", {"answer": "6", "options": None}, "xyxy", "6", "no list"),
+        ("general", {"answer": None}, "xyxy", None, "general questions need no reference"),
+        ("general", {"answer": "B", "options": ["x", "y"]}, "xyxy", "B", "general questions may have options"),
+        ("classification", {"answer": ["cat", "dog"]}, "xyxy", ["cat", "dog"], "a list"),
+        ("classification", {"answer": "cat, dog"}, "xyxy", ["cat", "dog"], "a text"),
+        ("detection", {"answer": BOX}, "xyxy", [BOX], "corners"),
+        ("detection", {"answer": [BOX, [0, 0, 9, 9]]}, "xyxy", [BOX, [0, 0, 9, 9]], "several boxes"),
+        ("detection", {"answer": "[10, 20, 50, 60]"}, "xyxy", [BOX], "a text"),
+        ("detection", {"answer": "[[10, 20, 50, 60]]"}, "xyxy", [BOX], "a list of one in a text"),
+        ("detection", {"answer": '{"bbox_2d": [10, 20, 50, 60]}'}, "xyxy", [BOX], "as models write it"),
+        ("detection", {"answer": [10, 20, 40, 40]}, "xywh", [BOX], "corner and size"),
+        ("detection", {"answer": [0.1, 0.25, 0.5, 0.75]}, "normalized", [BOX], "parts of the sides"),
+        ("detection", {"answer": [100, 250, 500, 750]}, "thousand", [BOX], "thousandths"),
+    ],
+)
+def test_answers_in_every_form(tmp_path, task, row, form, answer, why):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / "rows.jsonl", [{"question": "?", "image": "a.png"} | row])
+    [sample], rejected = read(path, task=task, box=form)
+    assert sample.answer == answer and not rejected, why
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "options", "reason"),
+    [
+        ("math", "", [], "row is not a math question"),
+        ("math", None, [], "answer is empty or no number"),
+        ("math", "D", ["3", "4"], "answer is none of the options"),
+        ("math", 2, ["3", "4"], "answer is none of the options"),
+        ("math", -1, ["3", "4"], "answer is none of the options"),
+        ("math", "A", "no list", "options are no list"),
+        ("classification", [], [], "row is not a classification question"),
+        ("classification", 3, [], "row is not a classification question"),
+        ("detection", [1, 2, 3], [], "box has a coordinate that is missing or no number"),
+        ("detection", [1, 2, 3, "x"], [], "box has a coordinate that is missing or no number"),
+        ("detection", [1, 2, 3, True], [], "box has a coordinate that is missing or no number"),
+        ("detection", [], [], "box has a coordinate that is missing or no number"),
+        ("detection", {}, [], "box has a coordinate that is missing or no number"),
+        ("detection", "[1, 2, nan, 4]", [], "box has a coordinate that is missing or no number"),
+        ("detection", [1, 2, 10**400, 4], [], "box has a coordinate that is not finite"),
+        ("detection", [1, 2, 1e999, 4], [], "box has a coordinate that is not finite"),
+        ("detection", [50, 20, 10, 60], [], "box is empty or reversed"),
+        ("detection", [50, 20, 300, 60], [], "box lies outside the image"),
+        ("detection", "left", [], "answer cannot be read (no_box)"),
+        ("detection", "[" * 100_000, [], "box has a coordinate that is missing or no number"),
+        ("math", "A", "[" + "-" * 100_000 + "1]", "options are no list"),
+    ],
+)
+def test_answers_that_cannot_be_used(tmp_path, task, answer, options, reason):
+    picture(tmp_path / "a.png")
+    row = {"question": "?", "image": "a.png", "answer": answer, "options": options}
+    text = json.dumps(row).replace("Infinity", "1e999")  # which JSON allows, and which is infinite once read
+    (tmp_path / "rows.jsonl").write_text(text)
+    samples, [bad] = read(tmp_path / "rows.jsonl", task=task)
+    assert not samples and bad.reason.startswith(reason) and bad.line == 1 and bad.fault
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("cut", ["tail", "head", "middle", "all"])
+def test_a_damaged_columnar_file_is_named(tmp_path, suffix, cut):
+    path = write(tmp_path / f"rows{suffix}", ROWS * 50)
+    data = path.read_bytes()
+    third = len(data) // 3
+    damaged = {
+        "tail": data[:-third],
+        "head": data[third:],
+        "middle": data[:third] + b"\xff" * third + data[2 * third :],
+    }
+    path.write_bytes(damaged.get(cut, b""))
+    with pytest.raises(InputError, match=rf"rows\{suffix} cannot be read after row \d+ \(.*get the file again"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".tsv"])
+def test_of_a_text_that_is_cut_short_the_last_row_is_named(tmp_path, suffix):
+    picture(tmp_path / "a.png")
+    path = write(tmp_path / f"rows{suffix}", ROWS)
+    path.write_bytes(path.read_bytes()[:-9])
+    if suffix == ".json":
+        with pytest.raises(InputError, match=r"rows\.json is not JSON, or damaged, after character"):
+            read(path)
+    else:
+        samples, [bad] = read(path)
+        assert len(samples) == 4 and bad.line == (5 if suffix == ".jsonl" else 6)
+
+
+def test_bad_rows_do_not_hide_the_others(tmp_path):
+    picture(tmp_path / "a.png")
+    listed = [
+        ROWS[0],
+        ROWS[1] | {"image": "b.png"},
+        ROWS[2] | {"question": ""},
+        ROWS[3] | {"image": ["a.png"] * 2},
+        ROWS[4],
+    ]
+    samples, rejected = read(write(tmp_path / "rows.jsonl", listed))
+    assert [s.extra["origin"]["line"] for s in samples] == [1, 5]
+    assert Counter((item.reason, item.line, item.fault) for item in rejected) == {
+        ("image does not exist", 2, True): 1,
+        ("row is not a math question", 3, True): 1,
+        ("row shows several images, and a sample holds one", 4, False): 1,
+    }

@@ -1,0 +1,138 @@
+"""Supervised fine-tuning on the pocket model with TRL's real trainer: budget, loss, and resuming bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from currreft_nb import InputError
+from currreft_nb.core.journal import read_journal
+from currreft_nb.core.samples import Sample
+from currreft_nb.generation.generate import encode, end_tokens, generate, prompt_text
+from currreft_nb.method import prompts, rewards
+from currreft_nb.models.adapters import read_provenance
+from currreft_nb.models.load import load_model
+from currreft_nb.training import train, trl_config
+from currreft_nb.training.rows import lazy_dataset, sft_row, sft_targets
+from currreft_nb.training.settings import SftSettings
+from currreft_nb.training.train import SftTraining, train_sft
+from currreft_nb.training.trainers import AnswerTrainer
+from tests.training.test_train import assert_same_adapter, interrupt_after, mixed_samples
+
+FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return mixed_samples(tmp_path_factory.mktemp("scenes"))
+
+
+def sft(samples, folder, settings=FINE):
+    loaded = load_model("pocket", trainable=True)
+    return train_sft(loaded, sft_targets(samples, loaded.style), folder, settings)
+
+
+class TestSft:
+    def test_learns_its_targets_and_counts_the_budget(self, samples, tmp_path):
+        result = sft(samples, tmp_path, replace(FINE, prompts=48, learning_rate=3e-3))
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        assert result["prompts"] == sum(row["prompts"] for row in rows) == 48 and result["steps"] == len(rows) == 12
+        assert rows[-1]["loss"] < rows[0]["loss"]
+        assert {"stage", "loss", "token_accuracy", "gradient_norm", "seconds"} <= rows[0].keys()
+        assert read_provenance(tmp_path / "adapter")["stage"] == "open"
+
+    def test_last_step_takes_what_is_left(self, samples, tmp_path):
+        assert sft(samples, tmp_path)["prompts"] == 22
+        assert [row["prompts"] for row in read_journal(tmp_path / "metrics.jsonl")] == [4, 4, 4, 4, 4, 2]
+
+    def test_resumed_run_ends_with_the_same_adapter_bit_for_bit(self, samples, tmp_path, monkeypatch):
+        sft(samples, tmp_path / "whole")
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, SftTraining, "row_of", 4)  # in the fifth step, in the third pass over the data
+            with pytest.raises(KeyboardInterrupt):
+                sft(samples, tmp_path / "cut")
+        sft(samples, tmp_path / "cut")
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+        assert len(read_journal(tmp_path / "cut" / "metrics.jsonl")) == 6
+
+    def test_loss_is_taken_over_the_text_alone(self, samples):
+        """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""
+        loaded = load_model("pocket", trainable=True)
+        rows = sft_targets(samples[:3], loaded.style)
+        trainer = AnswerTrainer(
+            end_tokens=end_tokens(loaded),
+            model=loaded.model,
+            processing_class=loaded.processor,
+            args=trl_config.sft_config(loaded, train.Path("unused"), FINE),
+            train_dataset=lazy_dataset([0, 1, 2], lambda index: sft_row(*rows[index], loaded)),
+        )
+        batch = next(iter(trainer.get_train_dataloader()))
+        for labels, (_, text) in zip(batch["labels"], rows):
+            assert loaded.processor.tokenizer.decode(labels[labels != -100]) == f"{text}<|im_end|>"
+        image = loaded.model.config.image_token_id
+        assert (batch["input_ids"] == image).sum() * 4 == len(batch["pixel_values"])
+
+    def test_its_own_greedy_answers_are_likely_under_the_model(self, samples, tmp_path):
+        """The loss of what it would say anyway starts near zero; a token that it never writes would show."""
+        loaded = load_model("pocket", trainable=True)
+        said = generate(loaded, samples[:8], temperature=0.0, max_new_tokens=24)
+        rows = [(sample, answer.text) for sample, (answer,) in zip(samples, said) if not answer.truncated]
+        train_sft(loaded, rows, tmp_path, replace(FINE, prompts=4, learning_rate=1e-9))
+        assert len(rows) >= 4 and read_journal(tmp_path / "metrics.jsonl")[0]["loss"] < 0.5
+
+    def test_text_only_and_image_rows_share_a_batch_and_no_image_token_is_lost(self, samples):
+        """Whatever the order: what the trainer collates is what the processor makes of whole conversations."""
+        loaded = load_model("pocket", trainable=True)
+        words = Sample(
+            id="w", task="general", split="pool", source="s", question="What is two plus three?", answer="five"
+        )
+        rows = sft_targets([samples[0], words, samples[1], words], loaded.style)
+        trainer = AnswerTrainer(
+            end_tokens=end_tokens(loaded),
+            model=loaded.model,
+            processing_class=loaded.processor,
+            args=trl_config.sft_config(loaded, train.Path("unused"), replace(FINE, micro_batch=4)),
+            train_dataset=lazy_dataset([0, 1, 2, 3], lambda index: sft_row(*rows[index], loaded)),
+        )
+        batch = next(iter(trainer.get_train_dataloader()))
+        image = loaded.model.config.image_token_id
+        texts = [prompt_text(loaded, sample) for sample, _ in rows]
+        whole = encode(loaded, [sample for sample, _ in rows], texts)
+        per_row = (batch["input_ids"] == image).sum(dim=1).tolist()
+        assert per_row == (whole["input_ids"] == image).sum(dim=1).tolist()
+        assert per_row[0] > 0 and per_row[1] == per_row[3] == 0
+        assert torch.equal(batch["pixel_values"], whole["pixel_values"])
+        for labels, (_, text) in zip(batch["labels"], rows):
+            assert loaded.processor.tokenizer.decode(labels[labels != -100]) == f"{text}<|im_end|>"
+        assert torch.isfinite(trainer.compute_loss(loaded.model, batch))
+        cut = {name: batch[name][:, :6] for name in ("input_ids", "attention_mask", "labels") if name in batch}
+        with pytest.raises(ValueError, match="tokens"):  # a cut image would not pass in silence
+            trainer.compute_loss(loaded.model, {**batch, **cut})
+
+    def test_given_texts_are_learnt(self, samples, tmp_path):
+        loaded = load_model("pocket", trainable=True)
+        train_sft(loaded, [(samples[0], "<answer>5</answer>")] * 2, tmp_path, replace(FINE, prompts=4))
+        assert (tmp_path / "adapter").is_dir() and loaded.processor.tokenizer.padding_side == "left"
+
+    def test_other_texts_are_other_data(self, samples, tmp_path):
+        loaded = load_model("pocket", trainable=True)
+        train_sft(loaded, [(samples[0], "<answer>5</answer>")], tmp_path, replace(FINE, prompts=2))
+        with pytest.raises(InputError, match="made with another data"):
+            train_sft(loaded, [(samples[0], "<answer>6</answer>")], tmp_path, replace(FINE, prompts=2))
+
+
+def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
+    """As in rejection sampling: on some processors the first answers used to repack the layers for good."""
+    loaded = load_model("pocket", four_bit=True, trainable=True)
+    generate(loaded, samples[:4], max_new_tokens=4)
+    result = train_sft(loaded, sft_targets(samples, loaded.style), tmp_path, replace(FINE, prompts=8))
+    assert result["steps"] == 2
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_targets_are_the_ideal_completions(samples):
+    style = load_model("pocket").style
+    for sample, text in sft_targets(samples, style):
+        assert text == prompts.target(sample, style)
+        score = rewards.score(sample, text, style.frame, rewards.Rules(detection="soft"))
+        assert score.format == 1 and score.value > 0.9
