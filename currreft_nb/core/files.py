@@ -21,8 +21,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "replace"}
-        with partial.open(mode, **text) as stream:
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "replace")
+        with partial.open(mode, encoding=encoding, errors=errors) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,23 +1,22 @@
-"""Answers stored as they arrive: after an interruption, only missing answers are asked for.
+"""Answers stored as they arrive, so that only missing answers are asked for after an interruption; completions by step.
 
 {"id": "general-17", "index": 3, "count": 8, "hash": "5d41402abc4b2a76", "author": "pocket 1b4f0e98 T=1 seed 0",
  "task": "general", "stage": "open", "split": "pool", "source": "drawn",
  "completion": "<think>…</think><answer>red</answer>", "tokens": 21, "truncated": false}
 """
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from currreft_nb import InputError
 from currreft_nb.core.files import digest
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import Sample
 
+Row = TypeVar("Row", bound=Mapping)
 REMEDY = "delete the file or use a new folder"
 
 
@@ -152,8 +151,8 @@ def _paths(folder: Path) -> dict[int, Path]:
 
 
 def choose_groups(
-    rows: Sequence[dict], task: str = "", stage: str = "", reason: str = "", disagree: bool = False
-) -> list[dict]:
+    rows: Sequence[Row], task: str = "", stage: str = "", reason: str = "", disagree: bool = False
+) -> list[Row]:
     """Return the rows of the groups of a task and stage in which a completion has the reason; "" stands for any.
 
     `disagree`: only groups whose rewards differ; training learns from no others.
@@ -163,7 +162,7 @@ def choose_groups(
     >>> [row["group"] for row in choose_groups(rows, task="math", disagree=True)]
     [0, 0]
     """
-    chosen = []
+    chosen: list[Row] = []
     for group in grouped(rows).values():
         asked = (not task or group[0]["task"] == task) and (not stage or group[0]["stage"] == stage)
         explained = not reason or any(row["reason"] == reason for row in group)
@@ -172,20 +171,9 @@ def choose_groups(
     return chosen
 
 
-def grouped(rows: Sequence[dict]) -> dict[int, list[dict]]:
+def grouped(rows: Sequence[Row]) -> dict[int, list[Row]]:
     """Return the rows by group, in their order."""
-    groups: dict[int, list[dict]] = {}
+    groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
     return groups
-
-
-def drawn_by_lot(found: Sequence[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
-    """Return the groups, shuffled by the hash of their id, alternating between tasks and stages."""
-    turns: Counter[tuple[str, str]] = Counter()
-    drawn = []
-    for group in sorted(found, key=lambda group: hashlib.sha256(f"{group[0]['id']}".encode()).digest()):
-        kind = group[0]["task"], group[0]["stage"]
-        turns[kind] += 1
-        drawn.append((turns[kind], group))
-    return [group for _, group in sorted(drawn, key=lambda turn: turn[0])]

@@ -97,4 +97,4 @@ def compare_beside(records: Sequence[Mapping], names: tuple[str, str]) -> tuple[
             return found, reason
         parts.append(found)
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(p_holm=holm(table["p"])), ""
+    return table.assign(p_holm=holm(table["p"].to_numpy())), ""

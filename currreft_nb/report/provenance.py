@@ -28,17 +28,16 @@ def chains(records: Records) -> dict[str, list[str]]:
     {'b': ['a', 'b'], 'c': ['c']}
     """
     names = {record["id"]: name for name, record in records.items()}
-    before = {
-        name: next((names[note["id"]] for note in record["inputs"] if note["id"] in names), None)
-        for name, record in records.items()
-    }
+    before = {}
+    for name, record in records.items():
+        if taken := [names[note["id"]] for note in record["inputs"] if note["id"] in names]:
+            before[name] = taken[0]
     found = {}
     for last in records:
         if last not in before.values():
-            chain = [last]
-            while before[chain[0]] is not None:
-                chain.insert(0, before[chain[0]])
-            found[last] = chain
+            found[last] = [last]
+            while found[last][0] in before:
+                found[last].insert(0, before[found[last][0]])
     return found
 
 
@@ -66,7 +65,7 @@ def settings_tables(records: Records, others: Records | None = None) -> tuple[pd
     for parameter in dict.fromkeys(key for known in values.values() for key in known):
         row = {name: known[parameter] for name, known in values.items() if parameter in known}
         if len(set(row.values())) > 1:
-            differing.append({"parameter": parameter} | {name: row.get(name) for name in values})
+            differing.append({"parameter": parameter, **row})
         else:
             same.append({"parameter": parameter, "value": next(iter(row.values())), "runs": len(row)})
     return (
@@ -91,15 +90,13 @@ def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFr
 
     `rows`: natural answers at one stage, of one measure, with columns task, split, arm, n, low, high and the two named.
     """
-    found = []
-    for (task, split, name), cell in rows.groupby(["task", "split", part], sort=False):
-        values = {row["arm"]: f"{row[value]:.2f}{_interval(row)}" for row in cell.to_dict("records")}
-        found.append({"task": task, "split": SPLIT_NAMES[split], part: name, "n": int(cell["n"].min()), **values})
-    return pd.DataFrame(found, columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    return "" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
+    found: dict[tuple, dict[str, Any]] = {}
+    for row in rows.to_dict("records"):
+        cell = {"task": row["task"], "split": SPLIT_NAMES[row["split"]], part: row[part], "n": row["n"]}
+        cell = found.setdefault(tuple(row[name] for name in ("task", "split", part)), cell)
+        interval = "" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
+        cell |= {row["arm"]: f"{row[value]:.2f}{interval}", "n": min(cell["n"], row["n"])}
+    return pd.DataFrame(list(found.values()), columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
 
 
 def by_source(records: Iterable[Mapping], stage: str = "open") -> tuple[pd.DataFrame, str]:

@@ -18,7 +18,7 @@ For yes/no and multiple choice, so not for `general`, which is asked at the open
 
 `core.samples.VALUES` lists the tasks with the kind of their values. Boxes are converted, checked, resized and drawn for
 every task whose values they are; a task whose answer may be null is not trained with rewards. So a new task is a
-module here and a line there. `equality`, `notation` and `verifier` are parts of math.
+module here and a line there. The files `math_*` are parts of math.
 """
 
 from importlib import import_module

@@ -47,7 +47,7 @@ def parse(text: str, sample: Any) -> str:
 
 
 def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
-    """Return 1 or 0, and "ok" or why not: the codes of `equality.compare` and, with options, of `read_option`."""
+    """Return 1 or 0, and "ok" or why not: the codes of `math_equality.compare` and, with options, of `read_option`."""
     if not sample.options:
         verdict = compare(sample.answer, value)
         return float(verdict == "ok"), verdict

@@ -18,7 +18,7 @@ from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import LETTERS, VALUES, Sample
 from currreft_nb.method.prompts import Style, render_answer, render_question
 from currreft_nb.tasks import TASK_MODULES
-from currreft_nb.views import html_parts
+from currreft_nb.views import html_parts as html
 
 
 def some_of_each(samples: Iterable[Sample], count: int) -> list[Sample]:
@@ -31,16 +31,14 @@ def some_of_each(samples: Iterable[Sample], count: int) -> list[Sample]:
 
 def questions(samples: Iterable[Sample], style: Style | None = None) -> str:
     """Return one card a sample: image, question, gold."""
-    return html_parts.row([card(sample, style) for sample in samples])
+    return html.row([card(sample, style) for sample in samples])
 
 
 def answers(records: Sequence[Mapping], samples: Iterable[Sample], count: int, style: Style | None = None) -> str:
     """Return cards of `count` evaluation records, shuffled by hash, alternating between tasks."""
     by_id = {sample.id: sample for sample in samples}
-    drawn = html_parts.in_turns(records, lambda record: record["id"], lambda record: record["task"])
-    return html_parts.row(
-        [card(by_id[record["id"]], style, record) for record in drawn[:count] if record["id"] in by_id]
-    )
+    drawn = html.in_turns(records, lambda record: record["id"], lambda record: record["task"])
+    return html.row([card(by_id[record["id"]], style, record) for record in drawn[:count] if record["id"] in by_id])
 
 
 def changes(
@@ -59,13 +57,11 @@ def changes(
     by_id = {sample.id: sample for sample in samples}
     pairs = [pair for pair in answer_pairs(records, before, after) if pair[0]["id"] in by_id]
     if not pairs:
-        return html_parts.heading("no answers to show", "no question whose sample is here was answered by two arms")
+        return html.heading("no answers to show", "no question whose sample is here was answered by two arms")
     parts = []
     for name, chosen in changed(pairs).items():
         shown = f", {min(count, len(chosen))} shown" if chosen else ""
-        parts.append(
-            html_parts.heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"first {before}, then {after}")
-        )
+        parts.append(html.heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"first {before}, then {after}"))
         parts.append(side_by_side(chosen[:count], by_id, style))
     return "".join(parts)
 
@@ -77,7 +73,7 @@ def answer_pairs(records: Iterable[Mapping], before: str, after: str) -> list[tu
         if record["arm"] in found and record["mode"] == "natural":
             found[record["arm"]][record["id"]] = record
     both = [(found[before][name], found[after][name]) for name in found[before].keys() & found[after]]
-    return html_parts.in_turns(both, lambda pair: pair[0]["id"], lambda pair: (pair[0]["task"], pair[0]["stage"]))
+    return html.in_turns(both, lambda pair: pair[0]["id"], lambda pair: (pair[0]["task"], pair[0]["stage"]))
 
 
 def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Mapping, Mapping]]]:
@@ -97,9 +93,7 @@ def side_by_side(
     pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
 ) -> str:
     """Return the two answers of each pair side by side; `samples` by id."""
-    return html_parts.row(
-        [html_parts.together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs]
-    )
+    return html.row([html.together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
@@ -108,22 +102,22 @@ def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture:
         {"completion": text, "accuracy": float(score.value), "format": int(score.format), "reason": score.reason}
         for text, score in zip(texts, scores, strict=True)
     ]
-    return _asked(sample, picture) + html_parts.table(pd.DataFrame(rows), digits=2)
+    return _asked(sample, picture) + html.table(pd.DataFrame(rows), digits=2)
 
 
 def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and their verdicts (`judges.Verdict`); a dash abstains."""
+    """Return one question with a table of completions and their verdicts (`rejection.judges.Verdict`); a dash: none."""
     names = ("total", "accuracy", "consistency", "format", "fluency", "reason")
     rows = [
         {"completion": text} | {name: vars(verdict)[name] for name in names}
         for text, verdict in zip(texts, verdicts, strict=True)
     ]
-    return _asked(sample, picture) + html_parts.table(pd.DataFrame(rows), digits=0)
+    return _asked(sample, picture) + html.table(pd.DataFrame(rows), digits=0)
 
 
 def _asked(sample: Sample, with_picture: bool) -> str:
-    image = html_parts.picture(sample.image, html_parts.question_marks(sample)) if with_picture and sample.image else ""
-    return html_parts.heading(sample.question, f"gold: {_gold(sample, None)}") + image
+    image = html.picture(sample.image, html.question_marks(sample)) if with_picture and sample.image else ""
+    return html.heading(sample.question, f"gold: {_gold(sample, None)}") + image
 
 
 def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count: int) -> str:
@@ -133,13 +127,13 @@ def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count:
     for answer in rows:
         groups.setdefault(answer["id"], []).append(answer)
     names = sorted(
-        html_parts.in_turns(groups, str, lambda name: by_id[name].task), key=lambda name: not _has_kept(groups[name])
+        html.in_turns(groups, str, lambda name: by_id[name].task), key=lambda name: not _has_kept(groups[name])
     )
     parts = []
     for name in names[:count]:
         frame = pd.DataFrame(groups[name])
         shown = frame[[column for column in ("completion", "total", "reason", "outcome", "why") if column in frame]]
-        parts.append(_asked(by_id[name], with_picture=True) + html_parts.table(shown, digits=0))
+        parts.append(_asked(by_id[name], with_picture=True) + html.table(shown, digits=0))
     return "".join(parts)
 
 
@@ -150,16 +144,16 @@ def _has_kept(rows: Sequence[Mapping]) -> bool:
 def card(sample: Sample, style: Style | None = None, answer: Mapping | None = None) -> str:
     """Return the card of one question, and of one answer to it."""
     pairs = [("gold", _gold(sample, style))]
-    parts = [html_parts.name_line(sample.id, _origin(sample, answer))]
+    parts = [html.name_line(sample.id, _origin(sample, answer))]
     if sample.image:
-        parts.append(html_parts.picture(sample.image, html_parts.question_marks(sample, answer)))
-    parts.append(html_parts.preformatted(_question(sample, style), "prompt"))
+        parts.append(html.picture(sample.image, html.question_marks(sample, answer)))
+    parts.append(html.preformatted(_question(sample, style), "prompt"))
     if answer is not None:
         pairs += _answer_lines(answer)
-    parts.append(html_parts.lines(pairs))
+    parts.append(html.lines(pairs))
     if answer is not None:
-        parts.append(html_parts.details(answer["completion"]))
-    return html_parts.card(parts)
+        parts.append(html.details(answer["completion"]))
+    return html.card(parts)
 
 
 def _origin(sample: Sample, answer: Mapping | None) -> str:

@@ -1,5 +1,6 @@
-"""The figures of what goes in: answers, boxes, balance and, for rejection sampling, the judge's points."""
+"""Figures of questions, before any training: answers, boxes, balance, a judge's points, and the memory estimate."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -9,25 +10,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from currreft_nb.core.boxes import Frame, area, from_frame, to_frame
-from currreft_nb.core.samples import LETTERS, TRAINED_TASKS, VALUES, Sample
+from currreft_nb.core.samples import LETTERS, TRAINED_TASKS, VALUES, Sample, size_of
 from currreft_nb.data.images import read_image
 from currreft_nb.metrics.intervals import mean_interval
-from currreft_nb.views import plot_style
+from currreft_nb.views import plot_style as style
 
 
 def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:
     """Draw the most frequent open answers of each task whose answers are labels or texts; the rest is one grey bar."""
-    counts = {task: Counter() for task in TRAINED_TASKS if VALUES[task] != "boxes"}
+    counts: dict[str, Counter[str]] = {task: Counter() for task in TRAINED_TASKS if VALUES[task] != "boxes"}
     for sample in samples:
         if sample.stage == "open" and sample.task in counts:
             counts[sample.task].update(sample.answer if VALUES[sample.task] == "labels" else [sample.answer])
     counts = {task: counter for task, counter in counts.items() if counter}
     if not counts:
-        return plot_style.nothing("no open answers of labels or texts to count")
-    figure, axes = plot_style.panels(1, len(counts), width=4, height=0.7 + 0.22 * (top + 1))
+        return style.nothing("no open answers of labels or texts to count")
+    figure, axes = style.panels(1, len(counts), width=4, height=0.7 + 0.22 * (top + 1))
     for axis, (task, counter) in zip(axes, counts.items()):
-        _draw_bars(axis, counter, top, plot_style.TASK_COLOURS[task])
-        plot_style.dress(axis, f"{task}: {counter.total()} answers", percent="", xticks=[])
+        _draw_bars(axis, counter, top, style.TASK_COLOURS[task])
+        style.dress(axis, f"{task}: {counter.total()} answers", percent="", xticks=[])
         axis.spines["bottom"].set_visible(False)
     return figure
 
@@ -37,8 +38,8 @@ def _draw_bars(axis: Axes, counter: Counter, top: int, colour: str) -> None:
     colours = [colour] * len(bars)
     if others := counter.total() - sum(count for _, count in bars):
         bars.append((f"{len(counter) - top} others", others))
-        colours.append(plot_style.GREY)
-    names = [plot_style.shortened(name) for name, _ in bars]
+        colours.append(style.GREY)
+    names = [style.shortened(name) for name, _ in bars]
     drawn = axis.barh(range(len(bars)), [count for _, count in bars], color=colours, height=0.7)
     axis.bar_label(drawn, padding=2, fontsize=8)
     axis.set_yticks(range(len(bars)), names, parse_math=False)  # an answer in half a formula is shown as it is
@@ -50,130 +51,110 @@ def box_sizes(samples: Sequence[Sample]) -> Figure:
     sizes: dict[str, list[float]] = {}
     for sample in samples:
         if VALUES[sample.task] == "boxes" and sample.stage == "open":
-            whole = sample.size[0] * sample.size[1]
+            whole = math.prod(size_of(sample))
             sizes.setdefault(sample.split, []).extend((area(box) / whole) ** 0.5 for box in sample.answer)
     if not sizes:
-        return plot_style.nothing("no boxes: there is no open sample with boxes")
-    figure, (axis,) = plot_style.panels(1, 1, width=6)
+        return style.nothing("no boxes: there is no open sample with boxes")
+    figure, (axis,) = style.panels(1, 1, width=6)
     for index, (split, values) in enumerate(sizes.items()):
         counts, edges = np.histogram(values, bins=np.linspace(0, 1, 21))
-        axis.stairs(counts / len(values), edges, color=plot_style.SERIES[index], linewidth=1.8)
+        axis.stairs(counts / len(values), edges, color=style.SERIES[index], linewidth=1.8)
         label = f"{split}: {len(values)} boxes, median {np.median(values):.0%}"
-        place = {"transform": axis.transAxes, "ha": "right", "va": "top"}
-        axis.text(0.99, 0.97 - 0.09 * index, label, color=plot_style.SERIES[index], **place)
-    plot_style.dress(
-        axis, "how large the boxes are", "side of the box, share of the image's side", "xy", xlim=(0, 1), ylim=(0, None)
-    )
-    axis.set_ylabel("share of the boxes")
+        height, colour = 0.97 - 0.09 * index, style.SERIES[index]
+        axis.text(0.99, height, label, color=colour, transform=axis.transAxes, ha="right", va="top")
+    across = "side of the box, share of the image's side"
+    style.dress(axis, "how large the boxes are", across, "xy", xlim=(0, 1), ylim=(0, None), ylabel="share of the boxes")
     return figure
 
 
 def round_trips(samples: Sequence[Sample], frames: Mapping[str, Frame], count: int = 3) -> Figure:
     """Draw gold boxes after a trip through each family's frame, dashed, over the gold itself: a row a sample.
 
-    Above each picture stands what the model reads and writes; the caption tells the largest shift in pixels.
+    Above each picture are the boxes as the model writes them; the caption gives the largest shift in pixels.
     """
     chosen = [s for s in samples if VALUES[s.task] == "boxes" and s.stage == "open" and s.image is not None][:count]
     if not chosen:
-        return plot_style.nothing("no boxes: there is no open sample with boxes and a picture")
-    figure, axes = plot_style.panels(len(chosen), len(frames), width=3.2, height=2.9)
+        return style.nothing("no boxes: there is no open sample with boxes and a picture")
+    figure, axes = style.panels(len(chosen), len(frames), width=3.2, height=2.9)
     shifts = []
     for axis, (sample, (family, frame)) in zip(axes, product(chosen, frames.items())):
-        axis.imshow(read_image(sample.image))
-        written = [to_frame(box, sample.size, frame) for box in sample.answer]
-        back = [from_frame(box, sample.size, frame) for box in written]
+        axis.imshow(np.asarray(read_image(str(sample.image))))
+        written = [to_frame(box, size_of(sample), frame) for box in sample.answer]
+        back = [from_frame(box, size_of(sample), frame) for box in written]
         shifts += [abs(a - b) for box, again in zip(sample.answer, back) for a, b in zip(box, again)]
-        for boxes, look in (
-            (sample.answer, {"color": plot_style.GREEN, "lw": 3}),
-            (back, {"color": plot_style.RED, "lw": 1.2, "ls": "--"}),
-        ):
-            for x1, y1, x2, y2 in boxes:  # pixel centres are whole numbers in `imshow`, box edges lie between them
-                axis.plot(np.array([x1, x2, x2, x1, x1]) - 0.5, np.array([y1, y1, y2, y2, y1]) - 0.5, **look)
-        plot_style.dress(axis, f"{family}\n{', '.join(map(str, written[:2]))}", percent="")
+        for boxes, colour, width, line in ((sample.answer, style.GREEN, 3, "-"), (back, style.RED, 1.2, "--")):
+            for x1, y1, x2, y2 in boxes:
+                corners = np.array([[x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1]])
+                # Pixel centres are whole numbers in `imshow`, box edges lie between them.
+                axis.plot(*(corners - 0.5), color=colour, linewidth=width, linestyle=line)
+        style.dress(axis, f"{family}\n{', '.join(map(str, written[:2]))}", percent="")
         axis.set_axis_off()
-    plot_style.caption(
-        figure, f"green: gold, red: after the trip; it shifts an edge by at most {max(shifts):.1f} pixels"
-    )
+    style.caption(figure, f"green: gold, red: after the trip; it shifts an edge by at most {max(shifts):.1f} pixels")
     return figure
 
 
 def answer_balance(samples: Sequence[Sample]) -> Figure:
-    """Draw the share of yes among binary answers and where the right options stand among choices, a colour a task."""
+    """Draw the share of yes among binary answers and the places of the right options of choices, a colour a task."""
     tasks = [task for task in TRAINED_TASKS if any(s.task == task and s.stage != "open" for s in samples)]
     if not tasks:
-        return plot_style.nothing("no binary and no choice samples")
-    figure, (left, right) = plot_style.panels(1, 2, width=4.2)
+        return style.nothing("no binary and no choice samples")
+    figure, (left, right) = style.panels(1, 2, width=4.2)
+    labels: list[str] = []
     for index, task in enumerate(tasks):
         of_task = [sample for sample in samples if sample.task == task]
-        _draw_verdicts(
-            left, [float(s.answer) for s in of_task if s.stage == "binary"], index, plot_style.TASK_COLOURS[task]
-        )
+        verdicts, colour = [float(s.answer) for s in of_task if s.stage == "binary"], style.TASK_COLOURS[task]
+        if verdicts:
+            left.plot(index, np.mean(verdicts), "o", color=colour)
+            left.vlines(index, *mean_interval(verdicts), color=colour)
+        labels.append(f"{task}\nn = {len(verdicts)}")
         shift = 0.22 * (index - (len(tasks) - 1) / 2)
-        _draw_letters(right, [s for s in of_task if s.stage == "choice"], shift, plot_style.TASK_COLOURS[task])
-    left.axhline(0.5, color=plot_style.GREY, linestyle=":", linewidth=1)
-    plot_style.dress(left, "yes among yes/no answers", xticks=range(len(tasks)), xlim=(-0.5, len(tasks) - 0.5))
-    left.set_xticklabels(
-        [f"{task}\nn = {sum(s.task == task and s.stage == 'binary' for s in samples)}" for task in tasks]
-    )
-    count = max([len(s.options) for s in samples if s.stage == "choice"], default=0)
-    plot_style.dress(
-        right, "where the right options stand", xticks=range(count), xticklabels=LETTERS[:count], ylim=(0, None)
-    )
-    plot_style.caption(
-        figure, "left: 95 % interval; right: colours as left, the black mark is what a uniform draw would give"
-    )
+        _draw_letters(right, [s for s in of_task if s.stage == "choice"], shift, colour)
+    left.axhline(0.5, color=style.GREY, linestyle=":", linewidth=1)
+    ends = (-0.5, len(tasks) - 0.5)
+    style.dress(left, "yes among yes/no answers", xticks=range(len(tasks)), xticklabels=labels, xlim=ends)
+    letters = LETTERS[: max([len(s.options) for s in samples if s.stage == "choice"], default=0)]
+    title = "where the right options are"
+    style.dress(right, title, xticks=range(len(letters)), xticklabels=letters, ylim=(0, None))
+    style.caption(figure, "left: 95 % interval; right: colours as left, the black mark shows a uniform draw")
     return figure
-
-
-def _draw_verdicts(axis: Axes, verdicts: Sequence[float], place: float, colour: str) -> None:
-    if verdicts:
-        axis.plot(place, np.mean(verdicts), "o", color=colour)
-        axis.vlines(place, *mean_interval(verdicts), color=colour)
 
 
 def _draw_letters(axis: Axes, samples: Sequence[Sample], shift: float, colour: str) -> None:
     """Draw each letter's share of the right options; questions with fewer options make late letters rarer by nature."""
-    chosen, expected = Counter(), Counter()
+    chosen: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
     for sample in samples:
         chosen.update(sample.answer)
         expected.update(dict.fromkeys(LETTERS[: len(sample.options)], len(sample.answer) / len(sample.options)))
     places = np.arange(len(expected)) + shift
     axis.bar(places, [chosen[letter] / chosen.total() for letter in sorted(expected)], width=0.2, color=colour)
     shares = [expected[letter] / expected.total() for letter in sorted(expected)]
-    axis.hlines(shares, places - 0.1, places + 0.1, color=plot_style.BLACK, linewidth=1.5)
+    axis.hlines(shares, places - 0.1, places + 0.1, color=style.BLACK, linewidth=1.5)
 
 
 def judge_totals(rows: Sequence[Mapping], threshold: float) -> Figure:
-    """Draw the points that a judge gave, and the threshold from which answers may be kept.
+    """Draw the points that a judge gave, and the least points of an answer that may be kept.
 
     `rows`: one per answer with `total`, 0 to 100, or None where the judge could not say.
     """
     totals = [row["total"] for row in rows if row["total"] is not None]
     if not totals:
-        return plot_style.nothing("no answer was judged")
-    figure, (axis,) = plot_style.panels(1, 1, width=6)
+        return style.nothing("no answer was judged")
+    figure, (axis,) = style.panels(1, 1, width=6)
     edges = np.arange(0, 106, 5)
     counts, _ = np.histogram(totals, bins=edges)
-    colours = [plot_style.GREEN if edge >= threshold else plot_style.BLUE for edge in edges[:-1]]
+    colours = [style.GREEN if edge >= threshold else style.BLUE for edge in edges[:-1]]
     axis.bar(edges[:-1], counts, width=4.6, align="edge", color=colours)
-    axis.axvline(threshold, color=plot_style.BLACK, linestyle="--", linewidth=1)
+    axis.axvline(threshold, color=style.BLACK, linestyle="--", linewidth=1)
     enough = sum(total >= threshold for total in totals)
     unknown = f"; {len(rows) - len(totals)} not judged" if len(rows) > len(totals) else ""
     title = f"points: {enough} of {len(totals)} answers reach {threshold}{unknown}"
-    plot_style.dress(axis, title, "total", percent="", xticks=range(0, 101, 10))
+    style.dress(axis, title, "total", percent="", xticks=range(0, 101, 10))
     axis.set_ylabel("answers")
     return figure
 
 
-COLOURS = (
-    plot_style.BLUE,
-    plot_style.SKY,
-    plot_style.GREEN,
-    plot_style.PINK,
-    plot_style.ORANGE,
-    plot_style.RED,
-    plot_style.GREY,
-)
+COLOURS = (style.BLUE, style.SKY, style.GREEN, style.PINK, style.ORANGE, style.RED, style.GREY)
 
 
 def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None = None) -> Figure:
@@ -181,7 +162,7 @@ def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None
 
     `runs`: by name, what `memory.estimate.at_peak` returns. Pieces too small for a number have a colour only.
     """
-    figure, (axis,) = plot_style.panels(1, 1, width=7.6, height=1.0 + 0.42 * len(runs))
+    figure, (axis,) = style.panels(1, 1, width=7.6, height=1.0 + 0.42 * len(runs))
     widest = max([*(sum(parts.values()) for parts in runs.values()), card_gib or 0.0])
     kinds = list(dict.fromkeys(kind for parts in runs.values() for kind in parts))
     places = range(len(runs))
@@ -196,12 +177,12 @@ def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None
     for place, end in zip(places, starts):
         axis.text(end + widest / 100, place, f"{end:.1f}", va="center", fontweight="bold")
     if card_gib:
-        axis.axvline(card_gib, color=plot_style.BLACK, linestyle="--", linewidth=1)
-    plot_style.dress(axis, "GPU memory at the largest moment, estimated", "GiB", percent="", xlim=(0, widest * 1.08))
+        axis.axvline(card_gib, color=style.BLACK, linestyle="--", linewidth=1)
+    style.dress(axis, "GPU memory at the largest moment, estimated", "GiB", percent="", xlim=(0, widest * 1.08))
     axis.set_yticks(places, list(runs))
     axis.invert_yaxis()
     axis.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.45, -0.28), frameon=False)
-    plot_style.caption(
+    style.caption(
         figure, "dashed: the memory of this card" if card_gib else "an estimate from shapes; there is no GPU here"
     )
     return figure

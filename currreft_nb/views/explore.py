@@ -1,10 +1,10 @@
-"""Interactive views: a gallery with controls in JupyterLab, the same gallery without controls elsewhere.
+"""Interactive views: cards and tables with controls in JupyterLab, the same without controls elsewhere.
 
     explore.browse(run.folder, samples, loaded.style, disagree=True)        # completions by step, task, reason, group
     explore.change_reward(run.completions("middle"), samples, loaded.style)  # other rules: who wins the group?
     explore.browse_rejection(pool, rows)  # what was kept of a question, and why
 
-Controls select; the selection is static HTML of `gallery` in an output of its own, which a saved or exported notebook
+Controls select; the selection is static HTML in an output of its own, which a saved or exported notebook
 keeps. Under Papermill and nbconvert there are no controls.
 """
 
@@ -50,7 +50,7 @@ def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool
 
     def view(step: int, task: str, reason: str, group: int | str) -> str:
         rows = rows_of(step, task=_wanted(task), reason=_wanted(reason))
-        chosen = rows if group == ANY else grouped(rows)[group]
+        chosen = grouped(rows)[group] if isinstance(group, int) else rows
         return groups(chosen, samples, style, count)
 
     def narrow(values: Values) -> Iterator[tuple[str, list]]:
@@ -75,11 +75,7 @@ def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool
 
 
 def change_reward(
-    rows: Sequence[Mapping],
-    samples: Iterable[Sample],
-    style: Style,
-    rules: Rules = Rules(),
-    format_weight: float = 0.5,
+    rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, rules: Rules = Rules(), format_weight: float = 0.5
 ) -> None:
     """Show who wins a group, and by how much, if the same completions are paid by other rules.
 
@@ -91,7 +87,7 @@ def change_reward(
     if not found:
         _show(heading("no such groups"))
         return
-    chosen = most_informative_group(found, by_id, style, rules, format_weight)
+    chosen = most_informative_group(found.values(), by_id, style, rules, format_weight)
 
     def view(group: int, **values: Any) -> str:
         weight = values.pop("format_weight", format_weight)

@@ -1,7 +1,8 @@
-"""The completions of a training to look at, group by group: what was sampled to one question, and what each earned.
+"""The completions of a training by group: what was sampled to one question, and what each earns by which rules.
 
 A group's picture is shown once. Gold boxes are green. Answered boxes are red and carry the numbers of their rows in the
-table. Static HTML like `gallery`.
+table. Every number comes from `method.rewards.score` and `metrics.scores.advantages`, as in training. Static HTML like
+that of `cards`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +10,12 @@ from typing import Any
 
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import VALUES, Sample
-from currreft_nb.core.stored_answers import drawn_by_lot, grouped
+from currreft_nb.core.stored_answers import grouped
 from currreft_nb.method.prompts import Style, render_answer, render_question
 from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import Rules, answered_boxes, score
 from currreft_nb.metrics.scores import advantages
-from currreft_nb.views import html_parts
+from currreft_nb.views import html_parts as html
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
@@ -29,58 +30,58 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     by_id = {sample.id: sample for sample in samples}
     found = [group for group in grouped(rows).values() if group[0]["id"] in by_id]
     if not found:
-        return html_parts.heading("no such groups")
-    chosen = drawn_by_lot(found)[:count]
+        return html.heading("no such groups")
+    chosen = _shuffled(found)[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
-    shown = [html_parts.beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
+    shown = [html.beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
-    return (
-        html_parts.heading(title)
-        + "".join(shown)
-        + f'<div style="{html_parts.MUTED}">{html_parts.clean(meanings, "prompt")}</div>'
-    )
+    return html.heading(title) + "".join(shown) + f'<div style="{html.MUTED}">{html.clean(meanings, "prompt")}</div>'
+
+
+def _shuffled(found: Iterable[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
+    return html.in_turns(found, lambda group: group[0]["id"], lambda group: (group[0]["task"], group[0]["stage"]))
 
 
 def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
     """Return the card of a group's question: picture with all that was answered, prompt, gold."""
     origin = " · ".join((sample.task, sample.stage, sample.source))
-    parts = [html_parts.name_line(sample.id, origin)]
+    parts = [html.name_line(sample.id, origin)]
     if sample.image:
-        parts.append(html_parts.picture(sample.image, group_marks(sample, group, style)))
-    parts.append(html_parts.preformatted(render_question(sample, style), "prompt"))
+        parts.append(html.picture(sample.image, group_marks(sample, group, style)))
+    parts.append(html.preformatted(render_question(sample, style), "prompt"))
     gold = "no reference" if sample.answer is None else render_answer(sample, style)
-    parts.append(html_parts.lines([("gold", gold)]))
-    return html_parts.card(parts)
+    parts.append(html.lines([("gold", gold)]))
+    return html.card(parts)
 
 
-def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[html_parts.Mark]:
+def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[html.Mark]:
     """Return the boxes of a detection group: claim, options and gold, and each answered box once, with its rows."""
     answered: dict[tuple, list[int]] = {}
     for number, answer in enumerate(group, 1):
         for box in answered_boxes(sample, answer["completion"], style.frame) or []:
             answered.setdefault(tuple(box), []).append(number)
     numbers = {box: ",".join(map(str, rows)) for box, rows in answered.items()}
-    return html_parts.question_marks(sample) + [(box, html_parts.PREDICTED, text) for box, text in numbers.items()]
+    return html.question_marks(sample) + [(box, html.PREDICTED, text) for box, text in numbers.items()]
 
 
 def _table(group: Sequence[Mapping]) -> str:
     rows: list[list] = [[f"<b>{name}</b>" for name in COLUMNS]]
     for number, answer in enumerate(group, 1):
         earned = (f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}")
-        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", html_parts.clean(answer["reason"]))
+        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", html.clean(answer["reason"]))
         length = f"{answer['length']}{', cut off' if answer['truncated'] else ''}"
         rows.append([number, *earned, *parts, length, completion_text(answer["completion"])])
-    return html_parts.html_table(rows, SIDES)
+    return html.html_table(rows, SIDES)
 
 
 def completion_text(text: str) -> str:
     """Return a short completion as it is; of a long one, its answer, and the whole text folded."""
     if len(text) <= SHORT:
-        return html_parts.preformatted(text, "completion")
+        return html.preformatted(text, "completion")
     answer = parse_completion(text).answer
-    return ("" if answer is None else html_parts.preformatted(answer, "answer")) + html_parts.details(text)
+    return ("" if answer is None else html.preformatted(answer, "answer")) + html.details(text)
 
 
 VARIED = ("detection", "threshold", "partial", "partial_reward")
@@ -94,7 +95,7 @@ Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the forma
 def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, format_weight: float) -> list[dict]:
     """Return what each completion of a group earns by these rules: accuracy, format, reason, reward, advantage, wins.
 
-    `wins` marks the highest reward; nobody wins a group whose rewards are all equal.
+    `wins` marks the highest reward; a group whose rewards are all equal has no winner.
     """
     scores = [score(sample, row["completion"], style.frame, rules) for row in group]
     totals = [result.value + format_weight * result.format for result in scores]
@@ -107,8 +108,9 @@ def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, 
 
 
 def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Paid]:
-    """Return other ways of paying a question's answers, by name; "as trained" first, none twice."""
-    found: dict[str, Paid] = {"as trained": (rules, format_weight)}
+    """Return ways of paying a question's answers, by name: "as trained", and others without duplicates of it."""
+    trained = (rules, format_weight)
+    found: dict[str, Paid] = {}
     if sample.stage == "open" and VALUES[sample.task] == "boxes":
         found["hard: 1 above an IoU of 0.5"] = (Rules(detection="hard"), format_weight)
         found["soft: the IoU"] = (Rules(detection="soft"), format_weight)
@@ -117,7 +119,6 @@ def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Pa
         found["any right letter pays 0.2"] = (Rules(partial="overlap"), format_weight)
     found["format not paid"] = (rules, 0.0)
     found["format pays 2"] = (rules, 2.0)
-    trained = found.pop("as trained")
     return {"as trained": trained} | {name: paid for name, paid in found.items() if paid != trained}
 
 
@@ -138,43 +139,35 @@ def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> 
 
 
 def most_informative_group(
-    found: Mapping[int, Sequence[Mapping]],
-    by_id: Mapping[str, Sample],
-    style: Style,
-    rules: Rules,
-    format_weight: float,
+    found: Iterable[Sequence[Mapping]], by_id: Mapping[str, Sample], style: Style, rules: Rules, format_weight: float
 ) -> int:
-    """Return the number of the group whose winners change most with the rules; ties go by hash order.
+    """Return the number of the group whose winners change most with the rules, then of one that has a winner.
 
-    Of those where they do not change, one that has a winner comes before one that has none.
+    Ties go by hash order.
     """
-    best, most = None, -1
-    for group in drawn_by_lot(list(found.values())):
+
+    def stake(group: Sequence[Mapping]) -> int:
         sample = by_id[group[0]["id"]]
         paid = [repay(sample, group, style, *way) for way in variants(sample, rules, format_weight).values()]
         winners = {tuple(row["wins"] for row in rows) for rows in paid}
-        stake = 2 * (len(winners) - 1) + any(row["wins"] for row in paid[0])
-        if stake > most:
-            best, most = group[0]["group"], stake
-    return best
+        return 2 * len(winners) + any(row["wins"] for row in paid[0])
+
+    return max(_shuffled(found), key=stake)[0]["group"]
 
 
 def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping[str, Paid]) -> str:
     """Return one question with its completions and what each earns in each way of paying; winners are bold."""
     paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
     notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
-    heads = [
-        "",
-        *(f'<b>{html_parts.clean(name)}</b><div style="{html_parts.MUTED}">{notes[name]}</div>' for name in paid),
-    ]
+    heads = ["", *(f'<b>{html.clean(name)}</b><div style="{html.MUTED}">{notes[name]}</div>' for name in paid)]
     last = list(paid.values())[-1]
     body: list[list] = [[*heads, "<b>reason</b>", "<b>completion</b>"]]
     for place, row in enumerate(group):
         earned = [_earned(rows[place], weight) for rows, (_, weight) in zip(paid.values(), ways.values())]
-        body.append([place + 1, *earned, html_parts.clean(last[place]["reason"]), completion_text(row["completion"])])
-    table = html_parts.html_table(body, ["left"] * len(body[0]))
+        body.append([place + 1, *earned, html.clean(last[place]["reason"]), completion_text(row["completion"])])
+    table = html.html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
-    return html_parts.heading("who wins the group?", note) + html_parts.beside(asked(sample, group, style), table)
+    return html.heading("who wins the group?", note) + html.beside(asked(sample, group, style), table)
 
 
 def _earned(row: Mapping, weight: float) -> str:
@@ -183,4 +176,4 @@ def _earned(row: Mapping, weight: float) -> str:
     total = f"<b>{total} {WINNER}</b>" if row["wins"] else total
     parts = f"{row['accuracy']:.2f} + {weight:g} × {row['format']:g} = "
     sum_line = f'<div style="white-space:nowrap">{parts}{total}</div>'
-    return f'{sum_line}<div style="{html_parts.MUTED}">advantage {row["advantage"]:+.2f}</div>'
+    return f'{sum_line}<div style="{html.MUTED}">advantage {row["advantage"]:+.2f}</div>'

@@ -5,6 +5,7 @@ import hashlib
 import html
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ TEXT = f"white-space:pre-wrap;word-break:normal;word-wrap:anywhere;min-width:120
 LINE = f"white-space:pre;{PLAIN}"
 MUTED = "font-size:12px;opacity:0.7"
 CELL = "padding:2px 8px;vertical-align:top;font-size:12px"
-# Control characters, and those that turn the reading direction round.
+# Control characters, and those that change the reading direction.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Item = TypeVar("Item")
@@ -53,7 +54,7 @@ def preformatted(text: str, kind: str) -> str:
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> str:
-    """Return a table as safe HTML, without its index; numbers stand right, with `digits` decimals, gaps are dashes."""
+    """Return a table as safe HTML without its index; numbers right-aligned with `digits` decimals, gaps as dashes."""
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     columns = [_values(frame.iloc[:, place], digits) for place in range(len(sides))]
     rows = [[f"<b>{clean(str(name))}</b>" for name in frame], *zip(*columns)]
@@ -61,10 +62,7 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
 
 
 def html_table(rows: Iterable[Sequence[Any]], sides: Sequence[str]) -> str:
-    """Return a table of harmless HTML; `sides`: left or right for each column.
-
-    Inline styles, since JupyterLab removes style sheets from untrusted output.
-    """
+    """Return a table of harmless HTML; `sides`: left or right for each column."""
     cell = f'<td style="{CELL};text-align:{{}}">{{}}</td>'
     body = "".join(f"<tr>{''.join(map(cell.format, sides, line))}</tr>" for line in rows)
     return f'<table style="border-collapse:collapse">{body}</table>'
@@ -110,10 +108,10 @@ def in_turns(items: Iterable[Item], name: Callable[[Item], str], kind: Callable[
     >>> in_turns(["a1", "a2", "b1"], name=str, kind=lambda item: item[0])
     ['a2', 'b1', 'a1']
     """
-    turns: dict[Hashable, int] = {}
+    turns: Counter[Hashable] = Counter()
     drawn = []
     for item in sorted(items, key=lambda item: hashlib.sha256(name(item).encode(errors="replace")).digest()):
-        turns[kind(item)] = turns.get(kind(item), 0) + 1
+        turns[kind(item)] += 1
         drawn.append((turns[kind(item)], item))
     return [item for _, item in sorted(drawn, key=lambda turn: turn[0])]
 
@@ -165,13 +163,13 @@ def picture(path: str, marks: Sequence[Mark] = ()) -> str:
 def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX) -> Image.Image:
     """Return a copy of at most `side_px` a side with the boxes drawn in; small images grow by a whole factor."""
     factor = side_px // max(image.size) or side_px / max(image.size)
-    size = tuple(max(1, round(length * factor)) for length in image.size)
+    width, height = (max(1, round(length * factor)) for length in image.size)
     resampling = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
-    canvas = image.convert("RGB").resize(size, resampling)
+    canvas = image.convert("RGB").resize((width, height), resampling)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     for box, colour, label in marks:
-        x1, y1, x2, y2 = (round(v) for v in scale(box, image.size, size))
-        left, top = min(x1, size[0] - 3), min(y1, size[1] - 3)
+        x1, y1, x2, y2 = (round(v) for v in scale(box, image.size, (width, height)))
+        left, top = min(x1, width - 3), min(y1, height - 3)
         corners = (left, top, max(left + 2, x2 - 1), max(top + 2, y2 - 1))
         # The gold is wider, so that a prediction right on it hides nothing.
         pen.rectangle(corners, outline=colour, width=4 if colour == GOLD else 2)
@@ -181,15 +179,11 @@ def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX)
 
 def data_address(image: Image.Image) -> str:
     """Return the image as a `data:` address, PNG or JPEG, whichever is smaller."""
-    encoded = {"png": _encode(image, "png", optimize=True), "jpeg": _encode(image, "jpeg", quality=80)}
-    name = min(encoded, key=lambda name: len(encoded[name]))
-    return f"data:image/{name};base64,{encoded[name]}"
-
-
-def _encode(image: Image.Image, kind: str, **options) -> str:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return base64.b64encode(stream.getvalue()).decode()
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    image.save(png, "png", optimize=True)
+    image.save(jpeg, "jpeg", quality=80)
+    name, data = min([("png", png.getvalue()), ("jpeg", jpeg.getvalue())], key=lambda found: len(found[1]))
+    return f"data:image/{name};base64,{base64.b64encode(data).decode()}"
 
 
 def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
@@ -199,11 +193,10 @@ def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
     if sample.stage == "binary":
         return [(box, OPTION, "claim") for box in sample.claim]
     if sample.stage == "open":
-        return [(box, GOLD, "") for box in sample.answer] + [
-            (box, PREDICTED, "") for box in (answer or {}).get("boxes") or []
-        ]
+        answered = (answer or {}).get("boxes") or []
+        return [(box, GOLD, "") for box in sample.answer] + [(box, PREDICTED, "") for box in answered]
     chosen = _letters(sample, answer["completion"]) if answer else []
-    marks = []
+    marks: list[Mark] = []
     for letter, boxes in zip(LETTERS, sample.options):
         colours = [colour for colour, letters in ((GOLD, sample.answer), (PREDICTED, chosen)) if letter in letters]
         marks += [(box, colour, letter) for box in boxes for colour in colours or [OPTION]]

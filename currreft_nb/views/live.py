@@ -1,7 +1,7 @@
 """A figure that follows a training in a notebook: one display, whose picture is replaced while the cell runs.
 
-    with run.live(plots.progress) as live:
-        training.train_grpo(loaded, samples, run.folder, settings, live=live)
+    with run.live(training_plots.progress) as live:
+        train_grpo(loaded, samples, run.folder, settings, live=live)
 
 Calling it redraws at most every `LEAST_S` seconds and spends at most `SHARE` of the time on drawing. Leaving the block
 draws once more, also after an interruption. An executed notebook keeps that last picture as a plain image: no widget,
@@ -25,7 +25,7 @@ class LiveFigure:
 
     def __init__(self, draw: Callable[[], Any]):
         self.draw = draw
-        self.display = None
+        self.display: Any = None
         self.began_s = self.due_s = self.spent_s = 0.0
 
     def __enter__(self) -> "LiveFigure":
@@ -42,7 +42,7 @@ class LiveFigure:
         if self.display is not None and time.perf_counter() >= self.due_s:
             self._show()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.display is not None:
             self._show()
 

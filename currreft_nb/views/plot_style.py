@@ -1,4 +1,9 @@
-"""Parts that all figures share: colours, panels, titles, labels at the ends of lines."""
+"""Parts that all figures share: colours, panels, titles, labels at the ends of lines.
+
+A figure is one function: plain data in, a matplotlib Figure out. Colours are those of Okabe and Ito (2008), which
+colour-blind readers can tell apart; a stage, a task or an arm has the same colour in every figure. A line's name is
+written at its end, not in a legend.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, pairwise
@@ -31,10 +36,11 @@ ARM_COLOURS = {
 }
 REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
 SMOOTHING_STEPS = 5
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
+Rows = Sequence[Mapping] | pd.DataFrame
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
 
 
-def frame_of(rows: Sequence[Mapping] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def frame_of(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
     """Return the rows that have a value in each of the columns, as a new table; ValueError names a missing column."""
     frame = pd.DataFrame(rows)
     if missing := [name for name in columns if name not in frame]:
@@ -50,8 +56,10 @@ def nothing(reason: str) -> Figure:
     return figure
 
 
-def panels(rows: int, columns: int, width: float = 4.0, height: float = 3.0, **shared) -> tuple[Figure, list[Axes]]:
-    """Make a figure of equal panels, sizes in inches; pyplot forgets it at once, so that a notebook shows it once."""
+def panels(
+    rows: int, columns: int, width: float = 4.0, height: float = 3.0, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of equal panels, sizes in inches; pyplot forgets it at once, so a notebook shows it once."""
     with plt.rc_context(STYLE):
         size = (width * columns, height * rows)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
@@ -59,7 +67,7 @@ def panels(rows: int, columns: int, width: float = 4.0, height: float = 3.0, **s
     return figure, list(axes.flat)
 
 
-def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settings) -> None:
+def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settings: Any) -> None:
     """Set a panel's title and labels; the axes named in `percent` show shares, y from 0 to 1 if not set otherwise."""
     axis.set_title(title, loc="left", fontsize=10)
     if "y" in percent:
@@ -70,12 +78,6 @@ def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settin
     if xlabel.startswith("optimiser step"):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel=xlabel, **settings)
-
-
-def dress_arms(axis: Axes, arms: Sequence[str]) -> None:
-    """Name the rows of a panel by arms, the first on top, with pale vertical lines."""
-    axis.set(yticks=range(len(arms)), yticklabels=arms[::-1], ylim=(-0.6, len(arms) - 0.4))
-    axis.grid(axis="x", color=PALE, linewidth=0.7)
 
 
 def draw_smoothed(axis: Axes, steps: Any, values: pd.Series, colour: str) -> None:
@@ -117,14 +119,15 @@ def shortened(text: str, length: int = 24) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def present(values: pd.Series, order: Iterable[str]) -> list[str]:
+def present(values: Iterable[str], order: Iterable[str]) -> list[str]:
     """Return the names of `order` that occur among the values."""
-    return [name for name in order if name in set(values)]
+    known = set(values)
+    return [name for name in order if name in known]
 
 
 def label_ends(axis: Axes, ends: Mapping[str, float], colours: Mapping[str, str], top: float = 1.0) -> None:
     """Write each line's name right of its last point, moved apart where they would overlap; the axis ends at `top`."""
-    where = {"xycoords": axis.get_yaxis_transform(), "xytext": (5, 0), "textcoords": "offset points"}
+    where: Any = {"xycoords": axis.get_yaxis_transform(), "xytext": (5, 0), "textcoords": "offset points"}
     for name, place in zip(ends, spread([value / top for value in ends.values()], 0.075)):
         axis.annotate(name, (1, place * top), color=colours[name], va="center", **where)
 

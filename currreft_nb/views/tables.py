@@ -1,7 +1,7 @@
 """The tables of a report: plain run records and score rows in, small DataFrames and aligned text out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ COSTS = ("prompts", "completions", "tokens", "seconds")
 
 
 def labelled(folders: Sequence[Path]) -> dict[str, Path]:
-    """Return run folders by name; where a name repeats, the experiment's stands before it.
+    """Return run folders by name; a duplicate name gets the experiment's in front.
 
     >>> sorted(labelled([Path("a/rl"), Path("b/rl"), Path("b/sft")]))
     ['a/rl', 'b/rl', 'sft']
@@ -26,9 +26,9 @@ def labelled(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def by_evaluation(rows: Mapping[Path, Sequence[Mapping]]) -> list[dict]:
-    """Return the rows of all evaluations; with more than one, each arm carries the name of its evaluation.
+    """Return the rows of all evaluations; with more than one, the evaluation's name is added to each arm's.
 
-    Two evaluations of one arm are two measurements: put together they would look like twice as many questions.
+    Two evaluations of one arm are two measurements: merged, they would look like twice as many questions.
     """
     names = {folder: name for name, folder in labelled(list(rows)).items()}
     if len(rows) == 1:
@@ -44,32 +44,31 @@ def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "corr
     rows = []
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
-        cells = {
-            (row.task, row.split): f"{row.mean:.2f} {_interval(row.low, row.high)}"
-            for row in part.itertuples(index=False)
-        }
-        rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **_in_order(cells)})
+        found = {(row["task"], row["split"]): row for row in part.to_dict("records")}
+        cells = {f"{task}, {SPLIT_NAMES[split]}": _mean(found[task, split]) for task, split in _columns(part)}
+        rows.append({"arm": arm, "answers": mode, "n": int(part["n"].min()), **cells})
     return pd.DataFrame(rows)
 
 
-def _interval(low: float, high: float) -> str:
-    return "(too few)" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
+def _mean(row: Mapping[Any, Any]) -> str:
+    interval = "(too few)" if pd.isna(row["low"]) else f"[{row['low']:.2f}, {row['high']:.2f}]"
+    return f"{row['mean']:.2f} {interval}"
 
 
-def _in_order(cells: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    order = [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in cells]
-    return {f"{task}, {SPLIT_NAMES[split]}": cells[task, split] for task, split in order}
+def _columns(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    known = set(zip(rows["task"], rows["split"]))
+    return [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in known]
 
 
 def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> str:
     """Return a table for a terminal: a line per arm, a column per task and split, means as natural / forced."""
     chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
-    known = set(zip(chosen["task"], chosen["split"]))
-    columns = [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in known]
+    columns = _columns(chosen)
     lines = [f"share of {stage} questions answered exactly right, natural / format forced"]
     lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + SPLIT_NAMES[split][:3]:>15}" for task, split in columns))
     for arm, part in chosen.groupby("arm", sort=False):
-        means = {(row.task, row.split, row.mode): f"{row.mean:.2f}" for row in part.itertuples(index=False)}
+        keys = zip(part["task"], part["split"], part["mode"])
+        means = dict(zip(keys, part["mean"].map("{:.2f}".format)))
         texts = ["/".join(means.get((*column, mode), " –  ") for mode in ("natural", "forced")) for column in columns]
         lines.append(f"{arm:12}" + "".join(f"{text:>15}" for text in texts))
     return "\n".join(lines)
@@ -78,29 +77,30 @@ def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "corre
 def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
     """Return a comparison as text: a row for each, the difference with its 95 % interval, p, and the detectable size.
 
-    `comparison`: what `metrics.comparisons.compare` returns. `n` is followed by the number of images if it is another.
+    `comparison`: what `metrics.comparisons.compare` returns. `n` is followed by the number of images if they differ.
     """
-    rows = [
-        {
-            "arm": row.arm,
-            "compared with": f"{row.other}, {row.against_mode}",
-            "task": row.task,
-            "split": SPLIT_NAMES[row.split],
-            "n": f"{row.n}" if row.n == row.clusters else f"{row.n} ({row.clusters} images)",
-            "difference": f"{row.difference:+.2f} "
-            + (row.note if pd.isna(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"),
-            "p": _probability(row.p),
-            "p, Holm": _probability(row.p_holm),
-            "detectable": "–" if pd.isna(row.minimum_detectable) else f"{row.minimum_detectable:.2f}",
-        }
-        for row in comparison.itertuples(index=False)
-    ]
     columns = ["arm", "compared with", "task", "split", "n", "difference", "p", "p, Holm", "detectable"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame([_comparison_row(row) for row in comparison.to_dict("records")], columns=columns)
+
+
+def _comparison_row(row: Mapping[Any, Any]) -> dict[str, str]:
+    n, images, least = row["n"], row["clusters"], row["minimum_detectable"]
+    interval = row["note"] if pd.isna(row["low"]) else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+    return {
+        "arm": row["arm"],
+        "compared with": f"{row['other']}, {row['against_mode']}",
+        "task": row["task"],
+        "split": SPLIT_NAMES[row["split"]],
+        "n": f"{n}" if n == images else f"{n} ({images} images)",
+        "difference": f"{row['difference']:+.2f} {interval}",
+        "p": _probability(row["p"]),
+        "p, Holm": _probability(row["p_holm"]),
+        "detectable": "–" if pd.isna(least) else f"{least:.2f}",
+    }
 
 
 def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natural") -> pd.DataFrame:
-    """Return every measure as text: a row per arm, task and split (and source, if told apart), a column per measure.
+    """Return every measure as text: a row per arm, task and split (and source), a column per measure.
 
     `summary`: what `metrics.scores.summarise` returns, by source or not.
     """
@@ -122,7 +122,7 @@ def _probability(p: float) -> str:
 def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
     """Return the pocket models' card for one look (id, ood): a row per task and form, shares of right answers.
 
-    `misled` are the questions on which the sloppy annotators have a habit.
+    `misled`: the questions on which the sloppy annotators have a habit.
     """
     columns = {
         "pocket-clean": ("pocket-clean", "accuracy"),
@@ -142,33 +142,24 @@ def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
 def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return what each training run cost, as text: questions, completions, tokens, seconds.
 
-    `records`: run records by the name of the run. What a run does not have is a gap: imitation samples nothing.
+    `records`: run records by the name of the run. Costs that a run does not have are gaps: imitation samples nothing.
     """
-    rows = [
-        {"run": name, "notebook": record["notebook"], **{cost: _count(record["metrics"].get(cost)) for cost in COSTS}}
-        for name, record in records.items()
-    ]
+    rows: list[dict[str, str | None]] = []
+    for name, record in records.items():
+        costs = {cost: record["metrics"].get(cost) for cost in COSTS}
+        texts = {cost: None if value is None else f"{value:,.0f}" for cost, value in costs.items()}
+        rows.append({"run": name, "notebook": record["notebook"], **texts})
     return pd.DataFrame(rows)
-
-
-def _count(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.0f}"
 
 
 def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return what is needed to make a report again: each run's fingerprint, package version, commit, seed, seconds."""
-    rows = [
-        {
-            "run": name,
-            "notebook": record["notebook"],
-            "fingerprint": record["fingerprint"],
-            "package": record["package"],
-            "commit": _short_commit(record["commit"]),
-            "seed": str(record["settings"].get("seed", "–")),
-            "seconds": record["seconds"],
-        }
-        for name, record in records.items()
-    ]
+    rows = []
+    for name, record in records.items():
+        copied = {key: record[key] for key in ("notebook", "fingerprint", "package")}
+        seed = str(record["settings"].get("seed", "–"))
+        commit = _short_commit(record["commit"])
+        rows.append({"run": name, **copied, "commit": commit, "seed": seed, "seconds": record["seconds"]})
     return pd.DataFrame(rows)
 
 
@@ -183,5 +174,5 @@ def machine_lines(record: Mapping[str, Any], packages: Sequence[str]) -> pd.Data
     machine = {name: value for name, value in record["machine"].items() if not isinstance(value, (list, dict))}
     cards = ", ".join(card["name"] for card in record["machine"].get("cards", [])) or "none"
     versions = {name: record["versions"].get(name) for name in packages}
-    pairs: Iterable[tuple[str, Any]] = {**machine, "cards": cards, **versions}.items()
-    return pd.DataFrame([{"what": name, "value": str(value)} for name, value in pairs])
+    facts: dict[str, Any] = {**machine, "cards": cards, **versions}
+    return pd.DataFrame([{"what": name, "value": str(value)} for name, value in facts.items()])

@@ -1,8 +1,7 @@
-"""The figures: one function each, plain data in, a matplotlib Figure out.
+"""Figures of a training: its curves, also while it runs, the reasons of its rewards, answer lengths, pass rates.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A stage, a task or an arm has the
-same colour in every figure. A line's name stands at its end, not in a legend. Accuracy and format are never summed in
-one line: a total reward that rises through format alone looks like learning, but is not.
+Accuracy and format are never summed in one line: a total reward that rises through format alone looks like learning,
+but is not.
 """
 
 from collections import Counter
@@ -18,9 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
 from currreft_nb.method.difficulty import PassRate
-from currreft_nb.views import plot_style
-
-Rows = Sequence[Mapping] | pd.DataFrame
+from currreft_nb.views import plot_style as style
+from currreft_nb.views.plot_style import Rows
 
 
 def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
@@ -31,53 +29,49 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
     rises above that was learnt, not formatted. Without it the caption says that it is missing. `baseline`: the same by
     stage, for rows without that column.
     """
-    frame = plot_style.frame_of(metrics, ["step", "accuracy", "format"])
+    frame = style.frame_of(metrics, ["step", "accuracy", "format"])
     if "stage" not in frame:
         frame["stage"] = ""
     if "baseline" not in frame:
         frame["baseline"] = frame["stage"].map(baseline or {})
     begins = (frame["stage"] != frame["stage"].shift()) | (frame["step"] < frame["step"].shift())
-    figure, axes = plot_style.panels(1, 2, width=4.6)
+    figure, axes = style.panels(1, 2, width=4.6)
     for axis, column in zip(axes, ("accuracy", "format")):
         start = 0
         for _, rows in frame.groupby(begins.cumsum()):
             stage = rows["stage"].iloc[0]
             _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
             if column == "accuracy" and pd.notna(began := rows["baseline"].iloc[0]):
-                axis.hlines(began, start, start + rows["step"].max(), plot_style.BLACK, linestyle="--", linewidth=1)
+                axis.hlines(began, start, start + rows["step"].max(), style.BLACK, linestyle="--", linewidth=1)
             if f"validation_{column}" in rows:
                 points = rows.dropna(subset=[f"validation_{column}"])
-                axis.plot(
-                    start + points["step"], points[f"validation_{column}"], "o", color=plot_style.BLACK, markersize=3
-                )
+                axis.plot(start + points["step"], points[f"validation_{column}"], "o", color=style.BLACK, markersize=3)
             start += rows["step"].max()
-        plot_style.dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
+        style.dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
     dots = "; dots: validation" if "validation_accuracy" in frame else ""
     known = frame["baseline"].notna().any()
     dashed = "dashed: where the stage began, format forced" if known else "no baseline was measured"
-    plot_style.caption(
-        figure, f"thin: each logged step; thick: mean of {plot_style.SMOOTHING_STEPS} rows{dots}; {dashed}"
-    )
+    style.caption(figure, f"thin: each logged step; thick: mean of {style.SMOOTHING_STEPS} rows{dots}; {dashed}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
 def _draw_stage(axis: Axes, steps: np.ndarray, values: pd.Series, stage: str) -> None:
-    colour = plot_style.STAGE_COLOURS.get(stage, plot_style.BLUE)
-    plot_style.draw_smoothed(axis, steps, values, colour)
+    colour = style.STAGE_COLOURS.get(stage, style.BLUE)
+    style.draw_smoothed(axis, steps, values, colour)
     if stage:
-        axis.axvline(steps[-1], color=plot_style.GREY, linewidth=0.5, linestyle=":")
+        axis.axvline(steps[-1], color=style.GREY, linewidth=0.5, linestyle=":")
         axis.text((steps[0] + steps[-1]) / 2, 1.12, stage, color=colour, ha="center", va="top", fontweight="bold")
 
 
 def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
     """Draw one measure per task over the training steps, from columns named `<measure>/<task>`."""
-    frame = plot_style.frame_of(metrics, ["step"])
-    figure, (axis,) = plot_style.panels(1, 1, width=6)
-    ends = plot_style.draw_tasks(axis, frame, measure)
-    plot_style.dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
-    plot_style.label_ends(axis, ends, plot_style.TASK_COLOURS)
+    frame = style.frame_of(metrics, ["step"])
+    figure, (axis,) = style.panels(1, 1, width=6)
+    ends = style.draw_tasks(axis, frame, measure)
+    style.dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
+    style.label_ends(axis, ends, style.TASK_COLOURS)
     return figure
 
 
@@ -87,35 +81,35 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
     Each history: rows of metrics.jsonl with `step` and `zero_variance` in [0, 1]. A single history that has them by
     task (`zero_variance/<task>`) gets a thin line for each.
     """
-    figure, (axis,) = plot_style.panels(1, 1, width=6)
+    figure, (axis,) = style.panels(1, 1, width=6)
     ends = {}
     if len(histories) == 1:
-        ends = plot_style.draw_tasks(axis, pd.DataFrame(*histories.values()), "zero_variance", linewidth=0.9, raw=False)
-    colours = {task: plot_style.TASK_COLOURS[task] for task in ends}
-    free = [colour for colour in plot_style.SERIES if colour not in plot_style.STAGE_COLOURS.values()]
+        ends = style.draw_tasks(
+            axis, pd.DataFrame(next(iter(histories.values()))), "zero_variance", linewidth=0.9, raw=False
+        )
+    colours = {task: style.TASK_COLOURS[task] for task in ends}
+    free = [colour for colour in style.SERIES if colour not in style.STAGE_COLOURS.values()]
     for name, rows in histories.items():
-        frame = plot_style.frame_of(rows, ["step", "zero_variance"])
+        frame = style.frame_of(rows, ["step", "zero_variance"])
         label = f"{name}, mean {frame['zero_variance'].mean():.0%}"
         stage = frame["stage"].iloc[-1] if "stage" in frame and len(frame) else name
-        colour = plot_style.BLACK if ends and len(histories) == 1 else plot_style.STAGE_COLOURS.get(stage)
-        colours[label] = (
-            free.pop(0) if free and (not colour or colour in colours.values()) else colour or plot_style.BLACK
-        )
-        heights = plot_style.smooth(frame["zero_variance"])
+        colour = style.BLACK if ends and len(histories) == 1 else style.STAGE_COLOURS.get(stage)
+        colours[label] = free.pop(0) if free and (not colour or colour in colours.values()) else colour or style.BLACK
+        heights = style.smooth(frame["zero_variance"])
         axis.plot(frame["step"], heights, color=colours[label], linewidth=2)
         ends[label] = heights[-1]
-    plot_style.dress(axis, "groups whose rewards are all equal: nothing to learn from", "optimiser step of the stage")
-    plot_style.label_ends(axis, ends, colours)
+    style.dress(axis, "groups whose rewards are all equal: nothing to learn from", "optimiser step of the stage")
+    style.label_ends(axis, ends, colours)
     return figure
 
 
 def loss_curve(metrics: Rows) -> Figure:
     """Draw the loss over the training steps."""
-    frame = plot_style.frame_of(metrics, ["step", "loss"])
-    figure, (axis,) = plot_style.panels(1, 1, width=6)
-    plot_style.draw_smoothed(axis, frame["step"], frame["loss"], plot_style.BLUE)
-    plot_style.dress(axis, "loss on the answers", "optimiser step", percent="", ylim=(0, None))
-    plot_style.caption(figure, f"thin: each logged step; thick: mean of {plot_style.SMOOTHING_STEPS} rows")
+    frame = style.frame_of(metrics, ["step", "loss"])
+    figure, (axis,) = style.panels(1, 1, width=6)
+    style.draw_smoothed(axis, frame["step"], frame["loss"], style.BLUE)
+    style.dress(axis, "loss on the answers", "optimiser step", percent="", ylim=(0, None))
+    style.caption(figure, f"thin: each logged step; thick: mean of {style.SMOOTHING_STEPS} rows")
     return figure
 
 
@@ -125,44 +119,42 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     `rows`: one per scored completion with `step` and `reason`; reasons beyond the `top` most frequent become "other".
     Where rows have a `stage`, a dotted line marks the step at which another begins.
     """
-    frame = plot_style.frame_of(rows, ["step", "reason"])
+    frame = style.frame_of(rows, ["step", "reason"])
     names = sorted((name for name, _ in Counter(frame["reason"]).most_common(top)), key=lambda name: name != "ok")
     frame["reason"] = frame["reason"].where(frame["reason"].isin(names), "other")
     edges = np.linspace(frame["step"].min(), frame["step"].max() + 1, min(bins, frame["step"].nunique()) + 1)
     middle = (edges[:-1] + edges[1:] - 1) / 2
     shares = pd.crosstab(middle[np.digitize(frame["step"], edges) - 1], frame["reason"], normalize="index")
     shares = shares[[name for name in [*names, "other"] if name in shares]]
-    figure, (axis,) = plot_style.panels(1, 1, width=6.5)
-    colours = plot_style.reason_colours(shares.columns)
+    figure, (axis,) = style.panels(1, 1, width=6.5)
+    colours = style.reason_colours(list(map(str, shares)))
     axis.stackplot(shares.index, shares.to_numpy().T, colors=list(colours.values()), alpha=0.85, linewidth=0)
-    tops = shares.iloc[-1].cumsum()
-    plot_style.label_ends(axis, (tops - shares.iloc[-1] / 2).to_dict(), colours)
+    middles = shares.iloc[-1].cumsum() - shares.iloc[-1] / 2
+    style.label_ends(axis, dict(zip(colours, middles)), colours)
     heading = f"{title}: why completions got their reward" if title else "why completions got their reward"
     for stage, first in (frame.groupby("stage")["step"].min() if "stage" in frame else pd.Series()).items():
         if first > frame["step"].min():
-            axis.axvline(first - 0.5, color=plot_style.BLACK, linewidth=0.8, linestyle=":")
+            axis.axvline(first - 0.5, color=style.BLACK, linewidth=0.8, linestyle=":")
             axis.text(first, 0.02, str(stage), fontsize=8)
-    plot_style.dress(axis, heading, "optimiser step", ylim=(0, 1))
+    style.dress(axis, heading, "optimiser step", ylim=(0, 1))
     axis.margins(x=0)
     return figure
 
 
 def group_picture(labels: Sequence[str], rewards: Sequence[float], advantages: Sequence[float]) -> Figure:
     """Draw one group's rewards with their mean, and the advantages that follow: above the mean is encouraged."""
-    figure, (left, right) = plot_style.panels(1, 2, width=4.2, height=0.9 + 0.38 * len(labels), sharey=True)
+    figure, (left, right) = style.panels(1, 2, width=4.2, height=0.9 + 0.38 * len(labels), sharey=True)
     mean = float(np.mean(rewards))
     places = range(len(labels))
-    left.bar_label(left.barh(places, rewards, color=plot_style.SKY, height=0.6), fmt="%.2f", padding=3, fontsize=8)
-    left.axvline(mean, color=plot_style.BLACK, linestyle="--", linewidth=1)
+    left.bar_label(left.barh(places, rewards, color=style.SKY, height=0.6), fmt="%.2f", padding=3, fontsize=8)
+    left.axvline(mean, color=style.BLACK, linestyle="--", linewidth=1)
     left.text(mean, len(labels) - 0.42, f" mean {mean:.2f}", va="bottom", fontsize=8)
-    colours = [
-        plot_style.GREEN if value > 0 else plot_style.RED if value < 0 else plot_style.GREY for value in advantages
-    ]
+    colours = [style.GREEN if value > 0 else style.RED if value < 0 else style.GREY for value in advantages]
     right.bar_label(right.barh(places, advantages, color=colours, height=0.6), fmt="%+.2f", padding=3, fontsize=8)
-    right.axvline(0, color=plot_style.BLACK, linewidth=0.8)
-    names = [plot_style.shortened(label, 44) for label in labels]
-    plot_style.dress(left, "reward", percent="", yticks=places, yticklabels=names, ylim=(len(labels) - 0.35, -0.5))
-    plot_style.dress(right, "advantage", percent="", ylim=(len(labels) - 0.35, -0.5))
+    right.axvline(0, color=style.BLACK, linewidth=0.8)
+    names = [style.shortened(label, 44) for label in labels]
+    style.dress(left, "reward", percent="", yticks=places, yticklabels=names, ylim=(len(labels) - 0.35, -0.5))
+    style.dress(right, "advantage", percent="", ylim=(len(labels) - 0.35, -0.5))
     left.set_xlim(0, 1.2 * max(*rewards, 0.1))
     right.set_xlim(*(sign * 1.6 * max(0.1, *map(abs, advantages)) for sign in (-1, 1)))
     return figure
@@ -170,20 +162,20 @@ def group_picture(labels: Sequence[str], rewards: Sequence[float], advantages: S
 
 def pass_rates(samples: Sequence[Sample], rates: Mapping[str, PassRate]) -> Figure:
     """Draw how many training questions have which pass rate, a panel a task; at both ends a group has no contrast."""
-    tasks = plot_style.present([sample.task for sample in samples if sample.id in rates], TRAINED_TASKS)
+    tasks = style.present([sample.task for sample in samples if sample.id in rates], TRAINED_TASKS)
     if not tasks:
-        return plot_style.nothing("pass rates were not measured: rate_completions is 0")
-    figure, axes = plot_style.panels(1, len(tasks), width=3.2, height=2.4, sharey=True)
+        return style.nothing("pass rates were not measured: rate_completions is 0")
+    figure, axes = style.panels(1, len(tasks), width=3.2, height=2.4, sharey=True)
     for axis, task in zip(axes, tasks):
         found = Counter(rates[s.id].rate for s in samples if s.task == task and s.id in rates)
         width = 0.8 / max(rate.of for rate in rates.values())
-        bars = axis.bar(list(found), list(found.values()), width, color=plot_style.TASK_COLOURS[task])
+        bars = axis.bar(list(found), list(found.values()), width, color=style.TASK_COLOURS[task])
         axis.bar_label(bars, padding=2, fontsize=8)
-        plot_style.dress(
+        style.dress(
             axis, f"{task}: {found.total()} questions", percent="x", xlim=(-0.15, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1]
         )
         axis.margins(y=0.12)  # room for the numbers above the bars
-    plot_style.caption(figure, "training questions by the share of sampled answers that were right")
+    style.caption(figure, "training questions by the share of sampled answers that were right")
     return figure
 
 
@@ -198,9 +190,9 @@ MOST_BINS = 10
 
 def progress(metrics: Sequence[Mapping]) -> Figure:
     """Draw how a training goes, small and quick to draw: each measure in a panel of its own, dots are validations."""
-    frame = plot_style.frame_of(metrics, ["step"])
+    frame = style.frame_of(metrics, ["step"])
     watched = next(names for names in WATCHED if set(names) <= set(frame))
-    with matplotlib.rc_context(plot_style.STYLE | {"font.size": 8}):
+    with matplotlib.rc_context(style.STYLE | {"font.size": 8}):
         figure = Figure(figsize=(2.4 * len(watched), 1.9))
         axes = figure.subplots(1, len(watched))
     figure.subplots_adjust(left=0.16 / len(watched), right=0.99, bottom=0.21, top=0.87, wspace=0.22)
@@ -212,14 +204,12 @@ def progress(metrics: Sequence[Mapping]) -> Figure:
 
 
 def _draw_measure(axis: Axes, frame: pd.DataFrame, column: str) -> None:
-    colour = (
-        plot_style.STAGE_COLOURS.get(frame["stage"].iloc[-1], plot_style.BLUE) if "stage" in frame else plot_style.BLUE
-    )
+    colour = style.STAGE_COLOURS.get(frame["stage"].iloc[-1], style.BLUE) if "stage" in frame else style.BLUE
     single = "o" if len(frame) == 1 else None
     axis.plot(frame["step"], frame[column], color=colour, alpha=0.3, linewidth=0.8)
-    axis.plot(frame["step"], plot_style.smooth(frame[column]), marker=single, color=colour, linewidth=1.6, markersize=3)
+    axis.plot(frame["step"], style.smooth(frame[column]), marker=single, color=colour, linewidth=1.6, markersize=3)
     if (asked := f"validation_{column}") in frame:
-        axis.plot(frame["step"], frame[asked], "o", color=plot_style.BLACK, markersize=2.5)
+        axis.plot(frame["step"], frame[asked], "o", color=style.BLACK, markersize=2.5)
     axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axis.set_xlim(0, 1.02 * frame["step"].max())
     if column in SHARES:
@@ -229,47 +219,47 @@ def _draw_measure(axis: Axes, frame: pd.DataFrame, column: str) -> None:
         axis.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def lengths(metrics: Sequence[Mapping] | pd.DataFrame) -> Figure:
+def lengths(metrics: Rows) -> Figure:
     """Draw how long answers are and how many were cut off, a line a task: longer is no better, cut off is lost."""
-    frame = plot_style.frame_of(metrics, ["step"])
-    figure, axes = plot_style.panels(1, 2, width=4.6)
+    frame = style.frame_of(metrics, ["step"])
+    figure, axes = style.panels(1, 2, width=4.6)
     for axis, measure in zip(axes, ("length", "truncated")):
-        ends = plot_style.draw_tasks(axis, frame, measure)
+        ends = style.draw_tasks(axis, frame, measure)
         top = max([1.0, *(1.1 * frame[f"length/{task}"].max() for task in ends)]) if measure == "length" else 1.0
-        plot_style.label_ends(axis, ends, plot_style.TASK_COLOURS, top)
+        style.label_ends(axis, ends, style.TASK_COLOURS, top)
         axis.set_ylim(-0.02 * top, 1.02 * top)
-    plot_style.dress(axes[0], "tokens of an answer", "optimiser step", percent="")
-    plot_style.dress(axes[1], "answers cut off by max_new_tokens", "optimiser step")
+    style.dress(axes[0], "tokens of an answer", "optimiser step", percent="")
+    style.dress(axes[1], "answers cut off by max_new_tokens", "optimiser step")
     return figure
 
 
-def task_reasons(metrics: Sequence[Mapping] | pd.DataFrame, top: int = 6) -> Figure:
+def task_reasons(metrics: Rows, top: int = 6) -> Figure:
     """Draw why answers earned what they earned, as shares over time: a panel a task, in a mixture also a form.
 
     From columns `reason/<task>/<code>`; reasons beyond the `top` most frequent of all become "other".
     """
     frame = pd.DataFrame(metrics)
-    columns = [name for name in frame if name.startswith("reason/")]
+    columns = [name for name in map(str, frame) if name.startswith("reason/")]
     if not columns:
-        return plot_style.nothing("no reasons were logged")
+        return style.nothing("no reasons were logged")
     means = frame[columns].fillna(0).mean().groupby(lambda name: name.rpartition("/")[2]).sum()
     names = sorted(means.nlargest(top).index, key=lambda name: (name != "ok", -means[name]))
-    colours = plot_style.reason_colours([*names, "other"])
+    colours = style.reason_colours([*names, "other"])
     cells = sorted({name.removeprefix("reason/").rpartition("/")[0] for name in columns})
     wide = min(3, len(cells))
-    figure, axes = plot_style.panels(-(-len(cells) // wide), wide, width=3.6, height=2.7)
+    figure, axes = style.panels(-(-len(cells) // wide), wide, width=3.6, height=2.7)
     for axis, cell in zip(axes, cells):
         shares = _binned(_shares(frame, cell, names))
-        axis.stackplot(shares.index, shares.to_numpy().T, colors=[colours[name] for name in shares], alpha=0.85, lw=0)
-        plot_style.dress(axis, cell, "optimiser step", ylim=(0, 1))
+        axis.stackplot(
+            shares.index, shares.to_numpy().T, colors=[colours[str(name)] for name in shares], alpha=0.85, lw=0
+        )
+        style.dress(axis, cell, "optimiser step", ylim=(0, 1))
         axis.margins(x=0)
     for axis in axes[len(cells) :]:
         axis.set_axis_off()
     patches = [Patch(color=colour, alpha=0.85, label=name) for name, colour in colours.items()]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), frameon=False, handlelength=1)
-    plot_style.caption(
-        figure, "shares of the answers, by what they earned and why; rewards_reasons.py says each reason in words"
-    )
+    style.caption(figure, "shares of the answers, by what they earned and why; method/reasons.py explains the reasons")
     return figure
 
 

@@ -127,9 +127,12 @@ def test_the_list_has_a_row_for_each_setting():
 USES = """
 import json, sys
 from pathlib import Path
-from currreft_nb import InputError, cli, settings, training_settings
+from currreft_nb import InputError
+from currreft_nb.cli import app as cli
+from currreft_nb.core import settings
 from currreft_nb.running.experiment import read_experiment
 from currreft_nb.running.run import Run
+from currreft_nb.training.settings import GrpoSettings
 assert Path(settings.__file__).is_relative_to(Path.cwd())
 sys.argv = ["currreft", "params", "04_rl_open"]
 try:
@@ -152,7 +155,7 @@ for injected in ("momentum = 0.25", "momentum = 2.0", "momentun = 0.5"):
     try:
         run = Run.start("04_rl_open", space)
         print("run.json", json.loads((run.folder / "run.json").read_text())["settings"]["momentum"])
-        print("trainer", training_settings.GrpoSettings.from_parameters(run.settings).momentum)
+        print("trainer", GrpoSettings.from_parameters(run.settings).momentum)
     except InputError as error:
         print("refused", error)
 """
@@ -173,7 +176,7 @@ def test_adding_a_training_setting_touches_one_file(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "new.yaml").write_text(NEW)
-    file = tmp_path / "currreft_nb" / "training_settings.py"
+    file = tmp_path / "currreft_nb" / "training" / "settings.py"
     line = '    momentum: float = setting(0.0, "share of the last update that is kept", least=0, below=1)\n'
     source = file.read_text(encoding="utf-8")
     assert source.count("    beta: float") == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
-from currreft_nb.metrics import intervals as intervals
+from currreft_nb.metrics import intervals
 from currreft_nb.metrics.intervals import bootstrap_interval, exact_interval, mean_interval, resampled_sums
 
 

@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced():
 
 
 def test_the_worker_ends_with_its_parent():
-    code = "from currreft_nb.tasks import verifier; verifier.verify('1', '1'); print(verifier._worker.process.pid)"
+    code = "from currreft_nb.tasks import math_verifier as v; v.verify('1', '1'); print(v._worker.process.pid)"
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
@@ -106,9 +106,9 @@ def test_it_works_in_a_notebook(tmp_path):
 def test_the_worker_imports_no_torch():
     code = textwrap.dedent("""
         import json, subprocess, sys
-        from currreft_nb.tasks import verifier
-        verifier.verify("1", "1")
-        maps = open(f"/proc/{verifier._worker.process.pid}/maps").read()
+        from currreft_nb.tasks import math_verifier
+        math_verifier.verify("1", "1")
+        maps = open(f"/proc/{math_verifier._worker.process.pid}/maps").read()
         print(json.dumps(["torch" in maps, "torch" in sys.modules, "sympy" in sys.modules]))
     """)
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

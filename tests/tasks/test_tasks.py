@@ -45,13 +45,14 @@ def test_every_task_has_the_same_names(name):
 
 
 NAMING_TASKS = {
-    "samples.py": "lists the tasks",
-    "formats/*": "readers make samples of a task; curr_reft names the tasks of the official files",
-    "scenes*.py": "draw the questions of a task",
-    "memory_measure.py": "makes up questions of a task",
-    "pocket*.py": "teach the pocket model the tasks of the scenes",
-    "rewards.py": "Rules.detection is a field of that name",
-    "explore_rewards.py": "Rules.detection is a field of that name",
+    "core/samples.py": "lists the tasks",
+    "data/formats/*": "readers make samples of a task; curr_reft names the tasks of the official files",
+    "data/reading/common.py": "makes samples of the tasks that several readers have",
+    "data/scenes/*": "draw the questions of a task",
+    "memory/measure.py": "makes up questions of a task",
+    "pocket/*": "teach the pocket model the tasks of the scenes",
+    "training/settings.py": "Rules.detection is a field of that name",
+    "views/group_tables.py": "Rules.detection is a field of that name",
 }
 
 
