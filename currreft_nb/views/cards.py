@@ -4,9 +4,9 @@ It uses only tags and inline styles that JupyterLab's sanitiser keeps: no script
 Boxes are drawn into the pixels. Text of a model or a data file is escaped, cut to a readable length, and put in
 `<pre>`, where no formula is typeset. Every function returns text for `IPython.display.HTML`.
 
-An answer is a row with `id` and `completion`, and where they are known `value`, `format`, `reason` (its score) and
-`boxes` (what a detection answer points at, in pixels of the stored image): what evaluation records hold. With a `style`
-the question is shown as the model gets it; without one in plain words, with boxes in pixels of the stored image.
+An answer is an evaluation record, or a row like it: `id`, `completion`, its score (`value`, `format`, `reason`), and
+for detection `boxes`, in pixels of the stored image. With a `style` the question is shown as the model gets it; without
+one in plain words, with boxes in pixels of the stored image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,7 +62,8 @@ def changes(
     for name, chosen in changed(pairs).items():
         shown = f", {min(count, len(chosen))} shown" if chosen else ""
         parts.append(html.heading(f"{name}: {len(chosen)} of {len(pairs)}{shown}", f"first {before}, then {after}"))
-        parts.append(side_by_side(chosen[:count], by_id, style))
+        both = [[card(by_id[answer["id"]], style, answer) for answer in pair] for pair in chosen[:count]]
+        parts.append(html.row([html.together(cards) for cards in both]))
     return "".join(parts)
 
 
@@ -80,20 +81,11 @@ def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Ma
     """Sort pairs of records into improved, worse, and unchanged, right or wrong, by whether they are correct."""
     groups: dict[str, list] = {"improved": [], "worse": [], "unchanged, wrong": [], "unchanged, right": []}
     for old, new in pairs:
-        if old["correct"] < new["correct"]:
-            groups["improved"].append((old, new))
-        elif old["correct"] > new["correct"]:
-            groups["worse"].append((old, new))
-        else:
-            groups["unchanged, right" if new["correct"] == 1 else "unchanged, wrong"].append((old, new))
+        name = "unchanged, right" if new["correct"] == 1 else "unchanged, wrong"
+        if old["correct"] != new["correct"]:
+            name = "improved" if old["correct"] < new["correct"] else "worse"
+        groups[name].append((old, new))
     return groups
-
-
-def side_by_side(
-    pairs: Iterable[tuple[Mapping, Mapping]], samples: Mapping[str, Sample], style: Style | None = None
-) -> str:
-    """Return the two answers of each pair side by side; `samples` by id."""
-    return html.row([html.together([card(samples[answer["id"]], style, answer) for answer in pair]) for pair in pairs])
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
@@ -126,9 +118,8 @@ def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count:
     groups: dict[str, list[Mapping]] = {}
     for answer in rows:
         groups.setdefault(answer["id"], []).append(answer)
-    names = sorted(
-        html.in_turns(groups, str, lambda name: by_id[name].task), key=lambda name: not _has_kept(groups[name])
-    )
+    names = html.in_turns(groups, str, lambda name: by_id[name].task)
+    names.sort(key=lambda name: not any(answer["kept"] for answer in groups[name]))
     parts = []
     for name in names[:count]:
         frame = pd.DataFrame(groups[name])
@@ -137,28 +128,31 @@ def kept_and_rejected(samples: Iterable[Sample], rows: Sequence[Mapping], count:
     return "".join(parts)
 
 
-def _has_kept(rows: Sequence[Mapping]) -> bool:
-    return any(answer["kept"] for answer in rows)
-
-
 def card(sample: Sample, style: Style | None = None, answer: Mapping | None = None) -> str:
     """Return the card of one question, and of one answer to it."""
-    pairs = [("gold", _gold(sample, style))]
-    parts = [html.name_line(sample.id, _origin(sample, answer))]
-    if sample.image:
-        parts.append(html.picture(sample.image, html.question_marks(sample, answer)))
-    parts.append(html.preformatted(_question(sample, style), "prompt"))
-    if answer is not None:
-        pairs += _answer_lines(answer)
-    parts.append(html.lines(pairs))
-    if answer is not None:
-        parts.append(html.details(answer["completion"]))
-    return html.card(parts)
-
-
-def _origin(sample: Sample, answer: Mapping | None) -> str:
     arm = [str(answer[name]) for name in ("arm", "mode") if name in answer] if answer else []
-    return " · ".join((*arm, sample.task, sample.stage, sample.split, sample.source))
+    origin = (*arm, sample.task, sample.stage, sample.split, sample.source)
+    marks = html.question_marks(sample, answer)
+    if answer is None:
+        return card_of(sample, style, origin, marks)
+    return card_of(sample, style, origin, marks, _answer_lines(answer), html.details(answer["completion"]))
+
+
+def card_of(
+    sample: Sample,
+    style: Style | None,
+    origin: Iterable[str],
+    marks: Sequence[html.Mark],
+    pairs: Iterable[tuple[str, str]] = (),
+    below: str = "",
+) -> str:
+    """Return a card: a question with origin, picture, prompt and gold, more (name, text) pairs, and HTML below."""
+    parts = [html.name_line(sample.id, " · ".join(origin))]
+    if sample.image:
+        parts.append(html.picture(sample.image, marks))
+    parts.append(html.preformatted(_question(sample, style), "prompt"))
+    parts.append(html.lines([("gold", _gold(sample, style)), *pairs]))
+    return html.card([*parts, below])
 
 
 def _question(sample: Sample, style: Style | None) -> str:

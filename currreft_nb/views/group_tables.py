@@ -11,11 +11,12 @@ from typing import Any
 from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import grouped
-from currreft_nb.method.prompts import Style, render_answer, render_question
+from currreft_nb.method.prompts import Style
 from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import Rules, answered_boxes, score
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.views import html_parts as html
+from currreft_nb.views.cards import card_of
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
@@ -45,25 +46,18 @@ def _shuffled(found: Iterable[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
 
 
 def asked(sample: Sample, group: Sequence[Mapping], style: Style) -> str:
-    """Return the card of a group's question: picture with all that was answered, prompt, gold."""
-    origin = " · ".join((sample.task, sample.stage, sample.source))
-    parts = [html.name_line(sample.id, origin)]
-    if sample.image:
-        parts.append(html.picture(sample.image, group_marks(sample, group, style)))
-    parts.append(html.preformatted(render_question(sample, style), "prompt"))
-    gold = "no reference" if sample.answer is None else render_answer(sample, style)
-    parts.append(html.lines([("gold", gold)]))
-    return html.card(parts)
+    """Return the card of a group's question: picture with all answered boxes, prompt, gold."""
+    marks = group_marks(sample, group, style) if sample.image else []
+    return card_of(sample, style, (sample.task, sample.stage, sample.source), marks)
 
 
 def group_marks(sample: Sample, group: Sequence[Mapping], style: Style) -> list[html.Mark]:
     """Return the boxes of a detection group: claim, options and gold, and each answered box once, with its rows."""
-    answered: dict[tuple, list[int]] = {}
+    rows: dict[tuple, list[str]] = {}
     for number, answer in enumerate(group, 1):
-        for box in answered_boxes(sample, answer["completion"], style.frame) or []:
-            answered.setdefault(tuple(box), []).append(number)
-    numbers = {box: ",".join(map(str, rows)) for box, rows in answered.items()}
-    return html.question_marks(sample) + [(box, html.PREDICTED, text) for box, text in numbers.items()]
+        for box in answered_boxes(sample, answer["completion"], style.frame):
+            rows.setdefault(tuple(box), []).append(str(number))
+    return html.question_marks(sample) + [(box, html.PREDICTED, ",".join(numbers)) for box, numbers in rows.items()]
 
 
 def _table(group: Sequence[Mapping]) -> str:
@@ -77,7 +71,7 @@ def _table(group: Sequence[Mapping]) -> str:
 
 
 def completion_text(text: str) -> str:
-    """Return a short completion as it is; of a long one, its answer, and the whole text folded."""
+    """Return a short completion as it is; a long one folded, below its answer."""
     if len(text) <= SHORT:
         return html.preformatted(text, "completion")
     answer = parse_completion(text).answer
@@ -123,7 +117,7 @@ def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Pa
 
 
 def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> dict[str, tuple[list, Any]]:
-    """Return the options and the present value of each rule that matters for some of the samples."""
+    """Return the options and the present value of each rule that affects some of the samples."""
     samples = list(samples)
     found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
     if any(sample.stage == "open" and VALUES[sample.task] == "boxes" for sample in samples):
@@ -171,7 +165,6 @@ def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mappi
 
 
 def _earned(row: Mapping, weight: float) -> str:
-    """Return the sum of a reward as it is paid, and the advantage that follows from it."""
     total = f"{row['reward']:.2f}"
     total = f"<b>{total} {WINNER}</b>" if row["wins"] else total
     parts = f"{row['accuracy']:.2f} + {weight:g} × {row['format']:g} = "

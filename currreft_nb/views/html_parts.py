@@ -161,7 +161,7 @@ def picture(path: str, marks: Sequence[Mark] = ()) -> str:
 
 
 def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX) -> Image.Image:
-    """Return a copy of at most `side_px` a side with the boxes drawn in; small images grow by a whole factor."""
+    """Return a copy, `side_px` a side at most, with the boxes drawn in; small images grow by a whole factor."""
     factor = side_px // max(image.size) or side_px / max(image.size)
     width, height = (max(1, round(length * factor)) for length in image.size)
     resampling = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS

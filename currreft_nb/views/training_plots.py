@@ -84,9 +84,8 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
     figure, (axis,) = style.panels(1, 1, width=6)
     ends = {}
     if len(histories) == 1:
-        ends = style.draw_tasks(
-            axis, pd.DataFrame(next(iter(histories.values()))), "zero_variance", linewidth=0.9, raw=False
-        )
+        (rows,) = histories.values()
+        ends = style.draw_tasks(axis, pd.DataFrame(rows), "zero_variance", linewidth=0.9, raw=False)
     colours = {task: style.TASK_COLOURS[task] for task in ends}
     free = [colour for colour in style.SERIES if colour not in style.STAGE_COLOURS.values()]
     for name, rows in histories.items():
@@ -131,7 +130,7 @@ def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) ->
     axis.stackplot(shares.index, shares.to_numpy().T, colors=list(colours.values()), alpha=0.85, linewidth=0)
     middles = shares.iloc[-1].cumsum() - shares.iloc[-1] / 2
     style.label_ends(axis, dict(zip(colours, middles)), colours)
-    heading = f"{title}: why completions got their reward" if title else "why completions got their reward"
+    heading = f"{title}: " * bool(title) + "why completions got their reward"
     for stage, first in (frame.groupby("stage")["step"].min() if "stage" in frame else pd.Series()).items():
         if first > frame["step"].min():
             axis.axvline(first - 0.5, color=style.BLACK, linewidth=0.8, linestyle=":")
@@ -171,9 +170,8 @@ def pass_rates(samples: Sequence[Sample], rates: Mapping[str, PassRate]) -> Figu
         width = 0.8 / max(rate.of for rate in rates.values())
         bars = axis.bar(list(found), list(found.values()), width, color=style.TASK_COLOURS[task])
         axis.bar_label(bars, padding=2, fontsize=8)
-        style.dress(
-            axis, f"{task}: {found.total()} questions", percent="x", xlim=(-0.15, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1]
-        )
+        ticks = [0, 0.25, 0.5, 0.75, 1]
+        style.dress(axis, f"{task}: {found.total()} questions", percent="x", xlim=(-0.15, 1.15), xticks=ticks)
         axis.margins(y=0.12)  # room for the numbers above the bars
     style.caption(figure, "training questions by the share of sampled answers that were right")
     return figure
@@ -250,9 +248,8 @@ def task_reasons(metrics: Rows, top: int = 6) -> Figure:
     figure, axes = style.panels(-(-len(cells) // wide), wide, width=3.6, height=2.7)
     for axis, cell in zip(axes, cells):
         shares = _binned(_shares(frame, cell, names))
-        axis.stackplot(
-            shares.index, shares.to_numpy().T, colors=[colours[str(name)] for name in shares], alpha=0.85, lw=0
-        )
+        shown = [colours[str(name)] for name in shares]
+        axis.stackplot(shares.index, shares.to_numpy().T, colors=shown, alpha=0.85, lw=0)
         style.dress(axis, cell, "optimiser step", ylim=(0, 1))
         axis.margins(x=0)
     for axis in axes[len(cells) :]:
