@@ -65,4 +65,4 @@ def to_json_types(value: Any) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"run.json takes numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")
+    raise TypeError(f"JSON takes numbers, text, lists and dicts, not {type(value).__name__}: {value!r}")

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,9 @@ class Sample:
             raise InputError(f"sample {self.id!r} ({self.task}, {self.stage}): {problem}")
 
 
+FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+
+
 def answer_problem(sample: Any) -> str | None:
     """Return what is wrong with the type of the answer, claim or options of a sample or `method.rewards.Row`, or None.
 
@@ -89,7 +92,7 @@ def answer_problem(sample: Any) -> str | None:
         letters = LETTERS[: len(sample.options)]
         if len(sample.options) < 2:
             return f"a choice sample needs at least two options, not {len(sample.options)}"
-        if not _is_list_of(sample.answer, str) or not sample.answer or not set(sample.answer) <= set(letters):
+        if not _is_list(sample.answer, lambda item: item in tuple(letters)):
             return f"a choice answer is a list of letters from {letters}, not {sample.answer!r}"
         return None
     return value_problem(sample.task, sample.answer)
@@ -110,31 +113,28 @@ def value_problem(task: str, value: Any) -> str | None:
     >>> value_problem("classification", "dog")
     "a classification answer is a list of labels, not 'dog'"
     """
-    kind = VALUES[task]
-    fine: Any
-    if kind == "boxes":
-        wanted = "a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2"
-        fine = isinstance(value, list) and value and all(_is_box(box) for box in value)
-    elif kind == "labels":
-        wanted = "a list of labels"
-        fine = _is_list_of(value, str) and value and all(label.strip() for label in value)
-    elif kind == "text":
-        wanted, fine = "a string", isinstance(value, str) and value.strip()
-    else:
-        wanted, fine = "a string or null", value is None or isinstance(value, str)
-    return None if fine else f"a {task} answer is {wanted}, not {value!r}"
+    wanted, fits = {
+        "boxes": ("a list of boxes [x1, y1, x2, y2] with x1 < x2, y1 < y2", lambda value: _is_list(value, _is_box)),
+        "labels": ("a list of labels", lambda value: _is_list(value, _is_text)),
+        "text": ("a string", _is_text),
+        "text or null": ("a string or null", lambda value: value is None or isinstance(value, str)),
+    }[VALUES[task]]
+    return None if fits(value) else f"a {task} answer is {wanted}, not {value!r}"
 
 
-def _is_list_of(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(fits, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_box(box: Any) -> bool:
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         return False
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box):
-        return False
-    return box[0] < box[2] and box[1] < box[3]
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box)
+    return numbers and box[0] < box[2] and box[1] < box[3]
 
 
 def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS, name: str = "tasks") -> None:
@@ -174,13 +174,12 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
 
 
 def _parse_line(line: bytes, path: Path, number: int) -> Sample:
-    names = {f.name for f in dataclasses.fields(Sample)}
     try:
         row = json.loads(line.decode("utf-8"))
         if not isinstance(row, dict):
             raise InputError(f"expected a JSON object, found {type(row).__name__}")
-        if unknown := sorted(set(row) - names):
-            raise InputError(f"unknown field {unknown[0]!r}; the fields are {', '.join(sorted(names))}")
+        if unknown := sorted(set(row) - set(FIELDS)):
+            raise InputError(f"unknown field {unknown[0]!r}; the fields are {', '.join(sorted(FIELDS))}")
         if row.get("image") is not None:
             row["image"] = str(inside(path.parent, row["image"]))
         if row.get("size") is not None:
@@ -219,7 +218,7 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
 
 def to_row(sample: Sample) -> dict:
     """Return the sample as a plain dict, in the order of its fields."""
-    return {f.name: getattr(sample, f.name) for f in dataclasses.fields(Sample)}
+    return {name: getattr(sample, name) for name in FIELDS}
 
 
 def stage_of(samples: Sequence[Sample]) -> str:

@@ -22,6 +22,7 @@ conversions, and a translation of each of its messages.)
 import dataclasses
 import inspect
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -67,8 +68,7 @@ class Declaration:
         >>> Declaration(name="share", kind="float", default=0.5, help="", least=0, most=1).bounds
         'at least 0 and at most 1'
         """
-        words = {"at least": self.least, "above": self.above, "below": self.below, "at most": self.most}
-        parts = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
+        parts = [f"{word} {bound:g}" for word, bound, _ in self._limits()]
         if self.choices:
             return ", ".join(self.choices)
         return "not empty" if self.kind == "list[str]" and parts else " and ".join(parts)
@@ -82,7 +82,7 @@ class Declaration:
             self._check_items(found)
         elif self.choices and found not in self.choices:
             raise InputError(f"{self.name} is {found!r}, but must be one of {self._choices_near(found)}")
-        elif self.kind in ("int", "float") and not self._is_within(found):
+        elif self.kind in ("int", "float") and not all(holds(found, bound) for _, bound, holds in self._limits()):
             raise InputError(f"{self.name} is {found!r}, but must be {self.bounds}")
         if self.check is not None:
             self.check(found)
@@ -100,13 +100,14 @@ class Declaration:
         hint = did_you_mean(value, self.choices)
         return ", ".join(self.choices) + (hint if hint.endswith("?") else "")
 
-    def _is_within(self, number: float) -> bool:
-        return (
-            (self.least is None or number >= self.least)
-            and (self.above is None or number > self.above)
-            and (self.below is None or number < self.below)
-            and (self.most is None or number <= self.most)
+    def _limits(self) -> list[tuple[str, float, Callable[[float, float], bool]]]:
+        limits = (
+            ("at least", self.least, operator.ge),
+            ("above", self.above, operator.gt),
+            ("below", self.below, operator.lt),
+            ("at most", self.most, operator.le),
         )
+        return [(word, bound, holds) for word, bound, holds in limits if bound is not None]
 
 
 def setting(default: Any, help: str, **declaration: Any) -> Any:

@@ -66,12 +66,9 @@ def _render_full(sample: Sample, style: Style) -> str:
         claim = f"Proposed answer: {render_value(sample, sample.claim, style)}\nIs the proposed answer correct?"
         rule = f"{_THINK} Then state the verdict inside <answer></answer> as the single word yes or no."
         return f"{question}\n{claim}\n{rule}"
-    if sample.stage == "choice":
-        rule = _CHOICE_MANY if task.SEVERAL else f"{_THINK} {_CHOICE_ONE}"
-    elif options:
-        rule = f"{_THINK} {_CHOICE_ONE}"
-    else:
-        rule = f"{_THINK} {task.ANSWER}"
+    rule = f"{_THINK} {_CHOICE_ONE if options else task.ANSWER}"
+    if sample.stage == "choice" and task.SEVERAL:
+        rule = _CHOICE_MANY
     return "\n".join([question, *options, rule])
 
 

@@ -8,7 +8,7 @@ hashes of the data, and of every run its settings, fingerprint, metrics (such as
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ COLUMNS = {
     "n": "number of answers",
     "mean": "their mean",
     "low": "lower end of the 95 % bootstrap interval of the mean, resampled by picture",
-    "high": "upper end of it; both are empty where there is too little to say anything",
+    "high": "upper end of it; both are empty where there are too few pictures",
     "clusters": "number of pictures (or questions without one) behind the interval",
 }
 KEPT: tuple[str, ...] = ("notebook", "fingerprint", "package", "commit", "started", "seconds", "settings", "metrics")
@@ -59,16 +59,9 @@ def write_results(
         "title": title,
         "note": note,
         "columns": {name: COLUMNS.get(name, "") for name in map(str, labelled)},
-        "scores": _rows(labelled),
-        **{name: _rows(table) for name, table in (tables or {}).items()},
+        "scores": labelled.to_dict("records"),
+        **{name: table.to_dict("records") for name, table in (tables or {}).items()},
         "runs": {name: {key: record.get(key) for key in KEPT} for name, record in runs.items()},
     }
     with atomic_write(folder / "results.json") as stream:
         json.dump(to_json_types(whole), stream, indent=1, ensure_ascii=False, allow_nan=False)
-
-
-def _rows(table: pd.DataFrame) -> Sequence[dict]:
-    return [
-        {name: None if pd.api.types.is_scalar(value) and pd.isna(value) else value for name, value in row.items()}
-        for row in table.astype(object).to_dict("records")
-    ]

@@ -174,17 +174,15 @@ def _compare_lists(gold: tuple, answer: tuple) -> str:
     names = {_bare_name(split_name(item)[0]) for item in gold[2]} - {""}
     ordered = not kinds <= {"", "{}"} or (len(names) > 1 and not any(split_name(item)[0] for item in left))
     for item in gold[2]:
-        places = range(1 if ordered else len(left))
-        verdicts = {}
-        for place in places:
-            verdicts[place] = _compare(item, left[place])
-            if verdicts[place] in ("ok", "verifier_timeout"):
+        for place in range(1 if ordered else len(left)):
+            verdict = _compare(item, left[place])
+            if verdict == "verifier_timeout":
+                return verdict
+            if verdict == "ok":
+                del left[place]
                 break
-        if "verifier_timeout" in verdicts.values():
-            return "verifier_timeout"
-        if "ok" not in verdicts.values():
+        else:
             return "wrong"
-        del left[place]
     return "ok"
 
 

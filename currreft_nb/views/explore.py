@@ -66,21 +66,16 @@ def browse(folder: Path, samples: Iterable[Sample], style: Style, disagree: bool
         named = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else ["last"]
         _show("".join(groups(rows_of(step), samples, style, count) for step in named))
         return
-    import ipywidgets as widgets
-
-    controls = {"step": widgets.SelectionSlider(options=steps, value=steps[-1], description="step")}
-    for name in ("task", "reason", "group"):
-        controls[name] = widgets.Dropdown(options=[ANY], description=name)
-    watch(view, controls, narrow)
+    watch(view, {"step": (steps, steps[-1]), **dict.fromkeys(("task", "reason", "group"), ([ANY], ANY))}, narrow)
 
 
 def change_reward(
     rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, rules: Rules = Rules(), format_weight: float = 0.5
 ) -> None:
-    """Show who wins a group, and by how much, if the same completions are paid by other rules.
+    """Show which completion wins a group, and by how much, if the same completions are paid by other rules.
 
-    `rows`: completions of a step (`Run.completions`); `rules`, `format_weight`: what the training paid. With controls
-    group and rules are chosen; without, one group is shown by several rules, where possible one whose winner changes.
+    `rows`: completions of a step (`Run.completions`); `rules`, `format_weight`: what the training paid. Controls choose
+    the group and the rules. Without controls one group is shown by several rules, if possible one whose winner changes.
     """
     by_id = {sample.id: sample for sample in samples}
     found = {name: group for name, group in grouped(rows).items() if group[0]["id"] in by_id}
@@ -99,18 +94,12 @@ def change_reward(
         sample = by_id[found[chosen][0]["id"]]
         _show(by_rules(sample, found[chosen], style, variants(sample, rules, format_weight)))
         return
-    import ipywidgets as widgets
-
     labels = group_labels([row for group in found.values() for row in group])
-    controls = {"group": widgets.Dropdown(options=labels, value=chosen, description="group")}
-    for name, (options, value) in choosable(by_id.values(), rules, format_weight).items():
-        kind = widgets.Dropdown if isinstance(options[0], str) else widgets.SelectionSlider
-        controls[name] = kind(options=options, value=value, description=name.replace("_", " "))
-    watch(view, controls)
+    watch(view, {"group": (labels, chosen), **choosable(by_id.values(), rules, format_weight)})
 
 
 def browse_rejection(samples: Iterable[Sample], rows: Sequence[Mapping], count: int = 3) -> None:
-    """Show what was kept of a question's answers and what not: by outcome with controls; `count` of each kind without.
+    """Show a question's kept and rejected answers: by outcome with controls, `count` questions without.
 
     `rows`: what `rejection.select.select` returns.
     """
@@ -130,27 +119,31 @@ def browse_rejection(samples: Iterable[Sample], rows: Sequence[Mapping], count: 
         names = dict.fromkeys(row["id"] for row in chosen(values()["outcome"]))
         yield "question", [(f"{count} shuffled by hash", ANY), *((clean(name), name) for name in names)]
 
-    import ipywidgets as widgets
-
     outcomes = [ANY, *dict.fromkeys(row["outcome"] for row in rows)]
-    controls = {"outcome": widgets.Dropdown(options=outcomes, description="outcome")}
-    controls["question"] = widgets.Dropdown(options=[ANY], description="question")
-    watch(view, controls, narrow)
+    watch(view, {"outcome": (outcomes, ANY), "question": ([ANY], ANY)}, narrow)
 
 
 def watch(
     view: Callable[..., str],
-    controls: Mapping[str, Any],
+    choices: Mapping[str, tuple[list, Any]],
     narrow: Callable[[Values], Iterable[tuple[str, list]]] = lambda values: (),
 ) -> None:
-    """Show widgets by name, and below them `view(**their values)`, anew at each change.
+    """Show a control for each of `choices`, and below them `view(**their values)`, anew at each change.
 
-    `narrow(values)` yields the options that a control has left, in order; it may ask for the values between.
+    `choices`: options and first value by name; numbers get a slider, texts and (label, value) pairs a drop-down list.
+    `narrow(values)` yields the names and options that remain of controls, in order; it may call `values` in between.
     """
     import ipywidgets as widgets
     from IPython.display import HTML, display
 
     drawing = False
+    controls = {}
+    for name, (options, value) in choices.items():
+        listed = isinstance(options[0], (str, tuple))
+        kind, width = (widgets.Dropdown, "max-content") if listed else (widgets.SelectionSlider, "300px")
+        controls[name] = kind(options=options, value=value, description=name.replace("_", " "))
+        controls[name].style.description_width = "initial"
+        controls[name].layout.width = width
 
     def values() -> dict[str, Any]:
         return {name: control.value for name, control in controls.items()}
@@ -173,9 +166,6 @@ def watch(
                 drawing = False
 
     first = draw()
-    for control in controls.values():
-        control.style.description_width = "initial"
-        control.layout.width = "max-content" if isinstance(control, widgets.Dropdown) else "300px"
     layout = widgets.Layout(flex_flow="row wrap", grid_gap="0 16px")
     display(widgets.HBox(list(controls.values()), layout=layout))
     shown = display(first, display_id=True)
@@ -184,7 +174,7 @@ def watch(
 
 
 def _refill(control: Any, options: Sequence[Any]) -> None:
-    """Give a control other options; its value stays where that is still one of them, else the first is taken."""
+    """Give a control other options, and keep its value if that is one of them; otherwise choose the first."""
     known = [option[1] if isinstance(option, tuple) else option for option in options]
     kept = control.value if control.value in known else known[0]
     control.options = options

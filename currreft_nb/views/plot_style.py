@@ -25,15 +25,7 @@ RED, PINK, YELLOW = "#D55E00", "#CC79A7", "#B8A800"
 SERIES = (BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW, BLACK)
 STAGE_COLOURS = {"binary": BLUE, "choice": ORANGE, "open": GREEN, "mixed": PINK}
 TASK_COLOURS = dict(zip(TASKS, cycle((BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW, BLACK))))
-ARM_COLOURS = {
-    "base": GREY,
-    "sft": ORANGE,
-    "rl": SKY,
-    "curr_rl": BLUE,
-    "curr_reft": GREEN,
-    "reft": PINK,
-    "rl_reft": RED,
-}
+ARM_COLOURS = dict(base=GREY, sft=ORANGE, rl=SKY, curr_rl=BLUE, curr_reft=GREEN, reft=PINK, rl_reft=RED)
 REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLUE, "iou_too_low": RED, "other": GREY}
 SMOOTHING_STEPS = 5
 Rows = Sequence[Mapping] | pd.DataFrame
