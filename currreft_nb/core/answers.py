@@ -38,9 +38,9 @@ class Unreadable(ValueError):
 class Parsed(NamedTuple):
     """The blocks of a completion.
 
-    `thinking`: the text of the only think block, or None. `answer`: the text of the only answer block, or None if
-    there is not exactly one with something in it. `format`: one think block, then one answer block, and nothing else
-    but whitespace. `reason`: "ok", or what is wrong; what is wrong with the answer block comes first.
+    `thinking`: the text of the only think block, or None. `answer`: the text of the only answer block, or None if it is
+    missing, empty or not the only one. `format`: one think block, then one answer block, otherwise only whitespace.
+    `reason`: "ok" or a fault; a fault of the answer block comes first.
     """
 
     thinking: str | None
@@ -74,7 +74,7 @@ def parse_completion(text: str) -> Parsed:
 
 
 def _block(text: str, name: str) -> tuple[str | None, int, int, str]:
-    """Return content, start and end of the only block of that name, and "" or what is wrong with it."""
+    """Return content, start and end of the only block of that name, and "" or its fault."""
     opening, closing = f"<{name}>", f"</{name}>"
     opened, closed = text.count(opening), text.count(closing)
     if opened > 1 or closed > 1:

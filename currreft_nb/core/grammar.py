@@ -1,8 +1,8 @@
 """One grammar for parameters of the form `KIND:PLACE | name value, name value`.
 
 The functions that convert a value raise `ValueError` with a text that continues the option's name, as in "is 'yes';
-write true or false". No message repeats a value by itself, since a value may be a secret; `where`, which begins every
-message, is chosen by the caller.
+write true or false". Every message begins with the caller's `where`; apart from those texts none repeats a value, since
+it may be a secret.
 """
 
 import math

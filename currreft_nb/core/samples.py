@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Sample:
     """One question with its structured answer.
 
-    `answer` by stage: binary a bool, choice a list of letters, open what the task answers with: detection a list of
-    boxes `(x1, y1, x2, y2)` in pixels of the stored image, half-open; classification a list of labels; math a string;
-    general a string or None. `claim` is the structured value that a binary sample asserts, `options` the structured
-    values that a choice sample offers. `image` is an absolute path in memory and relative to the file's folder on disk;
-    `size` is (width, height) in pixels. `parent` is the id of the open sample that a posed sample was made from.
+    `answer` by stage: binary a bool, choice a list of letters, open a value of the task: detection a list of boxes
+    `(x1, y1, x2, y2)` in pixels of the stored image, half-open; classification a list of labels; math a string; general
+    a string or None. `claim`: the value that a binary sample asserts. `options`: the values of a choice sample.
+    `image`: an absolute path in memory, relative to the file's folder on disk. `size`: (width, height) in pixels.
+    `parent`: the id of the open sample that a posed sample was made from.
 
     Raises `InputError` when a field has a value that no task and stage allows.
 
@@ -80,7 +80,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
 
 
 def answer_problem(sample: Any) -> str | None:
-    """Return what is wrong with the type of the answer, claim or options of a sample or `method.rewards.Row`, or None.
+    """Return why answer, claim or options of a sample or `method.rewards.Row` have a wrong type, or None.
 
     >>> answer_problem(Sample(id="a", task="general", split="pool", source="demo", question="why?", answer=None))
     """
@@ -137,19 +137,18 @@ def _is_box(box: Any) -> bool:
     return numbers and box[0] < box[2] and box[1] < box[3]
 
 
-def check_tasks(tasks: Iterable[str], known: Sequence[str] = TASKS, name: str = "tasks") -> None:
-    """Raise `InputError` for an unknown task, or when none is given; with `known` and `name` also for stages.
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Raise `InputError` for an unknown task, or when none is given.
 
     >>> check_tasks(["detecton"])
     Traceback (most recent call last):
     currreft_nb.InputError: tasks contains the unknown 'detecton'; did you mean detection?
     """
-    tasks = list(tasks)
     if not tasks:
-        raise InputError(f"{name} is empty; name at least one of {', '.join(known)}")
+        raise InputError(f"tasks is empty; name at least one of {', '.join(TASKS)}")
     for task in tasks:
-        if task not in known:
-            raise InputError(f"{name} contains the unknown {task!r}{did_you_mean(task, known)}")
+        if task not in TASKS:
+            raise InputError(f"tasks contains the unknown {task!r}{did_you_mean(task, TASKS)}")
 
 
 def read_samples(path: str | os.PathLike) -> list[Sample]:

@@ -8,15 +8,15 @@
     class Rejection(Learning):
         learning_rate = 1e-4        # another default; the rest of the declaration stays
 
-What a setting decides says what a change of it means:
+`decides` says what a change of the setting means:
 
     result   another experiment: an unfinished run begins afresh
     cost     memory, time or records, and the same result up to rounding: an unfinished run resumes
-    name     where something is written or what it is called
+    name     a name, or where something is written
 
 Values come from YAML, a command line or Papermill, and YAML 1.1 reads `1e-5` as text. The declared type decides, so
-every way in ends at the same value or at the same error. (Pydantic would need a validator of its own for each of these
-conversions, and a translation of each of its messages.)
+all three give the same value or the same error. (Pydantic would need a validator for each of these conversions, and a
+translation of each of its messages.)
 """
 
 import dataclasses
@@ -140,7 +140,7 @@ def _declaration(field: dataclasses.Field) -> Declaration:
 
 @settings_class
 class Settings:
-    """The base of all settings classes. Raises `InputError` for a value that is out of bounds and for a combination."""
+    """The base of all settings classes. Raises `InputError` for a value out of bounds or an impossible combination."""
 
     DECLARED: ClassVar[dict[str, Declaration]] = {}
 
@@ -155,13 +155,13 @@ class Settings:
 
     @classmethod
     def from_parameters(cls, parameters: SimpleNamespace | Mapping[str, Any], **changes: Any) -> Self:
-        """Return the settings of this class out of a notebook's, with `changes` in place of theirs."""
+        """Return the settings of this class from those of a notebook, with `changes`."""
         values = parameters if isinstance(parameters, Mapping) else vars(parameters)
         return cls(**{**{name: values[name] for name in declared(cls) if name in values}, **changes})
 
 
 def declared(kind: type[Settings]) -> dict[str, Declaration]:
-    """Return what a settings class declares, by name, inherited settings first."""
+    """Return the declarations of a settings class by name, inherited ones first."""
     return kind.DECLARED
 
 
@@ -179,8 +179,7 @@ def deciding(settings: Settings) -> dict[str, Any]:
 def convert(value: Any, kind: str) -> Any:
     """Return `value` as the kind, where that loses nothing, else None.
 
-    Text of a number becomes a number, because YAML 1.1 reads `1e-5` as text; nothing becomes a bool, or a text, that is
-    not one.
+    Text becomes a number, because YAML 1.1 reads `1e-5` as text; no other value becomes a bool or a text.
 
     >>> convert("1e-5", "float"), convert(1, "float"), convert("1e3", "int"), convert(2.5, "int")
     (1e-05, 1.0, 1000, None)
@@ -212,8 +211,8 @@ def _number(value: Any, kind: str) -> int | float | None:
 def settle(known: Mapping[str, Declaration], given: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
     """Return the value of every declared setting: the given one in the declared type, else the default.
 
-    `place(name)` says where a given value stands ("params/pocket.yaml:12 (step binary)"). Raises `InputError` for a
-    name that is not declared, and for a value of another type or out of bounds.
+    `place(name)` says where a value was given ("params/pocket.yaml:12 (step binary)"). Raises `InputError` for an
+    unknown name, and for a value of another type or out of bounds.
     """
     settled = {name: convert(item.default, item.kind) for name, item in known.items()}
     for name, value in given.items():

@@ -30,10 +30,10 @@ def collect_answers(
 ) -> list[dict]:
     """Return several answers to each sample, one row an answer, asking only for those that are not in the file.
 
-    `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
-    (`generation.answerers.sampler`). `author`: who answers and how (model, adapter, temperature, seed). `batch_size`:
-    questions between two writes. A failed answer is None: it is left out, counted, and asked for at the next start.
-    Raises `InputError` for a file with answers to other questions of these ids, or of another author.
+    `sample_function`: from samples to the answers to each, texts or `Completion`s (`generation.answerers.sampler`).
+    `author`: who answers and how (model, adapter, temperature, seed). `batch_size`: questions between two writes. A
+    failed answer is None: it is counted, and asked for at the next start. Raises `InputError` for a file with answers
+    to other questions of these ids, or of another author.
     """
     stored = _stored(samples, Path(path), author)
     pending = [sample for sample in samples if _missing(stored[sample.id])]
@@ -84,8 +84,7 @@ def pair_up(samples: Sequence[Sample], answers: Sequence[Any]) -> list[tuple[Sam
 
 
 def completion_fields(answer: Any) -> dict:
-    """Return completion, tokens and truncated of a `core.stored_answers.Completion`, or of a text, whose length is
-    unknown.
+    """Return completion, tokens and truncated of a `Completion`, or of a text, whose length is unknown.
 
     >>> completion_fields("<answer>3</answer>")
     {'completion': '<answer>3</answer>', 'tokens': None, 'truncated': None}
@@ -153,7 +152,7 @@ def _paths(folder: Path) -> dict[int, Path]:
 def choose_groups(
     rows: Sequence[Row], task: str = "", stage: str = "", reason: str = "", disagree: bool = False
 ) -> list[Row]:
-    """Return the rows of the groups of a task and stage in which a completion has the reason; "" stands for any.
+    """Return the rows of the groups of a task and stage in which a completion has the reason; "" permits any.
 
     `disagree`: only groups whose rewards differ; training learns from no others.
 

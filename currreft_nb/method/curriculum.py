@@ -30,7 +30,7 @@ Vocabulary = dict[str, dict[str, int]]
 
 
 class CannotPose(ValueError):
-    """The sample has no honest form at that stage; `reason` says why, without anything particular to the sample."""
+    """The sample has no honest form at that stage; `reason` says why, in words that do not depend on the sample."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -164,7 +164,7 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
     truth = true_value(sample)
     _refuse_ambiguous(sample)
     if closed := sample.options or _candidates(sample, [truth]):
-        # Own options are taken at their word: 1-2-3 and 3-2-1 are two of them, though one set of numbers.
+        # Own options differ as texts: 1-2-3 and 3-2-1 are two of them, though one set of numbers.
         wrong = [v for v in closed if v != truth] if sample.options else _clearly_wrong(sample.task, closed, truth)
         wrong = rng.sample(wrong, min(count, len(wrong)))
         count = min(count, max(1, len(wrong)))
@@ -189,7 +189,7 @@ def _clearly_wrong(task: str, values: list, truth: Any) -> list:
 
 
 def _refuse_ambiguous(sample: Sample) -> None:
-    """Raise `CannotPose` where another object answers to the same phrase: its box would be no wrong answer."""
+    """Raise `CannotPose` where another object fits the same phrase: its box would be no wrong answer."""
     asked = sample.question.strip().casefold()
     for other in sample.extra.get("others", ()):
         if (other.get("question") or "").strip().casefold() == asked:
@@ -197,7 +197,7 @@ def _refuse_ambiguous(sample: Sample) -> None:
 
 
 def _absent_items(sample: Sample, count: int, rng: random.Random, vocabulary: Vocabulary | None) -> list[list]:
-    """Return at most `count` values of one item each, at least one; nothing known to be in the image has that name."""
+    """Return one to `count` values of one item each, without names of objects that are known to be in the image."""
     task = TASK_MODULES[sample.task]
     others = (other["label"] for other in sample.extra.get("others", ()))
     present = {task.normalise(item) for item in (*sample.answer, *others)}
@@ -212,7 +212,7 @@ def _absent_items(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
 
 
 def _distinct(items: Iterable[str], normalise: Callable[[str], str]) -> list[str]:
-    """Return the items without those that name the same thing again.
+    """Return the items without duplicate names.
 
     >>> _distinct(["dog", "Sofa", "DOG"], str.casefold)
     ['dog', 'Sofa']
@@ -224,9 +224,9 @@ def _distinct(items: Iterable[str], normalise: Callable[[str], str]) -> list[str
 
 
 def _candidates(sample: Sample, truths: list) -> list:
-    """Return the sample's closed answer vocabulary as structured values, or nothing if it brings none.
+    """Return the sample's closed answer vocabulary as structured values, or nothing if it has none.
 
-    `extra["candidates"]` lists texts, or single labels or boxes of which each is a value by itself.
+    `extra["candidates"]` lists texts, or single labels or boxes, each a value of its own.
     """
     candidates = sample.extra.get("candidates")
     if not candidates:

@@ -3,10 +3,9 @@
     {"id": "scene-7:binary", "task": "math", "stage": "binary", "right": 3, "of": 4, "rate": 0.75, "low": 0.301,
      "high": 0.954}
 
-A pass rate is the share of right answers among several sampled ones, right as evaluation counts it. A question that is
-always or never answered rightly gives groups of equal accuracy, which teach little, or nothing where partly right
-answers earn nothing; dropping such questions is a choice. Four answers estimate a rate only roughly: each rate has an
-interval, and only the order of questions compares rates without it.
+A pass rate is the share of right answers among several sampled ones, as evaluation counts them. A question with a rate
+of 0 or 1 gives groups of equal accuracy, which teach little or nothing; a stage may drop such questions. Four answers
+estimate a rate only roughly: each rate has an interval, and only the order of questions compares rates without it.
 """
 
 import math
@@ -19,7 +18,7 @@ from functools import lru_cache
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 
-DROPS = ("never", "always")  # what a stage may leave out: questions answered rightly never, or always
+DROPS = ("never", "always")  # questions that a stage may leave out: never or always answered right
 ORDERS = ("shuffled", "easy_to_hard")
 
 
@@ -69,7 +68,7 @@ def keep(
 ) -> tuple[list[Sample], dict[str, int]]:
     """Return the samples that are not dropped, and how many were, by reason. Raises `InputError` if none is left.
 
-    `drop`: "never" leaves out questions of which no sampled answer was right, "always" those of which every one was.
+    `drop`: "never" leaves out questions without a right answer, "always" those with right answers only.
 
     >>> samples = [Sample(id=id, task="math", split="train", source="s", question="?", answer="3") for id in "abc"]
     >>> rates = {"a": PassRate(0, 4), "b": PassRate(2, 4), "c": PassRate(4, 4)}

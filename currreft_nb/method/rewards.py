@@ -73,7 +73,7 @@ class Row:
 def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rules: Rules = Rules()) -> Score:
     """Return the score of a completion; a wrong, unreadable or missing answer earns 0 and has a reason.
 
-    `frame`: how the model writes boxes; None stands for pixels of the stored image. Boxes are clipped to the image.
+    `frame`: how the model writes boxes; None: in pixels of the stored image. Boxes are clipped to the image.
     """
     parsed, value, reason = _read(sample, completion)
     if reason:
@@ -83,7 +83,7 @@ def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rul
 
 
 def score_format(sample: Sample | Row, completion: str) -> tuple[float, str]:
-    """Return the format reward alone, 0 or 1, and "ok" or what is wrong with the form."""
+    """Return the format reward alone, 0 or 1, and "ok" or the fault of the form."""
     parsed, _, reason = _read(sample, completion)
     return (0.0, reason) if reason else (float(parsed.format), parsed.reason)
 
@@ -201,7 +201,7 @@ def format_reward(
 
 
 def text_of(completion: str | list[dict]) -> str:
-    """Return the text of a completion in TRL's forms: text, or messages, of which the last one counts.
+    """Return the text of a completion in TRL's forms: text, or the last of several messages.
 
     >>> text_of([{"role": "assistant", "content": [{"type": "text", "text": "yes"}]}])
     'yes'
@@ -258,7 +258,7 @@ def answered_value(sample: Sample, completion: str, frame: Frame | None = None) 
 def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) -> list[tuple]:
     """Return the boxes of an open answer, in pixels of the stored image; none if it is unreadable or holds no boxes.
 
-    Boxes outside the image, of which clipping leaves nothing, are left out.
+    Boxes outside the image are left out.
     """
     if VALUES[sample.task] != "boxes" or sample.stage != "open":
         return []

@@ -1,7 +1,7 @@
 """Compare arms on the same questions: which is better, by how much, and could it be chance.
 
-Every question is its own control: averaged are the differences between two arms' scores on it, so that easy and hard
-questions add no noise. Answers about one image are one cluster.
+Differences between two arms' scores on one question are averaged, so that easy and hard questions add no noise. Answers
+about one image are one cluster.
 """
 
 import math
@@ -44,11 +44,11 @@ def compare(
     """Compare every other arm with the arm `against` on the same questions: a row per arm, mode, task and split.
 
     `records`: of `evaluation.evaluate.evaluate`, for several arms. The arm's natural answers are compared with the
-    natural ones of `against` and, where there are any, with its forced ones (column `against_mode`), so that learning
-    the form is not mistaken for learning the task. `difference`: arm minus other; `low`, `high`: its 95 % interval by
-    resampling images. `p`: two-sided, by swapping the two arms image by image. `p_holm`: after Holm's correction for
-    all rows of this table. `minimum_detectable`: the true difference that as many questions would show (p below 0.05)
-    four times in five; a large p does not exclude a smaller one. `note`: why a row has no interval.
+    natural ones of `against` and with its forced ones, if any (column `against_mode`): a gain over those is more than
+    learning the form. `difference`: arm minus other; `low`, `high`: its 95 % interval by resampling images. `p`:
+    two-sided, by swapping the two arms image by image. `p_holm`: after Holm's correction for all rows of this table.
+    `minimum_detectable`: the true difference that as many questions would show (p below 0.05) four times in five; a
+    large p does not exclude a smaller one. `note`: why a row has no interval.
 
     Raises `InputError`, with the questions that differ, if two arms did not answer the same ones.
     """
@@ -225,9 +225,9 @@ def between_seeds(
     """Return the mean over seeds and its 95 % interval, a row per arm, mode, task, stage, split and measure.
 
     `summaries`: of `metrics.scores.summarise`, one per seed of the same experiment; each seed counts as one number,
-    because its questions share one training. With `against`, averaged are each seed's differences to that arm's answers
-    of mode `against_mode`. `n`: the number of seeds; `low`, `high`: Student's t interval; `minimum_detectable` as in
-    `compare`; `seeds`: the numbers behind the mean. One seed alone has no interval (nan), which `note` explains.
+    because its questions share one training. `against`: average each seed's differences to that arm's answers of mode
+    `against_mode`. `n`: the number of seeds; `low`, `high`: Student's t interval; `minimum_detectable` as in `compare`;
+    `seeds`: the numbers behind the mean. One seed alone has no interval (nan), as `note` says.
 
     Raises `InputError` if a seed lacks a cell that another has.
     """

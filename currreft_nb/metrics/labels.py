@@ -24,21 +24,18 @@ from currreft_nb.metrics.intervals import (
 CELL = ("arm", "mode", "task", "stage", "split")
 
 
-def label_scores(
-    records: Iterable[Mapping], by: Sequence[str] = (), resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def label_scores(records: Iterable[Mapping], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Return a row per arm, mode, split and label: n images that show it, answered, precision, recall, f1, low, high.
 
-    `records`: of `evaluation.evaluate.evaluate`; those without `labels` and `gold` are ignored. `by`: further columns
-    to group by, such as "source". `low`, `high`: the 95 % interval of the F1 by resampling images; nan for too few.
+    `records`: of `evaluation.evaluate.evaluate`; those without `labels` and `gold` are ignored. `low`, `high`: the 95 %
+    interval of the F1 by resampling images; nan for too few.
     """
-    cell_names, rows = [*CELL, *by], []
+    rows = []
     frame = pd.DataFrame([record for record in records if record.get("labels") is not None])
-    for cell, part in frame.groupby(cell_names, sort=False) if len(frame) else ():
-        codes = codes_of(images_of(part))
-        for row in _label_rows(part["labels"], part["gold"], codes, resamples, seed):
-            rows.append(dict(zip(cell_names, cell)) | row)
-    columns = [*cell_names, "label", "n", "answered", "precision", "recall", "f1", "low", "high"]
+    for cell, part in frame.groupby(list(CELL), sort=False) if len(frame) else ():
+        found = _label_rows(part["labels"], part["gold"], codes_of(images_of(part)), resamples, seed)
+        rows += [dict(zip(CELL, cell)) | row for row in found]
+    columns = [*CELL, "label", "n", "answered", "precision", "recall", "f1", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -50,18 +47,12 @@ def _label_rows(
     sums, images = cluster_sums(np.concatenate(counts, axis=1), codes)
     drawn = _f1(*np.split(resampled_sums(sums, resamples, seed), 3, axis=1))
     intervals = [_middle(column, len(images)) for column in drawn.T]
-    return [
-        {
-            "label": label,
-            "n": int(shown[i]),
-            "answered": int(answered[i]),
-            "precision": float(right[i] / answered[i]) if answered[i] else math.nan,
-            "recall": float(right[i] / shown[i]),
-            "f1": float(2 * right[i] / (answered[i] + shown[i])),
-            **dict(zip(("low", "high"), intervals[i])),
-        }
-        for i, label in enumerate(labels)
-    ]
+    rows = []
+    for label, n, given, hits, interval in zip(labels, shown, answered, right, intervals):
+        scores = {"precision": float(hits / given) if given else math.nan, "recall": float(hits / n)}
+        scores |= {"f1": float(2 * hits / (given + n)), **dict(zip(("low", "high"), interval))}
+        rows.append({"label": label, "n": int(n), "answered": int(given), **scores})
+    return rows
 
 
 def f1_means(

@@ -28,10 +28,8 @@ def measure(sample: Sample, completion: str, frame: Frame | None = None) -> dict
     """Return the scores of one completion: correct, value, format, reason, and those of its task.
 
     `correct` is 1.0 for the right verdict or exactly the right letters; at the open stage for an IoU above 0.5 (all
-    boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. Open detection: `iou`, the
-    mean over the boxes, 0 for an unreadable answer; `iou_50` and `iou_75`, 1.0 where every box has an IoU above (not
-    equal to, as in the paper's reward) 0.5 and 0.75. Open classification: `jaccard`, and the normalised `labels`
-    answered and `gold`, from which `summarise` and `metrics.labels` count the F1.
+    boxes), exactly the right set of labels, an equal result. `value` is the paper's reward. The task's own scores are
+    those of its `measures`; from the `labels` and `gold` of open classification the F1 is counted.
 
     >>> sample = Sample(id="a", task="classification", split="val", source="s", question="What?", answer=["cat", "dog"])
     >>> scores = measure(sample, "<think></think><answer>Cats</answer>")
@@ -83,8 +81,8 @@ def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int
 
     `records`: of `evaluation.evaluate.evaluate`. Intervals are clustered by image, else by id; `clusters` is their
     number. `truncated`: the share of answers cut off; `tokens`: their mean length. Measures that a task does not have
-    make no row. `by`: further columns to group by, such as "source". An interval is nan where there is too little data,
-    see `metrics.intervals`.
+    make no row. `by`: further columns to group by, such as "source". An interval is nan for too little data, see
+    `metrics.intervals`.
     """
     cell_names, rows = [*CELL, *by], []
     columns = [*cell_names, "measure", "n", "mean", "low", "high", "clusters"]

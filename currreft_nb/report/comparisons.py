@@ -19,11 +19,11 @@ def compared(records: Sequence[Mapping], against: str, **options: Any) -> tuple[
         return pd.DataFrame(columns=COLUMNS), f"Not compared: {error}"
 
 
-def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tuple[pd.DataFrame, str]:
+def over_trainings(summaries: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
     """Return each arm's mean gain on the first one over several trainings (for `views.score_plots.gains`), or why none.
 
-    `summaries`: what `metrics.scores.summarise` returns, of the same arms trained with other seeds. The gain of natural
-    answers, exactly right, is on the first arm's answers with the format forced, where there are any.
+    `summaries`: what `metrics.scores.summarise` returns, of the same arms trained with other seeds. The gain is that of
+    exactly right natural open answers on the first arm's answers with the format forced, where there are any.
     """
     arms = [list(dict.fromkeys(summary["arm"])) for summary in summaries]
     if any(found != arms[0] for found in arms) or len(arms[0]) < 2:
@@ -33,12 +33,12 @@ def over_trainings(summaries: Sequence[pd.DataFrame], stage: str = "open") -> tu
         found = between_seeds(summaries, arms[0][0], mode)
     except InputError as error:
         return pd.DataFrame(), f"Nothing is averaged: {error}"
-    chosen = (found["mode"] == "natural") & (found["stage"] == stage) & (found["measure"] == "correct")
+    chosen = (found["mode"] == "natural") & (found["stage"] == "open") & (found["measure"] == "correct")
     return found[chosen], ""
 
 
 def fairest(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows against answers with the format forced, where there are any: what they show is more than form."""
+    """Return the rows against answers with the format forced, where there are any: their gains are more than form."""
     forced = comparison[comparison["against_mode"] == "forced"]
     return comparison if forced.empty else forced
 

@@ -68,7 +68,7 @@ def about(record: Mapping[str, Any], name: str) -> str:
 
 
 def reframe_figures(tree: nbformat.NotebookNode) -> None:
-    """Put each figure of a notebook, in few colours, into a box of its own that says below which heading it stands."""
+    """Put each figure of a notebook, in few colours, into a box that names the heading above it."""
     heading = "figure"
     for cell in tree.cells:
         if cell.cell_type == "markdown":

@@ -99,9 +99,9 @@ def parts_table(rows: pd.DataFrame, part: str, value: str = "mean") -> pd.DataFr
     return pd.DataFrame(list(found.values()), columns=["task", "split", part, "n", *dict.fromkeys(rows["arm"])])
 
 
-def by_source(records: Iterable[Mapping], stage: str = "open") -> tuple[pd.DataFrame, str]:
-    """Return the shares exactly right by source, where a split has several, or an empty table and why."""
-    natural = [record for record in records if record["mode"] == "natural" and record["stage"] == stage]
+def by_source(records: Iterable[Mapping]) -> tuple[pd.DataFrame, str]:
+    """Return shares of open questions right by source, where a split has several, or an empty table and why."""
+    natural = [record for record in records if record["mode"] == "natural" and record["stage"] == "open"]
     sources = {(record["task"], record["split"], record["source"]) for record in natural}
     several = Counter((task, split) for task, split, _ in sources)
     mixed = [record for record in natural if several[record["task"], record["split"]] > 1]
@@ -130,8 +130,8 @@ def choice_text(name: str, record: Mapping[str, Any]) -> str:
 def data_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
     """Return the samples files of a data folder with their questions and the first 16 letters of each one's SHA-256.
 
-    `manifest`: what the data folder's manifest.json holds. The last row is for all pictures: how many, and the SHA-256
-    of the sorted SHA-256 of each, one a line.
+    `manifest`: the data folder's manifest.json. The last row is for all pictures: how many, and the SHA-256 of the
+    sorted SHA-256 of each, one a line.
     """
     rows = []
     for name, digest in sorted(manifest["files"].items()):
@@ -156,7 +156,7 @@ def commands(experiment: Path, root: Path, records: Records) -> str:
     lines += ["# some files had changes that no commit holds"] * any("+" in commit for commit in commits)
     file = f"params/{experiment.name}.yaml"
     if (root / file).is_file():
-        lines += [f"currreft run {file}", f"currreft run {file} --dry-run  # says of each step whether it still stands"]
+        lines += [f"currreft run {file}", f"currreft run {file} --dry-run  # says which steps are complete"]
     else:
         lines += [_papermill(name, record) for name, record in records.items()]
     place = experiment.relative_to(root) if experiment.is_relative_to(root) else experiment

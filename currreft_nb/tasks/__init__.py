@@ -1,11 +1,11 @@
-"""The tasks: what is asked, how an answer is read and scored, how it is posed. Each is a module with the same names.
+"""The tasks: how a question is asked and posed, an answer read and scored. Each is a module with the same names.
 
 - `QUESTION`, `ANSWER`: the wording of the question, and of the request how to answer.
 - `render(value)`: a structured value as text. `parse(text, sample)`: the value in a text; raises `Unreadable`.
 - `accuracy(value, sample, rules)`: the reward of an open answer in [0, 1], and a code of `method.reasons`.
 - `same(a, b)`: whether two values are equal.
 - `MEASURES`: the task's own scores of open answers, each in [0, 1]. Where there are some, `measures(value, sample)`
-  returns them and whatever else evaluation shall record; `value` is None for an unreadable answer.
+  returns them and further fields for the evaluation records; `value` is None for an unreadable answer.
 - `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
   of one item each, and `normalise(item)`, the name under which two items are the same.
 

@@ -137,8 +137,8 @@ def measures(value: list[str] | None, sample: Any) -> dict:
 def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str, int]] | None) -> list[list[str]]:
     """Return wrong answers: the true labels with one of them replaced by a label that is absent from the image.
 
-    Absent labels are drawn from the vocabulary without replacement, weighted by how often they stand with the true
-    ones. Labels of other objects known to be in the image (`extra["others"]`) are never called absent.
+    Absent labels are drawn from the vocabulary without replacement, weighted by how often they occur together with the
+    true ones. Labels of other objects that are known to be in the image (`extra["others"]`) are never drawn.
     """
     vocabulary = vocabulary or {}
     others = (other["label"] for other in sample.extra.get("others", ()))
@@ -153,9 +153,9 @@ def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str,
 
 
 def false_claim(sample: Any, wrong: list[list[str]], rng: random.Random) -> dict:
-    """Return the fields of a question whose claim replaces one label; sorted labels stay sorted.
+    """Return the fields of a question whose claim replaces one label.
 
-    Out of order, the replaced label would give the verdict away.
+    Sorted labels stay sorted, because a label out of order would give the verdict away.
     """
     claim = _replaced(sample.answer, wrong[0][0], rng)
     return {"claim": sorted(claim) if sample.answer == sorted(sample.answer) else claim}

@@ -181,7 +181,7 @@ def _random_box(like: Box, size: tuple[int, int], rng: random.Random) -> Box | N
 
 
 def _inside(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Box | None:
-    """Return the part of the box inside the image, in tenths of a pixel; None if less than half of it lies there."""
+    """Return the part of the box inside the image, in tenths of a pixel; None if that is less than half of it."""
     x1, y1, x2, y2 = (round(v, 1) for v in clip((x, y, x + width, y + height), size))
     if x2 <= x1 or y2 <= y1 or (x2 - x1) * (y2 - y1) < 0.5 * width * height:
         return None

@@ -1,4 +1,4 @@
-"""General questions: they test that a model keeps what it could do before, and feed rejection sampling.
+"""General questions: they test that a model keeps its earlier abilities, and feed rejection sampling.
 
     {"id": "general-17", "task": "general", "stage": "open", "split": "pool", "source": "demo", "image": null, "size":
      null, "question": "Which planet is the largest of the solar system?", "claim": null, "options": [], "answer":

@@ -136,7 +136,7 @@ def _compare(gold: str, answer: str) -> str:
     answer, answer_unit = split_unit(answer)
     if gold_unit and answer_unit and gold_unit != answer_unit:
         return "wrong_unit"
-    # percent may be left out, or said of what is a number: 50% is 50 or 0.5, and 0.5 is 0.5 or 50%, but 50 is not 0.5%
+    # percent may be left out or added: 50% is 50 or 0.5, and 0.5 is 0.5 or 50%, but 50 is not 0.5%
     in_percent = (gold_unit == "%") - (answer_unit == "%")
     return _compare_values(gold, answer, {1: (1, 100), 0: (1,), -1: (1, Fraction(1, 100))}[in_percent])
 

@@ -89,7 +89,7 @@ def changed(pairs: Iterable[tuple[Mapping, Mapping]]) -> dict[str, list[tuple[Ma
 
 
 def scored(sample: Sample, texts: Sequence[str], scores: Sequence[Any], picture: bool = True) -> str:
-    """Return one question with a table of completions and what each earns (`method.rewards.Score`)."""
+    """Return one question with a table of completions and their scores (`method.rewards.Score`)."""
     rows = [
         {"completion": text, "accuracy": float(score.value), "format": int(score.format), "reason": score.reason}
         for text, score in zip(texts, scores, strict=True)

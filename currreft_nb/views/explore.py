@@ -2,7 +2,7 @@
 
     explore.browse(run.folder, samples, loaded.style, disagree=True)        # completions by step, task, reason, group
     explore.change_reward(run.completions("middle"), samples, loaded.style)  # other rules: who wins the group?
-    explore.browse_rejection(pool, rows)  # what was kept of a question, and why
+    explore.browse_rejection(pool, rows)  # kept and rejected answers, and why
 
 Controls select; the selection is static HTML in an output of its own, which a saved or exported notebook
 keeps. Under Papermill and nbconvert there are no controls.
@@ -128,7 +128,7 @@ def watch(
     choices: Mapping[str, tuple[list, Any]],
     narrow: Callable[[Values], Iterable[tuple[str, list]]] = lambda values: (),
 ) -> None:
-    """Show a control for each of `choices`, and below them `view(**their values)`, anew at each change.
+    """Show a control for each of `choices`, and below them `view(**their values)`, again after each change.
 
     `choices`: options and first value by name; numbers get a slider, texts and (label, value) pairs a drop-down list.
     `narrow(values)` yields the names and options that remain of controls, in order; it may call `values` in between.

@@ -1,4 +1,4 @@
-"""The completions of a training by group: what was sampled to one question, and what each earns by which rules.
+"""The completions of a training by group: those to one question, and the reward of each by several rules.
 
 A group's picture is shown once. Gold boxes are green. Answered boxes are red and carry the numbers of their rows in the
 table. Every number comes from `method.rewards.score` and `metrics.scores.advantages`, as in training. Static HTML like
@@ -87,7 +87,7 @@ Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the forma
 
 
 def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, format_weight: float) -> list[dict]:
-    """Return what each completion of a group earns by these rules: accuracy, format, reason, reward, advantage, wins.
+    """Return a row for each completion of a group by these rules: accuracy, format, reason, reward, advantage, wins.
 
     `wins` marks the highest reward; a group whose rewards are all equal has no winner.
     """
@@ -150,7 +150,7 @@ def most_informative_group(
 
 
 def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mapping[str, Paid]) -> str:
-    """Return one question with its completions and what each earns in each way of paying; winners are bold."""
+    """Return one question with its completions and the reward of each in each way of paying; winners are bold."""
     paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
     notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
     heads = ["", *(f'<b>{html.clean(name)}</b><div style="{html.MUTED}">{notes[name]}</div>' for name in paid)]

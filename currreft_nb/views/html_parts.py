@@ -187,7 +187,7 @@ def data_address(image: Image.Image) -> str:
 
 
 def question_marks(sample: Sample, answer: Mapping | None = None) -> list[Mark]:
-    """Return the boxes of a sample: claim or options in blue, gold in green, what was answered in red."""
+    """Return the boxes of a sample: claim or options in blue, gold in green, answered boxes in red."""
     if VALUES[sample.task] != "boxes":
         return []
     if sample.stage == "binary":

@@ -3,9 +3,9 @@
     with run.live(training_plots.progress) as live:
         train_grpo(loaded, samples, run.folder, settings, live=live)
 
-Calling it redraws at most every `LEAST_S` seconds and spends at most `SHARE` of the time on drawing. Leaving the block
-draws once more, also after an interruption. An executed notebook keeps that last picture as a plain image: no widget,
-no script. Outside a notebook nothing is drawn. A figure that cannot be drawn stops no training.
+A call redraws at most every `LEAST_S` seconds and spends at most `SHARE` of the time on drawing. At its end the block
+draws a last picture, also after an interruption. An executed notebook keeps it as a plain image: no widget, no script.
+Outside a notebook nothing is drawn. A figure that cannot be drawn stops no training.
 """
 
 import io
@@ -38,7 +38,7 @@ class LiveFigure:
         return self
 
     def __call__(self) -> None:
-        """Draw anew, if it is time."""
+        """Draw again, if it is time."""
         if self.display is not None and time.perf_counter() >= self.due_s:
             self._show()
 
@@ -55,7 +55,7 @@ class LiveFigure:
                 stream = io.BytesIO()
                 figure.savefig(stream, format="png", dpi=DPI)
                 self.display.update(Image(stream.getvalue()))
-        except Exception as error:  # whatever it is, it must not cost a training that goes well
+        except Exception as error:  # no fault of a figure may end a training
             print(f"the live figure has stopped: {type(error).__name__}: {error}; the training continues")
             self.display = None
         now_s = time.perf_counter()

@@ -5,6 +5,7 @@ colour-blind readers can tell apart; a stage, a task or an arm has the same colo
 written at its end, not in a legend.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, pairwise
 from typing import Any
@@ -72,28 +73,26 @@ def dress(axis: Axes, title: str, xlabel: str = "", percent: str = "y", **settin
     axis.set(xlabel=xlabel, **settings)
 
 
-def draw_smoothed(axis: Axes, steps: Any, values: pd.Series, colour: str) -> None:
-    """Draw a noisy line: thin as logged, thick as the mean of `SMOOTHING_STEPS` values."""
-    axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-    axis.plot(steps, smooth(values), color=colour, linewidth=2)
+def draw_smoothed(
+    axis: Axes, steps: Any, values: pd.Series, colour: str, linewidth: float = 2, raw: bool = True
+) -> float:
+    """Draw a noisy line as the mean of `SMOOTHING_STEPS` values, and thin as logged (`raw`); return where it ends."""
+    if raw:
+        axis.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    means = smooth(values)
+    axis.plot(steps, means, color=colour, linewidth=linewidth)
+    return float(means[-1]) if len(means) else math.nan
 
 
 def draw_tasks(
     axis: Axes, frame: pd.DataFrame, measure: str, linewidth: float = 2, raw: bool = True
 ) -> dict[str, float]:
-    """Draw a smoothed line for each task from columns `<measure>/<task>`; return where each line ends.
-
-    `raw`: draw the values as logged, too.
-    """
+    """Draw a smoothed line for each task from columns `<measure>/<task>`; return where each line ends."""
     ends = {}
     for task in TASKS:
         if (column := f"{measure}/{task}") in frame:
             rows = frame[["step", column]].dropna()
-            values = smooth(rows[column])
-            if raw:
-                axis.plot(rows["step"], rows[column], color=TASK_COLOURS[task], alpha=0.3, linewidth=0.8)
-            axis.plot(rows["step"], values, color=TASK_COLOURS[task], linewidth=linewidth)
-            ends[task] = values[-1]
+            ends[task] = draw_smoothed(axis, rows["step"], rows[column], TASK_COLOURS[task], linewidth, raw)
     return ends
 
 

@@ -48,7 +48,7 @@ def differences(comparison: pd.DataFrame) -> Figure:
     others = comparison["other"].iloc[0] if comparison["other"].nunique() == 1 else "its namesake"
     style.caption(
         figure,
-        f"arm minus {others};  ● natural   ○ with the format forced; bar: 95 % interval; pale: too small to be seen",
+        f"arm minus {others};  ● natural   ○ with the format forced; bar: 95 % interval; pale: too small to detect",
     )
     return figure
 
@@ -104,9 +104,7 @@ def before_after(
         axis.set_title(fill(by_id[record["id"]].question, 20), fontsize=8, parse_math=False)
     for axis, arm in zip(axes[:: len(pairs)], (before, after)):
         axis.set_ylabel(arm, fontweight="bold")
-    style.caption(
-        figure, "below each picture what was answered: green right, red wrong; boxes: true green, answered red"
-    )
+    style.caption(figure, "below each picture the answer: green right, red wrong; boxes: true green, answered red")
     return figure
 
 
@@ -135,17 +133,17 @@ def _range(counts: pd.Series) -> str:
     return "–".join(map(str, dict.fromkeys((min(counts, default=0), max(counts, default=0)))))
 
 
-def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open", mode: str = "forced") -> Figure:
-    """Draw out-of-domain against in-domain scores, a panel a task, a cross an arm; on the diagonal nothing is lost.
+def domains(summary: pd.DataFrame, stage: str = "open") -> Figure:
+    """Draw out-of-domain against in-domain shares of right answers, a panel a task, a cross an arm, format forced.
 
-    Arms without scores in this mode, as recorded answers, are drawn by their natural ones, and the caption says so.
+    Arms without forced answers, as recorded ones, are drawn by their natural ones, and the caption says so.
     """
-    frame = summary[(summary["measure"] == measure) & (summary["stage"] == stage)]
-    others = [str(arm) for arm, part in frame.groupby("arm", sort=False) if mode not in set(part["mode"])]
-    frame = frame[(frame["mode"] == mode) | (frame["arm"].isin(others) & (frame["mode"] == "natural"))]
+    frame = summary[(summary["measure"] == "correct") & (summary["stage"] == stage)]
+    others = [str(arm) for arm, part in frame.groupby("arm", sort=False) if "forced" not in set(part["mode"])]
+    frame = frame[(frame["mode"] == "forced") | (frame["arm"].isin(others) & (frame["mode"] == "natural"))]
     tasks = style.present(frame["task"], TASKS)
     if not tasks:
-        return style.nothing(f"no {measure} scores of {stage} answers with {mode} format")
+        return style.nothing(f"no correct scores of {stage} answers with forced format")
     wide = min(2, len(tasks))
     figure, axes = style.panels(-(-len(tasks) // wide), wide, width=4.4, height=3.7, sharex=True, sharey=True)
     least = float(np.floor(10 * np.nanmin(frame[["low", "mean"]])) / 10)  # leave out the empty part below
@@ -161,8 +159,8 @@ def domains(summary: pd.DataFrame, measure: str = "correct", stage: str = "open"
         style.label_points(axis, points, gap=0.05 * (1 - least))
         lim = (least - 0.02, 1.02)
         style.dress(axis, task, "in-domain", percent="xy", xlim=lim, ylim=lim, aspect="equal", ylabel="out-of-domain")
-    decoded = f"{mode} decoding" + (f" ({', '.join(others)}: natural)" if others else "")
-    style.caption(figure, f"{measure}, {stage} answers, {decoded}, 95 % intervals; dotted: equal in both domains")
+    decoded = "forced decoding" + (f" ({', '.join(others)}: natural)" if others else "")
+    style.caption(figure, f"correct, {stage} answers, {decoded}, 95 % intervals; dotted: equal in both domains")
     return figure
 
 

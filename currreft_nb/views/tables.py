@@ -36,13 +36,13 @@ def by_evaluation(rows: Mapping[Path, Sequence[Mapping]]) -> list[dict]:
     return [{**row, "arm": f"{row['arm']}, {names[folder]}"} for folder, found in rows.items() for row in found]
 
 
-def score_table(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> pd.DataFrame:
-    """Return a row per arm and mode, a column per task and split: the mean with its 95 % interval, and the smallest n.
+def score_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the shares of open questions that are exactly right: a row per arm and mode, a column per task and split.
 
-    `summary`: what `metrics.scores.summarise` returns.
+    `summary`: what `metrics.scores.summarise` returns. Each mean has its 95 % interval; `n` is the smallest number.
     """
     rows = []
-    chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
+    chosen = _correct_open(summary)
     for (arm, mode), part in chosen.groupby(["arm", "mode"], sort=False):
         found = {(row["task"], row["split"]): row for row in part.to_dict("records")}
         cells = {f"{task}, {SPLIT_NAMES[split]}": _mean(found[task, split]) for task, split in _columns(part)}
@@ -60,11 +60,15 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return [(task, split) for task in TASKS for split in SPLIT_NAMES if (task, split) in known]
 
 
-def score_text(summary: pd.DataFrame, stage: str = "open", measure: str = "correct") -> str:
+def _correct_open(summary: pd.DataFrame) -> pd.DataFrame:
+    return summary[(summary["stage"] == "open") & (summary["measure"] == "correct")]
+
+
+def score_text(summary: pd.DataFrame) -> str:
     """Return a table for a terminal: a line per arm, a column per task and split, means as natural / forced."""
-    chosen = summary[(summary["stage"] == stage) & (summary["measure"] == measure)]
+    chosen = _correct_open(summary)
     columns = _columns(chosen)
-    lines = [f"share of {stage} questions answered exactly right, natural / format forced"]
+    lines = ["share of open questions answered exactly right, natural / format forced"]
     lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + SPLIT_NAMES[split][:3]:>15}" for task, split in columns))
     for arm, part in chosen.groupby("arm", sort=False):
         keys = zip(part["task"], part["split"], part["mode"])
@@ -99,12 +103,12 @@ def _comparison_row(row: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def measure_table(summary: pd.DataFrame, stage: str = "open", mode: str = "natural") -> pd.DataFrame:
-    """Return every measure as text: a row per arm, task and split (and source), a column per measure.
+def measure_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return every measure of natural open answers as text: a row per arm, task, split (and source), a column each.
 
     `summary`: what `metrics.scores.summarise` returns, by source or not.
     """
-    chosen = summary[(summary["stage"] == stage) & (summary["mode"] == mode)]
+    chosen = summary[(summary["stage"] == "open") & (summary["mode"] == "natural")]
     names = [name for name in ("arm", "task", "split", "source") if name in chosen]
     rows: dict[tuple, dict[str, str]] = {}
     for *cell, measure, mean in chosen[[*names, "measure", "mean"]].itertuples(index=False):
@@ -119,8 +123,8 @@ def _probability(p: float) -> str:
     return "–" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
-    """Return the pocket models' card for one look (id, ood): a row per task and form, shares of right answers.
+def card_table(card: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the in-domain part of the pocket models' card: a row per task and stage, shares of right answers.
 
     `misled`: the questions on which the sloppy annotators have a habit.
     """
@@ -132,15 +136,15 @@ def card_table(card: Mapping[str, Any], look: str = "id") -> pd.DataFrame:
         "sampled, where misled": ("pocket, sampled", "accuracy where misled"),
     }
     rows = []
-    for task, stages in card["pocket"][look].items():
+    for task, stages in card["pocket"]["id"].items():
         for stage in stages:
-            shares = {name: f"{card[part][look][task][stage][key]:.2f}" for name, (part, key) in columns.items()}
+            shares = {name: f"{card[part]['id'][task][stage][key]:.2f}" for name, (part, key) in columns.items()}
             rows.append({"task": task, "form": stage, **shares})
     return pd.DataFrame(rows)
 
 
 def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return what each training run cost, as text: questions, completions, tokens, seconds.
+    """Return the costs of each training run as text: questions, completions, tokens, seconds.
 
     `records`: run records by the name of the run. Costs that a run does not have are gaps: imitation samples nothing.
     """
@@ -153,7 +157,7 @@ def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return what is needed to make a report again: each run's fingerprint, package version, commit, seed, seconds."""
+    """Return the origin of each run: fingerprint, package version, commit, seed, seconds."""
     rows = []
     for name, record in records.items():
         copied = {key: record[key] for key in ("notebook", "fingerprint", "package")}

@@ -65,12 +65,12 @@ def _draw_stage(axis: Axes, steps: np.ndarray, values: pd.Series, stage: str) ->
         axis.text((steps[0] + steps[-1]) / 2, 1.12, stage, color=colour, ha="center", va="top", fontweight="bold")
 
 
-def task_curves(metrics: Rows, measure: str = "accuracy") -> Figure:
-    """Draw one measure per task over the training steps, from columns named `<measure>/<task>`."""
+def task_curves(metrics: Rows) -> Figure:
+    """Draw the accuracy of each task over the training steps, from columns named `accuracy/<task>`."""
     frame = style.frame_of(metrics, ["step"])
     figure, (axis,) = style.panels(1, 1, width=6)
-    ends = style.draw_tasks(axis, frame, measure)
-    style.dress(axis, f"{measure} of sampled answers, by task", "optimiser step")
+    ends = style.draw_tasks(axis, frame, "accuracy")
+    style.dress(axis, "accuracy of sampled answers, by task", "optimiser step")
     style.label_ends(axis, ends, style.TASK_COLOURS)
     return figure
 
@@ -94,9 +94,7 @@ def zero_variance(histories: Mapping[str, Rows]) -> Figure:
         stage = frame["stage"].iloc[-1] if "stage" in frame and len(frame) else name
         colour = style.BLACK if ends and len(histories) == 1 else style.STAGE_COLOURS.get(stage)
         colours[label] = free.pop(0) if free and (not colour or colour in colours.values()) else colour or style.BLACK
-        heights = style.smooth(frame["zero_variance"])
-        axis.plot(frame["step"], heights, color=colours[label], linewidth=2)
-        ends[label] = heights[-1]
+        ends[label] = style.draw_smoothed(axis, frame["step"], frame["zero_variance"], colours[label], raw=False)
     style.dress(axis, "groups whose rewards are all equal: nothing to learn from", "optimiser step of the stage")
     style.label_ends(axis, ends, colours)
     return figure
@@ -112,16 +110,16 @@ def loss_curve(metrics: Rows) -> Figure:
     return figure
 
 
-def reward_reasons(rows: Rows, title: str = "", top: int = 6, bins: int = 20) -> Figure:
+def reward_reasons(rows: Rows, title: str = "") -> Figure:
     """Draw which reasons the rewards had over time, as shares of all completions.
 
-    `rows`: one per scored completion with `step` and `reason`; reasons beyond the `top` most frequent become "other".
+    `rows`: one per scored completion with `step` and `reason`; reasons beyond the six most frequent become "other".
     Where rows have a `stage`, a dotted line marks the step at which another begins.
     """
     frame = style.frame_of(rows, ["step", "reason"])
-    names = sorted((name for name, _ in Counter(frame["reason"]).most_common(top)), key=lambda name: name != "ok")
+    names = sorted((name for name, _ in Counter(frame["reason"]).most_common(6)), key=lambda name: name != "ok")
     frame["reason"] = frame["reason"].where(frame["reason"].isin(names), "other")
-    edges = np.linspace(frame["step"].min(), frame["step"].max() + 1, min(bins, frame["step"].nunique()) + 1)
+    edges = np.linspace(frame["step"].min(), frame["step"].max() + 1, min(20, frame["step"].nunique()) + 1)
     middle = (edges[:-1] + edges[1:] - 1) / 2
     shares = pd.crosstab(middle[np.digitize(frame["step"], edges) - 1], frame["reason"], normalize="index")
     shares = shares[[name for name in [*names, "other"] if name in shares]]
@@ -177,7 +175,7 @@ def pass_rates(samples: Sequence[Sample], rates: Mapping[str, PassRate]) -> Figu
     return figure
 
 
-# What is worth watching, from left to right: of reinforcement learning, and of fine-tuning on given answers.
+# The panels of `progress`, from left to right: of reinforcement learning, and of fine-tuning on given answers.
 WATCHED = (
     {"accuracy": "accuracy", "format": "format", "zero_variance": "silent groups", "length": "tokens an answer"},
     {"loss": "loss", "token_accuracy": "tokens right"},
@@ -232,7 +230,7 @@ def lengths(metrics: Rows) -> Figure:
 
 
 def task_reasons(metrics: Rows, top: int = 6) -> Figure:
-    """Draw why answers earned what they earned, as shares over time: a panel a task, in a mixture also a form.
+    """Draw the reasons of the rewards as shares over time: a panel a task, in a mixture also a stage.
 
     From columns `reason/<task>/<code>`; reasons beyond the `top` most frequent of all become "other".
     """
@@ -256,7 +254,7 @@ def task_reasons(metrics: Rows, top: int = 6) -> Figure:
         axis.set_axis_off()
     patches = [Patch(color=colour, alpha=0.85, label=name) for name, colour in colours.items()]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), frameon=False, handlelength=1)
-    style.caption(figure, "shares of the answers, by what they earned and why; method/reasons.py explains the reasons")
+    style.caption(figure, "shares of the answers by the reason of their reward; method/reasons.py explains the reasons")
     return figure
 
 
