@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import docs
+from tests.helpers import docs
 
 from tests.conftest import copy_project
 
