@@ -136,15 +136,13 @@ def parse_labels(text: str) -> list[str]:
     (['traffic light', 'dog'], ['cat', 'dog'])
     """
     text = _unfenced(_limited(text).strip())
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            labels = _load_json(text)
-        except Unreadable as problem:
-            if problem.reason != "not_json":
-                raise
-            labels = _split_labels(text[1:-1])  # a list in single quotes or without any
-    else:
-        labels = _split_labels(text)
+    bracketed = text.startswith("[") and text.endswith("]")
+    try:
+        labels = _load_json(text) if bracketed else _split_labels(text)
+    except Unreadable as problem:
+        if problem.reason != "not_json":
+            raise
+        labels = _split_labels(text[1:-1])  # a list in single quotes or without any
     if not all(isinstance(label, str) for label in labels):
         raise Unreadable("not_labels")
     labels = [stripped for label in labels if (stripped := label.strip(_QUOTES))]

@@ -74,7 +74,7 @@ class Declaration:
         return "not empty" if self.kind == "list[str]" and parts else " and ".join(parts)
 
     def checked(self, value: Any) -> Any:
-        """Return the value in the declared type, or raise `InputError` with name, value and what is allowed."""
+        """Return the value in the declared type. Raises `InputError` with name, value and the allowed values."""
         found = convert(value, self.kind)
         if found is None:
             raise InputError(f"{self.name} is {value!r}, but must be {ALLOWED[self.kind]}")

@@ -176,8 +176,6 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
 
 
 def _clearly_wrong(task: str, values: list, truth: Any) -> list:
-    """Return the values that clearly differ from the truth and from one another."""
-
     def alike(a: Any, b: Any, limit: float) -> bool:
         return iou(a[0], b[0]) >= limit if VALUES[task] == "boxes" else TASK_MODULES[task].same(a, b)
 

@@ -68,10 +68,8 @@ def settings_tables(records: Records, others: Records | None = None) -> tuple[pd
             differing.append({"parameter": parameter, **row})
         else:
             same.append({"parameter": parameter, "value": next(iter(row.values())), "runs": len(row)})
-    return (
-        pd.DataFrame(differing, columns=["parameter", *values]),
-        pd.DataFrame(same, columns=["parameter", "value", "runs"]),
-    )
+    shared = pd.DataFrame(same, columns=["parameter", "value", "runs"])
+    return pd.DataFrame(differing, columns=["parameter", *values]), shared
 
 
 def _readable(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:

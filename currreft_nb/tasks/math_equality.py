@@ -3,7 +3,7 @@
     140° = 140 degrees = 140     8cm = 8     1/2 = 0.5 = 50%     2√3 = √12     {1, 2} = 2, 1     [0, 1) is not (0, 1)
 
 Plain numbers are compared as exact fractions, in microseconds. Only formulas from end to end go to the symbolic
-verifier: sentences, several guesses and true statements such as `5 = 5` are refused before. So are signs that
+verifier: sentences, several guesses and true statements such as `5 = 5` are refused before, as are signs that
 math-verify ignores: a prime (3' is 3 feet or minutes, not 3) or an index (10_2 is not 10).
 
 Values with names may come in any order, `x=1, y=2` or `y=2, x=1`; without the names they must keep this order. The same
@@ -127,7 +127,8 @@ def _compare(gold: str, answer: str) -> str:
         return "ok"
     gold_name, gold = split_name(gold)
     answer_name, answer = split_name(answer)
-    if gold_name and answer_name and _bare_name(gold_name) not in (_bare_name(answer_name), _unnumbered(answer_name)):
+    bare = _bare_name(answer_name)
+    if gold_name and answer_name and _bare_name(gold_name) not in (bare, re.sub(r"_\d+$", "", bare)):
         return "wrong"
     gold_list, answer_list = split_list(gold), split_list(answer)
     if gold_list or answer_list:
@@ -147,8 +148,10 @@ def _compare_values(gold: str, answer: str, scales: tuple) -> str:
         return "ok"
     left, right = number(gold), number(answer)
     if left is not None and right is not None:
-        exact = "." not in gold and "." not in answer
-        return "ok" if any(_close(left, right * scale, exact) for scale in scales) else "wrong"
+        tolerance = TOLERANCE if "." in gold or "." in answer else 0
+        scaled = [right * scale for scale in scales]
+        close = any(abs(left - value) <= tolerance * max(abs(left), abs(value)) for value in scaled)
+        return "ok" if close else "wrong"
     if not is_expression(gold):
         return "wrong"  # gold is words, which the answer does not repeat
     if not is_expression(answer):
@@ -184,10 +187,6 @@ def _compare_lists(gold: tuple, answer: tuple) -> str:
         else:
             return "wrong"
     return "ok"
-
-
-def _close(left: Fraction, right: Fraction, exact: bool) -> bool:
-    return left == right if exact else abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
 
 
 @lru_cache(maxsize=10_000)
@@ -228,14 +227,13 @@ def split_unit(text: str) -> tuple[str, str]:
     if text.endswith(_DEGREE):
         return text[: -len(_DEGREE)].rstrip(), "degree"
     if match := _UNIT.search(text):
-        body = text[: match.start()].rstrip()
-        attached = (
-            len(match[2]) == 1 and match[2].isascii() and match[2].isalpha() and not text[: match.start()].endswith(" ")
-        )
+        front, word = text[: match.start()], match[2]
+        body = front.rstrip()
+        attached = len(word) == 1 and word.isascii() and word.isalpha() and not front.endswith(" ")
         lonely = not re.search(r"(?<![\\A-Za-z])[A-Za-z]", body)
         if body and (body[-1].isdigit() or body[-1] in ")}" or body.endswith("\\pi")) and (lonely or not attached):
             power = {"s": "2", "平": "2", "c": "3", "立": "3"}.get((match[1] or " ")[0], match[3] or "")
-            unit = _UNITS[match[2]]
+            unit = _UNITS[word]
             return body, "" if unit == "unit" else unit + power
     if match := _NOUN.search(text):
         body, noun = text[: match.start()].rstrip(), match[1].removesuffix("s")
@@ -268,10 +266,6 @@ def is_expression(text: str) -> bool:
 
 def _bare_name(name: str) -> str:
     return re.sub(r"\\(?:angle|triangle)|[{}]", "", name)
-
-
-def _unnumbered(name: str) -> str:
-    return re.sub(r"_\d+$", "", _bare_name(name))
 
 
 def _unbraced(text: str) -> str:

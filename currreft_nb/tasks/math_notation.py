@@ -167,17 +167,12 @@ def split_list(text: str) -> tuple[str, str, list[str]] | None:
     inner = re.sub(r"\\([{}])", r"\1", text)
     bracketed = inner[:1] in ("(", "[", "{") and _closing(inner, 0) == len(inner) - 1
     if not bracketed:
-        inner = re.sub(
-            r",? (?:and|or) ", ",", re.sub(r"(?<![\d,.])(\d{1,3})((?:,\d{3})+)(?![\d,])", _join_thousands, text)
-        )
+        joined = re.sub(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])", lambda match: match[0].replace(",", ""), text)
+        inner = re.sub(r",? (?:and|or) ", ",", joined)
     items = _split_top(inner[1:-1] if bracketed else inner)
     if len(items) < 2:
         return None
     return (inner[0], inner[-1], items) if bracketed else ("", "", items)
-
-
-def _join_thousands(match: re.Match) -> str:
-    return match[0].replace(",", "")
 
 
 def _split_top(text: str) -> list[str]:

@@ -38,7 +38,6 @@ class LiveFigure:
         return self
 
     def __call__(self) -> None:
-        """Draw again, if it is time."""
         if self.display is not None and time.perf_counter() >= self.due_s:
             self._show()
 

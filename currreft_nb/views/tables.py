@@ -168,7 +168,6 @@ def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _short_commit(commit: str | None) -> str:
-    """Return the first 12 characters of a commit, with the mark for changed files."""
     name, plus, changes = (commit or "none").partition("+")
     return name[:12] + plus + changes
 
