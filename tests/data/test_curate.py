@@ -79,7 +79,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
 
     draw(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(curate, "move_folder", crash)
+        patch.setattr("currreft_nb.data.curate.move_folder", crash)
         draw(tmp_path, seed=1)
     assert read(tmp_path, "train", "open")  # the finished folder was not touched
     (tmp_path / "manifest.json").unlink()
@@ -221,7 +221,7 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
     [
         ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be one of stop, skip"),
         ({"on_leak": "no"}, r"on_leak is 'no', but must be one of stop, skip, allow"),
-        ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
+        ({"tasks": ["detecton"]}, "tasks contains the unknown 'detecton'"),
         ({"tasks": []}, "tasks is empty; name at least one"),
         ({"val_questions": -1}, "a number of questions is negative"),
         ({"train_sources": ["vok:data"]}, "unknown kind 'vok'; did you mean voc"),

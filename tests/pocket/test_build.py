@@ -273,7 +273,7 @@ def test_a_changed_recipe_repeats_the_phases_from_the_change_on(built, monkeypat
     folder, _ = built
     count = next(phase for phase in PHASES if phase.name == "count")
     changed = [replace(phase, learning_rate=9e-4) if phase is count else phase for phase in PHASES]
-    monkeypatch.setattr(build, "PHASES", tuple(changed))
+    monkeypatch.setattr("currreft_nb.pocket.build.PHASES", tuple(changed))
     _phase_hash.cache_clear()
     lines = []
     build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
@@ -290,7 +290,7 @@ def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
 
 
 def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
+    monkeypatch.setattr("currreft_nb.pocket.build.pocket_card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
     with pytest.raises(InputError, match=r"built by recipe 0123.*--from-shipped"):
         build(tmp_path, scale=0.002, questions=2, from_shipped=True)
 
