@@ -25,16 +25,7 @@ from currreft_nb.data.images import shrunk_size
 from currreft_nb.data.index import Index, to_sample
 from currreft_nb.data.leaks import assign_splits
 from currreft_nb.data.settings import CurationSettings
-from currreft_nb.data.sources import (
-    DRAWN,
-    Mixture,
-    Source,
-    asked_for,
-    parse_sources,
-    quotas_of,
-    read_mixture,
-    shares_of,
-)
+from currreft_nb.data.sources import DRAWN, Mixture, Source, cap, parse_sources, quotas_of, read_mixture, shares_of
 from currreft_nb.data.splits import Cell, Quotas
 from currreft_nb.method.curriculum import pose_all, vocabulary_of
 
@@ -44,7 +35,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def curate(
-    folder: str | os.PathLike,
+    folder: Path | str,
     *,
     train_sources: Sequence[str] = (DRAWN,),
     ood_sources: Sequence[str] = (DRAWN,),
@@ -59,7 +50,7 @@ def curate(
     on_leak: str = "stop",
     workers: int = 0,
     seed: int = 0,
-    root: str | os.PathLike = ".",
+    root: Path | str = ".",
 ) -> dict:
     """Make the data folder; return its numbers of questions, images and leaks, and what was left out, by reason.
 
@@ -81,17 +72,14 @@ def curate(
     settings = {"tasks": list(tasks), "questions": numbers, "max_pixels": max_pixels}
     settings |= {"on_bad": on_bad, "on_leak": on_leak, "seed": seed}
     folder = Path(os.path.abspath(folder))
-    rules = gather.Rules(
-        on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=folder / BUILDING / "images"
-    )
+    images = folder / BUILDING / "images"
+    rules = gather.Rules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=images)
     try:
         manifest = _build(folder, groups, settings, rules, Path(root))
     except (OSError, sqlite3.OperationalError) as error:
         if getattr(error, "errno", None) not in NO_ROOM and "disk" not in str(error):
             raise
-        raise InputError(
-            f"{folder} cannot be written ({error}); make room and run again; the unfinished data are not used"
-        ) from None
+        raise InputError(f"{folder} cannot be written ({error}); free disk space and run again") from None
     counts = {name: manifest[name] for name in ("questions", "left_out", "rejected", "mended")}
     counts["leaks"] = sum(row["leak"] for row in manifest["leaks"])
     return counts | {"images": {split: len(names) for split, names in manifest["images"].items()}}
@@ -100,7 +88,7 @@ def curate(
 def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: gather.Rules, root: Path) -> dict:
     """Build the data in a subfolder, check them, and then move them into `folder`; return the manifest."""
     mixture = read_mixture(groups)
-    wanted = asked_for(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
+    wanted = cap(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
     sources = parse_sources({split: list(portions) for split, portions in mixture.items()}, root)
     building = make_building(folder)
     with Index(building / "index.sqlite", rules.seed) as index:

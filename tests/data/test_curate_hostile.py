@@ -84,7 +84,7 @@ def test_a_process_that_dies_is_named_with_what_it_read_and_the_remedy(tmp_path)
     found = in_order(jobs(tmp_path, 200), 2)
     next(found)
     os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
-    with pytest.raises(InputError, match=r"a process died .* of .*\.jpg to .*\.jpg; .*set workers to fewer than 2"):
+    with pytest.raises(InputError, match=r"a process that read one of .*\.jpg to .*\.jpg died; .*set workers below 2"):
         list(found)
     assert not workers_of(os.getpid())
 
@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_the_earlier_data_whole_and_nothing_half_made(tmp_pat
     )
     answer = limited(bytes_, code)
     if bytes_ < 500_000:
-        assert "cannot be written" in answer.stdout and "make room and run again" in answer.stdout, answer.stderr
+        assert "cannot be written" in answer.stdout and "free disk space and run again" in answer.stdout, answer.stderr
         assert {name: data for name, data in contents(tmp_path / "data").items() if ".curating" not in name} == before
         assert load_samples(tmp_path / "data", "train", "open")
     else:  # the limit that is not reached: the test can tell both

@@ -25,7 +25,7 @@ format) are general questions. `extra["official"]` keeps the row, which is writt
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,7 @@ CLAIM = ("\nProposed answer: ", "\nIs the proposed answer correct?")
 FRAMES_AGREE = 0.02  # of an image's longer side: largest distance between a row's frames
 
 
-def read(
-    path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str = ""
-) -> Iterator[Sample | common.Rejected]:
+def read(path: Path | str, tasks: Collection[str] = TASKS, *, images: str = "") -> common.Items:
     """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
     `images`: the folder that image paths start from; default: the file's folder and those above it, up to `path`, each
@@ -78,7 +76,7 @@ def stage_of(path: Path) -> str:
     return "open"
 
 
-def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> Iterator[Sample | common.Rejected]:
+def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> common.Items:
     if "messages" in row:
         yield from _read_conversation(row, find, file, line)
         return
@@ -102,7 +100,7 @@ def _sample(row: dict, file: Path, line: int, **fields: Any) -> Sample:
     return Sample(id=id, split="train", source="curr_reft", extra=extra, **fields)
 
 
-def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> Iterator[Sample | common.Rejected]:
+def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> common.Items:
     asked, answered, later = wording.first_exchange(row["messages"], "role", "content")
     images = row.get("images") or row.get("image") or []
     images = [images] if isinstance(images, str) else images
@@ -190,7 +188,7 @@ def _read_claim(task: str, problem: str, size: Size | None) -> dict:
     return {"question": question, "claim": wording.read_value(task, boxes[0][0], size)}
 
 
-def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.PathLike | None = None) -> None:
+def write(path: Path | str, samples: Iterable[Sample], images: Path | str | None = None) -> None:
     """Write samples as official rows, one JSON object per line.
 
     With `images`, all image paths are relative to that folder. Without it, rows read from official ones keep their

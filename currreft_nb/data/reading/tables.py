@@ -12,7 +12,6 @@ files, because a sample names a file.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF":
 BATCH = 64  # rows of a Parquet or Arrow file in memory as Python objects
 
 
-def is_hub(path: str | os.PathLike) -> bool:
+def is_hub(path: Path | str) -> bool:
     """Return whether the path names a dataset of the hub.
 
     >>> is_hub("hf://datasets/derek-thomas/ScienceQA"), is_hub("data/rows.csv")
@@ -40,7 +39,7 @@ def is_hub(path: str | os.PathLike) -> bool:
     return HUB.fullmatch(str(path)) is not None
 
 
-def fetch(path: str | os.PathLike, files: str = "") -> Path:
+def fetch(path: Path | str, files: str = "") -> Path:
     """Return the folder with the files of a hub dataset that match `files`; download the missing ones."""
     import huggingface_hub  # takes a second, which other sources do not need
 
@@ -59,7 +58,7 @@ def fetch(path: str | os.PathLike, files: str = "") -> Path:
         ) from None
 
 
-def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
+def read(path: Path | str, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
     """Yield (file, line or record number, row or its rejection) of a table, a folder of tables or a saved dataset.
 
     `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: those to read from Parquet
