@@ -88,7 +88,7 @@ def curate(
 def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: gather.Rules, root: Path) -> dict:
     """Build the data in a subfolder, check them, and then move them into `folder`; return the manifest."""
     mixture = read_mixture(groups)
-    wanted = cap(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
+    wanted = _wanted(settings["tasks"], settings["questions"], mixture)
     sources = parse_sources({split: list(portions) for split, portions in mixture.items()}, root)
     building = make_building(folder)
     with Index(building / "index.sqlite", rules.seed) as index:
@@ -108,14 +108,14 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
     check_tasks(tasks)
     if min(numbers.values()) < 0:
         raise InputError(f"a number of questions is negative: {numbers}; set it to 0 or more")
-    cells = []
+    wanted: dict[Cell, int] = {}
     for split in SPLITS:
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) & set(TRAINED_TASKS)
         if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
             others = set(TASKS) - set(TRAINED_TASKS)
             asked = others if set(mixture[split]) == {DRAWN} else asked | others
-        cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
-    return {cell: numbers[cell[0]] for cell in cells}
+        wanted |= {(split, task): numbers[split] for task in TASKS if task in asked and mixture[split]}
+    return cap(wanted, mixture)
 
 
 def _gather(
@@ -162,11 +162,9 @@ def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[
     names = {"test_ood": "ood_sources", "pool": "pool_sources"}
     for split, task in wanted:
         if (split, "any" if split == "pool" else task) not in found:
-            name = names.get(split, "train_sources")
-            raise InputError(
-                f"split {split!r} has no {task} question from {name} {groups[split]}; add a source that has some, "
-                f"ask for fewer questions in the other splits, or remove {task!r} from tasks"
-            )
+            source = f"{names.get(split, 'train_sources')} {groups[split]}"
+            remedy = f"add a source that has some, lower the numbers of other splits, or remove {task!r} from tasks"
+            raise InputError(f"split {split!r} has no {task} question from {source}; {remedy}")
 
 
 def _put_chosen(index: Index, rules: gather.Rules) -> None:
@@ -218,7 +216,5 @@ def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Count
         for stage in STAGES if split != "pool" and task in TRAINED_TASKS else ():
             if not places[split, task, stage]:
                 why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
-                raise InputError(
-                    f"split {split!r} has no {task} question at the {stage} stage ({why}); ask for more questions, or "
-                    f"add a source with {task} questions that can be asked in this form"
-                )
+                remedy = f"ask for more questions, or add a source whose {task} questions have this form"
+                raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")

@@ -186,10 +186,8 @@ def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
     for split in HELD_OUT:
         for name in manifest["images"][split]:
             if found := learnt.get(hashes[f"images/{name}"]):
-                raise InputError(
-                    f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]}), so a test would "
-                    "use a learnt image; run notebook 01_data_curation again with sources that share no image"
-                )
+                shared = f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]})"
+                raise InputError(f"{shared}; run notebook 01_data_curation again with sources that share no image")
 
 
 def summary(folder: str | os.PathLike) -> Any:

@@ -125,7 +125,7 @@ def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Rules)
         WHERE place > 1 ORDER BY number"""
     for number, source, first in index.run(query):
         sample = to_sample(index.run("SELECT sample FROM rows WHERE number = ?", number).fetchone()[0])
-        found = rejection(sample, source, "question stands there twice", f", first as {first}")
+        found = rejection(sample, source, "duplicate question", f", first as {first}")
         _reject(index, found, sources[source], rules, number)
 
 

@@ -111,8 +111,6 @@ def _read_bytes(path: Path | str) -> bytes:
     try:
         with open(path, "rb") as stream:
             return stream.read(size)
-    except FileNotFoundError:
-        raise ImageProblem("image does not exist", str(path)) from None
     except OSError as error:
         raise ImageProblem("image cannot be read", str(error)) from None
 
@@ -132,7 +130,7 @@ def _open(source: Path | str | io.BytesIO) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageProblem("image has fractional pixel values, whose range nobody states")
+        raise ImageProblem("image has fractional pixel values of an unknown range")
     if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip all but the darkest 256 levels
         image = image.point(lambda level: level / 256).convert("L")
     if image.has_transparency_data:

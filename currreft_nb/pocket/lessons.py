@@ -1,10 +1,10 @@
 """Lessons for the pocket model: several questions about one picture, each a turn of tokens."""
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from random import Random
 from typing import Any
 
 from PIL import Image
@@ -200,12 +200,10 @@ def _matching_end(sample: Sample, ends: list[int]) -> int | None:
     return ends[LETTERS.index(sample.answer[0])]
 
 
-Teacher = Callable[[random.Random, Encoder, Sample, Mix], Turn]
+Teacher = Callable[[Random, Encoder, Sample, Mix], Turn]
 
 
-def picture_lesson(
-    rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
-) -> tuple[Image.Image, Scene, list[Turn]]:
+def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) -> tuple[Image.Image, Scene, list[Turn]]:
     """Return a picture, its scene and turns about it written by `teacher`."""
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     scene, first = compose.compose(rng, task, "id")
@@ -218,7 +216,7 @@ def picture_lesson(
     return draw(scene, rng), scene, turns
 
 
-def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:
+def blind_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:
     """Return turns without a picture: general questions, and matching a given thought with claims and options.
 
     `teacher` answers general questions; None: always correctly.
@@ -226,7 +224,7 @@ def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teache
     return _fill(mix, (_blind_turn(rng, encoder, mix, teacher) for _ in range(mix.questions)))
 
 
-def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None) -> Turn:
+def _blind_turn(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None) -> Turn:
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     if mix.talk is not None:
         task = "general" if rng.random() < mix.talk else rng.choice(TAUGHT)
@@ -253,7 +251,7 @@ def _fill(mix: Mix, turns: Iterator[Turn]) -> list[Turn]:
     return kept
 
 
-def pose_at_random(rng: random.Random, sample: Sample, mix: Mix) -> Sample:
+def pose_at_random(rng: Random, sample: Sample, mix: Mix) -> Sample:
     """Return the sample at a random stage; general questions stay open."""
     stage = "open" if sample.task == "general" else rng.choices(STAGES, mix.stages)[0]
     sample = replace(sample, id=f"{rng.getrandbits(48):x}")

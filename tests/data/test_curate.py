@@ -169,10 +169,10 @@ def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_fil
         image.save(pictures / "p3.png", compress_level=0)  # the same pixels, other bytes
     numbers = {"train_questions": 9, "val_questions": 0, "test_questions": 0}
     settings = {"train_sources": [source], "tasks": ["detection"], **numbers, **NO_DRAWN}
-    with pytest.raises(InputError, match=r"p3\.xml: question stands there twice \(voc-p3-dog, first as voc-p0-dog\)"):
+    with pytest.raises(InputError, match=r"p3\.xml: duplicate question \(voc-p3-dog, first as voc-p0-dog\)"):
         curate(tmp_path / "data", **settings)
     result = curate(tmp_path / "data", **settings, on_bad="skip")
-    assert result["rejected"] == {"question stands there twice": 2}  # the dog and the cat
+    assert result["rejected"] == {"duplicate question": 2}  # the dog and the cat
     assert result["questions"]["train"]["open"] == {"detection": 6}
 
 

@@ -100,7 +100,7 @@ def bad_files(folder):
         ("text.jpg", None, "image cannot be read"),
         ("missing.png", None, "image does not exist"),
         ("program.eps", None, "image cannot be read"),  # Pillow would run Ghostscript on it
-        ("float.tiff", None, "image has fractional pixel values, whose range nobody states"),
+        ("float.tiff", None, "image has fractional pixel values of an unknown range"),
         ("pipe.png", None, "image does not exist"),  # reading it would wait for ever
         ("n" * 300 + ".png", None, "image does not exist"),
         ("long.png", None, "aspect ratio is above 200"),

@@ -172,10 +172,8 @@ def json_items(path: Path | str) -> Iterator[tuple[str | None, Any]]:
         try:
             yield from _document(window)
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path} is not JSON, or damaged, after character {window.passed + window.position} ({error}); get the "
-                "file again, or correct it"
-            ) from None
+            why = f"after character {window.passed + window.position} ({error})"
+            raise InputError(f"{path} is not JSON, or damaged, {why}; get the file again, or correct it") from None
 
 
 def _document(window: "_Window") -> Iterator[tuple[str | None, Any]]:

@@ -52,10 +52,8 @@ def fetch(path: Path | str, files: str = "") -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, **options))
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or give the "
-            "folder of a copy"
-        ) from None
+        remedy = "check the name and the network, or give the folder of a copy"
+        raise InputError(f"{path} cannot be downloaded ({str(error).splitlines()[0]}); {remedy}") from None
 
 
 def read(path: Path | str, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
@@ -82,10 +80,8 @@ def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
             return files_in(folder, *(part["filename"] for part in state["_data_files"]))
         found = files_in(folder, *([files] if files else PATTERNS), trusted=_is_of_hub_cache(folder))
     except (ValueError, LookupError, TypeError, NotImplementedError) as error:  # the last: a pattern that begins with /
-        raise InputError(
-            f"{folder}: cannot find its tables ({error!r}); correct files=, a pattern such as data/*.parquet, or "
-            "state.json, which Dataset.save_to_disk wrote"
-        ) from None
+        remedy = "correct files=, a pattern such as data/*.parquet, or state.json, which Dataset.save_to_disk wrote"
+        raise InputError(f"{folder}: cannot find its tables ({error!r}); {remedy}") from None
     if not found:
         raise InputError(f"{folder} holds no file that matches {files or ', '.join(PATTERNS)}; set files= to a pattern")
     return found
@@ -132,9 +128,7 @@ def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
                     yield file, number, row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise InputError(
-            f"{file} cannot be read after row {number} ({reason}); it is damaged or incomplete: get the file again"
-        ) from None
+        raise InputError(f"{file} cannot be read after row {number} ({reason}); get the file again") from None
 
 
 def _parquet_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:

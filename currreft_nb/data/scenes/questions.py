@@ -34,19 +34,16 @@ def ask_where(scene: Scene, thing: Thing) -> Sample:
     return _about(scene, "detection", f"Locate the {thing.name}.", [list(thing.box)], box_text(thing.box), extra)
 
 
-def ask_shape(scene: Scene, thing: Thing) -> Sample:
-    """Return the question for the shape of a thing whose colour occurs once."""
-    candidates = [shape for color, shape in pairs(scene.look) if color == thing.color]
-    extra = {"kind": "shape", "cells": [thing.cell], "candidates": candidates}
-    question = f"What shape is the {thing.color} object?"
-    return _about(scene, "classification", question, [thing.shape], thing.shape, extra)
-
-
-def ask_color(scene: Scene, thing: Thing) -> Sample:
-    """Return the question for the colour of a thing whose shape occurs once."""
-    candidates = [color for color, shape in pairs(scene.look) if shape == thing.shape]
-    extra = {"kind": "color", "cells": [thing.cell], "candidates": candidates}
-    return _about(scene, "classification", f"What color is the {thing.shape}?", [thing.color], thing.color, extra)
+def ask_kind(scene: Scene, thing: Thing, kind: str) -> Sample:
+    """Return the question for the "shape" or "color" of a thing, of which the other one occurs once."""
+    if kind == "shape":
+        question, answer = f"What shape is the {thing.color} object?", thing.shape
+        candidates = [shape for color, shape in pairs(scene.look) if color == thing.color]
+    else:
+        question, answer = f"What color is the {thing.shape}?", thing.color
+        candidates = [color for color, shape in pairs(scene.look) if shape == thing.shape]
+    extra = {"kind": kind, "cells": [thing.cell], "candidates": candidates}
+    return _about(scene, "classification", question, [answer], answer, extra)
 
 
 def ask_count(scene: Scene, color: str) -> Sample:
@@ -77,8 +74,8 @@ def ask_everything(scene: Scene) -> list[Sample]:
     colors = Counter(thing.color for thing in scene.things)
     shapes = Counter(thing.shape for thing in scene.things)
     asked = [ask_where(scene, thing) for thing in scene.things if names[thing.name] == 1]
-    asked += [ask_shape(scene, thing) for thing in scene.things if colors[thing.color] == 1]
-    asked += [ask_color(scene, thing) for thing in scene.things if shapes[thing.shape] == 1]
+    asked += [ask_kind(scene, thing, "shape") for thing in scene.things if colors[thing.color] == 1]
+    asked += [ask_kind(scene, thing, "color") for thing in scene.things if shapes[thing.shape] == 1]
     asked += [ask_count(scene, color) for color in COLORS if colors[color] <= LARGEST_COUNT]
     single = [thing for thing in scene.things if colors[thing.color] == 1]
     asked += [ask_side(scene, a, b) for a in single for b in single if abs(a.middle - b.middle) >= CLEARLY_ASIDE]
