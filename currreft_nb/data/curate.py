@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice, product
 from pathlib import Path
 
 from currreft_nb import InputError
@@ -63,8 +63,8 @@ def curate(
     for learning and for testing: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read
     images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split, unusable sources and a full disk.
     """
-    for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
-        declared(CurationSettings)[name].checked(value)
+    declared(CurationSettings)["on_bad"].checked(on_bad)
+    declared(CurationSettings)["on_leak"].checked(on_leak)
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}
@@ -180,11 +180,9 @@ def _put_chosen(index: Index, rules: gather.Rules) -> None:
 
 
 def _unique(index: Index, id: str) -> str:
-    number, name = 1, id
-    while index.run("SELECT 1 FROM samples WHERE id = ?", name).fetchone():
-        number += 1
-        name = f"{id}-{number}"
-    return name
+    known = "SELECT 1 FROM samples WHERE id = ?"
+    names = (id if number == 1 else f"{id}-{number}" for number in count(1))
+    return next(name for name in names if not index.run(known, name).fetchone())
 
 
 def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
@@ -212,9 +210,8 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
 
 
 def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:
-    for split, task in wanted:
-        for stage in STAGES if split != "pool" and task in TRAINED_TASKS else ():
-            if not places[split, task, stage]:
-                why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
-                remedy = f"ask for more questions, or add a source whose {task} questions have this form"
-                raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")
+    for (split, task), stage in product(wanted, STAGES):
+        if split != "pool" and task in TRAINED_TASKS and not places[split, task, stage]:
+            why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
+            remedy = f"ask for more questions, or add a source whose {task} questions have this form"
+            raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")

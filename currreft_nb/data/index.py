@@ -53,7 +53,6 @@ class Index:
         self._connection.close()
 
     def run(self, query: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement."""
         return self._connection.execute(query, values)
 
     def counts(self, query: str) -> Counter:

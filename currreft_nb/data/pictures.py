@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -41,7 +42,7 @@ class Job:
     path: str
     size: Size
     stored_size: Size
-    folder: str | None = None
+    folder: Path | str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +58,6 @@ class PictureFacts:
     mended: tuple[str, ...] = ()
     reason: str = ""
     value: str = ""
-
-
-Waiting = deque[tuple[list[Job], Future[list[PictureFacts]]]]  # batches and their results, the oldest first
 
 
 def inspect(job: Job) -> PictureFacts:
@@ -91,28 +89,22 @@ def in_order(jobs: Iterable[Job], workers: int) -> Iterator[PictureFacts]:
         yield from map(inspect, jobs)
         return
     jobs = iter(jobs)
-    waiting: Waiting = deque()
+    waiting: deque[tuple[list[Job], Future[list[PictureFacts]]]] = deque()  # batches and their results, oldest first
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_process)
     try:
-        while batch := list(islice(jobs, BATCH)):
-            with _without_main_file():
-                waiting.append((batch, pool.submit(_inspect_batch, batch)))
-            if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
-                yield from _first_result(waiting)
-        while waiting:
-            yield from _first_result(waiting)
+        while (batch := list(islice(jobs, BATCH))) or waiting:
+            if batch:
+                with _without_main_file():
+                    waiting.append((batch, pool.submit(_inspect_batch, batch)))
+            if not batch or len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
+                yield from waiting[0][1].result()
+                waiting.popleft()
     except BrokenProcessPool:
         started = [job.path for batch, _ in list(waiting)[:workers] for job in batch]
         which = f"one of {started[0]} to {started[-1]}"
         raise InputError(f"a process that read {which} died; if memory ran out, set workers below {workers}") from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _first_result(waiting: Waiting) -> list[PictureFacts]:
-    found = waiting[0][1].result()
-    waiting.popleft()
-    return found
 
 
 def _inspect_batch(batch: list[Job]) -> list[PictureFacts]:

@@ -176,7 +176,6 @@ def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Repor
 
 
 def main() -> None:
-    """Read the command line and build."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--output", required=True, help="folder for the result")
     shared.add_argument("--seed", type=int, default=0)

@@ -79,7 +79,6 @@ def card_cells(folder: str | Path, questions: int, seed: int = SEED) -> Cells:
 
 
 def card_samples(folder: str | Path, task: str, stage: str, look: str, count: int, seed: int = SEED) -> list[Sample]:
-    """Return the first `count` questions of a cell of the card."""
     return pose_all(compose.draw_samples(folder, task, count, look, seed, SPLITS[look]), stage, seed)[0]
 
 
@@ -198,7 +197,6 @@ def shuffled(samples: list[Sample]) -> list[Sample]:
 
 
 def without_pictures(samples: list[Sample]) -> list[Sample]:
-    """Return the samples without their pictures."""
     return [replace(sample, image=None) for sample in samples]
 
 

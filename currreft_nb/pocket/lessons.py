@@ -82,7 +82,6 @@ class Encoder:
         self.comma, self.newline = self.single([", ", "\n"])
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
         return list(self.pieces(text))
 
     def single(self, words: list[str]) -> list[int]:
@@ -240,7 +239,6 @@ def _blind_turn(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None
 
 
 def _fill(mix: Mix, turns: Iterator[Turn]) -> list[Turn]:
-    """Return the turns that fit into a row."""
     kept: list[Turn] = []
     room = mix.tokens
     for turn in turns:

@@ -48,7 +48,6 @@ def read(path: Path | str, tasks: Collection[str] = ("math", "general"), *, imag
 
 
 def read_document(file: Path, tasks: Collection[str], images: str, counting: Counting) -> Items:
-    """Yield the questions of one scenes or questions file."""
     places = [Path(images)] if images else _image_folders(file)
     yield from read_rows(_records(file), partial(_read_item, places, tasks, counting), "a scene or a question")
 

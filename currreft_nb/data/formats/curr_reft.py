@@ -69,11 +69,9 @@ def stage_of(path: Path) -> str:
     >>> stage_of(Path("train/choice/choice_detection_coco_val.jsonl")), stage_of(Path("train/open/math_train.jsonl"))
     ('choice', 'open')
     """
-    for name in (path.name, *(parent.name for parent in list(path.parents)[:2])):
-        for word, stage in (("judge", "binary"), ("binary", "binary"), ("choice", "choice"), ("open", "open")):
-            if word in name.lower():
-                return stage
-    return "open"
+    stages = {"judge": "binary", "binary": "binary", "choice": "choice", "open": "open"}
+    names = (place.name.lower() for place in (path, *list(path.parents)[:2]))
+    return next((stages[word] for name in names for word in stages if word in name), "open")
 
 
 def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> common.Items:
@@ -102,14 +100,11 @@ def _sample(row: dict, file: Path, line: int, **fields: Any) -> Sample:
 
 def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> common.Items:
     asked, answered, later = wording.first_exchange(row["messages"], "role", "content")
-    images = row.get("images") or row.get("image") or []
-    images = [images] if isinstance(images, str) else images
-    if len(images) > 1:
-        raise BadRow("row shows several images, and a sample holds one", f"{len(images)} images", fault=False)
-    image = find(images[0]) if images else None
+    name = tables.only_image(row.get("images") or row.get("image"))
+    about = common.shown(find(name) if name else None)
     thinking, answer = wording.split_prose(answered)
-    fields = {"question": wording.clean_question(asked), "answer": answer, "thinking": thinking} | common.shown(image)
-    yield _sample(row, file, line, task="general", stage="open", **fields)
+    about |= {"question": wording.clean_question(asked), "answer": answer, "thinking": thinking}
+    yield _sample(row, file, line, task="general", stage="open", **about)
     yield from common.later_questions(later, file, line)
 
 

@@ -229,7 +229,6 @@ class _Window:
         return found
 
     def value(self) -> Any:
-        """Return the next JSON value."""
         self.peek()
         while True:
             try:

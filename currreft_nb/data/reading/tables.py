@@ -153,15 +153,21 @@ def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
     `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
     or a list with one of these.
     """
-    if isinstance(value, list | tuple):
-        if len(value) > 1:
-            raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
-        value = value[0] if value else None
+    value = only_image(value)
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if isinstance(value, bytes):
         return _write_out(value, extracted)
     return image_in(folder, value) if value else None
+
+
+def only_image(value: Any) -> Any:
+    """Return the image of a cell that may be a list, None for an empty list. Raises `BadRow` for several images."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > 1:
+        raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
+    return value[0] if value else None
 
 
 def _write_out(data: bytes, extracted: Path | None) -> Path:

@@ -94,8 +94,7 @@ def _counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     chosen = [color] * count
     while len(chosen) < total:
         # another colour may repeat, too, so that "the most frequent colour" is no shortcut
-        allowed = [other for other in palette if chosen.count(other) < questions.LARGEST_COUNT]
-        chosen.append(rng.choice(allowed))
+        chosen.append(rng.choice([other for other in palette if chosen.count(other) < questions.LARGEST_COUNT]))
     boxes = place(rng, total, look)
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == each]) for each in chosen]
     scene = Scene(_things(names, boxes), look)

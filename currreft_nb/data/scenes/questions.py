@@ -20,16 +20,11 @@ def ask_where(scene: Scene, thing: Thing) -> Sample:
     """Return the detection question for a thing whose colour-shape pair occurs once."""
     boxes = sorted([*(other.box for other in scene.things), *scene.spare])
     names = Counter(other.name for other in scene.things)
-    others = [
-        {
-            "label": other.name,
-            "question": f"Locate the {other.name}." if names[other.name] == 1 else None,
-            "box": list(other.box),
-            "thinking": box_text(other.box),
-        }
-        for other in scene.things
-        if other is not thing
-    ]
+    others = []
+    for other in (other for other in scene.things if other is not thing):
+        question = f"Locate the {other.name}." if names[other.name] == 1 else None
+        fields = {"label": other.name, "question": question, "box": list(other.box), "thinking": box_text(other.box)}
+        others.append(fields)
     extra = {"kind": "locate", "cells": [thing.cell], "candidates": [list(box) for box in boxes], "others": others}
     return _about(scene, "detection", f"Locate the {thing.name}.", [list(thing.box)], box_text(thing.box), extra)
 
@@ -70,9 +65,7 @@ def ask_largest(scene: Scene) -> Sample:
 
 def ask_everything(scene: Scene) -> list[Sample]:
     """Return every question, of all tasks, that has one clear answer in the scene."""
-    names = Counter(thing.name for thing in scene.things)
-    colors = Counter(thing.color for thing in scene.things)
-    shapes = Counter(thing.shape for thing in scene.things)
+    names, colors, shapes = (Counter(getattr(t, kind) for t in scene.things) for kind in ("name", "color", "shape"))
     asked = [ask_where(scene, thing) for thing in scene.things if names[thing.name] == 1]
     asked += [ask_kind(scene, thing, "shape") for thing in scene.things if colors[thing.color] == 1]
     asked += [ask_kind(scene, thing, "color") for thing in scene.things if shapes[thing.shape] == 1]
