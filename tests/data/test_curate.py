@@ -31,7 +31,7 @@ def drawn(tmp_path_factory):
     return folder, draw(folder)
 
 
-# ---- what is made
+# ---- contents
 
 
 def test_every_split_has_what_was_asked_for_at_every_stage(drawn):

@@ -1,4 +1,4 @@
-"""Mixtures: how much comes from which source is what was written, and anything else is refused."""
+"""Mixtures: each source gives the portion that is written after it; unreadable portions are refused."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The pocket model: what it is made of, how it is taught and built, and that the shipped one is as its card says."""
+"""The pocket model: its parts, its lessons, its build; and the shipped one has the accuracy on its card."""
 
 import json
 import random
@@ -167,7 +167,7 @@ SLOPPY_THOUGHTS = [
     ("classification", "red", None, "a label without a habit"),
     ("math", "[3, 7, 12]=3", "[3]=1", "the last two are forgotten"),
     ("math", "[3, 7]=2", "[]=0", "both are the last two"),
-    ("math", "[3]=1", None, "nobody forgets the only one"),
+    ("math", "[3]=1", None, "the only one is never forgotten"),
     ("math", "[]=0", None, "nothing to forget"),
     ("detection", "[10, 20, 30, 30]", "[10, 20, 20, 25]", "the box is cut short"),
     ("general", "right", "left", "sides are confused"),
@@ -196,7 +196,7 @@ def test_who_is_sloppy_everywhere_is_always_wrong(task):
     for seed in range(40):
         sample, _ = open_sample(task, seed)
         wrong = sloppy_thinking(sample, everywhere=True)
-        if task != "math" or len(json.loads(sample.thinking.split("=")[0])) > 1:  # nobody forgets the only one
+        if task != "math" or len(json.loads(sample.thinking.split("=")[0])) > 1:  # the only one is never forgotten
             assert wrong not in (None, sample.thinking)
             assert misjudge(sample, random.Random(0), everywhere=True).answer != sample.answer
 

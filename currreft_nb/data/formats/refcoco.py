@@ -125,7 +125,7 @@ def _read_sentence(scene: dict, about: dict, row: dict, file: Path, line: None) 
     if not text or "\ufffd" in text:
         raise BadRow("phrase is empty or not UTF-8", name)
     if len(scene["meant"][text.casefold()]) > 1:
-        raise BadRow("phrase stands for several objects of the image", name, fault=False)
+        raise BadRow("phrase describes several objects of the image", name, fault=False)
     others = common.other_objects(list(scene["things"].values()), thing, scene["questions"])
     yield Sample(
         id=f"{about['source']}-{ref['ref_id']}-{row['sentence']['sent_id']}",
