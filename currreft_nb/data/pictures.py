@@ -1,5 +1,7 @@
 """Read each picture once, in several processes: open it, mend it, compute its fingerprints, store it if wanted.
 
+`likeness` and `group_alike` find pictures that look alike although their pixels differ.
+
 The result for a picture depends on its file alone, and results come in the order of the jobs, so the number of
 processes changes no byte.
 """

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
-from typing import Any
 
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
@@ -169,7 +168,7 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     """Yield where the grounded heads should look from `<think>` (at `asked`) to the end of the thinking."""
     cells = sample.extra.get("cells")
     if sample.task == "detection":
-        cells = [cell_of(_box(sample))]  # a false claim may ask about another object
+        cells = [cell_of(json.loads(sample.thinking or ""))]  # a false claim may ask about another object
     if cells is None:
         return
     if sample.task != "math":
@@ -181,10 +180,6 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
         if number:
             yield asked + 2 * number, [cell]
     yield asked + (2 * len(cells) if cells else 1), []
-
-
-def _box(sample: Sample) -> Any:
-    return json.loads(sample.thinking or "")
 
 
 def _values_before(sample: Sample, position: int, claim: bool) -> tuple[int, ...]:
@@ -233,7 +228,8 @@ def _blind_turn(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None
     sample = pose_at_random(rng, compose.compose(rng, task, "id")[1], mix)
     if task == "detection" and sample.stage != "open":
         # the model's own boxes will be slightly off
-        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in _box(sample))
+        box = json.loads(sample.thinking or "")
+        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in box)
         sample = replace(sample, thinking=box_text((x1, y1, x2, y2)))
     return tagged_turn(encoder, sample, blind=True)
 
