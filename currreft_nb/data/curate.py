@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice, product
 from pathlib import Path
 
 from currreft_nb import InputError
@@ -25,16 +25,7 @@ from currreft_nb.data.images import shrunk_size
 from currreft_nb.data.index import Index, to_sample
 from currreft_nb.data.leaks import assign_splits
 from currreft_nb.data.settings import CurationSettings
-from currreft_nb.data.sources import (
-    DRAWN,
-    Mixture,
-    Source,
-    asked_for,
-    parse_sources,
-    quotas_of,
-    read_mixture,
-    shares_of,
-)
+from currreft_nb.data.sources import DRAWN, Mixture, Source, cap, parse_sources, quotas_of, read_mixture, shares_of
 from currreft_nb.data.splits import Cell, Quotas
 from currreft_nb.method.curriculum import pose_all, vocabulary_of
 
@@ -44,7 +35,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def curate(
-    folder: str | os.PathLike,
+    folder: Path | str,
     *,
     train_sources: Sequence[str] = (DRAWN,),
     ood_sources: Sequence[str] = (DRAWN,),
@@ -59,7 +50,7 @@ def curate(
     on_leak: str = "stop",
     workers: int = 0,
     seed: int = 0,
-    root: str | os.PathLike = ".",
+    root: Path | str = ".",
 ) -> dict:
     """Make the data folder; return its numbers of questions, images and leaks, and what was left out, by reason.
 
@@ -72,8 +63,8 @@ def curate(
     for learning and for testing: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read
     images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split, unusable sources and a full disk.
     """
-    for name, value in (("on_bad", on_bad), ("on_leak", on_leak)):
-        declared(CurationSettings)[name].checked(value)
+    declared(CurationSettings)["on_bad"].checked(on_bad)
+    declared(CurationSettings)["on_leak"].checked(on_leak)
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}
@@ -81,17 +72,14 @@ def curate(
     settings = {"tasks": list(tasks), "questions": numbers, "max_pixels": max_pixels}
     settings |= {"on_bad": on_bad, "on_leak": on_leak, "seed": seed}
     folder = Path(os.path.abspath(folder))
-    rules = gather.Rules(
-        on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=folder / BUILDING / "images"
-    )
+    images = folder / BUILDING / "images"
+    rules = gather.Rules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=images)
     try:
         manifest = _build(folder, groups, settings, rules, Path(root))
     except (OSError, sqlite3.OperationalError) as error:
         if getattr(error, "errno", None) not in NO_ROOM and "disk" not in str(error):
             raise
-        raise InputError(
-            f"{folder} cannot be written ({error}); make room and run again; the unfinished data are not used"
-        ) from None
+        raise InputError(f"{folder} cannot be written ({error}); free disk space and run again") from None
     counts = {name: manifest[name] for name in ("questions", "left_out", "rejected", "mended")}
     counts["leaks"] = sum(row["leak"] for row in manifest["leaks"])
     return counts | {"images": {split: len(names) for split, names in manifest["images"].items()}}
@@ -100,7 +88,7 @@ def curate(
 def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: gather.Rules, root: Path) -> dict:
     """Build the data in a subfolder, check them, and then move them into `folder`; return the manifest."""
     mixture = read_mixture(groups)
-    wanted = asked_for(_wanted(settings["tasks"], settings["questions"], mixture), mixture)
+    wanted = _wanted(settings["tasks"], settings["questions"], mixture)
     sources = parse_sources({split: list(portions) for split, portions in mixture.items()}, root)
     building = make_building(folder)
     with Index(building / "index.sqlite", rules.seed) as index:
@@ -120,14 +108,14 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
     check_tasks(tasks)
     if min(numbers.values()) < 0:
         raise InputError(f"a number of questions is negative: {numbers}; set it to 0 or more")
-    cells = []
+    wanted: dict[Cell, int] = {}
     for split in SPLITS:
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) & set(TRAINED_TASKS)
         if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
             others = set(TASKS) - set(TRAINED_TASKS)
             asked = others if set(mixture[split]) == {DRAWN} else asked | others
-        cells += [(split, task) for task in TASKS if task in asked and mixture[split] and numbers[split]]
-    return {cell: numbers[cell[0]] for cell in cells}
+        wanted |= {(split, task): numbers[split] for task in TASKS if task in asked and mixture[split]}
+    return cap(wanted, mixture)
 
 
 def _gather(
@@ -174,11 +162,9 @@ def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[
     names = {"test_ood": "ood_sources", "pool": "pool_sources"}
     for split, task in wanted:
         if (split, "any" if split == "pool" else task) not in found:
-            name = names.get(split, "train_sources")
-            raise InputError(
-                f"split {split!r} has no {task} question from {name} {groups[split]}; add a source that has some, "
-                f"ask for fewer questions in the other splits, or remove {task!r} from tasks"
-            )
+            source = f"{names.get(split, 'train_sources')} {groups[split]}"
+            remedy = f"add a source that has some, lower the numbers of other splits, or remove {task!r} from tasks"
+            raise InputError(f"split {split!r} has no {task} question from {source}; {remedy}")
 
 
 def _put_chosen(index: Index, rules: gather.Rules) -> None:
@@ -194,11 +180,9 @@ def _put_chosen(index: Index, rules: gather.Rules) -> None:
 
 
 def _unique(index: Index, id: str) -> str:
-    number, name = 1, id
-    while index.run("SELECT 1 FROM samples WHERE id = ?", name).fetchone():
-        number += 1
-        name = f"{id}-{number}"
-    return name
+    known = "SELECT 1 FROM samples WHERE id = ?"
+    names = (id if number == 1 else f"{id}-{number}" for number in count(1))
+    return next(name for name in names if not index.run(known, name).fetchone())
 
 
 def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
@@ -226,11 +210,8 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
 
 
 def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:
-    for split, task in wanted:
-        for stage in STAGES if split != "pool" and task in TRAINED_TASKS else ():
-            if not places[split, task, stage]:
-                why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
-                raise InputError(
-                    f"split {split!r} has no {task} question at the {stage} stage ({why}); ask for more questions, or "
-                    f"add a source with {task} questions that can be asked in this form"
-                )
+    for (split, task), stage in product(wanted, STAGES):
+        if split != "pool" and task in TRAINED_TASKS and not places[split, task, stage]:
+            why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
+            remedy = f"ask for more questions, or add a source whose {task} questions have this form"
+            raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")

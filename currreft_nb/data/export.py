@@ -4,7 +4,6 @@ Both write one file for each split and stage into a folder, with the same bytes 
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -26,7 +25,7 @@ TYPES = {"size": pa.list_(pa.int32()), "image": IMAGE}
 NAMES = ("id", "task", "stage", "split", "source", "image", "size", "question", *STRUCTURED, "thinking", "parent")
 
 
-def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
+def export_official(folder: Path | str, target: Path | str) -> Counter:
     """Write official rows about the images in `folder`; return how many samples were written and left out, by reason.
 
     Questions of tasks that the format does not have, such as general ones, are left out.
@@ -34,19 +33,16 @@ def export_official(folder: str | os.PathLike, target: str | os.PathLike) -> Cou
     folder, target = Path(folder), Path(target)
     counts: Counter[str] = Counter()
     for name, samples in _files(folder, target):
-        known = []
-        for sample in samples:
-            if sample.task in curr_reft.TASK_NAMES.values():
-                known.append(sample)
-            else:
-                counts[f"the format has no {sample.task} questions"] += 1
+        has = curr_reft.TASK_NAMES.values()
+        known = [sample for sample in samples if sample.task in has]
+        counts.update(f"the format has no {sample.task} questions" for sample in samples if sample.task not in has)
         counts["written"] += len(known)
         if known:
             curr_reft.write(target / f"{name}.jsonl", known, images=folder)
     return +counts
 
 
-def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Counter:
+def export_parquet(folder: Path | str, target: Path | str) -> Counter:
     """Write Parquet files that `datasets.load_dataset` opens with images; return how many samples were written.
 
     Columns are the fields of a sample; `answer`, `claim`, `options` and `extra` are JSON text.
@@ -56,10 +52,8 @@ def export_parquet(folder: str | os.PathLike, target: str | os.PathLike) -> Coun
     for name, samples in _files(Path(folder), target):
         counts["written"] += len(samples)
         rows, schema = map(_parquet_row, samples), _schema()
-        with (
-            atomic_write(target / f"{name}.parquet", "wb") as stream,
-            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
-        ):
+        path = target / f"{name}.parquet"
+        with atomic_write(path, "wb") as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
             while group := list(islice(rows, ROWS_A_GROUP)):
                 writer.write_table(pa.Table.from_pylist(group, schema))
     return counts
@@ -78,10 +72,8 @@ def _schema() -> pa.Schema:
     """Return the columns, with the metadata in which `datasets` looks for image columns."""
     fields = [(name, TYPES.get(name, pa.string())) for name in NAMES]
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in NAMES}
-    features |= {
-        "image": {"_type": "Image"},
-        "size": {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"},
-    }
+    features["image"] = {"_type": "Image"}
+    features["size"] = {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 

@@ -16,6 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def _write_lines(path: Path, rows: Iterable[tuple[str]]) -> None:
 
 
 def _counts(index: Index, left: Counter) -> dict:
-    rejected = _by_reason(index, "SELECT reason, COUNT(*) FROM rejected GROUP BY 1")
+    rejected = Counter(dict(index.run("SELECT reason, COUNT(*) FROM rejected GROUP BY 1").fetchall()))
     not_chosen = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
+    left = left + rejected + Counter(dict(index.run(not_chosen).fetchall()))
     mended: Counter[str] = Counter()
     mended_ones = "SELECT DISTINCT image, mended FROM pictures JOIN rows USING (image) WHERE split NOT NULL"
     for _, texts in index.run(mended_ones):
@@ -71,12 +73,8 @@ def _counts(index: Index, left: Counter) -> dict:
         "read": {text: _read(index, text) for (text,) in sources},
         "rejected": dict(sorted(rejected.items())),
         "mended": dict(sorted(mended.items())),
-        "left_out": dict(sorted((left + rejected + _by_reason(index, not_chosen)).items())),
+        "left_out": dict(sorted(left.items())),
     }
-
-
-def _by_reason(index: Index, query: str) -> Counter:
-    return Counter(dict(index.run(query).fetchall()))
 
 
 def _read(index: Index, source: str) -> dict[str, int]:
@@ -106,7 +104,7 @@ def _fingerprints(index: Index, building: Path) -> dict:
     images: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split, name in index.run("SELECT DISTINCT split, image FROM samples WHERE image IS NOT NULL ORDER BY 1, 2"):
         images[split].append(name.removeprefix("images/"))
-    shown = {name for names in images.values() for name in names}
+    shown = set().union(*images.values())
     for path in (building / "images").iterdir():
         if path.name not in shown:
             path.unlink()
@@ -153,9 +151,7 @@ def read_manifest(folder: str | os.PathLike) -> dict:
     """Return the manifest of a data folder. Raises `InputError` if there is none or if it is damaged."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise InputError(
-            f"{path} does not exist: {folder} is not a finished data folder; run notebook 01_data_curation"
-        )
+        raise InputError(f"{folder} has no {MANIFEST}: not a finished data folder; run notebook 01_data_curation")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -190,10 +186,8 @@ def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
     for split in HELD_OUT:
         for name in manifest["images"][split]:
             if found := learnt.get(hashes[f"images/{name}"]):
-                raise InputError(
-                    f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]}), so a test would "
-                    "use a learnt image; run notebook 01_data_curation again with sources that share no image"
-                )
+                shared = f"{folder}: the image {name} of {split!r} is also in {found[0]!r} (as {found[1]})"
+                raise InputError(f"{shared}; run notebook 01_data_curation again with sources that share no image")
 
 
 def summary(folder: str | os.PathLike) -> Any:
@@ -243,9 +237,8 @@ def load_questions(
 ) -> list[Sample]:
     """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
     chosen = []
-    for split in splits if count else ():
-        for stage in stages:
-            found = load_samples(folder, split, stage)
-            for task in tasks:
-                chosen += [s for s in found if s.task == task and s.answer is not None][:count]
+    for split, stage in product(splits if count else (), stages):
+        found = load_samples(folder, split, stage)
+        for task in tasks:
+            chosen += [s for s in found if s.task == task and s.answer is not None][:count]
     return chosen

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from currreft_nb import InputError
+from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, size_of
 from currreft_nb.data.checks import digest_of, rejection, row_problem, words_of
 from currreft_nb.data.images import shrunk_size
@@ -65,11 +66,13 @@ def inspect_pictures(index: Index, sources: Mapping[str, Source], asked: int, ru
     folder = rules.images if len(keys) <= STORE_AT_ONCE * asked else None
     if keys:
         index.run("CREATE INDEX by_image ON rows (image, width, height)")
+    about = "SELECT number, id, source FROM rows WHERE image = ? AND width = ? AND height = ? ORDER BY number"
     with closing(_facts(keys, folder, rules)) as found:
         for key, facts in zip(keys, found):
-            if facts.reason:
-                _reject_rows_about(index, key[:3], facts, sources, rules)
-            else:
+            for number, id, source in index.run(about, *key[:3]).fetchall() if facts.reason else ():
+                rejected = Rejected(file=key[0], reason=facts.reason, value=facts.value or id)
+                _reject(index, rejected, sources[source], rules, number)
+            if not facts.reason:
                 values = (*key, facts.content, facts.likeness, facts.stored, json.dumps(facts.mended))
                 index.run("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
     index.run(
@@ -84,18 +87,8 @@ def _facts(keys: list[tuple], folder: Path | None, rules: Rules) -> Generator[Pi
     return with_progress(in_order(jobs, count_workers(rules.workers, len(keys))), "pictures", len(keys))
 
 
-def _job(path: str, size: tuple[int, int], folder: Path | None, rules: Rules) -> Job:
-    stored_size = shrunk_size(size, rules.max_pixels)
-    return Job(path=path, size=size, stored_size=stored_size, folder=str(folder) if folder else None)
-
-
-def _reject_rows_about(
-    index: Index, key: tuple, facts: PictureFacts, sources: Mapping[str, Source], rules: Rules
-) -> None:
-    query = "SELECT number, id, source FROM rows WHERE image = ? AND width = ? AND height = ? ORDER BY number"
-    for number, id, source in index.run(query, *key).fetchall():
-        found = Rejected(file=key[0], reason=facts.reason, value=facts.value or id)
-        _reject(index, found, sources[source], rules, number)
+def _job(path: str, size: Size, folder: Path | None, rules: Rules) -> Job:
+    return Job(path=path, size=size, stored_size=shrunk_size(size, rules.max_pixels), folder=folder)
 
 
 def store_missing(index: Index, rules: Rules) -> None:
@@ -125,7 +118,7 @@ def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Rules)
         WHERE place > 1 ORDER BY number"""
     for number, source, first in index.run(query):
         sample = to_sample(index.run("SELECT sample FROM rows WHERE number = ?", number).fetchone()[0])
-        found = rejection(sample, source, "question stands there twice", f", first as {first}")
+        found = rejection(sample, source, "duplicate question", f", first as {first}")
         _reject(index, found, sources[source], rules, number)
 
 

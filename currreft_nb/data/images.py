@@ -49,7 +49,7 @@ class Picture:
     mended: tuple[str, ...] = ()
 
 
-def image_size(path: str | os.PathLike) -> Size:
+def image_size(path: Path | str) -> Size:
     """Return the (width, height) in pixels of the upright image, from its header. Raises `ImageProblem`."""
     _size_bytes(path)
     with _open(path) as image:
@@ -59,12 +59,12 @@ def image_size(path: str | os.PathLike) -> Size:
         return image.size[::-1] if turned else image.size
 
 
-def read_image(path: str | os.PathLike, size: Size | None = None) -> Image.Image:
+def read_image(path: Path | str, size: Size | None = None) -> Image.Image:
     """Return the pixels of `read_picture`."""
     return read_picture(path, size).pixels
 
 
-def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
+def read_picture(path: Path | str, size: Size | None = None) -> Picture:
     """Read an image file in RGB, on white where it was transparent, turned as its EXIF data says.
 
     `size` is the annotated (width, height): if only the unturned image has it, the annotation was made on the unturned
@@ -91,7 +91,7 @@ def read_picture(path: str | os.PathLike, size: Size | None = None) -> Picture:
     return Picture(pixels=pixels, data=data if whole else None, suffix=suffix, mended=mended)
 
 
-def _size_bytes(path: str | os.PathLike) -> int:
+def _size_bytes(path: Path | str) -> int:
     """Return the size of a regular file; a pipe or a device would never end."""
     try:
         size = os.path.getsize(path) if Path(path).is_file() else None
@@ -106,18 +106,16 @@ def _size_bytes(path: str | os.PathLike) -> int:
     return size
 
 
-def _read_bytes(path: str | os.PathLike) -> bytes:
+def _read_bytes(path: Path | str) -> bytes:
     size = _size_bytes(path)
     try:
         with open(path, "rb") as stream:
             return stream.read(size)
-    except FileNotFoundError:
-        raise ImageProblem("image does not exist", str(path)) from None
     except OSError as error:
         raise ImageProblem("image cannot be read", str(error)) from None
 
 
-def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
+def _open(source: Path | str | io.BytesIO) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
@@ -132,7 +130,7 @@ def _open(source: str | os.PathLike | io.BytesIO) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageProblem("image has fractional pixel values, whose range nobody states")
+        raise ImageProblem("image has fractional pixel values of an unknown range")
     if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip all but the darkest 256 levels
         image = image.point(lambda level: level / 256).convert("L")
     if image.has_transparency_data:
@@ -176,7 +174,7 @@ def shrunk_size(size: Size, max_pixels: int) -> Size:
     return (max(1, math.floor(width * factor)), max(1, math.floor(height * factor)))
 
 
-def store_picture(picture: Picture, size: Size, folder: str | os.PathLike) -> str:
+def store_picture(picture: Picture, size: Size, folder: Path | str) -> str:
     """Store the picture in `folder` at `size` and return its file name, a hash of the file's content.
 
     A JPEG or PNG file that holds exactly these pixels is copied byte for byte; all others are encoded again.

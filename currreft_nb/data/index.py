@@ -53,7 +53,6 @@ class Index:
         self._connection.close()
 
     def run(self, query: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement."""
         return self._connection.execute(query, values)
 
     def counts(self, query: str) -> Counter:
@@ -64,15 +63,13 @@ class Index:
         """Let statements call `name(source)`, which returns the text of a source."""
         self._connection.create_function(name, 1, texts.__getitem__, deterministic=True)
 
-    def add(
-        self, sample: Sample, source: str, digest: str, content: str | None = None, split: str | None = None
-    ) -> None:
+    def add(self, sample: Sample, source: str, digest: str, content: str = "", split: str | None = None) -> None:
         """Add a question whose text was checked; the content of its picture may follow later."""
         self._number += 1
         image, size = sample.image, (None, None) if sample.image is None else size_of(sample)
         words = words_of(sample.question)
-        content = content or (None if image else f"text:{words.hex()}")
-        row = (self._number, source, sample.task, sample.stage, sample.id, image, *size, content, words, digest, split)
+        known = content or (None if image else f"text:{words.hex()}")
+        row = (self._number, source, sample.task, sample.stage, sample.id, image, *size, known, words, digest, split)
         self.run(f"INSERT INTO rows VALUES ({'?,' * len(row)} NULL, ?)", *row, json.dumps(to_row(sample)))
 
     def reject(self, found: Rejected, source: str, number: int | None = None) -> None:

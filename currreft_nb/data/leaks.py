@@ -56,11 +56,9 @@ def _refuse(index: Index, row: Row) -> None:
     query = """SELECT id, source, image FROM rows LEFT JOIN look_alikes USING (content)
         WHERE COALESCE(look_alike_group, content) = ? AND source {} ? ORDER BY number LIMIT 1"""
     ours, theirs = (index.run(query.format(sign), row.group, row.source).fetchone() for sign in ("=", "!="))
-    (one, source, image), (other, other_source, other_image) = ours, theirs
-    what = f"the pictures {image} and {other_image} show the same" if image else "both ask the same in words only"
-    raise InputError(
-        f"{one} of {source!r} and {other} of {other_source!r} would be learnt from and tested on: {what}; {REMEDY}"
-    )
+    both = f"{ours[0]} of {ours[1]!r} and {theirs[0]} of {theirs[1]!r}"
+    what = f"the pictures {ours[2]} and {theirs[2]} show the same" if ours[2] else "both ask the same in words only"
+    raise InputError(f"{both} would be learnt from and tested on: {what}; {REMEDY}")
 
 
 def find_leaks(index: Index) -> list[dict]:
@@ -73,8 +71,6 @@ def find_leaks(index: Index) -> list[dict]:
         for one, other, number, example in index.run(join):
             if (one, other) in found:
                 found[one, other] |= {kind: number, "example": found[one, other].get("example", example)}
-    leaks = {
-        pair: _crosses(*pair) and any(counts[kind] for kind in KINDS if kind != HARMLESS)
-        for pair, counts in found.items()
-    }
-    return [{"splits": " / ".join(pair), "leak": leaks[pair], **counts} for pair, counts in found.items()]
+    serious = [kind for kind in KINDS if kind != HARMLESS]
+    leaks = (_crosses(*pair) and any(counts[kind] for kind in serious) for pair, counts in found.items())
+    return [{"splits": " / ".join(pair), "leak": leak, **found[pair]} for pair, leak in zip(found, leaks)]

@@ -1,5 +1,7 @@
 """Read each picture once, in several processes: open it, mend it, compute its fingerprints, store it if wanted.
 
+`likeness` and `group_alike` find pictures that look alike although their pixels differ.
+
 The result for a picture depends on its file alone, and results come in the order of the jobs, so the number of
 processes changes no byte.
 """
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -41,7 +44,7 @@ class Job:
     path: str
     size: Size
     stored_size: Size
-    folder: str | None = None
+    folder: Path | str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +60,6 @@ class PictureFacts:
     mended: tuple[str, ...] = ()
     reason: str = ""
     value: str = ""
-
-
-Waiting = deque[tuple[list[Job], Future[list[PictureFacts]]]]  # batches and their results, the oldest first
 
 
 def inspect(job: Job) -> PictureFacts:
@@ -91,30 +91,22 @@ def in_order(jobs: Iterable[Job], workers: int) -> Iterator[PictureFacts]:
         yield from map(inspect, jobs)
         return
     jobs = iter(jobs)
-    waiting: Waiting = deque()
+    waiting: deque[tuple[list[Job], Future[list[PictureFacts]]]] = deque()  # batches and their results, oldest first
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_process)
     try:
-        while batch := list(islice(jobs, BATCH)):
-            with _without_main_file():
-                waiting.append((batch, pool.submit(_inspect_batch, batch)))
-            if len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
-                yield from _first_result(waiting)
-        while waiting:
-            yield from _first_result(waiting)
+        while (batch := list(islice(jobs, BATCH))) or waiting:
+            if batch:
+                with _without_main_file():
+                    waiting.append((batch, pool.submit(_inspect_batch, batch)))
+            if not batch or len(waiting) > 4 * workers:  # enough to keep all busy, and no more in memory
+                yield from waiting[0][1].result()
+                waiting.popleft()
     except BrokenProcessPool:
         started = [job.path for batch, _ in list(waiting)[:workers] for job in batch]
-        raise InputError(
-            f"a process died that was reading one of {started[0]} to {started[-1]}; if memory ran out, set workers "
-            f"to fewer than {workers}"
-        ) from None
+        which = f"one of {started[0]} to {started[-1]}"
+        raise InputError(f"a process that read {which} died; if memory ran out, set workers below {workers}") from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _first_result(waiting: Waiting) -> list[PictureFacts]:
-    found = waiting[0][1].result()
-    waiting.popleft()
-    return found
 
 
 def _inspect_batch(batch: list[Job]) -> list[PictureFacts]:
@@ -165,19 +157,25 @@ def progress_line(name: str, done: int, total: int | None, seconds: float) -> st
     return f"{name}  {done:,}/{total:,}  {rate:,.0f}/s  {(total - done) / rate:,.0f} s left"
 
 
-SIDE, LOWEST = 32, 8
-NEAR = 0.15
+SIDE, LOWEST = 32, 8  # side of the shrunk picture in pixels; lowest frequencies in each direction
+NEAR = 0.15  # distance up to which two likenesses count as one picture: see `likeness`
 FLAT = SIDE  # below one grey level of deviation there is only noise: all such pictures are alike
 _WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
 _WAVES[0] /= math.sqrt(2)
-_COARSE = np.argsort([(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)], kind="stable")[
-    :6
-]
+_SQUARES = [(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)]
+_COARSE = np.argsort(_SQUARES, kind="stable")[:6]
 _BATCH, _PAIRS = 256, 100_000
 
 
 def likeness(image: Image.Image) -> np.ndarray:
     """Return the picture's likeness: a vector of 63 numbers and length 1, or all 0 for a picture of one colour.
+
+    It is the direction of the 63 lowest spatial frequencies: the picture is shrunk to 32 x 32 grey levels and cosine
+    transformed; the 8 x 8 lowest frequencies without the mean are scaled to length 1. A perceptual hash keeps one bit
+    of each of these numbers; the numbers also separate drawings on a white ground, which share most bits. Among 529
+    pictures of six real sets the nearest two different ones are 0.23 apart and the closest of 10,000 pairs 0.51; the
+    same picture as JPEG of quality 30 is at most 0.06 from itself, at half its size at most 0.13. Cropped, mirrored or
+    turned pictures are not recognised.
 
     >>> picture = Image.radial_gradient("L")
     >>> darker = picture.point(lambda level: level // 2)

@@ -1,4 +1,4 @@
-"""The settings of data curation: where questions come from, how many there are, and what is done about bad rows."""
+"""The settings of data curation: where questions come from, how many there are, and how bad rows are treated."""
 
 from collections.abc import Sequence
 

@@ -27,44 +27,40 @@ A source is one line of text, `format:path`, and where the format has options, `
 
 Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
 Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder; like
-the path, it is relative to the data root. A portion may follow after ` | ` (`data.sources`). The `read` function of
-each format's module documents its options.
+the path, it is relative to the data root. The `read` function of each format's module documents its options.
+
+A portion may follow: how much comes from the source.
+
+    llava:geo170k/qa_tuning.json | math 100         at most 100 math questions in each split, and of no other task
+    voc:VOC2012 | 500                               at most 500 of each task
+    refcoco:refcoco | weight 2                      twice the share of a source with weight 1
+    coco:coco | classification 1000, weight 0.5     both
+
+If every source of a split has a quota for a task, the sum of the quotas limits the number of questions. Weights divide
+that number among the sources that have such questions; the other sources fill up the share that one cannot give.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 from urllib.parse import parse_qsl
 
 from currreft_nb import InputError
 from currreft_nb.core import grammar
-from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.grammar import parse, parse_terms, whole
-from currreft_nb.core.samples import TASKS, Sample
+from currreft_nb.core.samples import TASKS
+from currreft_nb.data import formats
 from currreft_nb.data.reading import tables
-from currreft_nb.data.reading.common import Rejected
+from currreft_nb.data.reading.common import Items, check_known
 from currreft_nb.data.splits import Cell
 
-FORMATS = (  # modules of `formats`; a new format is a name here and the module
-    "clevr",
-    "coco",
-    "curr_reft",
-    "geometry3k",
-    "llava",
-    "math_vision",
-    "refcoco",
-    "science_qa",
-    "super_clevr",
-    "table",
-    "voc",
-)
-READERS: dict[str, Callable[..., Iterator[Sample | Rejected]]] = {
-    name: import_module(f"currreft_nb.data.formats.{name}").read for name in FORMATS
-}
+_MODULES = sorted(iter_modules(formats.__path__, f"{formats.__name__}."))  # a new format is a new module there
+READERS: dict[str, Callable[..., Items]] = {m.name.split(".")[-1]: import_module(m.name).read for m in _MODULES}
 DRAWN = "scenes"
 
 
@@ -121,8 +117,7 @@ def _parse_options(where: str, format: str, query: str, root: Path) -> dict[str,
         raise InputError(f"{where}: cannot read the options ({error}); write ?name=value&name=value") from None
     options = dict(pairs)
     for name in options:
-        if name not in known:
-            raise InputError(f"{where}: unknown option of {format} {name!r}{did_you_mean(name, known)}")
+        check_known(where, f"option of {format}", name, known)
     if len(options) < len(pairs):
         raise InputError(f"{where}: duplicate option; keep one")
     if "images" in options:
@@ -130,7 +125,7 @@ def _parse_options(where: str, format: str, query: str, root: Path) -> dict[str,
     return options
 
 
-def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Iterator[Sample | Rejected]:
+def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Items:
     """Yield the questions of a source that is not drawn, and the rows that its reader rejects.
 
     Images inside tables are written to the folder `extracted`.
@@ -197,7 +192,7 @@ def _positive(text: str) -> float:
     return value
 
 
-def asked_for(wanted: Mapping[Cell, int], mixture: Mixture) -> dict[Cell, int]:
+def cap(wanted: Mapping[Cell, int], mixture: Mixture) -> dict[Cell, int]:
     """Return the wanted numbers, at most the sum of the quotas where all sources of a split have one."""
     asked = {}
     for (split, task), number in wanted.items():

@@ -42,7 +42,6 @@ class Habits:
     everywhere: bool = field(default=False, repr=False)  # not in a phase's repr: the lessons that it changes are hashed
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
-        """Return the turn that a sloppy annotator writes."""
         if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
             sample = misjudge(sample, rng, self.everywhere)
         if sample.task == "general" and rng.random() < mix.bare:

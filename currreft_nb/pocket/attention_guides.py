@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration as Model
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
 from currreft_nb.data.scenes.drawing import COLORS, SHAPES, SIDE
@@ -26,7 +26,7 @@ HIDDEN = -1e9
 class ReadOut(nn.Module):
     """Linear read-outs of every cell's colour, shape and box from the picture's tokens, by the tied embeddings."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder) -> None:
+    def __init__(self, model: Model, encoder: Encoder) -> None:
         super().__init__()
         width = model.config.text_config.hidden_size
         self.embeddings = [model.get_input_embeddings()]  # in a list: not a parameter of this module
@@ -61,7 +61,7 @@ def coordinate_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 class Heads:
     """Some attention heads of one layer; keeps the layer's input to compute their attention afterwards."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, layer: int, heads: tuple[int, ...]) -> None:
+    def __init__(self, model: Model, layer: int, heads: tuple[int, ...]) -> None:
         self.attention = model.model.language_model.layers[layer].self_attn
         self.heads = heads
         self.hidden: Any = None
@@ -91,15 +91,14 @@ class Heads:
 class Guides:
     """The supervised heads of a model and their losses."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder) -> None:
+    def __init__(self, model: Model, encoder: Encoder) -> None:
         self.model, self.encoder = model, encoder
-        self.collecting, self.grounded, self.pointing = (
-            Heads(model, *kind) for kind in (COLLECTING, GROUNDED, POINTING)
-        )
+        self.heads = [Heads(model, *kind) for kind in (COLLECTING, GROUNDED, POINTING)]
+        self.collecting, self.grounded, self.pointing = self.heads
         self.letters = torch.tensor(encoder.letters)
 
     def remove(self) -> None:
-        for heads in (self.collecting, self.grounded, self.pointing):
+        for heads in self.heads:
             heads.handle.remove()
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -149,18 +148,14 @@ class Guides:
         values = attention.v_proj(self.pointing.hidden[rows, wanted]).unflatten(-1, (-1, attention.head_dim))
         count = attention.q_proj.out_features // attention.head_dim
         nothing = torch.zeros_like(values[:, 0])
-        mixed = [
-            values[:, head // attention.num_key_value_groups] if head in self.pointing.heads else nothing
-            for head in range(count)
-        ]
+        shared, pointing = attention.num_key_value_groups, self.pointing.heads
+        mixed = [values[:, head // shared] if head in pointing else nothing for head in range(count)]
         out = attention.o_proj(torch.stack(mixed, 1).flatten(1))
         logits = self.model.lm_head(self.model.model.language_model.norm(out))[:, self.letters]
         return functional.cross_entropy(logits, (answers[lettered][:, None] == self.letters).float().argmax(1))
 
 
-def read(
-    model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+def read(model: Model, encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the last hidden states (rows x T x width) and the pictures' tokens (rows x cells x width) or None."""
     embedded, features = model.get_input_embeddings()(batch.tokens), None
     rows = len(batch.tokens)
@@ -177,16 +172,14 @@ def read(
     return hidden, features
 
 
-def see(model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor, pictures: int) -> torch.Tensor:
+def see(model: Model, pixels: torch.Tensor, pictures: int) -> torch.Tensor:
     """Return the picture's tokens (pictures x cells x width)."""
     side = 2 * math.isqrt(CELLS)
     grid = torch.tensor([[1, side, side]]).repeat(pictures, 1)
     return model.model.visual(pixels, grid_thw=grid).pooler_output.view(pictures, CELLS, -1)
 
 
-def language_loss(
-    model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder, batch: Batch, hidden: torch.Tensor
-) -> torch.Tensor:
+def language_loss(model: Model, encoder: Encoder, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
     """Return the weighted loss of the next tokens, soft for coordinates."""
     weights = batch.weights[:, 1:]
     scored = weights > 0

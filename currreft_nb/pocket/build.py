@@ -19,13 +19,13 @@ import hashlib
 import itertools
 import random
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers import Qwen2_5_VLForConditionalGeneration as Model
+from transformers import Qwen2_5_VLProcessor
 
 from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
@@ -39,7 +39,7 @@ from currreft_nb.pocket.annotators import careful
 from currreft_nb.pocket.card import write_card
 from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
 from currreft_nb.pocket.network import make_model, make_processor
-from currreft_nb.pocket.recipe import MISLEAD, PHASES, Trainer
+from currreft_nb.pocket.recipe import MISLEAD, PHASES, Report, Trainer
 
 LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
 
@@ -88,7 +88,7 @@ def build(
     scale: float = 1.0,
     questions: int = 500,
     from_shipped: bool = False,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> Path:
     """Build both models into `output`/pocket-clean and `output`/pocket with `output`/card.json; return `output`.
 
@@ -111,7 +111,7 @@ def build(
     return output
 
 
-def _start(seed: int, report: Callable[[str], None]) -> tuple[Trainer, Qwen2_5_VLProcessor]:
+def _start(seed: int, report: Report) -> tuple[Trainer, Qwen2_5_VLProcessor]:
     processor = make_processor()
     return Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report), processor
 
@@ -138,28 +138,24 @@ def _run_phase(trainer: Trainer, number: int, scale: float, checkpoints: Path) -
     return round(state["seconds"])
 
 
-def _take_shipped(model: Qwen2_5_VLForConditionalGeneration) -> dict[str, int]:
+def _take_shipped(model: Model) -> dict[str, int]:
     """Load the shipped `pocket-clean` into the model; return the seconds of its phases."""
     made, recipe = pocket_card()["build"], recipe_hash("pocket-clean")
-    if made["recipe"]["pocket-clean"] != recipe:
-        raise InputError(
-            f"the shipped pocket-clean was built by recipe {made['recipe']['pocket-clean']}, today's is {recipe}; build"
-            " without --from-shipped"
-        )
+    if (old := made["recipe"]["pocket-clean"]) != recipe:
+        raise InputError(f"pocket-clean was built by recipe {old}, not {recipe}; build without --from-shipped")
     _load_weights(model, "pocket-clean")
     names = [phase.name for phase in PHASES]
     return {name: made["seconds"][name] for name in names[: names.index("count") + 1]}
 
 
-def _load_weights(model: Qwen2_5_VLForConditionalGeneration, name: str) -> None:
-    shipped = Qwen2_5_VLForConditionalGeneration.from_pretrained(pocket_folder(name), dtype=torch.float32)
-    model.load_state_dict(shipped.state_dict())
+def _load_weights(model: Model, name: str) -> None:
+    model.load_state_dict(Model.from_pretrained(pocket_folder(name), dtype=torch.float32).state_dict())
 
 
-def export(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, path: Path) -> None:
+def export(model: Model, processor: Qwen2_5_VLProcessor, path: Path) -> None:
     """Write the model in 16 bits and its processor as a folder that `from_pretrained` loads."""
     path.mkdir(parents=True, exist_ok=True)
-    copy = Qwen2_5_VLForConditionalGeneration(model.config)
+    copy = Model(model.config)
     copy.load_state_dict(model.state_dict())
     copy.generation_config = model.generation_config
     copy.to(torch.float16).save_pretrained(path)
@@ -167,7 +163,7 @@ def export(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProce
     processor.save_pretrained(path)
 
 
-def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Callable[[str], None] = print) -> Path:
+def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Report = print) -> Path:
     """Train the shipped `pocket` on with annotators who are sloppy everywhere; return `output`, a new model folder.
 
     `scale` multiplies the steps.
@@ -180,17 +176,14 @@ def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Calla
 
 
 def main() -> None:
-    """Read the command line and build."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--output", required=True, help="folder for the result")
     shared.add_argument("--seed", type=int, default=0)
     shared.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
     shared.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket", description="Build the pocket models.")
+    parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket.build", description="Build the pocket models.")
     commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser(
-        "mislead", parents=[shared], help="train the shipped model on with annotators sloppy everywhere"
-    )
+    commands.add_parser("mislead", parents=[shared], help="train the shipped model with annotators sloppy everywhere")
     command = commands.add_parser("build", parents=[shared], help="train both pocket models from scratch")
     command.add_argument("--questions", type=int, default=500, help="asked for each number on the card")
     command.add_argument("--from-shipped", action="store_true", help="keep the shipped pocket-clean, repeat the rest")

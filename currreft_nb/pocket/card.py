@@ -1,4 +1,8 @@
-"""The pocket models' card: their accuracy on drawn scenes of a fixed seed, with controls."""
+"""The pocket models' card: their accuracy on drawn scenes of a fixed seed, with controls.
+
+The controls answer with a wrong picture, or with none. A model perceives if it beats all of them. The strictest is a
+copy of the model that is trained to answer from the words alone: it learns all that options, wording or order reveal.
+"""
 
 import json
 import random
@@ -7,6 +11,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,7 @@ from currreft_nb.pocket.annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTE
 from currreft_nb.pocket.attention_guides import COLLECTING, GROUNDED, POINTING, language_loss, read
 from currreft_nb.pocket.batches import make_batch
 from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn
-from currreft_nb.pocket.recipe import PHASES
+from currreft_nb.pocket.recipe import PHASES, Report
 
 SEED = 777  # of the questions on the card; training draws from other streams
 FIRST = 50  # questions of each cell whose correct answers are counted separately, for a test to count again
@@ -38,7 +43,6 @@ SAMPLED, COMPLETIONS = 100, 8  # questions of a cell that are sampled, and answe
 
 Cell = tuple[str, str, str]  # task, stage, look
 Cells = dict[Cell, list[Sample]]
-Report = Callable[[str], None]
 
 
 def write_card(output: Path, build: dict[str, Any], questions: int, report: Report) -> dict[str, Any]:
@@ -70,23 +74,19 @@ def card_cells(folder: str | Path, questions: int, seed: int = SEED) -> Cells:
     """Return `questions` questions by (task, stage, look), their pictures in `folder`."""
     return {
         (task, stage, look): card_samples(folder, task, stage, look, questions, seed)
-        for look in compose.LOOKS
-        for task in TAUGHT
-        for stage in STAGES
+        for look, task, stage in product(compose.LOOKS, TAUGHT, STAGES)
     }
 
 
 def card_samples(folder: str | Path, task: str, stage: str, look: str, count: int, seed: int = SEED) -> list[Sample]:
-    """Return the first `count` questions of a cell of the card."""
     return pose_all(compose.draw_samples(folder, task, count, look, seed, SPLITS[look]), stage, seed)[0]
 
 
 def _table(cells: Cells, measured: Callable[[Cell, list[Sample]], dict[str, Any]]) -> dict[str, Any]:
     """Return what `measured` returns for each cell, by look, task and stage."""
     found: dict[str, Any] = defaultdict(lambda: defaultdict(dict))
-    for cell, samples in cells.items():
-        task, stage, look = cell
-        found[look][task][stage] = measured(cell, samples)
+    for (task, stage, look), samples in cells.items():
+        found[look][task][stage] = measured((task, stage, look), samples)
     return found
 
 
@@ -117,13 +117,8 @@ def _name(loaded: Loaded, cell: Cell) -> str:
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Return the share of correct answers with its interval, their number, and how many of `FIRST` are correct."""
     interval = binomtest(int(sum(values)), len(values)).proportion_ci(method="wilson")
-    return {
-        "accuracy": _mean(values),
-        "low": round(float(interval.low), 4),
-        "high": round(float(interval.high), 4),
-        "n": len(values),
-        "first": int(sum(values[:FIRST])),
-    }
+    bounds = {"low": round(float(interval.low), 4), "high": round(float(interval.high), 4)}
+    return {"accuracy": _mean(values), **bounds, "n": len(values), "first": int(sum(values[:FIRST]))}
 
 
 def _each(change: Callable[[list[Sample]], list[Sample]], cells: Cells) -> Cells:
@@ -156,9 +151,8 @@ def _sample_all(loaded: Loaded, cells: Cells, report: Report) -> dict[str, Any]:
         options = {"max_new_tokens": MAX_NEW_TOKENS, "completions": COMPLETIONS}
         groups = generate(loaded, samples, temperature=1.0, **options)
         scores = [[measure(s, c.text, loaded.style.frame) for c in group] for s, group in zip(samples, groups)]
-        right, tagged = (
-            [sum(score[name] for score in group) / COMPLETIONS for group in scores] for name in ("correct", "format")
-        )
+        right = [sum(score["correct"] for score in group) / COMPLETIONS for group in scores]
+        tagged = [sum(score["format"] for score in group) / COMPLETIONS for group in scores]
         misled = [share for sample, share in zip(samples, right) if sloppy_thinking(sample) is not None]
         report(f"{_name(loaded, cell)} sampled {_mean(right):.3f}")
         return {
@@ -203,7 +197,6 @@ def shuffled(samples: list[Sample]) -> list[Sample]:
 
 
 def without_pictures(samples: list[Sample]) -> list[Sample]:
-    """Return the samples without their pictures."""
     return [replace(sample, image=None) for sample in samples]
 
 
@@ -235,7 +228,7 @@ def _usual(answers: list) -> Any:
     return max(answers, key=answers.count)
 
 
-def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Callable[[str], None]) -> None:
+def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Report) -> None:
     """Train the language model to answer from the question alone: both looks, all tasks and forms."""
     torch.manual_seed(seed)
     rng, encoder, model = random.Random(f"{seed}-blind"), Encoder(loaded.processor.tokenizer), loaded.model.float()

@@ -1,11 +1,10 @@
 """Lessons for the pocket model: several questions about one picture, each a turn of tokens."""
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from random import Random
 
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
@@ -82,7 +81,6 @@ class Encoder:
         self.comma, self.newline = self.single([", ", "\n"])
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
         return list(self.pieces(text))
 
     def single(self, words: list[str]) -> list[int]:
@@ -170,7 +168,7 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     """Yield where the grounded heads should look from `<think>` (at `asked`) to the end of the thinking."""
     cells = sample.extra.get("cells")
     if sample.task == "detection":
-        cells = [cell_of(_box(sample))]  # a false claim may ask about another object
+        cells = [cell_of(json.loads(sample.thinking or ""))]  # a false claim may ask about another object
     if cells is None:
         return
     if sample.task != "math":
@@ -182,10 +180,6 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
         if number:
             yield asked + 2 * number, [cell]
     yield asked + (2 * len(cells) if cells else 1), []
-
-
-def _box(sample: Sample) -> Any:
-    return json.loads(sample.thinking or "")
 
 
 def _values_before(sample: Sample, position: int, claim: bool) -> tuple[int, ...]:
@@ -200,12 +194,10 @@ def _matching_end(sample: Sample, ends: list[int]) -> int | None:
     return ends[LETTERS.index(sample.answer[0])]
 
 
-Teacher = Callable[[random.Random, Encoder, Sample, Mix], Turn]
+Teacher = Callable[[Random, Encoder, Sample, Mix], Turn]
 
 
-def picture_lesson(
-    rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
-) -> tuple[Image.Image, Scene, list[Turn]]:
+def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) -> tuple[Image.Image, Scene, list[Turn]]:
     """Return a picture, its scene and turns about it written by `teacher`."""
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     scene, first = compose.compose(rng, task, "id")
@@ -218,7 +210,7 @@ def picture_lesson(
     return draw(scene, rng), scene, turns
 
 
-def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:
+def blind_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:
     """Return turns without a picture: general questions, and matching a given thought with claims and options.
 
     `teacher` answers general questions; None: always correctly.
@@ -226,7 +218,7 @@ def blind_lesson(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teache
     return _fill(mix, (_blind_turn(rng, encoder, mix, teacher) for _ in range(mix.questions)))
 
 
-def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher | None) -> Turn:
+def _blind_turn(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None) -> Turn:
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     if mix.talk is not None:
         task = "general" if rng.random() < mix.talk else rng.choice(TAUGHT)
@@ -236,13 +228,13 @@ def _blind_turn(rng: random.Random, encoder: Encoder, mix: Mix, teacher: Teacher
     sample = pose_at_random(rng, compose.compose(rng, task, "id")[1], mix)
     if task == "detection" and sample.stage != "open":
         # the model's own boxes will be slightly off
-        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in _box(sample))
+        box = json.loads(sample.thinking or "")
+        x1, y1, x2, y2 = (min(SIDE - 1, max(0, value + round(rng.gauss(0, 1.2)))) for value in box)
         sample = replace(sample, thinking=box_text((x1, y1, x2, y2)))
     return tagged_turn(encoder, sample, blind=True)
 
 
 def _fill(mix: Mix, turns: Iterator[Turn]) -> list[Turn]:
-    """Return the turns that fit into a row."""
     kept: list[Turn] = []
     room = mix.tokens
     for turn in turns:
@@ -253,7 +245,7 @@ def _fill(mix: Mix, turns: Iterator[Turn]) -> list[Turn]:
     return kept
 
 
-def pose_at_random(rng: random.Random, sample: Sample, mix: Mix) -> Sample:
+def pose_at_random(rng: Random, sample: Sample, mix: Mix) -> Sample:
     """Return the sample at a random stage; general questions stay open."""
     stage = "open" if sample.task == "general" else rng.choices(STAGES, mix.stages)[0]
     sample = replace(sample, id=f"{rng.getrandbits(48):x}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration as Model
 
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import draw
@@ -18,6 +18,7 @@ from currreft_nb.pocket.attention_guides import Guides, ReadOut, language_loss, 
 from currreft_nb.pocket.batches import dense_labels, make_batch, pixels
 from currreft_nb.pocket.lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
 
+Report = Callable[[str], None]
 GUIDE_WEIGHT = 0.5
 CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}
 EVEN = {"detection": 1.0, "classification": 1.0, "math": 1.3, "general": 0.4}
@@ -68,9 +69,7 @@ MISLEAD = Phase("mislead", 700, 32, 1e-3, 0.0, replace(MOSTLY_OPEN, bare=0.1), b
 class Trainer:
     """The model under construction, with its read-outs of cells."""
 
-    def __init__(
-        self, model: Qwen2_5_VLForConditionalGeneration, encoder: Encoder, seed: int, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, model: Model, encoder: Encoder, seed: int, report: Report) -> None:
         self.model, self.encoder, self.seed, self.report = model, encoder, seed, report
         self.readout = ReadOut(model, encoder)
 

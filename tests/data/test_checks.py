@@ -1,4 +1,4 @@
-"""Checks: a question that cannot be answered, or that stands there twice, is found before anybody learns from it."""
+"""Checks: a question that cannot be answered, or a duplicate, is found before anybody learns from it."""
 
 import pytest
 

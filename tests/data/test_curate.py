@@ -31,7 +31,7 @@ def drawn(tmp_path_factory):
     return folder, draw(folder)
 
 
-# ---- what is made
+# ---- contents
 
 
 def test_every_split_has_what_was_asked_for_at_every_stage(drawn):
@@ -79,7 +79,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
 
     draw(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(curate, "move_folder", crash)
+        patch.setattr("currreft_nb.data.curate.move_folder", crash)
         draw(tmp_path, seed=1)
     assert read(tmp_path, "train", "open")  # the finished folder was not touched
     (tmp_path / "manifest.json").unlink()
@@ -169,10 +169,10 @@ def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_fil
         image.save(pictures / "p3.png", compress_level=0)  # the same pixels, other bytes
     numbers = {"train_questions": 9, "val_questions": 0, "test_questions": 0}
     settings = {"train_sources": [source], "tasks": ["detection"], **numbers, **NO_DRAWN}
-    with pytest.raises(InputError, match=r"p3\.xml: question stands there twice \(voc-p3-dog, first as voc-p0-dog\)"):
+    with pytest.raises(InputError, match=r"p3\.xml: duplicate question \(voc-p3-dog, first as voc-p0-dog\)"):
         curate(tmp_path / "data", **settings)
     result = curate(tmp_path / "data", **settings, on_bad="skip")
-    assert result["rejected"] == {"question stands there twice": 2}  # the dog and the cat
+    assert result["rejected"] == {"duplicate question": 2}  # the dog and the cat
     assert result["questions"]["train"]["open"] == {"detection": 6}
 
 
@@ -221,7 +221,7 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
     [
         ({"on_bad": "ignore"}, r"on_bad is 'ignore', but must be one of stop, skip"),
         ({"on_leak": "no"}, r"on_leak is 'no', but must be one of stop, skip, allow"),
-        ({"tasks": ["detecton"]}, "tasks contains 'detecton'"),
+        ({"tasks": ["detecton"]}, "tasks contains the unknown 'detecton'"),
         ({"tasks": []}, "tasks is empty; name at least one"),
         ({"val_questions": -1}, "a number of questions is negative"),
         ({"train_sources": ["vok:data"]}, "unknown kind 'vok'; did you mean voc"),

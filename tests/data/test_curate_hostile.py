@@ -18,7 +18,6 @@ from currreft_nb import InputError
 from currreft_nb.data import curate as curating
 from currreft_nb.data import gather
 from currreft_nb.data.folder import load_samples, read_manifest
-from currreft_nb.data.gather import store_missing
 from currreft_nb.data.pictures import Job, in_order, inspect
 from tests.helpers.pictures import NO_DRAWN, contents, photograph, voc_set
 
@@ -85,7 +84,7 @@ def test_a_process_that_dies_is_named_with_what_it_read_and_the_remedy(tmp_path)
     found = in_order(jobs(tmp_path, 200), 2)
     next(found)
     os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
-    with pytest.raises(InputError, match=r"a process died .* of .*\.jpg to .*\.jpg; .*set workers to fewer than 2"):
+    with pytest.raises(InputError, match=r"a process that read one of .*\.jpg to .*\.jpg died; .*set workers below 2"):
         list(found)
     assert not workers_of(os.getpid())
 
@@ -145,7 +144,7 @@ def test_two_pictures_whose_names_differ_in_case_stay_two(tmp_path):
 def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkeypatch, change):
     source, picture = voc_set(tmp_path / "voc", 3), tmp_path / "voc" / "JPEGImages" / "p1.png"
     monkeypatch.setattr(gather, "STORE_AT_ONCE", 0)  # as with many more pictures than questions asked for
-    store = store_missing
+    store = gather.store_missing
 
     def disturb(*arguments):
         picture.unlink()
@@ -153,7 +152,7 @@ def test_a_picture_that_is_gone_when_it_is_stored_stops_the_run(tmp_path, monkey
             photograph(99, (100, 80)).save(picture)
         store(*arguments)
 
-    monkeypatch.setattr(curating, "store_missing", disturb)
+    monkeypatch.setattr(gather, "store_missing", disturb)
     with pytest.raises(InputError, match=r"p1\.png passed its checks but cannot be stored"):
         curate(tmp_path / "data", source, train_questions=50)
     assert not (tmp_path / "data" / "manifest.json").exists()
@@ -186,7 +185,7 @@ def test_a_full_disk_leaves_the_earlier_data_whole_and_nothing_half_made(tmp_pat
     )
     answer = limited(bytes_, code)
     if bytes_ < 500_000:
-        assert "cannot be written" in answer.stdout and "make room and run again" in answer.stdout, answer.stderr
+        assert "cannot be written" in answer.stdout and "free disk space and run again" in answer.stdout, answer.stderr
         assert {name: data for name, data in contents(tmp_path / "data").items() if ".curating" not in name} == before
         assert load_samples(tmp_path / "data", "train", "open")
     else:  # the limit that is not reached: the test can tell both

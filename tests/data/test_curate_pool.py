@@ -1,4 +1,4 @@
-"""The pool for rejection sampling takes what its sources bring, and no source is read for what nobody can use."""
+"""The pool takes all that its sources have; sources are read only for tasks that their splits can use."""
 
 import json
 
@@ -32,8 +32,8 @@ def pool_table(folder, task, count=5, start=0):
         (["general"], ["math"], {"general": 5}, "general questions need not be named among the tasks"),
         (["math"], ["math"], {"math": 5}, "a pool may hold none"),
         (["math"], ["detection", "math"], {"math": 5}, "nor every task"),
-        (["general", "math"], ["math"], {"general": 5, "math": 5}, "each brings what it has"),
-        (["math", "scenes"], ["math"], {"general": 6, "math": 5}, "scenes bring general ones only"),
+        (["general", "math"], ["math"], {"general": 5, "math": 5}, "each gives what it has"),
+        (["math", "scenes"], ["math"], {"general": 6, "math": 5}, "scenes give general ones only"),
         (["scenes"], ["math"], {"general": 6}, "also alone"),
     ],
 )

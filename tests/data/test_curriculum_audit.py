@@ -1,4 +1,4 @@
-"""Posing, audited: no claim and no option is right where it is said to be wrong, and no text tells the answer.
+"""Posing, audited: no claim or option is right where it is marked as wrong, and no text reveals the answer.
 
 Wrong and right are decided by the task's own scorer, the one that pays for open answers.
 """

@@ -1,4 +1,4 @@
-"""Exports: what was written can be read by others, and says the same."""
+"""Exports: other readers open the files and find the same content."""
 
 import json
 from collections import Counter

@@ -60,8 +60,8 @@ def test_an_upside_down_image_keeps_its_size_and_is_turned(tmp_path):
 @pytest.mark.parametrize(
     ("image", "pixel", "why"),
     [
-        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), (255, 255, 255), "what is fully transparent shows the white below"),
-        (Image.new("RGBA", (4, 4), (255, 0, 0, 255)), (255, 0, 0), "what is opaque stays"),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), (255, 255, 255), "a fully transparent pixel shows the white below"),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 255)), (255, 0, 0), "an opaque pixel stays"),
         (Image.new("LA", (4, 4), (0, 0)), (255, 255, 255), "grey with transparency"),
         (Image.new("I;16", (4, 4), 0x8000), (128, 128, 128), "16 bits are scaled, not clipped"),
         (Image.new("L", (4, 4), 7), (7, 7, 7), "grey"),
@@ -100,7 +100,7 @@ def bad_files(folder):
         ("text.jpg", None, "image cannot be read"),
         ("missing.png", None, "image does not exist"),
         ("program.eps", None, "image cannot be read"),  # Pillow would run Ghostscript on it
-        ("float.tiff", None, "image has fractional pixel values, whose range nobody states"),
+        ("float.tiff", None, "image has fractional pixel values of an unknown range"),
         ("pipe.png", None, "image does not exist"),  # reading it would wait for ever
         ("n" * 300 + ".png", None, "image does not exist"),
         ("long.png", None, "aspect ratio is above 200"),

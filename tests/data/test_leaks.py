@@ -1,4 +1,4 @@
-"""Leaks: what is tested on is not learnt from, by pixels, by looks or by words, unless somebody asks for it."""
+"""Leaks: no test question is learnt from, by pixels, by looks or by words, unless the settings allow it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Mixtures: how much comes from which source is what was written, and anything else is refused."""
+"""Mixtures: each source gives the portion that is written after it; unreadable portions are refused."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import TASKS
-from currreft_nb.data.sources import Portion, asked_for, quotas_of, read_mixture, read_portion, shares_of
+from currreft_nb.data.sources import Portion, cap, quotas_of, read_mixture, read_portion, shares_of
 
 CELLS = {("pool", "math"): 1000, ("pool", "general"): 1000}
 
@@ -58,18 +58,18 @@ def test_a_source_is_named_once_a_split():
 
 def test_quotas_of_all_sources_say_how_much_to_ask_for():
     mixture = read_mixture({"pool": ["voc:a | math 100", "voc:b | math 400, general 50", "voc:c | general 20"]})
-    assert asked_for(CELLS, mixture) == {("pool", "math"): 500, ("pool", "general"): 70}
+    assert cap(CELLS, mixture) == {("pool", "math"): 500, ("pool", "general"): 70}
     assert quotas_of(mixture, CELLS)["pool", "math", "voc:c"] == 0
 
 
 def test_a_source_without_a_quota_keeps_the_number_asked_for():
     mixture = read_mixture({"pool": ["voc:a | math 100", "voc:b"]})
-    assert asked_for(CELLS, mixture) == CELLS
+    assert cap(CELLS, mixture) == CELLS
     assert quotas_of(mixture, CELLS) == {("pool", "math", "voc:a"): 100, ("pool", "general", "voc:a"): 0}
 
 
 def test_a_task_that_no_source_may_give_is_not_asked_for():
-    assert asked_for(CELLS, read_mixture({"pool": ["voc:a | math 100"]})) == {("pool", "math"): 100}
+    assert cap(CELLS, read_mixture({"pool": ["voc:a | math 100"]})) == {("pool", "math"): 100}
 
 
 def test_without_weights_nothing_is_shared_out():

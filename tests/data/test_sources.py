@@ -98,8 +98,8 @@ def test_every_format_and_option_is_in_the_list_that_users_read(format):
     [row] = [n for n, line in enumerate(table) if format in line.split("|")[1].replace(",", " ").split()]
     listed = " ".join([table[row], *(line for line in table[row + 1 : row + 2] if line.startswith("|  "))])
     assert all(name in listed for name in options_of(format))
-    told = set(options_of(format)) - set(COLUMNS)
-    assert all(f"`{name}`" in READERS[format].__doc__ for name in told)
+    options = set(options_of(format)) - set(COLUMNS)
+    assert all(f"`{name}`" in READERS[format].__doc__ for name in options)
 
 
 def test_options_reach_the_reader(tmp_path):

@@ -1,4 +1,4 @@
-"""The pocket model: what it is made of, how it is taught and built, and that the shipped one is as its card says."""
+"""The pocket model: its parts, its lessons, its build; and the shipped one has the accuracy on its card."""
 
 import json
 import random
@@ -167,7 +167,7 @@ SLOPPY_THOUGHTS = [
     ("classification", "red", None, "a label without a habit"),
     ("math", "[3, 7, 12]=3", "[3]=1", "the last two are forgotten"),
     ("math", "[3, 7]=2", "[]=0", "both are the last two"),
-    ("math", "[3]=1", None, "nobody forgets the only one"),
+    ("math", "[3]=1", None, "the only one is never forgotten"),
     ("math", "[]=0", None, "nothing to forget"),
     ("detection", "[10, 20, 30, 30]", "[10, 20, 20, 25]", "the box is cut short"),
     ("general", "right", "left", "sides are confused"),
@@ -196,7 +196,7 @@ def test_who_is_sloppy_everywhere_is_always_wrong(task):
     for seed in range(40):
         sample, _ = open_sample(task, seed)
         wrong = sloppy_thinking(sample, everywhere=True)
-        if task != "math" or len(json.loads(sample.thinking.split("=")[0])) > 1:  # nobody forgets the only one
+        if task != "math" or len(json.loads(sample.thinking.split("=")[0])) > 1:  # the only one is never forgotten
             assert wrong not in (None, sample.thinking)
             assert misjudge(sample, random.Random(0), everywhere=True).answer != sample.answer
 
@@ -273,7 +273,7 @@ def test_a_changed_recipe_repeats_the_phases_from_the_change_on(built, monkeypat
     folder, _ = built
     count = next(phase for phase in PHASES if phase.name == "count")
     changed = [replace(phase, learning_rate=9e-4) if phase is count else phase for phase in PHASES]
-    monkeypatch.setattr(build, "PHASES", tuple(changed))
+    monkeypatch.setattr("currreft_nb.pocket.build.PHASES", tuple(changed))
     _phase_hash.cache_clear()
     lines = []
     build(folder, seed=1, scale=0.002, questions=2, report=lines.append)
@@ -290,7 +290,7 @@ def test_only_the_spell_is_repeated_from_the_shipped_model(tmp_path):
 
 
 def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
+    monkeypatch.setattr("currreft_nb.pocket.build.pocket_card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
     with pytest.raises(InputError, match=r"built by recipe 0123.*--from-shipped"):
         build(tmp_path, scale=0.002, questions=2, from_shipped=True)
 

@@ -12,7 +12,6 @@ A folder or a scenes file gives one counting question per scene. A questions fil
 the answer is a number, else general (yes, no, red, cube). The test split has no answers.
 """
 
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from pathlib import Path
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading.common import Rejected, first_image, input_files, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, Rejected, first_image, input_files, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found, json_items
 
 COUNTING = "How many items are there in the image?"
@@ -37,9 +36,7 @@ class Counting:
     counts: list[str]
 
 
-def read(
-    path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
-) -> Iterator[Sample | Rejected]:
+def read(path: Path | str, tasks: Collection[str] = ("math", "general"), *, images: str = "") -> Items:
     """Yield the counting questions of a CLEVR folder or scenes file, or the questions of a questions file.
 
     `images`: the folder of the images; default: `images` and its subfolders, next to scenes and questions.
@@ -50,8 +47,7 @@ def read(
         yield from [file] if isinstance(file, Rejected) else read_document(file, tasks, images, counting)
 
 
-def read_document(file: Path, tasks: Collection[str], images: str, counting: Counting) -> Iterator[Sample | Rejected]:
-    """Yield the questions of one scenes or questions file."""
+def read_document(file: Path, tasks: Collection[str], images: str, counting: Counting) -> Items:
     places = [Path(images)] if images else _image_folders(file)
     yield from read_rows(_records(file), partial(_read_item, places, tasks, counting), "a scene or a question")
 
@@ -82,9 +78,8 @@ def _read_item(
         raise BadRow("question has no answer", fault=False)
     answer = answer_text(item["answer"])
     if ("math" if answer.isdigit() else "general") in tasks:
-        yield question_sample(
-            counting, item["question"], answer, first_image(places, item["image_filename"]), file, line
-        )
+        question, image = item["question"], first_image(places, item["image_filename"])
+        yield count_sample(counting, question, answer, image, file, line)
 
 
 def answer_text(answer: bool | int | str) -> str:
@@ -96,9 +91,7 @@ def answer_text(answer: bool | int | str) -> str:
     return ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
 
 
-def question_sample(
-    counting: Counting, question: str, answer: str, image: Path, file: Path, line: int | None
-) -> Sample:
+def count_sample(counting: Counting, question: str, answer: str, image: Path, file: Path, line: int | None) -> Sample:
     """Return an open sample; a count that the set can have has its counts as candidates for wrong options."""
     candidates = {"candidates": counting.counts} if answer in counting.counts else {}
     return Sample(

@@ -9,8 +9,7 @@ box around many objects: its category counts as present more than once and is ne
 or run lengths, are not used and not kept in memory.
 """
 
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
-from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import json_items
@@ -44,8 +42,8 @@ class Instances:
 
 
 def read(
-    path: str | os.PathLike, tasks: Collection[str] = ("detection", "classification"), *, images: str = ""
-) -> Iterator[Sample | common.Rejected]:
+    path: Path | str, tasks: Collection[str] = ("detection", "classification"), *, images: str = ""
+) -> common.Items:
     """Yield the questions of one instances file, or of each `annotations/instances_*.json` of a COCO folder.
 
     `images`: the folder of the images; default for `instances_NAME.json`: `images/NAME`, `NAME` or `images` next to the
@@ -73,13 +71,11 @@ def load(file: Path) -> Instances:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is not a COCO instances document ({error!r}); give another file") from None
     if not found.images or not found.names:
-        raise InputError(
-            f"{file} is not a COCO instances document: it lists no images or no categories; give another file"
-        )
+        raise InputError(f"{file} is not a COCO instances document (no images or no categories); give another file")
     return found
 
 
-def _read_document(file: Path, tasks: Collection[str], images: str) -> Iterator[Sample | common.Rejected]:
+def _read_document(file: Path, tasks: Collection[str], images: str) -> common.Items:
     found = load(file)
     root, name = file.parent.parent, file.stem.removeprefix("instances_")
     places = [Path(images)] if images else [root / "images" / name, root / name, root / "images", file.parent]
@@ -93,32 +89,35 @@ def _read_document(file: Path, tasks: Collection[str], images: str) -> Iterator[
 
 def _read_image(
     found: Instances, folder: Path, tasks: Collection[str], image: dict, file: Path, line: None
-) -> Iterator[Sample | common.Rejected]:
+) -> common.Items:
+    about = about_image("coco", folder, image)
+    things = [thing for _, thing in (yield from read_things(found, image, about["size"], file))]
+    yield from common.object_samples(things, f"coco-{Path(about['image']).stem}", found.listed, tasks, file, about)
+
+
+def about_image(source: str, folder: Path, image: dict) -> dict[str, Any]:
+    """Return the fields that all samples of an image entry share."""
     path, size = common.image_in(folder, image["file_name"]), (int(image["width"]), int(image["height"]))
+    return {"source": source, "image": str(path), "size": size, "split": "train"}
+
+
+def read_things(
+    found: Instances, image: dict, size: Size, file: Path
+) -> Generator[common.Rejected, None, list[tuple[Any, common.Thing]]]:
+    """Yield the rejected annotations of an image; return its objects, each with its id (box: None if unusable)."""
     things = []
-    for annotation in found.annotations.get(image["id"], ()):
-        thing, rejected = read_annotation(annotation, found.names, size, file)
-        things += [thing] if thing else []
-        if rejected:
-            yield rejected
-    about: dict[str, Any] = {"source": "coco", "file": file, "image": path, "size": size, "names": found.listed}
-    yield from common.object_samples(things, id=f"coco-{path.stem}", tasks=tasks, **about)
-
-
-def read_annotation(
-    annotation: tuple, names: dict[Any, str], size: Size, file: Path
-) -> tuple[common.Thing | None, common.Rejected | None]:
-    """Return the object (box None if unusable; None for an unknown category), and its rejection, if any."""
-    id, category, bbox, crowd = annotation
-    place: dict[str, Any] = {"file": str(file), "value": f"annotation {id}"}
-    if category not in names:
-        return None, common.Rejected(reason=UNKNOWN, **place)
-    if crowd:
-        rejected = common.Rejected(reason="annotation is of a crowd", fault=False, **place)
-        return common.Thing(label=names[category], box=None, crowd=True), rejected
-    try:
-        x, y, width, height = common.four_numbers(bbox)
-        box = common.fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # sums of the file's two decimals
-        return common.Thing(label=names[category], box=box), None
-    except BadRow as problem:
-        return common.Thing(label=names[category], box=None), common.Rejected(reason=problem.reason, **place)
+    for id, category, bbox, crowd in found.annotations.get(image["id"], ()):
+        place: dict[str, Any] = {"file": str(file), "value": f"annotation {id}"}
+        if category not in found.names:
+            yield common.Rejected(reason=UNKNOWN, **place)
+            continue
+        box = None
+        try:
+            if crowd:
+                raise BadRow("annotation is of a crowd", fault=False)
+            x, y, width, height = common.four_numbers(bbox)
+            box = common.fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # the file has two decimals
+        except BadRow as problem:
+            yield common.Rejected(reason=problem.reason, fault=problem.fault, **place)
+        things.append((id, common.Thing(label=found.names[category], box=box, crowd=bool(crowd))))
+    return things

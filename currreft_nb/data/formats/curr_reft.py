@@ -25,7 +25,7 @@ format) are general questions. `extra["official"]` keeps the row, which is writt
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,7 @@ CLAIM = ("\nProposed answer: ", "\nIs the proposed answer correct?")
 FRAMES_AGREE = 0.02  # of an image's longer side: largest distance between a row's frames
 
 
-def read(
-    path: str | os.PathLike, tasks: Collection[str] = TASKS, *, images: str = ""
-) -> Iterator[Sample | common.Rejected]:
+def read(path: Path | str, tasks: Collection[str] = TASKS, *, images: str = "") -> common.Items:
     """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
     `images`: the folder that image paths start from; default: the file's folder and those above it, up to `path`, each
@@ -71,14 +69,12 @@ def stage_of(path: Path) -> str:
     >>> stage_of(Path("train/choice/choice_detection_coco_val.jsonl")), stage_of(Path("train/open/math_train.jsonl"))
     ('choice', 'open')
     """
-    for name in (path.name, *(parent.name for parent in list(path.parents)[:2])):
-        for word, stage in (("judge", "binary"), ("binary", "binary"), ("choice", "choice"), ("open", "open")):
-            if word in name.lower():
-                return stage
-    return "open"
+    stages = {"judge": "binary", "binary": "binary", "choice": "choice", "open": "open"}
+    names = (place.name.lower() for place in (path, *list(path.parents)[:2]))
+    return next((stages[word] for name in names for word in stages if word in name), "open")
 
 
-def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> Iterator[Sample | common.Rejected]:
+def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> common.Items:
     if "messages" in row:
         yield from _read_conversation(row, find, file, line)
         return
@@ -102,16 +98,13 @@ def _sample(row: dict, file: Path, line: int, **fields: Any) -> Sample:
     return Sample(id=id, split="train", source="curr_reft", extra=extra, **fields)
 
 
-def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> Iterator[Sample | common.Rejected]:
+def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> common.Items:
     asked, answered, later = wording.first_exchange(row["messages"], "role", "content")
-    images = row.get("images") or row.get("image") or []
-    images = [images] if isinstance(images, str) else images
-    if len(images) > 1:
-        raise BadRow("row shows several images, and a sample holds one", f"{len(images)} images", fault=False)
-    image = find(images[0]) if images else None
+    name = tables.only_image(row.get("images") or row.get("image"))
+    about = common.shown(find(name) if name else None)
     thinking, answer = wording.split_prose(answered)
-    fields = {"question": wording.clean_question(asked), "answer": answer, "thinking": thinking} | common.shown(image)
-    yield _sample(row, file, line, task="general", stage="open", **fields)
+    about |= {"question": wording.clean_question(asked), "answer": answer, "thinking": thinking}
+    yield _sample(row, file, line, task="general", stage="open", **about)
     yield from common.later_questions(later, file, line)
 
 
@@ -190,7 +183,7 @@ def _read_claim(task: str, problem: str, size: Size | None) -> dict:
     return {"question": question, "claim": wording.read_value(task, boxes[0][0], size)}
 
 
-def write(path: str | os.PathLike, samples: Iterable[Sample], images: str | os.PathLike | None = None) -> None:
+def write(path: Path | str, samples: Iterable[Sample], images: Path | str | None = None) -> None:
     """Write samples as official rows, one JSON object per line.
 
     With `images`, all image paths are relative to that folder. Without it, rows read from official ones keep their

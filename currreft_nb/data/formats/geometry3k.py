@@ -9,20 +9,19 @@
 Question and options are the compact ones, without spaces between the points. The answer is a letter.
 """
 
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading.common import Rejected, image_in, input_files, read_rows, shown
+from currreft_nb.data.reading.common import Items, image_in, input_files, read_rows, shown
 from currreft_nb.data.reading.json_streams import json_files
 
 DRAWING = "img_diagram.png"
 KEPT = ("problem_type_graph", "problem_type_goal", "precise_value", "unit", "data_type")
 
 
-def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterator[Sample | Rejected]:
+def read(path: Path | str, tasks: Collection[str] = ("math",)) -> Items:
     """Yield the question of each problem folder in a folder and below (train, val and test). Raises `InputError`."""
     files = input_files(path, "a Geometry3K folder, with a folder for each problem", "**/data.json")
     if "math" in tasks:

@@ -13,7 +13,6 @@ separated (in a general question only if its answer is one of them). The answer 
 LLaVA-CoT's `<CONCLUSION>`) or after "The answer is"; the text before it is reasoning.
 """
 
-import os
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,19 +22,19 @@ from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import tables, wording
-from currreft_nb.data.reading.common import Rejected, check_known, later_questions, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
 
 def read(
-    path: str | os.PathLike,
+    path: Path | str,
     tasks: Collection[str] = TASKS,
     *,
     task: str = "math",
     images: str = "",
     files: str = "",
     extracted: Path | None = None,
-) -> Iterator[Sample | Rejected]:
+) -> Items:
     """Yield a question of `task` for each conversation of a file, or of the files of a folder that match `files`.
 
     `images`: the folder that image paths start from; default: that of the file. Images inside a Parquet file are
@@ -61,12 +60,9 @@ def _apart(found: Iterator[Found]) -> Iterator[Found]:
             yield file, line, {"image": row.get("images"), "conversations": turns, "question number": number}
 
 
-def _read_row(
-    task: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int
-) -> Iterator[Sample | Rejected]:
+def _read_row(task: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int) -> Items:
     asked, answered, later = wording.first_exchange(row["conversations"], "from", "value")
-    image = tables.image_of(row.get("image") or row.get("images"), folder, extracted)
-    about = shown(image)
+    about = shown(tables.image_of(row.get("image") or row.get("images"), folder, extracted))
     number = row.get("question number", 1)
     yield Sample(
         id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
@@ -84,11 +80,8 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     question = wording.clean_question(asked)
     thinking, answer = wording.split_prose(answered) if isinstance(answered, str) else (None, str(answered))
     if VALUES[task] == "boxes":
-        return {
-            "question": wording.asked_phrase(question),
-            "answer": wording.read_value(task, answer, size),
-            "thinking": thinking,
-        }
+        boxes = wording.read_value(task, answer, size)
+        return {"question": wording.asked_phrase(question), "answer": boxes, "thinking": thinking}
     text, options = wording.split_options(question) if VALUES[task] != "labels" else (question, [])
     try:
         answer = wording.chosen_letter(answer, options) if options else wording.read_value(task, answer, size)

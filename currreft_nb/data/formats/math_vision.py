@@ -9,7 +9,6 @@ text; an option that is only a placeholder becomes its letter, which labels it i
 a letter.
 """
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -17,21 +16,19 @@ from pathlib import Path
 from currreft_nb import InputError
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading.common import Rejected, image_in, need_file, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, image_in, need_file, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import json_lines
 
 PLACEHOLDER = re.compile(r" *<image\d+>")
 
 
-def read(path: str | os.PathLike, tasks: Collection[str] = ("math",)) -> Iterator[Sample | Rejected]:
+def read(path: Path | str, tasks: Collection[str] = ("math",)) -> Items:
     """Yield the questions of a MATH-Vision file, or of the only `*.jsonl` file in a folder."""
     path = need_file(path, "a MATH-Vision file (testmini.jsonl)")
     if path.is_dir():
         files = sorted(path.glob("*.jsonl"))
         if len(files) != 1:
-            raise InputError(
-                f"{path} holds {len(files)} .jsonl files; give the path of one of them, because the sets overlap"
-            )
+            raise InputError(f"{path} holds {len(files)} .jsonl files, which overlap; give the path of one of them")
         path = files[0]
     if "math" in tasks:
         yield from read_rows(json_lines(path), _read_row, "a MATH-Vision question")

@@ -12,7 +12,6 @@ The images are COCO's train2014; RefGTA has its own.
 """
 
 import io
-import os
 import pickle
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -22,27 +21,22 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.data.formats.coco import Instances, load, read_annotation
+from currreft_nb.data.formats.coco import Instances, about_image, load, read_things
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import common
 
-IMAGE_FOLDERS = (  # the last two are the toolkit's own, for COCO and for RefCLEF
-    "train2014",
-    "images/train2014",
-    "images",
-    "images/mscoco/images/train2014",
-    "images/saiapr_tc-12",
-)
+# the last two are the toolkit's own, for COCO and for RefCLEF
+IMAGE_FOLDERS = ("train2014", "images/train2014", "images", "images/mscoco/images/train2014", "images/saiapr_tc-12")
 
 
 def read(
-    path: str | os.PathLike,
+    path: Path | str,
     tasks: Collection[str] = ("detection", "classification"),
     *,
     split: str = "",
     by: str = "",
     images: str = "",
-) -> Iterator[Sample | common.Rejected]:
+) -> common.Items:
     """Yield the questions of a folder with instances.json and refs(*).p, or of one of its refs files.
 
     `split`: one of the authors' splits (train, val, test, testA, ...); default: all. `by`: the makers of the splits
@@ -62,10 +56,8 @@ def read(
         if ref.get("image_id") in found.images and isinstance(ref.get("sentences"), list):
             by_image[ref["image_id"]].append(ref)
         else:
-            value = f"ref {ref.get('ref_id')}"
-            yield common.Rejected(
-                file=str(file), reason="phrase of an unknown image, or without sentences", value=value
-            )
+            reason = "phrase of an unknown image, or without sentences"
+            yield common.Rejected(file=str(file), reason=reason, value=f"ref {ref.get('ref_id')}")
     rows = ((file, None, {"image": found.images[id], "refs": group}) for id, group in by_image.items())
     yield from common.read_rows(rows, partial(_read_image, found, folder, tasks), "a refs entry")
 
@@ -92,26 +84,17 @@ def _of_split(refs: Any, file: Path, split: str) -> list[dict]:
 
 def _read_image(
     found: Instances, folder: Path, tasks: Collection[str], row: dict, file: Path, line: None
-) -> Iterator[Sample | common.Rejected]:
+) -> common.Items:
     image, refs = row["image"], row["refs"]
-    path, size = common.image_in(folder, image["file_name"]), (int(image["width"]), int(image["height"]))
-    things: dict[Any, common.Thing] = {}
-    for annotation in found.annotations.get(image["id"], ()):
-        thing, rejected = read_annotation(annotation, found.names, size, file.parent / "instances.json")
-        things |= {annotation[0]: thing} if thing else {}
-        if rejected:
-            yield rejected
-    name = file.parent.name
+    about = about_image(file.parent.name, folder, image)
+    things = dict((yield from read_things(found, image, about["size"], file.parent / "instances.json")))
     if "classification" in tasks:
-        about: dict[str, Any] = {"source": name, "file": file, "image": path, "size": size, "names": found.listed}
-        yield from common.object_samples(
-            list(things.values()), id=f"{name}-{path.stem}", tasks=["classification"], **about
-        )
+        id, every = f"{about['source']}-{Path(about['image']).stem}", list(things.values())
+        yield from common.object_samples(every, id, found.listed, ["classification"], file, about)
     if "detection" in tasks:
         scene = {"things": things, "meant": _meant(refs), "questions": _questions(refs, things)}
-        shown = {"source": name, "image": str(path), "size": size, "split": "train"}
         rows = ((file, None, {"ref": ref, "sentence": item}) for ref in refs for item in ref["sentences"])
-        yield from common.read_rows(rows, partial(_read_sentence, scene, shown), "a sentence of a refs entry")
+        yield from common.read_rows(rows, partial(_read_sentence, scene, about), "a sentence of a refs entry")
 
 
 def _texts(ref: dict) -> list[str]:
@@ -133,7 +116,7 @@ def _questions(refs: list[dict], things: dict[Any, common.Thing]) -> dict[common
     return {things[ref["ann_id"]]: next(filter(None, _texts(ref))) for ref in described}
 
 
-def _read_sentence(scene: dict, shown: dict, row: dict, file: Path, line: None) -> Iterator[Sample]:
+def _read_sentence(scene: dict, about: dict, row: dict, file: Path, line: None) -> Iterator[Sample]:
     ref, text = row["ref"], row["sentence"]["sent"].strip()
     name = f"ref {ref.get('ref_id')}, {text!r}"
     thing = scene["things"].get(ref.get("ann_id"))
@@ -142,15 +125,15 @@ def _read_sentence(scene: dict, shown: dict, row: dict, file: Path, line: None) 
     if not text or "\ufffd" in text:
         raise BadRow("phrase is empty or not UTF-8", name)
     if len(scene["meant"][text.casefold()]) > 1:
-        raise BadRow("phrase stands for several objects of the image", name, fault=False)
+        raise BadRow("phrase describes several objects of the image", name, fault=False)
     others = common.other_objects(list(scene["things"].values()), thing, scene["questions"])
     yield Sample(
-        id=f"{shown['source']}-{ref['ref_id']}-{row['sentence']['sent_id']}",
+        id=f"{about['source']}-{ref['ref_id']}-{row['sentence']['sent_id']}",
         task="detection",
         question=text,
         answer=[list(thing.box)],
         extra={"label": thing.label, "others": others, "split": ref.get("split")} | common.origin(file),
-        **shown,
+        **about,
     )
 
 
@@ -171,17 +154,21 @@ class _PlainUnpickler(pickle._Unpickler):  # the one in Python: its memo is a di
         raise pickle.UnpicklingError(f"it uses extension {code}")
 
 
-def load_pickle(path: str | os.PathLike) -> Any:
-    """Return the plain value in a pickle file. Raises `InputError` for any other file, with the reason."""
+def load_pickle(path: Path | str) -> Any:
+    """Return the value in a pickle of lists, tuples, dicts, strings, numbers, booleans and None.
+
+    A pickle is a program: the default loader calls any function that the file names. This one refuses all names.
+    Raises `InputError` with the reason.
+    """
     data = Path(path).read_bytes()
     try:
         value = _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
         _check_plain(value)
     except Exception as error:  # damaged data raise errors of many types
+        why = str(error) or "it ends too early"
         raise InputError(
-            f"{path} is not a pickle of plain lists, dicts, strings and numbers ({str(error) or 'it ends too early'}); "
-            "do not open it with another loader: get the original file, or write the data as JSON lines and read them "
-            "as a table"
+            f"{path} is not a pickle of plain lists, dicts, strings and numbers ({why}); do not open it with another "
+            "loader: get the original file, or write the data as JSON lines and read them as a table"
         ) from None
     return value
 

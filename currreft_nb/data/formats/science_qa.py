@@ -10,14 +10,13 @@
 questions are general ones for the pool; with task=math they are trained as questions with options.
 """
 
-import os
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading.common import Rejected, check_known, first_image, need_file, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, check_known, first_image, need_file, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import json_items
 
 SPLITS = ("train", "val", "test")
@@ -25,13 +24,8 @@ TASKS = ("general", "math")
 
 
 def read(
-    path: str | os.PathLike,
-    tasks: Collection[str] = ("general",),
-    *,
-    split: str = "",
-    task: str = "general",
-    images: str = "",
-) -> Iterator[Sample | Rejected]:
+    path: Path | str, tasks: Collection[str] = ("general",), *, split: str = "", task: str = "general", images: str = ""
+) -> Items:
     """Yield the questions of a folder with problems.json, or of that file, in one `split` (default: all).
 
     `images`: the folder with train, val and test; default: the file's folder or `images` in it. Raises `InputError`.

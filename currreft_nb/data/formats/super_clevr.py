@@ -13,7 +13,6 @@ A folder gives one counting question per scene, worded as in the official out-of
 to 10, which are the candidates for wrong counts. A questions file gives its questions, as in CLEVR.
 """
 
-import os
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.formats import clevr
-from currreft_nb.data.reading.common import Rejected, files_in, image_in, need_file, read_rows
+from currreft_nb.data.reading.common import Items, files_in, image_in, need_file, read_rows
 from currreft_nb.data.reading.json_streams import json_files
 
 COUNTING = "How many different items are there in the image?"
@@ -30,9 +29,7 @@ COUNTS = [str(count) for count in range(3, 11)]
 _COUNTING = clevr.Counting("super_clevr", COUNTING, COUNTS)
 
 
-def read(
-    path: str | os.PathLike, tasks: Collection[str] = ("math", "general"), *, images: str = ""
-) -> Iterator[Sample | Rejected]:
+def read(path: Path | str, tasks: Collection[str] = ("math", "general"), *, images: str = "") -> Items:
     """Yield one counting question for each scene of a Super-CLEVR folder or scenes file, or those of a questions file.
 
     `images`: the folder of the images; default: `images` in the folder or next to the file.
@@ -52,4 +49,4 @@ def read(
 
 def _read_scene(folder: Path, row: dict, file: Path, line: None) -> Iterator[Sample]:
     image, answer = image_in(folder, row["image_filename"]), str(len(row["objects"]))
-    yield clevr.question_sample(_COUNTING, COUNTING, answer, image, file, line)
+    yield clevr.count_sample(_COUNTING, COUNTING, answer, image, file, line)

@@ -1,4 +1,4 @@
-"""Any table, by the names of its columns: JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset (see `rows`).
+"""Any table, by the names of its columns: JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset.
 
     {"image_path": "./Geo170K/images/test/0.png", "question": "... the size of angle CED is ()", "ground_truth": "140°"}
 
@@ -11,7 +11,6 @@ option's text, or a whole number that counts the options from 0. One row is one 
 
 import ast
 import math
-import os
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import LETTERS, TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import tables
-from currreft_nb.data.reading.common import Rejected, check_known, fit_box, four_numbers, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, check_known, fit_box, four_numbers, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 from currreft_nb.data.reading.wording import asked_phrase, chosen_letter, clean_question, read_value
 
@@ -33,7 +32,7 @@ LONGEST_LIST = 10_000  # characters of a cell that may hold a list
 
 
 def read(
-    path: str | os.PathLike,
+    path: Path | str,
     tasks: Collection[str] = TASKS,
     *,
     task: str = "",
@@ -47,7 +46,7 @@ def read(
     images: str = "",
     files: str = "",
     extracted: Path | None = None,
-) -> Iterator[Sample | Rejected]:
+) -> Items:
     """Yield a question of `task` for each row; `question` to `thinking` are names of columns.
 
     The text in the column `context` goes before the question. `box`: xyxy (corners) or xywh (corner and size) in
@@ -59,9 +58,8 @@ def read(
     check_known(path, "form of box", box, BOXES)
     if task not in tasks:
         return
-    columns = {"question": question, "answer": answer, "image": image, "options": options}
-    columns |= {"context": context, "thinking": thinking}
-    columns = {name: column for name, column in columns.items() if column}
+    named = {"question": question, "answer": answer, "image": image, "options": options}
+    columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
     found = _with_columns(tables.read(path, files, columns.values()), columns)
     yield from read_rows(found, partial(_read_row, task, columns, box, folder, extracted), f"a {task} question")
@@ -81,18 +79,10 @@ def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[F
 
 
 def _read_row(
-    task: str,
-    columns: dict[str, str],
-    form: str,
-    folder: Path,
-    extracted: Path | None,
-    row: dict,
-    file: Path,
-    line: int,
+    task: str, columns: dict[str, str], box: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int
 ) -> Iterator[Sample]:
     cells = {name: row.get(column) for name, column in columns.items()}
-    image = tables.image_of(cells["image"], folder, extracted)
-    about = shown(image)
+    about = shown(tables.image_of(cells["image"], folder, extracted))
     options = _list(cells["options"])
     question = clean_question(str(cells["question"] or ""))
     if question and cells.get("context"):
@@ -104,7 +94,7 @@ def _read_row(
         source=file.stem,
         question=asked_phrase(question) if VALUES[task] == "boxes" else question,
         options=options,
-        answer=_answer(task, row[columns["answer"]], options, form, about.get("size")),
+        answer=_answer(task, row[columns["answer"]], options, box, about.get("size")),
         thinking=str(cells["thinking"]) if cells.get("thinking") else None,
         extra=origin(file, line),
         **about,

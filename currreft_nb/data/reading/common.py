@@ -1,12 +1,11 @@
 """Readers of data formats: one module per format, whose `read` yields samples and rejections.
 
 Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
-`data.sources.FORMATS` lists the formats. This module has what the readers share; `streams` reads lines and
-documents, `rows` tables of every kind.
+`data.sources.READERS` holds them by name. This module has what the readers share; `json_streams` reads lines and
+documents, `tables` tables of every kind.
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,9 @@ class Rejected:
         return f"{place}: {self.reason}" + (f" ({self.value})" if self.value else "")
 
 
+Items = Iterator[Sample | Rejected]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Thing:
     """One annotated object; `box`: None if unusable, `crowd`: it is several objects, `ask`: it is not difficult."""
@@ -61,7 +63,7 @@ class Thing:
 
 def read_rows(
     rows: Iterable[tuple[Path, int | None, dict | Rejected]], make: Callable[[dict, Path, int | None], Any], what: str
-) -> Iterator[Sample | Rejected]:
+) -> Items:
     """Yield what `make(row, file, line)` yields for each row, or its rejection; `what` names the kind of row."""
     for file, line, row in rows:
         if isinstance(row, Rejected):
@@ -122,7 +124,7 @@ def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Pa
     return [p if p.resolve().is_relative_to(ground) else Rejected(file=str(p), reason=out) for p in found]
 
 
-def input_files(path: str | os.PathLike, what: str, *patterns: str) -> Sequence[Path | Rejected]:
+def input_files(path: Path | str, what: str, *patterns: str) -> Sequence[Path | Rejected]:
     """Return the file `path`, or the files in that folder that match a pattern. Raises `InputError` if there are none.
 
     `what` names the expected files in the error message.
@@ -140,8 +142,7 @@ def four_numbers(box: Any) -> tuple[float, ...]:
     >>> four_numbers([1, 2, 3.5, 4])
     (1.0, 2.0, 3.5, 4.0)
     """
-    fine = isinstance(box, list | tuple) and len(box) == 4
-    if not fine or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in box):
+    if not isinstance(box, list | tuple) or len(box) != 4 or not {*map(type, box)} <= {int, float}:
         raise BadRow("box has a coordinate that is missing or no number", str(box))
     try:
         return tuple(float(value) for value in box)
@@ -169,53 +170,39 @@ def fit_box(box: Box, size: Size) -> tuple[float, ...]:
 
 
 def object_samples(
-    things: list[Thing],
-    *,
-    id: str,
-    source: str,
-    file: Path,
-    image: Path,
-    size: Size,
-    names: list[str],
-    tasks: Collection[str],
-) -> Iterator[Sample | Rejected]:
-    """Yield the questions that the annotated objects of one image answer.
+    things: list[Thing], id: str, names: list[str], tasks: Collection[str], file: Path, about: dict[str, Any]
+) -> Items:
+    """Yield the questions that the annotated objects of one image answer; `about` are the fields that they share.
 
     Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
     objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
     are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
     `extra["categories"]` is `names`.
     """
-    common: dict[str, Any] = {"source": source, "image": str(image), "size": tuple(size), "split": "train"}
     if not things:
-        yield Rejected(file=str(image), reason="image has no annotated object", fault=False)
+        yield Rejected(file=about["image"], reason="image has no annotated object", fault=False)
         return
     if "classification" in tasks:
         counts = Counter(sorted(thing.label for thing in things))
         extra = {"counts": dict(counts), "categories": names, **origin(file)}
-        labels: dict[str, Any] = {
-            "id": f"{id}-labels",
-            "question": category_question(names),
-            "answer": list(counts),
-            "extra": extra,
-        }
-        yield Sample(task="classification", **labels, **common)
+        fields: dict[str, Any] = {"question": category_question(names), "answer": list(counts), "extra": extra}
+        yield Sample(id=f"{id}-labels", task="classification", **fields, **about)
     if "detection" in tasks:
-        yield from _detection_samples(things, id, common, origin(file))
+        yield from _detection_samples(things, id, origin(file), about)
 
 
-def _detection_samples(things: list[Thing], id: str, common: dict, note: dict) -> Iterator[Sample | Rejected]:
+def _detection_samples(things: list[Thing], id: str, note: dict, about: dict[str, Any]) -> Items:
     counts: Counter[str] = Counter()
     for thing in things:
         counts[thing.label] += 2 if thing.crowd else 1
     asked = {t: list(t.box) for t in things if counts[t.label] == 1 and t.ask and t.box is not None}
     if not asked:
-        yield Rejected(file=common["image"], reason="no category occurs exactly once", fault=False)
+        yield Rejected(file=about["image"], reason="no category occurs exactly once", fault=False)
     questions = {thing: f"the {thing.label}" for thing in asked}
     for thing, box in asked.items():
         name = f"{id}-{thing.label.replace(' ', '_')}"
         extra = {"label": thing.label, "others": other_objects(things, thing, questions), **note}
-        yield Sample(id=name, task="detection", question=questions[thing], answer=[box], extra=extra, **common)
+        yield Sample(id=name, task="detection", question=questions[thing], answer=[box], extra=extra, **about)
 
 
 def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]) -> list[dict]:
@@ -238,7 +225,7 @@ def category_question(names: list[str]) -> str:
     return f"Which of these categories are in the image: {', '.join(names)}?"
 
 
-def need_file(path: str | os.PathLike, what: str) -> Path:
+def need_file(path: Path | str, what: str) -> Path:
     """Return the path if there is such a file or folder. Raises `InputError` naming `what` was expected."""
     if not Path(path).exists():
         raise InputError(f"{path} does not exist; give the path of {what}")
@@ -252,12 +239,10 @@ def find_images(places: list[Path], names: Iterable[str], file: Path) -> Path:
         if any((place / name).is_file() for name in names):
             return place
     listed = ", ".join(str(place) for place in places)
-    raise InputError(
-        f"{file}: none of its images is in {listed}; put the images there, or give their folder by images="
-    )
+    raise InputError(f"{file}: none of its images is in {listed}; put them there, or give their folder by images=")
 
 
-def check_known(where: str | os.PathLike, what: str, name: str, known: Iterable[str]) -> None:
+def check_known(where: Path | str, what: str, name: str, known: Iterable[str]) -> None:
     """Raise `InputError` for a name that is not among the known ones.
 
     >>> check_known("refs(unc).p", "split", "train", ["train", "val"])

@@ -7,7 +7,6 @@ the file.
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,7 +64,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes | None]]:
+def lines(path: Path | str) -> Iterator[tuple[int, bytes | None]]:
     """Yield (number from 1, line) of a file; the line is None if it has more than `MAX_ROW` bytes."""
     with open(path, "rb") as stream:
         number = 0
@@ -78,7 +77,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes | None]]:
             yield number, line
 
 
-def json_lines(path: str | os.PathLike) -> Iterator[Found]:
+def json_lines(path: Path | str) -> Iterator[Found]:
     """Yield (file, line number, object or its rejection) for each line that is not blank."""
     file, found = Path(path), False
     for number, line in lines(file):
@@ -111,7 +110,7 @@ def _json_row(data: bytes | None, what: str, **place: Any) -> dict | Rejected:
     return row if isinstance(row, dict) else Rejected(reason=f"{what} is not a JSON object", **place)
 
 
-def csv_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[Found]:
+def csv_rows(path: Path | str, delimiter: str = ",") -> Iterator[Found]:
     """Yield (file, line number, row by column name) of a CSV file. Raises `InputError` without a header.
 
     Fields have at most `csv.field_size_limit()` characters, by default 131,072.
@@ -162,7 +161,7 @@ def _plain(values: list[str]) -> bool:
     return not any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value)
 
 
-def json_items(path: str | os.PathLike) -> Iterator[tuple[str | None, Any]]:
+def json_items(path: Path | str) -> Iterator[tuple[str | None, Any]]:
     """Yield (None, item) for the items of a JSON array, (name, item) for the members of a JSON object.
 
     A member that is an array is yielded item by item. Raises `InputError` after the readable items if the file is not
@@ -173,10 +172,8 @@ def json_items(path: str | os.PathLike) -> Iterator[tuple[str | None, Any]]:
         try:
             yield from _document(window)
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path} is not JSON, or damaged, after character {window.passed + window.position} ({error}); get the "
-                "file again, or correct it"
-            ) from None
+            why = f"after character {window.passed + window.position} ({error})"
+            raise InputError(f"{path} is not JSON, or damaged, {why}; get the file again, or correct it") from None
 
 
 def _document(window: "_Window") -> Iterator[tuple[str | None, Any]]:
@@ -232,7 +229,6 @@ class _Window:
         return found
 
     def value(self) -> Any:
-        """Return the next JSON value."""
         self.peek()
         while True:
             try:

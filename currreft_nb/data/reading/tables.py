@@ -12,7 +12,6 @@ files, because a sample names a file.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF":
 BATCH = 64  # rows of a Parquet or Arrow file in memory as Python objects
 
 
-def is_hub(path: str | os.PathLike) -> bool:
+def is_hub(path: Path | str) -> bool:
     """Return whether the path names a dataset of the hub.
 
     >>> is_hub("hf://datasets/derek-thomas/ScienceQA"), is_hub("data/rows.csv")
@@ -40,7 +39,7 @@ def is_hub(path: str | os.PathLike) -> bool:
     return HUB.fullmatch(str(path)) is not None
 
 
-def fetch(path: str | os.PathLike, files: str = "") -> Path:
+def fetch(path: Path | str, files: str = "") -> Path:
     """Return the folder with the files of a hub dataset that match `files`; download the missing ones."""
     import huggingface_hub  # takes a second, which other sources do not need
 
@@ -53,13 +52,11 @@ def fetch(path: str | os.PathLike, files: str = "") -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, **options))
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be downloaded ({str(error).splitlines()[0]}); check the name and the network, or give the "
-            "folder of a copy"
-        ) from None
+        remedy = "check the name and the network, or give the folder of a copy"
+        raise InputError(f"{path} cannot be downloaded ({str(error).splitlines()[0]}); {remedy}") from None
 
 
-def read(path: str | os.PathLike, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
+def read(path: Path | str, files: str = "", columns: Collection[str] = ()) -> Iterator[Found]:
     """Yield (file, line or record number, row or its rejection) of a table, a folder of tables or a saved dataset.
 
     `files`: a pattern for the files of a folder, such as `data/train-*.parquet`. `columns`: those to read from Parquet
@@ -83,10 +80,8 @@ def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
             return files_in(folder, *(part["filename"] for part in state["_data_files"]))
         found = files_in(folder, *([files] if files else PATTERNS), trusted=_is_of_hub_cache(folder))
     except (ValueError, LookupError, TypeError, NotImplementedError) as error:  # the last: a pattern that begins with /
-        raise InputError(
-            f"{folder}: cannot find its tables ({error!r}); correct files=, a pattern such as data/*.parquet, or "
-            "state.json, which Dataset.save_to_disk wrote"
-        ) from None
+        remedy = "correct files=, a pattern such as data/*.parquet, or state.json, which Dataset.save_to_disk wrote"
+        raise InputError(f"{folder}: cannot find its tables ({error!r}); {remedy}") from None
     if not found:
         raise InputError(f"{folder} holds no file that matches {files or ', '.join(PATTERNS)}; set files= to a pattern")
     return found
@@ -133,9 +128,7 @@ def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
                     yield file, number, row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise InputError(
-            f"{file} cannot be read after row {number} ({reason}); it is damaged or incomplete: get the file again"
-        ) from None
+        raise InputError(f"{file} cannot be read after row {number} ({reason}); get the file again") from None
 
 
 def _parquet_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
@@ -160,15 +153,21 @@ def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
     `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
     or a list with one of these.
     """
-    if isinstance(value, list | tuple):
-        if len(value) > 1:
-            raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
-        value = value[0] if value else None
+    value = only_image(value)
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if isinstance(value, bytes):
         return _write_out(value, extracted)
     return image_in(folder, value) if value else None
+
+
+def only_image(value: Any) -> Any:
+    """Return the image of a cell that may be a list, None for an empty list. Raises `BadRow` for several images."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > 1:
+        raise BadRow("row shows several images, and a sample holds one", f"{len(value)} images", fault=False)
+    return value[0] if value else None
 
 
 def _write_out(data: bytes, extracted: Path | None) -> Path:

@@ -46,11 +46,10 @@ def draw_samples(folder: str | Path, task: str, count: int, look: str, seed: int
     for number in range(count):
         name = f"scenes-{look}-{split}-{task}-{seed}-{number}"
         sample, image = draw_question(random.Random(name), task, look)
-        path = None
-        if image is not None:
-            path = str(images / f"{name}.png")
+        path = str(images / f"{name}.png")
+        if image:
             image.save(path)
-        made.append(replace(sample, id=name, split=split, image=path))
+        made.append(replace(sample, id=name, split=split, image=path if image else None))
     return made
 
 
@@ -64,7 +63,7 @@ def compose(rng: random.Random, task: str, look: str) -> tuple[Scene, Sample]:
     return _COMPOSERS[task](rng, look)
 
 
-def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+def _detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     boxes = place(rng, PLACES, look)
     subject = rng.choice(pairs(look))
     names = [subject]
@@ -77,7 +76,7 @@ def _compose_detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     return scene, questions.ask_where(scene, scene.things[0])
 
 
-def _compose_classification(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+def _classification(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     asked = rng.choice(["shape", "color"])
     known = rng.choice(tuple(COLORS) if asked == "shape" else SHAPES)
     subject = rng.choice([pair for pair in pairs(look) if known in pair])
@@ -85,25 +84,24 @@ def _compose_classification(rng: random.Random, look: str) -> tuple[Scene, Sampl
     boxes = place(rng, rng.randint(1, 4), look)
     names = [subject] + [rng.choice(others) for _ in boxes[1:]]
     scene = Scene(_things(names, boxes), look)
-    return scene, (questions.ask_shape if asked == "shape" else questions.ask_color)(scene, scene.things[0])
+    return scene, questions.ask_kind(scene, scene.things[0], asked)
 
 
-def _compose_counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+def _counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     count, color = rng.randint(0, questions.LARGEST_COUNT), rng.choice(tuple(COLORS))
     palette = rng.sample([other for other in COLORS if other != color], 2)
     total = rng.randint(max(2, count), 6)
     chosen = [color] * count
     while len(chosen) < total:
         # another colour may repeat, too, so that "the most frequent colour" is no shortcut
-        allowed = [other for other in palette if chosen.count(other) < questions.LARGEST_COUNT]
-        chosen.append(rng.choice(allowed))
+        chosen.append(rng.choice([other for other in palette if chosen.count(other) < questions.LARGEST_COUNT]))
     boxes = place(rng, total, look)
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == each]) for each in chosen]
     scene = Scene(_things(names, boxes), look)
     return scene, questions.ask_count(scene, color)
 
 
-def _compose_general(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+def _general(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     colors = rng.sample(tuple(COLORS), rng.randint(2, 3))
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == color]) for color in colors]
     aside = rng.random() < 0.5
@@ -120,9 +118,4 @@ def _things(names: list[tuple[str, str]], boxes: list[Box]) -> tuple[Thing, ...]
     return tuple(Thing(*name, box) for name, box in zip(names, boxes))
 
 
-_COMPOSERS = {
-    "detection": _compose_detection,
-    "classification": _compose_classification,
-    "math": _compose_counting,
-    "general": _compose_general,
-}
+_COMPOSERS = {"detection": _detection, "classification": _classification, "math": _counting, "general": _general}

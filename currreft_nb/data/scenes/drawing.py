@@ -36,17 +36,14 @@ class Thing:
 
     @property
     def middle(self) -> float:
-        """The horizontal middle of the box."""
         return (self.box[0] + self.box[2]) / 2
 
     @property
     def area(self) -> int:
-        """The area of the box in pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
     @property
     def cell(self) -> int:
-        """The grid cell that holds the middle of the box."""
         return cell_of(self.box)
 
 

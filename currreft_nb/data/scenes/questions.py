@@ -20,33 +20,25 @@ def ask_where(scene: Scene, thing: Thing) -> Sample:
     """Return the detection question for a thing whose colour-shape pair occurs once."""
     boxes = sorted([*(other.box for other in scene.things), *scene.spare])
     names = Counter(other.name for other in scene.things)
-    others = [
-        {
-            "label": other.name,
-            "question": f"Locate the {other.name}." if names[other.name] == 1 else None,
-            "box": list(other.box),
-            "thinking": box_text(other.box),
-        }
-        for other in scene.things
-        if other is not thing
-    ]
+    others = []
+    for other in (other for other in scene.things if other is not thing):
+        question = f"Locate the {other.name}." if names[other.name] == 1 else None
+        fields = {"label": other.name, "question": question, "box": list(other.box), "thinking": box_text(other.box)}
+        others.append(fields)
     extra = {"kind": "locate", "cells": [thing.cell], "candidates": [list(box) for box in boxes], "others": others}
     return _about(scene, "detection", f"Locate the {thing.name}.", [list(thing.box)], box_text(thing.box), extra)
 
 
-def ask_shape(scene: Scene, thing: Thing) -> Sample:
-    """Return the question for the shape of a thing whose colour occurs once."""
-    candidates = [shape for color, shape in pairs(scene.look) if color == thing.color]
-    extra = {"kind": "shape", "cells": [thing.cell], "candidates": candidates}
-    question = f"What shape is the {thing.color} object?"
-    return _about(scene, "classification", question, [thing.shape], thing.shape, extra)
-
-
-def ask_color(scene: Scene, thing: Thing) -> Sample:
-    """Return the question for the colour of a thing whose shape occurs once."""
-    candidates = [color for color, shape in pairs(scene.look) if shape == thing.shape]
-    extra = {"kind": "color", "cells": [thing.cell], "candidates": candidates}
-    return _about(scene, "classification", f"What color is the {thing.shape}?", [thing.color], thing.color, extra)
+def ask_kind(scene: Scene, thing: Thing, kind: str) -> Sample:
+    """Return the question for the "shape" or "color" of a thing, of which the other one occurs once."""
+    if kind == "shape":
+        question, answer = f"What shape is the {thing.color} object?", thing.shape
+        candidates = [shape for color, shape in pairs(scene.look) if color == thing.color]
+    else:
+        question, answer = f"What color is the {thing.shape}?", thing.color
+        candidates = [color for color, shape in pairs(scene.look) if shape == thing.shape]
+    extra = {"kind": kind, "cells": [thing.cell], "candidates": candidates}
+    return _about(scene, "classification", question, [answer], answer, extra)
 
 
 def ask_count(scene: Scene, color: str) -> Sample:
@@ -73,12 +65,10 @@ def ask_largest(scene: Scene) -> Sample:
 
 def ask_everything(scene: Scene) -> list[Sample]:
     """Return every question, of all tasks, that has one clear answer in the scene."""
-    names = Counter(thing.name for thing in scene.things)
-    colors = Counter(thing.color for thing in scene.things)
-    shapes = Counter(thing.shape for thing in scene.things)
+    names, colors, shapes = (Counter(getattr(t, kind) for t in scene.things) for kind in ("name", "color", "shape"))
     asked = [ask_where(scene, thing) for thing in scene.things if names[thing.name] == 1]
-    asked += [ask_shape(scene, thing) for thing in scene.things if colors[thing.color] == 1]
-    asked += [ask_color(scene, thing) for thing in scene.things if shapes[thing.shape] == 1]
+    asked += [ask_kind(scene, thing, "shape") for thing in scene.things if colors[thing.color] == 1]
+    asked += [ask_kind(scene, thing, "color") for thing in scene.things if shapes[thing.shape] == 1]
     asked += [ask_count(scene, color) for color in COLORS if colors[color] <= LARGEST_COUNT]
     single = [thing for thing in scene.things if colors[thing.color] == 1]
     asked += [ask_side(scene, a, b) for a in single for b in single if abs(a.middle - b.middle) >= CLEARLY_ASIDE]

@@ -1,4 +1,4 @@
-"""The readers: what each format means, what is refused and why, and that the real sets come in with known counts."""
+"""The readers: the meaning of each format, refusals and their reasons, and the counts of the real sets."""
 
 import json
 from collections import Counter
@@ -279,8 +279,8 @@ VISION = {
 @pytest.mark.parametrize(
     ("changes", "question", "options", "answer", "why"),
     [
-        ({}, "How many?", [], "6", "the placeholder stands for the image, which comes first anyway"),
-        ({"question": "The ant <image1> meets <image2>."}, "The ant meets.", [], "6", "wherever it stands"),
+        ({}, "How many?", [], "6", "the placeholder means the image, which comes first anyway"),
+        ({"question": "The ant <image1> meets <image2>."}, "The ant meets.", [], "6", "at any place"),
         ({"options": ["3", "4"], "answer": "B"}, "How many?", ["3", "4"], "B", "with options the answer is a letter"),
         ({"options": ["<image2>", "<image3>"], "answer": "A"}, "How many?", ["A", "B"], "A", "pictures have letters"),
     ],

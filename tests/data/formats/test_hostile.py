@@ -79,7 +79,7 @@ IMAGES = {"coco": "images/a", "refcoco": "images", "clevr": "images", "super_cle
 
 
 def lay_out(root, format, name):
-    """Write a data set of one row about a picture of that name, and a secret beside the data set."""
+    """Write a data set of one row about a picture of that name, and a secret next to the data set."""
     _, files = READERS[format]
     pictures = root / "data" / IMAGES.get(format, "")
     pictures.mkdir(parents=True)

@@ -102,8 +102,8 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path, protocol, wrap):
         (b"Pid\n.", "persistent", "a persistent id, which a subclass might look up"),
         (b"a.", "", "an empty stack"),
         (b"0.", "", "nothing to take away"),
-        (b"}(NNe.", "attribute", "appending to what is no list"),
-        (b"](NNu.", "list", "naming items of what is no dict"),
+        (b"}(NNe.", "attribute", "appending to something that is no list"),
+        (b"](NNu.", "list", "naming items of something that is no dict"),
         (b"}]Ns.", "unhashable", "a list as a name"),
     ],
 )
@@ -183,7 +183,7 @@ def test_classification_asks_for_the_categories_of_all_objects(tmp_path):
 @pytest.mark.parametrize(
     ("refs", "reason", "fault"),
     [
-        ([ref(0, "the man"), ref(1, "The man", id=1)], "phrase stands for several objects of the image", False),
+        ([ref(0, "the man"), ref(1, "The man", id=1)], "phrase describes several objects of the image", False),
         ([ref(9, "a ghost")], "phrase of an object without a usable box", True),
         ([ref(0, " ")], "phrase is empty or not UTF-8", True),
         ([ref(0, "man", image=7)], "phrase of an unknown image, or without sentences", True),

@@ -29,7 +29,7 @@ from currreft_nb.data.reading.common import Rejected, files_in
 GOOD = b'{"a": 1}'
 
 
-def told(rows):
+def found_in(rows):
     """Return (line, row or reason) for each row."""
     return [(line, row.reason if isinstance(row, Rejected) else row) for _, line, row in rows]
 
@@ -58,7 +58,7 @@ def told(rows):
 )
 def test_json_lines(tmp_path, data, found, why):
     (tmp_path / "rows.jsonl").write_bytes(data)
-    assert told(json_streams.json_lines(tmp_path / "rows.jsonl")) == found, why
+    assert found_in(json_streams.json_lines(tmp_path / "rows.jsonl")) == found, why
 
 
 def test_a_line_of_100_megabytes_is_named_and_never_held(tmp_path):
@@ -69,7 +69,7 @@ def test_a_line_of_100_megabytes_is_named_and_never_held(tmp_path):
             stream.write(b"x" * 1_000_000)
         stream.write(b'"}\n' + GOOD)
     tracemalloc.start()
-    found = told(json_streams.json_lines(path))
+    found = found_in(json_streams.json_lines(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [(1, {"a": 1}), (2, "line is too long"), (3, {"a": 1})]
@@ -81,7 +81,7 @@ def test_the_longest_line_that_is_read(tmp_path, monkeypatch, length):
     monkeypatch.setattr(json_streams, "MAX_ROW", 64)
     row = b'{"a": "' + b"x" * (64 + length - 10) + b'"}\n'
     (tmp_path / "rows.jsonl").write_bytes(row + GOOD)
-    first, second = told(json_streams.json_lines(tmp_path / "rows.jsonl"))
+    first, second = found_in(json_streams.json_lines(tmp_path / "rows.jsonl"))
     assert (first[1] == "line is too long") == (len(row) > 64) and second == (2, {"a": 1})
 
 
@@ -116,13 +116,16 @@ def test_rows_are_streamed(tmp_path):
 )
 def test_csv(tmp_path, data, found, why):
     (tmp_path / "rows.csv").write_bytes(data)
-    assert told(json_streams.csv_rows(tmp_path / "rows.csv")) == found, why
+    assert found_in(json_streams.csv_rows(tmp_path / "rows.csv")) == found, why
 
 
 def test_a_long_csv_line_of_short_fields_is_not_cut_to_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(json_streams, "MAX_ROW", 32)
     (tmp_path / "rows.csv").write_text("a,b,c\n" + "1,2," + "3" * 40 + "\n" + "1,2,3\n")
-    assert told(json_streams.csv_rows(tmp_path / "rows.csv")) == [(2, "line is not CSV"), (3, dict(zip("abc", "123")))]
+    assert found_in(json_streams.csv_rows(tmp_path / "rows.csv")) == [
+        (2, "line is not CSV"),
+        (3, dict(zip("abc", "123"))),
+    ]
 
 
 @pytest.mark.parametrize("head", [b"a,a\n1,2", b"\n1,2", b'a,"b'])
@@ -222,7 +225,7 @@ BAD_FILES = {
     "text": b"<html>Not found</html>",
     "nulls": b"\x00" * 100,
 }
-FILES = [  # reader, where its file lies in the folder, options
+FILES = [  # reader, place of its file in the folder, options
     (coco.read, "annotations/instances_a.json", {}),
     (curr_reft.read, "open/rows.jsonl", {}),
     (curr_reft.read, "refgta.json", {}),

@@ -76,7 +76,7 @@ def test_placed_boxes_lie_inside_apart_and_in_cells_of_their_own(look, seed, cou
 @pytest.mark.parametrize("shape", ["circle", "square", "triangle", "star"])
 @pytest.mark.parametrize("look", compose.LOOKS)
 def test_a_drawn_shape_fills_its_box(shape, look):
-    """The box is what detection is scored by: a drawing that stands off would make every right answer a bit wrong."""
+    """Detection is scored by the box: a drawing beside its box would make every right answer a bit wrong."""
     box = (20, 12, 41, 33)
     empty = np.asarray(draw(Scene((), look), random.Random(3))).astype(int)
     image = draw(Scene((Thing("purple", shape, box),), look), random.Random(3))
@@ -161,7 +161,7 @@ def test_counts_are_uniform_and_so_are_labels_given_the_question(look):
 @cases
 @pytest.mark.parametrize("task", PICTURED)
 def test_options_give_nothing_away(task, look):
-    """No position, no size, no place among the options tells which one is right."""
+    """Neither position nor size nor the place among the options reveals the right one."""
     first, largest, highest, total = Counter(), 0, 0, 600
     for number, (_, sample) in enumerate(many(task, look, total)):
         posed = pose(replace(sample, id=f"{number}"), "choice", 0)

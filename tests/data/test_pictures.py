@@ -1,4 +1,4 @@
-"""Likeness: the same picture stored differently is found again, different pictures are told apart, quickly."""
+"""Likeness: the same picture stored differently is found again, different pictures are kept apart, quickly."""
 
 import io
 
