@@ -16,7 +16,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"  # of the pocket models
 def pocket_folder(name: str) -> Path:
     """Return the folder of a pocket model. Raises `InputError` for another name.
 
-    >>> folder("pocket").name
+    >>> pocket_folder("pocket").name
     'pocket'
     """
     if name not in POCKETS:

@@ -22,7 +22,6 @@ from currreft_nb.evaluation.settings import Decoding
 from currreft_nb.evaluation.sources import Source, read_source
 from currreft_nb.generation.generate import generate
 from currreft_nb.method.prompts import Style, render_answer
-from currreft_nb.models import load
 from currreft_nb.models.families import FAMILIES
 from currreft_nb.models.load import load_model, save_adapter
 from currreft_nb.training.settings import GrpoSettings
@@ -128,7 +127,9 @@ def test_recorded_answers_have_natural_records_only_and_are_told_apart(samples, 
 
 
 def test_all_arms_are_checked_before_the_first_model_is_loaded(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(load, "load", lambda *a, **o: pytest.fail("no model was to be loaded"))
+    monkeypatch.setattr(
+        "currreft_nb.evaluation.arms.load_model", lambda *a, **o: pytest.fail("no model was to be loaded")
+    )
     text = write_answers(tmp_path / "a.jsonl", {samples[0].id: "x"})
     with pytest.raises(InputError, match="has no answer to"):
         evaluate_arms({"base": None, "file": read_source(text)}, samples, tmp_path)

@@ -98,7 +98,7 @@ RELEASED = {
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("model_type", RELEASED)
 def test_every_family_is_written_as_it_was_released(model_type, tied, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "SHARD", "40KB")
+    monkeypatch.setattr("currreft_nb.evaluation.export.SHARD", "40KB")
     base = write_tiny(model_type, tmp_path / "base", tied, max_shard_size="60KB")
     (base / "LICENSE").write_text("free")
     checks = export(trained_adapter(str(base), tmp_path, lora_on="vision"), tmp_path / "merged")
