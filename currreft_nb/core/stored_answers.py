@@ -119,11 +119,11 @@ def question_hash(sample: Sample) -> str:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end."""
+    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end; None: unknown."""
 
     text: str
-    tokens: int
-    truncated: bool
+    tokens: int | None = None
+    truncated: bool | None = None
 
 
 def read_completions(folder: Path, step: int | str) -> list[dict]:

@@ -88,7 +88,7 @@ def force_format(
             for row, answer in zip(batch, answers):
                 start, body = starts[row], answer.text.partition(CLOSE)[0]
                 extra = len(loaded.processor.tokenizer(opening(completions[row].text))["input_ids"])
-                tokens = completions[row].tokens + extra + answer.tokens
+                tokens = sum(count or 0 for count in (completions[row].tokens, extra, answer.tokens))
                 forced[row] = Completion(start + body + CLOSE, tokens, answer.truncated)
     return forced
 

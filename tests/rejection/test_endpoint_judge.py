@@ -112,7 +112,7 @@ SAID = '{"accuracy": 100, "consistency": 100, "format": 100, "fluency": 100, "to
         (SAID % '"95"', "total must be a number"),
         (SAID % "null", "total must be a number"),
         (SAID % "20", "between the lowest and the highest"),
-        (SAID % '50, "total": 100', "twice"),
+        (SAID % '50, "total": 100', "duplicate name"),
         ('{"total": 90}', "accuracy must be a number"),
         (SAID.replace('"x"', '""') % 100, "reason must be a sentence"),
         ("[" + SAID % 100 + "]", "not one JSON object"),

@@ -24,10 +24,10 @@ from currreft_nb.rejection.endpoint_judge import judges_of
 from currreft_nb.rejection.judges import Verdict, read_judges
 from currreft_nb.rejection.select import (
     OUTCOMES,
-    author,
     judge_answers,
     reasons,
     sample_answers,
+    sampled_by,
     select,
     sft_rows,
     summary,
@@ -230,7 +230,7 @@ def test_judges_that_are_compared_see_everything_and_the_verifier_still_comes_fi
     assert row["points"] == {"generous": 95, "rule": 0}
 
 
-def test_a_judge_that_failed_is_told_and_keeps_nothing():
+def test_a_judge_that_failed_is_reported_and_keeps_nothing():
     row = {"id": "f", "index": 0, "split": "pool", "task": "general", "completion": tagged(8)}
     failing = {"m": lambda pairs: [Verdict(reason="judge_failed: timeout") for _ in pairs]}
     (row,) = select(judge_answers([FREE], [row], failing))
@@ -248,7 +248,7 @@ def test_quotas_and_doubles_take_the_better_ones():
     ]  # fmt: skip
     rows = select([row("a", 90), row("b", 100, source="t")], quotas={"t": 0, "s": 5})
     assert [r["outcome"] for r in rows] == ["kept", "over_quota"]
-    with pytest.raises(InputError, match="quota for 'u': no such task or source"):
+    with pytest.raises(InputError, match="quota for 'u': unknown task or source"):
         select([row("a", 90)], quotas={"u": 1})
 
 
@@ -256,9 +256,9 @@ def test_who_answers_and_how_is_part_of_what_is_stored():
     """Another prompt, decoding or seed must not be taken for the same answers."""
     common = {"temperature": 1.0, "max_new_tokens": 24, "seed": 0}
     changed = [{"temperature": 0.5}, {"max_new_tokens": 25}, {"seed": 1}]
-    told_apart = {author("m", Style(), **common | change) for change in [{}, *changed]}
+    authors = {sampled_by("m", Style(), **common | change) for change in [{}, *changed]}
     frames = (Style(wording="short"), Style(frame=Frame(kind="thousand")), Style(frame=Frame(max_pixels=10_000)))
-    assert len(told_apart | {author("m", style, **common) for style in frames}) == 7
+    assert len(authors | {sampled_by("m", style, **common) for style in frames}) == 7
 
 
 def test_a_changed_instruction_is_another_wording(monkeypatch):
