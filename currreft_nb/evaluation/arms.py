@@ -61,25 +61,22 @@ def evaluate_arms(
     model: str = "pocket",
     four_bit: bool = False,
     max_pixels: int = 0,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    temperature: float = 0.0,
-    seed: int = 0,
     forced: bool = True,
     accounts: list[Account] | None = None,
+    **decoding: Any,
 ) -> list[dict]:
     """Score all arms on the same questions; return their records, natural before forced.
 
     `arms`: sources by name (`evaluation.sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
-    is the model's own budget. `accounts` gets the accounts of endpoints. All arms are checked before the first model is
-    loaded; a model is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate.evaluate`, and
-    for an arm that cannot answer.
+    is the model's own budget. `decoding`: settings of `evaluation.settings.Decoding`. `accounts` gets the accounts of
+    endpoints. All arms are checked before the first model is loaded; a model is loaded only if records are missing.
+    Raises `InputError` like `evaluation.evaluate.evaluate`, and for an arm that cannot answer.
     """
     check_samples(samples)
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
+    how = Decoding(**decoding)
     common: dict[str, Any] = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
     answerers = {arm: answerer_of(source, samples, arm=arm, **common) for arm, source in arms.items()}
-    return [row for arm, who in answerers.items() for row in _records(who, samples, arm, folder, decoding, forced)]
+    return [row for arm, who in answerers.items() for row in _records(who, samples, arm, folder, how, forced)]
 
 
 def _records(

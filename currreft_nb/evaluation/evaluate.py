@@ -20,16 +20,9 @@ import pandas as pd
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
-from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
-from currreft_nb.core.stored_answers import (
-    REMEDY,
-    Completion,
-    completion_fields,
-    pair_up,
-    question_hash,
-    question_hashes,
-)
+from currreft_nb.core.stored_answers import Completion, completion_fields, pair_up, question_hash, stored_rows
 from currreft_nb.generation.answerers import author_of
 from currreft_nb.generation.generate import OPEN, force_format, generate
 from currreft_nb.method.rewards import answered_boxes
@@ -65,7 +58,7 @@ def evaluate(
     check_samples(samples)
     path = Path(folder) / RECORDS
     modes = ("natural", "forced") if force_function else ("natural",)
-    records = stored_records(path, samples, arm, author)
+    records = {(row["id"], row["mode"]): row for row in stored_rows(path, samples, author, arm)}
     pending = [sample for sample in samples if any((sample.id, mode) not in records for mode in modes)]
     clock = time.monotonic()
     for start in range(0, len(pending), batch_size):
@@ -94,20 +87,6 @@ def check_samples(samples: Sequence[Sample]) -> None:
             raise InputError(f"sample {sample.id!r} is of split {sample.split}; evaluate only {', '.join(EVALUATED)}")
         if sample.answer is None:
             raise InputError(f"sample {sample.id!r} has no reference answer to score by; remove it")
-
-
-def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str) -> dict[tuple[str, str], dict]:
-    """Return the arm's records in the file, by id and mode. Raises `InputError` for other questions or authors."""
-    hashes = question_hashes(samples)
-    records = {}
-    for record in read_journal(path):
-        if record["arm"] == arm and record["id"] in hashes:
-            if record["hash"] != hashes[record["id"]]:
-                raise InputError(f"{path} scores another question with the id {record['id']!r}; {REMEDY}")
-            if record["author"] != author:
-                raise InputError(f"{path}: arm {arm!r} was answered by another model ({record['author']}); {REMEDY}")
-            records[record["id"], record["mode"]] = record
-    return records
 
 
 def _answer(

@@ -149,18 +149,15 @@ def probe_arms(
     four_bit: bool = False,
     max_pixels: int = 0,
     completions: int = 8,
-    temperature: float = 1.0,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    seed: int = 0,
     forced: bool = False,
     accounts: list[Account] | None = None,
+    **decoding: Any,
 ) -> pd.DataFrame:
-    """Probe several arms, named as in `evaluation.arms.evaluate_arms`; see `probe`. No rows for 0 completions.
+    """Probe several arms, at temperature 1 by default; arguments as for `evaluation.arms.evaluate_arms` and `probe`.
 
-    A file of answers cannot be sampled: its arm has no rows, which is printed.
+    No rows for 0 completions. A file of answers cannot be sampled: its arm has no rows, which is printed.
     """
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
+    how = Decoding(**{"temperature": 1.0} | decoding)
     tables = []
     for arm, source in arms.items() if completions else ():
         if isinstance(source, Source) and source.kind == "recorded":
@@ -168,8 +165,8 @@ def probe_arms(
             continue
         common: dict[str, Any] = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels}
         who = answerer_of(source, arm=arm, accounts=accounts, **common)
-        draw, _ = who.open(decoding, completions, forced)
-        author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
+        draw, _ = who.open(how, completions, forced)
+        author = f"{who.author} T={how.temperature} seed {how.seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
         tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))

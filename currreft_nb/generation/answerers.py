@@ -1,6 +1,7 @@
 """A loaded model as a function from samples to several answers each, and the text that identifies its weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
@@ -22,17 +23,10 @@ def sampler(
 
     `forced` completes the format of answers without `<answer>`.
     """
+    sampling: dict[str, Any] = {"temperature": temperature, "completions": completions, "seed": seed}
 
     def answer(samples: list[Sample]) -> list[list[Completion]]:
-        drawn = generate(
-            loaded,
-            samples,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            completions=completions,
-            seed=seed,
-            batch_size=batch_size,
-        )
+        drawn = generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
         if not forced:
             return drawn
         asked = [sample for sample in samples for _ in range(completions)]

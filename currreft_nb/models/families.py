@@ -15,6 +15,9 @@ from currreft_nb.core.boxes import Frame
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 MERGER = r".*visual\.merger\.mlp\.[02]"
+DEEPSTACK = r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]"
+TOWER = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.%s)"
+THOUSAND, RESIZED = Frame(kind="thousand"), Frame(kind="resized")
 REMEDY = "copy the processor's files (preprocessor_config.json, tokenizer.json, chat_template.jinja) of its base model"
 
 
@@ -50,24 +53,14 @@ class Family:
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family(
-            "qwen2_vl",
-            "Qwen2VLForConditionalGeneration",
-            Frame(kind="thousand"),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])",
-        ),
-        Family(
-            "qwen2_5_vl",
-            "Qwen2_5_VLForConditionalGeneration",
-            Frame(kind="resized"),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
-        ),
+        Family("qwen2_vl", "Qwen2VLForConditionalGeneration", THOUSAND, TOWER % "fc[12]"),
+        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", RESIZED, TOWER % "(gate|up|down)_proj"),
         Family(
             "qwen3_vl",
             "Qwen3VLForConditionalGeneration",
             Frame(kind="thousand", factor=32),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
-            merger=r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
+            TOWER % "linear_fc[12]",
+            merger=DEEPSTACK,
         ),
     )
 }

@@ -16,26 +16,19 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from currreft_nb import InputError
+from currreft_nb.core.files import digest, file_digest
 from currreft_nb.core.journal import append_journal, read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.client import Ask, Unanswered, ask_all
 from currreft_nb.endpoints.endpoint import Account, Endpoint, user_message
 from currreft_nb.method.prompts import Style, render_answer, render_question
-from currreft_nb.rejection.judges import (
-    Judge,
-    JudgeName,
-    Pair,
-    Verdict,
-    content_hash,
-    recorded_judge,
-    rule_judge,
-    verdict_of,
-)
+from currreft_nb.rejection.judges import Judge, JudgeName, Pair, Verdict, rule_judge
 
 PROMPT = 1  # the version of the texts below, recorded only: stored verdicts are found by the texts
 POINTS = ("accuracy", "consistency", "format", "fluency", "total")
@@ -110,6 +103,16 @@ def judge_messages(sample: Sample, completion: str, style: Style) -> list[dict]:
     return [{"role": "system", "content": INSTRUCTION}, user_message("\n\n".join([*marked, closing]), sample)]
 
 
+def content_hash(sample: Sample, completion: str) -> str:
+    """Return a digest of all that a verdict depends on: question, reference, the image's bytes, the answer.
+
+    >>> content_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
+    'e9afa5e1a08fde1b74b9d805'
+    """
+    parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer]
+    return digest([*parts, file_digest(sample.image, 64) if sample.image else None, completion], 24)
+
+
 def judges_of(
     names: Sequence[JudgeName],
     folder: str | os.PathLike,
@@ -143,6 +146,28 @@ def _ask_endpoint(
     print(account)
     accounts.append(account)
     return verdicts
+
+
+def recorded_judge(path: str | os.PathLike) -> Judge:
+    """Return a judge that repeats the verdicts in a file of an endpoint's verdicts; it sends nothing.
+
+    A completion without a stored verdict gets no points and the reason "not_recorded". Raises `InputError` for a file
+    that is absent, holds no verdicts, or holds those of several judges.
+    """
+    rows = read_journal(path)
+    if not rows:
+        raise InputError(f"{path} holds no recorded verdict; give the verdicts-*.jsonl of a run of notebook 05")
+    if lacking := [row for row in rows if not {"about", "judge"} <= row.keys()]:
+        raise InputError(f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}")
+    if len(judges := {row["judge"] for row in rows}) > 1:
+        raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
+    known = {row["about"]: verdict_of(row) for row in rows}
+    return lambda pairs: [known.get(content_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
+
+
+def verdict_of(row: dict) -> Verdict:
+    """Return the verdict in a row of a journal."""
+    return Verdict(**{item.name: row[item.name] for item in fields(Verdict)})
 
 
 def verdicts_file(endpoint: Endpoint) -> str:

@@ -8,9 +8,8 @@ A judge is a callable from (sample, completion) pairs to one verdict each. In th
 accuracy, logical consistency, format and fluency. The rule judge gives points only for accuracy and format.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +18,7 @@ from numpy.typing import ArrayLike
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
-from currreft_nb.core.files import digest, file_digest
 from currreft_nb.core.grammar import Options, parse
-from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.endpoint import OPTIONS, Endpoint, endpoint_at
 from currreft_nb.method.rewards import score
@@ -97,38 +94,6 @@ def read_judges(texts: Sequence[str]) -> list[JudgeName]:
 def _read_judge(text: str) -> JudgeName:
     kind, place, values = parse(text, KINDS, "judges", bare=["rule"])
     return JudgeName(text, place if kind == "recorded" else "", endpoint_at(place, values) if kind == "http" else None)
-
-
-def content_hash(sample: Sample, completion: str) -> str:
-    """Return a digest of all that a verdict depends on: question, reference, the image's bytes, the answer.
-
-    >>> content_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
-    'e9afa5e1a08fde1b74b9d805'
-    """
-    parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer]
-    return digest([*parts, file_digest(sample.image, 64) if sample.image else None, completion], 24)
-
-
-def recorded_judge(path: str | os.PathLike) -> Judge:
-    """Return a judge that repeats the verdicts in a file of `rejection.endpoint_judge`; it sends nothing.
-
-    A completion without a stored verdict gets no points and the reason "not_recorded". Raises `InputError` for a file
-    that is absent, holds no verdicts, or holds those of several judges.
-    """
-    rows = read_journal(path)
-    if not rows:
-        raise InputError(f"{path} holds no recorded verdict; give the verdicts-*.jsonl of a run of notebook 05")
-    if lacking := [row for row in rows if not {"about", "judge"} <= row.keys()]:
-        raise InputError(f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}")
-    if len(judges := {row["judge"] for row in rows}) > 1:
-        raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
-    known = {row["about"]: verdict_of(row) for row in rows}
-    return lambda pairs: [known.get(content_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
-
-
-def verdict_of(row: dict) -> Verdict:
-    """Return the verdict in a row of a journal."""
-    return Verdict(**{item.name: row[item.name] for item in fields(Verdict)})
 
 
 def agreement(rows: Sequence[Mapping], threshold: float) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def sample_answers(
     return collect_answers(sample_function, samples, path, **options)
 
 
-def sampled_by(who: str, style: Style, *, temperature: float, max_new_tokens: int, seed: int) -> str:
+def author(who: str, style: Style, *, temperature: float, max_new_tokens: int, seed: int) -> str:
     """Return the author for `sample_answers`: a text that changes whenever the answers would."""
     return f"{who}, T={temperature}, {max_new_tokens} tokens, seed {seed}, wording {wording_hash(style)}"
 

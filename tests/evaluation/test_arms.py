@@ -122,7 +122,7 @@ def test_recorded_answers_have_natural_records_only_and_are_distinguished(sample
     scores = {record["id"]: record["correct"] for record in model if record["mode"] == "natural"}
     assert {record["id"]: record["correct"] for record in records} == scores
     write_answers(tmp_path / "a.jsonl", dict.fromkeys(completions(model), "changed"))
-    with pytest.raises(InputError, match="arm 'file' was answered by another model"):
+    with pytest.raises(InputError, match="holds answers of arm 'file' by"):
         evaluate_arms({"file": source}, samples, tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
     first, again, other = sampled("1", 0), sampled("2", 0), sampled("3", 1)
     assert first == again and completions(first) != completions(other)
     assert first[0]["author"].endswith("T=1.0 seed 0")
-    with pytest.raises(InputError, match="was answered by another model"):
+    with pytest.raises(InputError, match="holds answers of arm"):
         sampled("1", 1)
 
 

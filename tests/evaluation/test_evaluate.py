@@ -128,8 +128,8 @@ def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples
 @pytest.mark.parametrize(
     ("samples", "author", "message"),
     [
-        ([replace(SAMPLES[0], question="new?")], "", "scores another question with the id 'm0'"),
-        (SAMPLES, "other weights", "arm 'base' was answered by another model"),
+        ([replace(SAMPLES[0], question="new?")], "", "holds an answer to another question with the id 'm0'"),
+        (SAMPLES, "other weights", "holds answers of arm 'base' by '', not by 'other weights'"),
     ],
 )
 def test_old_records_are_never_taken_for_new_ones(tmp_path, samples, author, message):

@@ -160,5 +160,5 @@ def test_a_real_model_is_probed(tmp_path, monkeypatch):
     monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # what is stored needs no model
     again = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
     pd.testing.assert_frame_equal(again, table)
-    with pytest.raises(InputError, match="holds answers of"):
+    with pytest.raises(InputError, match="holds answers by"):
         probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True, seed=1)

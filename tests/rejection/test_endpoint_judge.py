@@ -21,8 +21,14 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.endpoint import Endpoint, image_address
 from currreft_nb.method.prompts import Style
-from currreft_nb.rejection.endpoint_judge import judge_messages, judge_over_http, read_verdict
-from currreft_nb.rejection.judges import Verdict, content_hash, recorded_judge
+from currreft_nb.rejection.endpoint_judge import (
+    content_hash,
+    judge_messages,
+    judge_over_http,
+    read_verdict,
+    recorded_judge,
+)
+from currreft_nb.rejection.judges import Verdict
 from tests.helpers.scripted_server import KEY, answer_in, points, say, serving, text_of
 
 ASKED = Sample(id="q", task="general", split="pool", source="s", question="Which river?", answer="the Nile")

@@ -24,10 +24,10 @@ from currreft_nb.rejection.endpoint_judge import judges_of
 from currreft_nb.rejection.judges import Verdict, read_judges
 from currreft_nb.rejection.select import (
     OUTCOMES,
+    author,
     judge_answers,
     reasons,
     sample_answers,
-    sampled_by,
     select,
     sft_rows,
     summary,
@@ -101,7 +101,7 @@ def test_killed_at_any_byte_nothing_is_lost_and_nothing_twice(tmp_path):
     [
         ([replace(POOL[0], question="What else?")], "", "answer to another question with the id 'q0'"),
         ([replace(POOL[0], answer="8")], "", "answer to another question"),  # it would be judged by another reference
-        (POOL[:1], "another model", "holds answers of '', not of 'another model'"),
+        (POOL[:1], "another model", "holds answers by '', not by 'another model'"),
         ([POOL[0], POOL[0]], "", "duplicate id 'q0'"),
     ],
 )
@@ -256,9 +256,9 @@ def test_who_answers_and_how_is_part_of_what_is_stored():
     """Another prompt, decoding or seed must not be taken for the same answers."""
     common = {"temperature": 1.0, "max_new_tokens": 24, "seed": 0}
     changed = [{"temperature": 0.5}, {"max_new_tokens": 25}, {"seed": 1}]
-    authors = {sampled_by("m", Style(), **common | change) for change in [{}, *changed]}
+    authors = {author("m", Style(), **common | change) for change in [{}, *changed]}
     frames = (Style(wording="short"), Style(frame=Frame(kind="thousand")), Style(frame=Frame(max_pixels=10_000)))
-    assert len(authors | {sampled_by("m", style, **common) for style in frames}) == 7
+    assert len(authors | {author("m", style, **common) for style in frames}) == 7
 
 
 def test_a_changed_instruction_is_another_wording(monkeypatch):
