@@ -53,7 +53,7 @@ def export(
 
     `kl_merged`: KL divergence per token between base with adapter and written model, in nats; `kl_base`: between base
     with adapter and base alone. For an adapter trained on 4-bit weights, `shift` is the difference between that policy
-    and the written model (`measure_shift`), on `questions` or, without any, on drawn scenes, with greedy answers of at
+    and the written model (see `_shift`), on `questions` or, without any, on drawn scenes, with greedy answers of at
     most `max_new_tokens`. Raises `InputError` when `output` is not empty, the adapter does not fit the
     base, or merging lost the adapter.
     """
@@ -188,14 +188,28 @@ def _shapes(files: Sequence[Path]) -> dict[str, list[int]]:
 def _shift(
     adapter: Path, provenance: dict[str, Any], output: Path, questions: Sequence[Sample], max_new_tokens: int
 ) -> dict[str, Any]:
-    pixels = provenance["max_pixels"]
-    policy = partial(load_model, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
-    merged = partial(load_model, str(output), max_pixels=pixels)
+    """Return how far the merged model is from the policy in 4 bit: KL divergence per token, and answers that changed.
+
+    `kl_per_token`: nats, over the tokens of the policy's greedy answers. `changed_completions`: share of questions
+    whose greedy completion differs. `changed_answers`: share of questions whose text within <answer> differs.
+    """
+    pixels, asked = provenance["max_pixels"], "validation questions" if questions else "drawn scenes"
     with tempfile.TemporaryDirectory() as folder:
-        asked = "validation questions" if questions else "drawn scenes"
         samples = questions or drawn_questions(folder, provenance["stage"])
         print(f"asking the policy in 4 bit and the merged model {len(samples)} {asked}", flush=True)
-        return measure_shift(policy, merged, samples, max_new_tokens) | {"asked": asked}
+        policy = partial(load_model, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
+        texts, expected = _answers(policy, samples, max_new_tokens)
+        others, found = _answers(partial(load_model, str(output), max_pixels=pixels), samples, max_new_tokens, texts)
+    apart = torch.cat([divergence(*pair).clamp(min=0) for pair in zip(expected, found)])  # rounding may leave -1e-8
+    pairs = list(zip(texts, others))
+    return {
+        "kl_per_token": round(float(apart.mean()), 6),
+        "changed_completions": round(sum(a != b for a, b in pairs) / len(pairs), 4),
+        "changed_answers": round(sum(_answer(a) != _answer(b) for a, b in pairs) / len(pairs), 4),
+        "questions": len(pairs),
+        "tokens": len(apart),
+        "asked": asked,
+    }
 
 
 def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
@@ -206,32 +220,14 @@ def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
     return [sample for stage in stages for sample in (drawn if stage == "open" else pose_all(drawn, stage, seed=0)[0])]
 
 
-def measure_shift(
-    policy: Callable[[], Loaded], merged: Callable[[], Loaded], samples: Sequence[Sample], max_new_tokens: int
-) -> dict[str, float]:
-    """Return how far the merged model is from the policy: KL divergence per token, and answers that changed.
-
-    Both are functions that load a model, so that one model is in memory at a time. `kl_per_token`: nats, over the
-    tokens of the policy's greedy answers. `changed_completions`: share of questions whose greedy completion differs.
-    `changed_answers`: share of questions whose text within <answer> differs.
-    """
-    texts, expected = _answers(policy(), samples, max_new_tokens)
-    others, found = _answers(merged(), samples, max_new_tokens, texts)
-    apart = torch.cat([divergence(*pair).clamp(min=0) for pair in zip(expected, found)])  # rounding may leave -1e-8
-    pairs = list(zip(texts, others))
-    return {
-        "kl_per_token": round(float(apart.mean()), 6),
-        "changed_completions": round(sum(a != b for a, b in pairs) / len(pairs), 4),
-        "changed_answers": round(sum(_answer(a) != _answer(b) for a, b in pairs) / len(pairs), 4),
-        "questions": len(pairs),
-        "tokens": len(apart),
-    }
-
-
 def _answers(
-    loaded: Loaded, samples: Sequence[Sample], max_new_tokens: int, texts: Sequence[str] | None = None
+    load: Callable[[], Loaded], samples: Sequence[Sample], max_new_tokens: int, texts: Sequence[str] | None = None
 ) -> tuple[list[str], list[torch.Tensor]]:
-    """Return the greedy answers, and the log-probabilities at the tokens of `texts`, by default of these answers."""
+    """Return the greedy answers, and the log-probabilities at the tokens of `texts`, by default of these answers.
+
+    The model is loaded and leaves the memory within this call, so that there is one at a time.
+    """
+    loaded = load()
     drawn = generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
     answers = [completion.text for (completion,) in drawn]
     return answers, [_at_tokens(loaded, *pair) for pair in zip(samples, texts or answers)]

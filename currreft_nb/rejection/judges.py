@@ -82,18 +82,17 @@ def read_judges(texts: Sequence[str]) -> list[JudgeName]:
     >>> [judge.name for judge in read_judges(["rule", "http:org/judge@http://127.0.0.1:8000/v1 | concurrency 4"])]
     ['rule', 'org/judge@http://127.0.0.1:8000/v1']
     """
-    found = [_read_judge(text.strip()) for text in texts]
+    found = []
+    for text in map(str.strip, texts):
+        kind, place, values = parse(text, KINDS, "judges", bare=["rule"])
+        endpoint = endpoint_at(place, values) if kind == "http" else None
+        found.append(JudgeName(text, recorded=place if kind == "recorded" else "", endpoint=endpoint))
     names = [judge.name for judge in found]
     if not names:
         raise InputError("judges is empty; name at least one, such as rule")
     if len(set(names)) < len(names):
         raise InputError(f"judges: duplicate {max(names, key=names.count)!r}; name each judge once")
     return found
-
-
-def _read_judge(text: str) -> JudgeName:
-    kind, place, values = parse(text, KINDS, "judges", bare=["rule"])
-    return JudgeName(text, place if kind == "recorded" else "", endpoint_at(place, values) if kind == "http" else None)
 
 
 def agreement(rows: Sequence[Mapping], threshold: float) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Evaluation: one rule for every arm, decoded once, resumed without loss, and no choice by what is tested on."""
+"""Evaluation: one rule for every arm, decoded once, resumed without loss, and no choice by test questions."""
 
 import json
 import random
@@ -55,7 +55,7 @@ def test_what_is_not_between_the_tags_counts_only_when_forced(tmp_path):
     assert model.forced == ["m1", "m3", "m5"], "only what opened no answer is decoded again"
 
 
-def test_a_record_tells_what_was_asked_answered_and_earned(tmp_path):
+def test_a_record_has_question_answer_and_scores(tmp_path):
     generate = lambda samples: [Completion(tagged("[0, 0, 500, 1000]"), 12, True)]  # noqa: E731
     (record,) = evaluate(generate, [BOX], "rl", tmp_path, frame=Frame(kind="thousand"))
     assert record == {
@@ -195,7 +195,7 @@ def test_a_real_model_is_scored_by_its_own_answers_and_loaded_once(data, tmp_pat
     assert [record["completion"] for record in records[:4]] == alone
     assert all("<answer>" in record["completion"] for record in records if record["mode"] == "forced")
     assert loaded.base_hash in records[0]["author"]
-    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # what is stored needs no model
+    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # stored answers need no model
     assert evaluate_arms({"base": None}, samples, tmp_path, **options) == records
 
 

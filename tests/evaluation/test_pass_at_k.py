@@ -33,7 +33,7 @@ POSED = [
         (POSED[0], 1 / 2, "yes or no"),
         (POSED[1], 1 / 4, "one of four"),
         (replace(POSED[1], answer=["A", "C"]), 1 / 6, "one of the six pairs of four options"),
-        (POSED[2], 0, "a number, nobody knows of what size"),
+        (POSED[2], 0, "a number of unknown size"),
         (replace(POSED[2], extra={"candidates": list("0123456")}), 1 / 7, "an open answer from a closed vocabulary"),
         (
             replace(POSED[2], task="classification", answer=["a", "b"], extra={"candidates": list("abcd")}),
@@ -42,7 +42,7 @@ POSED = [
         ),
         (replace(POSED[2], options=["1", "3"], answer="B"), 1 / 2, "an open question with options of its own"),
         (BOX, 0, "boxes are not guessed"),
-        (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "nobody who sees no image knows where objects are"),
+        (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "boxes cannot be guessed without the image"),
     ],
 )
 def test_chance(sample, chance, why):
@@ -157,7 +157,7 @@ def test_a_real_model_is_probed(tmp_path, monkeypatch):
     assert len(table) == 2 * len(samples) and set(table["k"]) == {1, 2}
     stored = read_journal(tmp_path / "passes-base.jsonl")
     assert all("<answer>" in row["completion"] for row in stored) and len(stored) == 2 * len(samples)
-    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # what is stored needs no model
+    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # stored answers need no model
     again = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
     pd.testing.assert_frame_equal(again, table)
     with pytest.raises(InputError, match="holds answers by"):

@@ -1,4 +1,4 @@
-"""What may stand in start_from: one spelling, read strictly, before any kernel starts; and answers in a file."""
+"""Entries of start_from: one spelling, read strictly, before any kernel starts; and answers in a file."""
 
 import contextlib
 import json
@@ -115,7 +115,7 @@ def test_each_arm_has_a_name_and_an_entry(arms, texts):
         ("evaluate.temperature=-1", "temperature is -1.0, but must be at least 0"),
     ],
 )
-def test_a_wrong_arm_is_told_before_the_first_kernel_starts(project, changed, message):
+def test_a_wrong_arm_is_refused_before_the_first_kernel_starts(project, changed, message):
     with pytest.raises(InputError, match=message):
         read_experiment(project / "params" / "smoke.yaml", [changed])
 
@@ -140,7 +140,7 @@ def test_recorded_answers_are_found_by_id(tmp_path):
     assert found["m0"] == Completion("<think></think><answer>0</answer>")
 
 
-def test_answers_to_other_questions_are_counted_and_told(tmp_path, capsys):
+def test_answers_to_other_questions_are_counted_and_printed(tmp_path, capsys):
     read_recorded(write(tmp_path / "a.jsonl", [*ROWS, {"id": "zz", "completion": "x"}]), SAMPLES)
     assert "a.jsonl: 1 answers belong to questions that are not asked here; " in capsys.readouterr().out
 
