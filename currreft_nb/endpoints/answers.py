@@ -1,7 +1,7 @@
 """Let a model at an endpoint answer: a teacher, or a model served locally by vLLM or `transformers serve`.
 
-    answer = sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
-    rejection.sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
+    answer = endpoint_sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
+    sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
 
 Each completion is a request of its own with its own seed, because not all servers accept `n`; some ignore `seed`.
 Questions have the same wording as for a local model; images are sent as they are stored.
