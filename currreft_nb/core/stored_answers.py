@@ -35,7 +35,9 @@ def collect_answers(
     failed answer is None: it is counted, and asked for at the next start. Raises `InputError` for a file with answers
     to other questions of these ids, or of another author.
     """
-    stored = _stored(samples, Path(path), author)
+    stored: dict[str, list[dict]] = {sample.id: [] for sample in samples}
+    for row in stored_rows(path, samples, author):
+        stored[row["id"]].append(row)
     pending = [sample for sample in samples if _missing(stored[sample.id])]
     for start in range(0, len(pending), batch_size):
         batch = pending[start : start + batch_size]
@@ -52,17 +54,20 @@ def collect_answers(
     return [row for sample in samples for row in sorted(stored[sample.id], key=lambda row: row["index"])]
 
 
-def _stored(samples: Sequence[Sample], path: Path, author: str) -> dict[str, list[dict]]:
-    stored: dict[str, list[dict]] = {sample.id: [] for sample in samples}
+def stored_rows(path: str | os.PathLike, samples: Sequence[Sample], author: str, arm: str | None = None) -> list[dict]:
+    """Return the rows of a file that answer the samples; with `arm`, the records of that arm.
+
+    Raises `InputError` for a duplicate id in the samples, and for rows of other questions or of another author.
+    """
     hashes = question_hashes(samples)
-    for row in read_journal(path):
-        if row["id"] in stored:
-            if row["hash"] != hashes[row["id"]]:
-                raise InputError(f"{path} holds an answer to another question with the id {row['id']!r}; {REMEDY}")
-            if row["author"] != author:
-                raise InputError(f"{path} holds answers of {row['author']!r}, not of {author!r}; {REMEDY}")
-            stored[row["id"]].append(row)
-    return stored
+    rows = [row for row in read_journal(path) if row["id"] in hashes and row.get("arm") == arm]
+    for row in rows:
+        if row["hash"] != hashes[row["id"]]:
+            raise InputError(f"{path} holds an answer to another question with the id {row['id']!r}; {REMEDY}")
+        if row["author"] != author:
+            whose = f" of arm {arm!r}" if arm else ""
+            raise InputError(f"{path} holds answers{whose} by {row['author']!r}, not by {author!r}; {REMEDY}")
+    return rows
 
 
 def _missing(rows: Sequence[Mapping]) -> bool:
@@ -117,11 +122,11 @@ def question_hash(sample: Sample) -> str:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end."""
+    """A model's answer. `tokens`: its length; `truncated`: it reached the limit before its end; None: unknown."""
 
     text: str
-    tokens: int
-    truncated: bool
+    tokens: int | None = None
+    truncated: bool | None = None
 
 
 def read_completions(folder: Path, step: int | str) -> list[dict]:

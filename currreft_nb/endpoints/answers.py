@@ -1,7 +1,7 @@
 """Let a model at an endpoint answer: a teacher, or a model served locally by vLLM or `transformers serve`.
 
-    answer = sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
-    rejection.sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
+    answer = endpoint_sampler(endpoint, loaded.style, completions=8, temperature=1.0, max_new_tokens=512, seed=0)
+    sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
 
 Each completion is a request of its own with its own seed, because not all servers accept `n`; some ignore `seed`.
 Questions have the same wording as for a local model; images are sent as they are stored.
@@ -33,8 +33,7 @@ def endpoint_sampler(
     """Return the endpoint as a function from samples to several answers to each, like `generation.answerers.sampler`.
 
     `accounts`: the list that gets the account of each call. A missing answer is None, which
-    `core.stored_answers.collect_answers` leaves out and asks for at the next start. Raises `InputError` where no answer
-    came at all.
+    `core.stored_answers.collect_answers` requests again at the next start. Raises `InputError` if none arrived.
     """
     if temperature == 0 and completions > 1:
         raise InputError(f"{completions} greedy completions of one question would be equal; give a temperature above 0")
@@ -71,9 +70,5 @@ def endpoint_sampler(
 
 
 def completion_seed(sample_id: str, number: int, seed: int) -> int:
-    """Return the seed of one completion, independent of all others; at most 2**31 - 1, as servers require.
-
-    >>> completion_seed("general-17", 3, 0) != completion_seed("general-17", 2, 0)
-    True
-    """
+    """Return the seed of one completion, independent of the batch; at most 2**31 - 1, as servers require."""
     return int.from_bytes(hashlib.sha256(f"{sample_id} {number} {seed}".encode()).digest()[:4], "big") >> 1

@@ -1,8 +1,8 @@
 """Ask an endpoint many questions at once, within its limits; every request has a deadline and a maximum size.
 
-The openai client repeats what may pass (429, 5xx, a lost connection, a body that is no completion), after a wait that
-doubles, or the one that the server names in Retry-After. That one then holds for all workers. A permanent refusal (a
-wrong key, an unknown model) and ten unanswered questions in a row stop everything.
+The openai client repeats temporary failures (429, 5xx, a lost connection, a body that is no completion). It waits as
+long as Retry-After says, and then all workers do, or else a time that doubles. A permanent refusal (a wrong key, an
+unknown model) and ten unanswered questions in a row stop everything.
 """
 
 import email.utils
@@ -21,7 +21,8 @@ import openai
 from currreft_nb import InputError
 from currreft_nb.endpoints.endpoint import Account, Endpoint
 
-GIVE_UP = 10  # questions in a row without an answer, after which no more are asked
+GIVE_UP = 10  # unanswered questions in a row, after which no more are asked
+LONGEST_BYTES = 1_000_000  # of an answer
 LONGEST_WAIT_S = 120.0  # the openai client does not repeat a request for which the server wants a longer wait
 HOPELESS = {
     401: "does not accept the key; check the environment variable {key}",
@@ -38,7 +39,7 @@ Ask = Callable[..., Awaitable["Reply"]]
 class Reply:
     """A model's answer; `tokens` None where the server does not count; `truncated`: the limit of tokens cut it off.
 
-    `thinking`: what the server separated from the text, as `transformers serve` does, and vLLM with a reasoning parser.
+    `thinking`: separated by the server, as `transformers serve` does, and vLLM with a reasoning parser.
     """
 
     text: str
@@ -51,7 +52,7 @@ class Reply:
         """The text as the model wrote it, its thinking in front."""
         if not self.thinking:
             return self.text
-        return f"<think>{self.thinking}" + ("" if self.truncated and not self.text else f"</think>{self.text}")
+        return f"<think>{self.thinking}" + (f"</think>{self.text}" if self.text or not self.truncated else "")
 
 
 class Unanswered(httpx2.RequestError):
@@ -70,10 +71,10 @@ def ask_all(
 ) -> Account:
     """Run `work(ask, item)` for each item, `endpoint.concurrency` at a time; return the account.
 
-    `ask(messages, **options)` returns a `Reply`. `done` receives (item, result) pairs as they arrive, an `Unanswered`
-    where there is no answer; one call at a time, in a thread, so that writing to a disk blocks no other request. An
-    exception or Ctrl-C cancels the requests under way; results that have arrived still reach `done`. Raises
-    `InputError` where asking on is hopeless.
+    `ask(messages, **options)` returns a `Reply`. `done` receives (item, result) pairs as they arrive; the result is an
+    `Unanswered` where there is no answer. It is called in a thread, so that writing to a disk blocks no request, and
+    once at a time. An exception or Ctrl-C cancels the requests under way; results that have arrived still reach `done`.
+    Raises `InputError` where asking on is hopeless.
     """
     account, start = Account(endpoint.name), time.monotonic()
     http = _HttpClient(endpoint, account)
@@ -95,7 +96,7 @@ def ask_all(
                 result = error
             ready.append((item, result))
             with anyio.CancelScope(shield=True):
-                async with writing:  # one call hands over all that came while it waited
+                async with writing:  # one call hands over all results that came while it waited
                     batch, ready[:] = ready[:], []
                     if batch:
                         await anyio.to_thread.run_sync(done, batch)
@@ -111,22 +112,18 @@ def ask_all(
         with anyio.from_thread.start_blocking_portal() as portal:
             portal.start_task_soon(run).result()
     except BaseExceptionGroup as errors:
-        failed = _first(errors)
+        failed: BaseException = errors
+        while isinstance(failed, BaseExceptionGroup):
+            failed = failed.exceptions[0]
     else:
         return account
     finally:
         account.seconds = time.monotonic() - start
-    raise failed  # out here, where no group is its context: a notebook would show that as text and no error
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    raise failed  # here, where no group is its context: a notebook would show the group in place of the error
 
 
 class _HttpClient(openai.DefaultAsyncHttpxClient):
-    """Asks through the openai client, and keeps each of its attempts to turn, deadline, size and account."""
+    """Limits each attempt of the openai client in rate, time and size, and counts it."""
 
     def __init__(self, endpoint: Endpoint, account: Account):
         super().__init__(
@@ -135,7 +132,7 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
         )
         self.endpoint, self.account = endpoint, account
         self.next_s = self.quiet_until_s = 0.0  # the next free turn; the end of a pause that the server asked for
-        self.in_a_row, self.last = 0, ""  # unanswered questions, and the last reason
+        self.in_a_row, self.last = 0, ""  # unanswered questions in a row, and the reason of the last one
 
     async def ask(self, create: Callable, messages: list[dict], **options: Any) -> Reply:
         """Return the reply. Raises `Unanswered` when all attempts failed, `InputError` when asking on is hopeless."""
@@ -144,6 +141,7 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
         except openai.APIStatusError as error:
             failed = Unanswered(f"status_{error.status_code}", _status(self.endpoint, error.response))
         except openai.APIConnectionError as error:
+            assert isinstance(error.__cause__, Unanswered)  # `send` raises no other
             failed = error.__cause__
         else:
             self.account.answers += 1
@@ -159,13 +157,13 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
         if self.in_a_row >= GIVE_UP:
             raise InputError(
                 f"{self.endpoint.name} left {self.in_a_row} questions in a row unanswered, the last with: {self.last};"
-                " check the server and run this again, which asks only for what is missing"
+                " check the server and run this again, which asks only for the missing answers"
             )
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one attempt; return its response with the body read and, for a success, the `Reply` as an extension.
 
-        Raises `Unanswered` where there is no proper response, `InputError` where every other request would fail, too.
+        Raises `Unanswered` without a proper response, `InputError` where every other request would fail, too.
         """
         await self._wait_for_turn()
         self.account.requests += 1
@@ -174,7 +172,7 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
             reply = self._reply(body) if response.is_success else None
         except Unanswered as error:
             self.account.retries[error.reason] += 1
-            if error.reason == "too_large":  # it would be as large again, and an APIConnectionError is not repeated
+            if error.reason == "too_large":  # not worth repeating, and an APIConnectionError is not repeated
                 raise openai.APIConnectionError(request=request) from error
             raise
         headers = {name: value for name, value in response.headers.items() if name.startswith(("retry", "x-"))}
@@ -192,21 +190,21 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
             await anyio.sleep(left_s)
 
     async def _exchange(self, request: httpx2.Request, options: dict) -> tuple[httpx2.Response, bytes]:
-        body, longest = b"", self.endpoint.longest_bytes
+        body = b""
         try:
             with anyio.fail_after(self.endpoint.timeout_s):
                 response = await super().send(request, **options | {"stream": True})
                 async for chunk in response.aiter_bytes():
                     body += chunk
-                    if len(body) > longest:
+                    if len(body) > LONGEST_BYTES:
                         break
                 await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
-            raise Unanswered("timeout", f"no whole answer within {self.endpoint.timeout_s:g} s") from None
+            raise Unanswered("timeout", f"no complete answer within {self.endpoint.timeout_s:g} s") from None
         except (httpx2.HTTPError, OSError, anyio.EndOfStream) as error:
             raise Unanswered("connection", self.endpoint.clean(f"{type(error).__name__}: {error}")) from None
-        if response.is_success and len(body) > longest:
-            raise Unanswered("too_large", f"the answer is longer than {longest} bytes")
+        if response.is_success and len(body) > LONGEST_BYTES:
+            raise Unanswered("too_large", f"the answer is longer than {LONGEST_BYTES} bytes")
         return response, body
 
     def _reply(self, body: bytes) -> Reply:
@@ -234,12 +232,12 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
 
     def _note_refusal(self, response: httpx2.Response) -> None:
         """Count a refusal and let all wait as the server asks. Raises `InputError` for one that is permanent."""
-        what = HOPELESS.get(response.status_code)
+        reason = HOPELESS.get(response.status_code)
         if "insufficient_quota" in response.text:
-            what = "reports that the account's quota is used up"
-        if what:
-            told = _status(self.endpoint, response)
-            raise InputError(f"{self.endpoint.name} {what.format(key=self.endpoint.key)} ({told})")
+            reason = "reports that the account's quota is used up"
+        if reason:
+            status = _status(self.endpoint, response)
+            raise InputError(f"{self.endpoint.name} {reason.format(key=self.endpoint.key)} ({status})")
         self.account.retries[f"status_{response.status_code}"] += 1
         if 0 < (wait_s := _wait_asked_for(response.headers)) <= LONGEST_WAIT_S:
             self.quiet_until_s = max(self.quiet_until_s, time.monotonic() + wait_s)
@@ -250,7 +248,7 @@ def _status(endpoint: Endpoint, response: httpx2.Response) -> str:
 
 
 def _wait_asked_for(headers: httpx2.Headers) -> float:
-    """Return how many seconds a server asks to wait, as a number or a date; 0 without such a request."""
+    """Return how many seconds a server asks to wait, by a number or a date; 0 if it does not."""
     text = headers.get("retry-after", "")
     try:
         if date := email.utils.parsedate_tz(text):

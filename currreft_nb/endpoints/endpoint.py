@@ -3,8 +3,8 @@
     gpt-4o@https://api.openai.com/v1 | per_minute 500, dollars_in 2.5, dollars_out 10
     Qwen/Qwen2.5-VL-72B-Instruct@http://127.0.0.1:8000/v1 | concurrency 32, key LOCAL_KEY
 
-Judges and teachers use it alike, through `endpoints.client`. The key comes from the environment variable that `key`
-names. It is never written; messages are cleaned of it.
+Judges and teachers both ask through `endpoints.client`. The key comes from the environment variable that `key` names.
+It is never written, and it is removed from messages.
 """
 
 import base64
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
-from currreft_nb.core.grammar import number, parse_terms, whole
+from currreft_nb.core.grammar import Options, number, parse_terms, whole
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import ImageProblem, read_picture
 
@@ -46,21 +46,19 @@ class Endpoint:
     """Deadline of one request, until the last byte of its answer."""
     attempts: int = 5
     """Most requests for one answer."""
-    longest_bytes: int = 1_000_000
-    """Longest answer that is read."""
     dollars_in: float = 0.0
     """Price of a million tokens sent."""
     dollars_out: float = 0.0
     """Price of a million tokens received."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"endpoint {self.name!r}: the address must begin with http:// or https:// and name a host")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise InputError(
-                f"the endpoint of {self.model!r} has more than host and path in its address; a key belongs into the"
-                " environment, under the name that 'key' gives"
+                f"the address of {self.model!r} may have a host and a path only; set a key in the environment variable"
+                " that 'key' names"
             )
         if self.timeout_s <= 0 or min(self.dollars_in, self.dollars_out) < 0:
             raise InputError(f"endpoint {self.name!r}: timeout_s must be above 0, dollars_in and dollars_out 0 or more")
@@ -79,12 +77,16 @@ class Endpoint:
 
     def clean(self, text: str) -> str:
         """Return the first 200 characters of a text, on one line, without the key and anything that looks like one."""
-        return " ".join(KEY_LIKE.sub("[key]", self.hide(text)).split())[:200]
+        return _clean(self.hide(text))
 
     def hide(self, text: str) -> str:
         """Return a text without the key, in case a server repeats it."""
         secret = os.environ.get(self.key, "").strip()
         return text.replace(secret, "[key]") if secret else text
+
+
+def _clean(text: str) -> str:
+    return " ".join(KEY_LIKE.sub("[key]", text).split())[:200]
 
 
 def read_endpoint(text: str) -> Endpoint:
@@ -103,8 +105,7 @@ def endpoint_at(address: str, values: Mapping[str, Any]) -> Endpoint:
     match = ADDRESS.fullmatch(address.strip())
     if match is None:
         raise InputError(
-            f"endpoint {' '.join(KEY_LIKE.sub('[key]', address).split())[:200]!r} is not MODEL@ADDRESS; write it like"
-            " gpt-4o@https://api.openai.com/v1"
+            f"endpoint {_clean(address)!r} is not MODEL@ADDRESS; write it like gpt-4o@https://api.openai.com/v1"
         )
     return Endpoint(model=match["model"], url=match["url"].rstrip("/"), **values)
 
@@ -115,13 +116,12 @@ def _variable(text: str) -> str:
     return text
 
 
-OPTIONS = {
+OPTIONS: Options = {
     "key": _variable,
     "concurrency": whole,
     "per_minute": partial(whole, least=0),
     "timeout_s": number,
     "attempts": whole,
-    "longest_bytes": whole,
     "dollars_in": number,
     "dollars_out": number,
 }
@@ -129,7 +129,7 @@ OPTIONS = {
 
 @dataclass
 class Account:
-    """What asking cost: requests with repeated ones, answers, retries and failures by reason, tokens, dollars.
+    """The cost of asking. `requests` includes repeated ones; `retries` and `failures` are counted by reason.
 
     `uncounted`: answers whose tokens the server did not count.
     """
@@ -155,7 +155,7 @@ class Account:
         for what, counter in (("repeated", self.retries), ("failed", self.failures)):
             if counter:
                 parts.append(f"{what}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counter.items())))
-        unknown = f" (and those of {self.uncounted} answers, which the server did not count)" if self.uncounted else ""
+        unknown = f" (without {self.uncounted} answers, which the server did not count)" if self.uncounted else ""
         parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{unknown}")
         if self.dollars:
             parts.append(f"{self.dollars:.2f} dollars")
@@ -171,25 +171,24 @@ def summed(accounts: Iterable[Account]) -> list[Account]:
     found: dict[str, Account] = {}
     for account in accounts:
         total = found.setdefault(account.name, Account(account.name))
-        for name, value in vars(account).items():
-            if name != "name":
-                setattr(total, name, getattr(total, name) + value)
+        for name in vars(account).keys() - {"name"}:
+            setattr(total, name, getattr(total, name) + getattr(account, name))
     return list(found.values())
 
 
 def user_message(text: str, sample: Sample | None = None) -> dict:
-    """Return a message with the sample's image, if it has one, and a text. Raises `InputError` for an unreadable image.
+    """Return a message of the sample's image, if it has one, and a text, in which lone surrogates become "?".
 
-    Lone surrogates in the text, which a model may produce, become question marks.
+    Raises `InputError` for an unreadable image.
     """
-    content: list[dict] = [{"type": "text", "text": text.encode("utf-8", "replace").decode("utf-8")}]
+    content: list[dict] = [{"type": "text", "text": text.encode("utf-8", "replace").decode()}]
     if sample and sample.image:
-        address = image_address(sample.image, sample.size, sample.id)
-        content.insert(0, {"type": "image_url", "image_url": {"url": address}})
+        url = image_address(sample.image, sample.size, sample.id)
+        content.insert(0, {"type": "image_url", "image_url": {"url": url}})
     return {"role": "user", "content": content}
 
 
-@lru_cache(maxsize=32)  # several answers to one question follow each other
+@lru_cache(maxsize=32)  # one question's several answers are requested one after the other
 def image_address(path: str, size: Size, sample_id: str) -> str:
     """Return an image as a data URL: the file's own bytes, or PNG where these hold more than the pixels."""
     try:

@@ -1,8 +1,8 @@
-"""Evaluate several arms alike, whether a model here, a file or an endpoint answers.
+"""Evaluate several arms by the same rule, whether a local model, a file or an endpoint answers.
 
 A model is asked in its own style, at one pixel budget: its source's, else `max_pixels`, else its own. An adapter, or a
-folder with a merged one, must be evaluated at the budget that it was trained with. Answers of files and endpoints
-cannot be completed, so that such arms have natural records only.
+folder with a merged one, must be evaluated at the budget of its training. Answers of files and endpoints cannot be
+completed, so these arms have natural records only.
 """
 
 import os
@@ -16,37 +16,40 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import file_digest
 from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.endpoints.answers import endpoint_sampler
-from currreft_nb.endpoints.endpoint import Account
+from currreft_nb.endpoints.endpoint import Account, Endpoint
 from currreft_nb.evaluation.evaluate import check_samples, evaluate
 from currreft_nb.evaluation.settings import Decoding
 from currreft_nb.evaluation.sources import BASE, Source, read_recorded
-from currreft_nb.generation.answerers import answerer, author_of, forcer, sampler
+from currreft_nb.generation.answerers import author_of, sampler
+from currreft_nb.generation.generate import force_format
 from currreft_nb.method.prompts import Style, wording_hash
 from currreft_nb.models.adapters import check_adapter, merged_adapter, read_provenance
 from currreft_nb.models.families import FAMILIES, family_of
 from currreft_nb.models.files import hash_weights, read_config, source_of
-from currreft_nb.models.load import Loaded, default_pixels, load_model, read_style
+from currreft_nb.models.load import default_pixels, load_model, read_style
 
-STORED_AT_ONCE = 256  # questions between two writings; fewer for an endpoint, whose answers cost money
+STORED_AT_ONCE = 256  # questions between two writes; fewer for an endpoint, whose answers cost money
 ARM = "the arm"
+
+Draw = Callable[[list[Sample]], Sequence[Sequence[Completion | None]]]
+Force = Callable[[list[Sample], list[Completion]], list[Completion]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answerer:
-    """Who answers under an arm's name: checked, but neither loaded nor asked.
+    """The answerer of an arm: checked, but neither loaded nor asked.
 
     `author`: a text that changes when the answers would. `frame`: how boxes are written; None: pixels of the stored
-    image. `open(decoding)` returns a function from samples to answers and, where the format can be forced, one from
-    samples and answers to completed answers. `draw(decoding, completions, forced)` returns a function from samples to
-    several answers each, for pass@k; None where nothing can be sampled.
+    image. `open(decoding, completions, forced)` returns a function from samples to several answers each and, where the
+    format can be forced, one from samples and answers to completed answers; else None. A model is loaded at the first
+    call of one of them, and leaves the memory with them.
     """
 
     author: str
     frame: Frame | None
-    open: Callable[[Decoding], tuple[Callable, Callable | None]]
-    draw: Callable[[Decoding, int, bool], Callable] | None
-    can_force: bool = False
+    open: Callable[[Decoding, int, bool], tuple[Draw, Force | None]]
     stored_at_once: int = STORED_AT_ONCE
 
 
@@ -58,43 +61,37 @@ def evaluate_arms(
     model: str = "pocket",
     four_bit: bool = False,
     max_pixels: int = 0,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    temperature: float = 0.0,
-    seed: int = 0,
     forced: bool = True,
     accounts: list[Account] | None = None,
+    **decoding: Any,
 ) -> list[dict]:
     """Score all arms on the same questions; return their records, natural before forced.
 
     `arms`: sources by name (`evaluation.sources`); None is the bare `model`, a path an adapter folder. `max_pixels` 0
-    is the model's own budget. `accounts` gets the accounts of endpoints. All arms are checked before the first model is
-    loaded; a model is loaded only if records are missing. Raises `InputError` like `evaluation.evaluate.evaluate`, and
-    for an arm that cannot answer.
+    is the model's own budget. `decoding`: settings of `evaluation.settings.Decoding`. `accounts` gets the accounts of
+    endpoints. All arms are checked before the first model is loaded; a model is loaded only if records are missing.
+    Raises `InputError` like `evaluation.evaluate.evaluate`, and for an arm that cannot answer.
     """
     check_samples(samples)
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
-    common = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
+    how = Decoding(**decoding)
+    common: dict[str, Any] = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
     answerers = {arm: answerer_of(source, samples, arm=arm, **common) for arm, source in arms.items()}
-    records = []
-    for arm, who in answerers.items():
-        if forced and not who.can_force:
-            print(f"{arm}: the format of its answers cannot be forced, so it has natural records only")
-        records += _records(who, samples, arm, folder, decoding, forced and who.can_force)
-    return records
+    return [row for arm, who in answerers.items() for row in _records(who, samples, arm, folder, how, forced)]
 
 
 def _records(
     who: Answerer, samples: Sequence[Sample], arm: str, folder: str | os.PathLike, decoding: Decoding, forced: bool
 ) -> list[dict]:
     """Return an arm's records; its model leaves the memory with this call, before the next arm's is loaded."""
-    functions = cache(partial(who.open, decoding))  # so that an arm whose records are complete is not loaded
+    draw, force = who.open(decoding, 1, False)
+    if forced and not force:
+        print(f"{arm}: the format of its answers cannot be forced, so it has natural records only")
     return evaluate(
-        lambda asked: functions()[0](asked),
+        lambda asked: [answer for (answer,) in draw(asked)],
         samples,
         arm,
         folder,
-        force_function=(lambda asked, answers: functions()[1](asked, answers)) if forced else None,
+        force_function=force if forced else None,
         frame=who.frame,
         author=who.author + (f" T={decoding.temperature} seed {decoding.seed}" if decoding.temperature else ""),
         batch_size=who.stored_at_once,
@@ -111,17 +108,17 @@ def answerer_of(
     max_pixels: int = 0,
     accounts: list[Account] | None = None,
 ) -> Answerer:
-    """Return who answers for a source, after all checks that need no loading and no request.
+    """Return a source's answerer, after all checks that need no loading and no request.
 
-    `samples`: which answers a recorded file must hold. Raises `InputError` for an adapter of another base or pixel
-    budget, an unknown model, an unusable file, and an endpoint without its key.
+    `samples`: the questions that a recorded file must answer. Raises `InputError` for an adapter of another base or
+    pixel budget, an unknown model, an unusable file, and an endpoint without its key.
     """
     if not isinstance(source, Source):
         source = BASE if source is None else Source(kind="run", place=str(source))
     if source.kind == "recorded":
         return _recorded(source, samples, max_pixels)
-    if source.kind == "http":
-        return _endpoint(source, model, max_pixels, accounts)
+    if source.endpoint:
+        return _endpoint(source.endpoint, source, model, max_pixels, accounts)
     if source.kind == "model":
         four_bit = four_bit if source.four_bit is None else source.four_bit
         return _model(source.place, None, four_bit, source.max_pixels, max_pixels, arm)
@@ -140,24 +137,16 @@ def _model(name: str, adapter: str | None, four_bit: bool, own_pixels: int, shar
     pixels = asked_for or default_pixels(config)
     _check_trained(trained, pixels, own_pixels, four_bit, arm)
 
-    def load() -> Loaded:
-        return load_model(name, adapter=adapter, four_bit=four_bit, max_pixels=pixels)
+    def open_model(decoding: Decoding, completions: int, forced: bool) -> tuple[Draw, Force]:
+        load = cache(partial(load_model, name, adapter=adapter, four_bit=four_bit, max_pixels=pixels))
+        sizes = {name: vars(decoding)[name] for name in ("max_new_tokens", "batch_size")}
+        return (
+            lambda asked: sampler(load(), completions=completions, forced=forced, **vars(decoding))(asked),
+            lambda asked, answers: force_format(load(), asked, answers, **sizes),
+        )
 
-    def open_model(decoding: Decoding) -> tuple[Callable, Callable]:
-        loaded, sizes = load(), (decoding.max_new_tokens, decoding.batch_size)
-        sampling = {"temperature": decoding.temperature, "seed": decoding.seed}
-        return answerer(loaded, *sizes, **sampling), forcer(loaded, *sizes)
-
-    def draw(decoding: Decoding, completions: int, forced: bool) -> Callable:
-        return sampler(load(), completions=completions, forced=forced, **vars(decoding))
-
-    return Answerer(
-        author=author_of(base_hash, adapter_hash, four_bit, merged),
-        frame=read_style(name, pixels).frame,
-        open=open_model,
-        draw=draw,
-        can_force=True,
-    )
+    author = author_of(base_hash, adapter_hash, four_bit, merged)
+    return Answerer(author=author, frame=read_style(name, pixels).frame, open=open_model)
 
 
 def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, four_bit: bool, arm: str) -> None:
@@ -166,43 +155,40 @@ def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, fou
     if budget != pixels and not own_pixels:
         raise InputError(
             f"{arm} was trained with max_pixels {budget} but would be evaluated with {pixels}, which changes boxes and"
-            f" details; set max_pixels to {budget} (an exported folder can have its own: model:DIR | max_pixels N)"
+            f" details; set max_pixels to {budget} (for one exported folder alone, write model:DIR | max_pixels N)"
         )
     if trained.get("four_bit", four_bit) != four_bit:
-        bits = ("in 16 bit", "in 4 bit")
-        print(f"{arm} was trained {bits[not four_bit]} and is evaluated {bits[four_bit]}, with other weights")
+        before, now = (4, 16) if trained["four_bit"] else (16, 4)
+        print(f"{arm} was trained in {before} bit and is evaluated in {now} bit, with other weights")
 
 
 def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Answerer:
     path = Path(source.place)
     answers = read_recorded(path, samples)
-
-    def open_file(decoding: Decoding) -> tuple[Callable, None]:
-        return (lambda asked: [answers[sample.id] for sample in asked]), None
-
     frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
-    return Answerer(author=f"recorded {file_digest(path)}", frame=frame, open=open_file, draw=None)
+    return Answerer(
+        author=f"recorded {file_digest(path)}",
+        frame=frame,
+        open=lambda *how: ((lambda asked: [[answers[sample.id]] for sample in asked]), None),
+    )
 
 
-def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Account] | None) -> Answerer:
-    endpoint, style = source.endpoint, style_like(source.like or model, source.max_pixels or max_pixels)
+def _endpoint(
+    endpoint: Endpoint, source: Source, model: str, max_pixels: int, accounts: list[Account] | None
+) -> Answerer:
+    style = style_like(source.like or model, source.max_pixels or max_pixels)
     endpoint.secret()  # raises if it is missing, before any request
 
-    def draw(decoding: Decoding, completions: int, forced: bool = False) -> Callable:
+    def open_endpoint(decoding: Decoding, completions: int, forced: bool) -> tuple[Draw, None]:
         if forced:
             raise InputError(f"the format cannot be forced on {endpoint.name}; set forced to false")
         options = {name: getattr(decoding, name) for name in ("temperature", "max_new_tokens", "seed")}
-        return endpoint_sampler(endpoint, style, completions=completions, accounts=accounts, **options)
-
-    def open_endpoint(decoding: Decoding) -> tuple[Callable, None]:
-        ask = draw(decoding, 1)
-        return (lambda asked: [answer for (answer,) in ask(asked)]), None
+        return endpoint_sampler(endpoint, style, completions=completions, accounts=accounts, **options), None
 
     return Answerer(
         author=f"{endpoint.name}, wording {wording_hash(style)}",
         frame=style.frame,
         open=open_endpoint,
-        draw=draw,
         stored_at_once=4 * endpoint.concurrency,
     )
 
@@ -210,5 +196,6 @@ def _endpoint(source: Source, model: str, max_pixels: int, accounts: list[Accoun
 def style_like(name: str, max_pixels: int = 0) -> Style:
     """Return the style of a family or a model. Raises `InputError` for an unknown name."""
     if name in FAMILIES:
-        return Style(frame=replace(FAMILIES[name].frame, **({"max_pixels": max_pixels} if max_pixels else {})))
+        frame = FAMILIES[name].frame
+        return Style(frame=replace(frame, max_pixels=max_pixels or frame.max_pixels))
     return read_style(name, max_pixels)

@@ -1,9 +1,9 @@
 """Choose one of several candidates by validation questions, so that only the chosen one is tested.
 
-Candidates are arms: checkpoints of one training, seeds, ways of training. All of them answer the questions of split
-`val`, from which no training learns. Chosen is the highest share of right answers, natural decoding, averaged over
-tasks and stages with equal weight; of ties the first in the list. A test split is refused: the best of many would look
-better there than it is.
+Candidates are arms: checkpoints of one training, seeds, ways of training. All answer the questions of split `val`, from
+which no training learns. The candidate with the highest share of right answers is chosen (natural decoding, equal
+weight of tasks and stages); of ties the first in the list. A test split is refused: the best of many candidates would
+look better on it than it is.
 
     {"chosen": "step_40", "rule": "highest mean over tasks and stages of correct, natural; the earliest of equals",
      "split": "val", "questions": 450, "scores": {"step_20": 0.61, "step_40": 0.64}}
@@ -38,12 +38,10 @@ def choose(records: Iterable[Mapping], among: Sequence[str]) -> dict:
     asked = {name: set(frame.loc[frame["arm"] == name, "id"]) for name in among}
     if different := [name for name in among if asked[name] != asked[among[0]]]:
         raise InputError(f"{different[0]!r} and {among[0]!r} answered different questions; evaluate both on the same")
-    cells = frame.groupby(["arm", "task", "stage"])[MEASURE].mean()
-    means = cells.groupby("arm").mean()
+    means = frame.groupby(["arm", "task", "stage"])[MEASURE].mean().groupby("arm").mean()
     scores = {name: round(float(means[name]), 6) for name in among}
     chosen = max(among, key=lambda name: scores[name])
-    counts = {"questions": len(asked[chosen]), "scores": scores}
-    return {"chosen": chosen, "rule": RULE, "split": CHOSEN_ON, **counts}
+    return {"chosen": chosen, "rule": RULE, "split": CHOSEN_ON, "questions": len(asked[chosen]), "scores": scores}
 
 
 def choose_arms(
@@ -57,8 +55,7 @@ def choose_arms(
     """Let the candidates answer validation questions; return the arms to test and the choice ({} without candidates).
 
     `among`: names of the candidates; without any, all arms are tested. `folder`: gets their records. `data`: the data
-    folder. `questions`: validation questions per task and stage. `options`: as for `evaluation.arms.evaluate_arms`; the
-    format is not forced.
+    folder. `questions`: per task and stage. `options`: of `evaluation.arms.evaluate_arms`; the format is not forced.
     """
     check_candidates(among, list(arms))
     if not among:

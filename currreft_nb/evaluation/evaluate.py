@@ -5,7 +5,7 @@
      "completion": "<think>…</think><answer>3</answer>", "tokens": 14, "truncated": false, "correct": 1.0,
      "value": 1.0, "format": 1.0, "reason": "ok", "boxes": []}
 
-Records are appended to `records.jsonl` batch by batch, so that a killed evaluation resumes after the last whole one.
+Records are appended to `records.jsonl` batch by batch, so that a killed evaluation resumes after the last complete one.
 `boxes`: those of a detection answer, in pixels of the stored image. `metrics.scores.measure` lists the further fields
 of each task (`iou`; `labels` and `gold`, from which the F1 is counted).
 """
@@ -14,22 +14,25 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from currreft_nb import InputError
-from currreft_nb.core import stored_answers
 from currreft_nb.core.boxes import Frame
-from currreft_nb.core.journal import append_journal, read_journal
+from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import TRAINED_TASKS, Sample
-from currreft_nb.generation.answerers import Answers, answerer, author_of, forcer
-from currreft_nb.generation.generate import OPEN
+from currreft_nb.core.stored_answers import Completion, completion_fields, pair_up, question_hash, stored_rows
+from currreft_nb.generation.answerers import author_of
+from currreft_nb.generation.generate import OPEN, force_format, generate
 from currreft_nb.method.rewards import answered_boxes
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
 
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
+
+Answers = Sequence[str | Completion | None]
 
 
 def evaluate(
@@ -38,30 +41,33 @@ def evaluate(
     arm: str,
     folder: str | os.PathLike,
     *,
-    force_function: Callable[[list[Sample], list[str | stored_answers.Completion]], Answers] | None = None,
+    force_function: Callable[[list[Sample], list[Any]], Answers] | None = None,
     frame: Frame | None = None,
     author: str = "",
     batch_size: int = 256,
 ) -> list[dict]:
     """Score an arm's answers to every sample; return its records, mode natural and, if it can be forced, forced.
 
-    `generate_function`: from samples to one answer each, a text or a `core.stored_answers.Completion`, whether of a
-    model, a file or a server; None for an answer that could not be obtained. `force_function` completes the answers
-    that opened no `<answer>`, from samples and answers. `frame`: how boxes are written; None means pixels of the stored
-    image. `author`: who answers under the arm's name, such as hashes of its weights. `batch_size`: questions between
-    two writings. Raises `InputError` like `check_samples`, for stored records of other questions or another author,
-    and, after all were asked, for missing answers: those that arrived are kept, and the next call asks for the rest.
+    `generate_function`: from samples to one answer each, a text or a `core.stored_answers.Completion`; None for an
+    answer that could not be obtained. `force_function`: from samples and their answers without `<answer>` to completed
+    answers. `frame`: how boxes are written; None means pixels of the stored image. `author`: the identity of the arm's
+    answerer, such as hashes of its weights. `batch_size`: questions between two writes. Raises `InputError` like
+    `check_samples`, for stored records of other questions or another author, and, after all questions were asked, for
+    missing answers: those that arrived are kept, and the next call asks for the rest.
     """
     check_samples(samples)
     path = Path(folder) / RECORDS
     modes = ("natural", "forced") if force_function else ("natural",)
-    records = stored_records(path, samples, arm, author)
+    records = {(row["id"], row["mode"]): row for row in stored_rows(path, samples, author, arm)}
     pending = [sample for sample in samples if any((sample.id, mode) not in records for mode in modes)]
     clock = time.monotonic()
     for start in range(0, len(pending), batch_size):
         batch = pending[start : start + batch_size]
-        answers = _answer(generate_function, force_function, batch)
-        made = [_record(arm, author, *row, frame) for row in answers if (row[0].id, row[1]) not in records]
+        made = [
+            {"arm": arm, "author": author, **_record(sample, mode, answer, frame)}
+            for sample, mode, answer in _answer(generate_function, force_function, batch)
+            if (sample.id, mode) not in records
+        ]
         append_journal(path, made)
         records |= {(record["id"], record["mode"]): record for record in made}
         done = len(samples) - len(pending) + start + len(batch)
@@ -69,7 +75,7 @@ def evaluate(
     if lacking := [sample.id for sample in samples if (sample.id, "natural") not in records]:
         raise InputError(
             f"arm {arm!r}: {len(lacking)} of {len(samples)} questions could not be answered, such as {lacking[0]!r};"
-            " see above why, and run this again: it asks only for what is missing"
+            " read the reasons above, and run this again: it asks only for the missing answers"
         )
     return [records[sample.id, mode] for mode in modes for sample in samples]
 
@@ -83,48 +89,25 @@ def check_samples(samples: Sequence[Sample]) -> None:
             raise InputError(f"sample {sample.id!r} has no reference answer to score by; remove it")
 
 
-def stored_records(path: Path, samples: Sequence[Sample], arm: str, author: str) -> dict[tuple[str, str], dict]:
-    """Return the arm's records in the file, by id and mode. Raises `InputError` for other questions or authors."""
-    hashes = stored_answers.question_hashes(samples)
-    records = {}
-    for record in read_journal(path):
-        if record["arm"] == arm and record["id"] in hashes:
-            if record["hash"] != hashes[record["id"]]:
-                raise InputError(
-                    f"{path} scores another question with the id {record['id']!r}; {stored_answers.REMEDY}"
-                )
-            if record["author"] != author:
-                raise InputError(
-                    f"{path}: arm {arm!r} was answered by another model ({record['author']}); {stored_answers.REMEDY}"
-                )
-            records[record["id"], record["mode"]] = record
-    return records
-
-
-def _answer(generate_function: Callable, force_function: Callable | None, batch: list[Sample]) -> list[tuple]:
+def _answer(
+    generate_function: Callable, force_function: Callable | None, batch: list[Sample]
+) -> list[tuple[Sample, str, str | Completion]]:
     """Return (sample, mode, answer) of each answer; one that opened `<answer>` is its own forced answer."""
-    pairs = [pair for pair in stored_answers.pair_up(batch, generate_function(batch)) if pair[1] is not None]
-    batch, natural = [sample for sample, _ in pairs], [answer for _, answer in pairs]
+    pairs = [pair for pair in pair_up(batch, generate_function(batch)) if pair[1] is not None]
     rows = [(sample, "natural", answer) for sample, answer in pairs]
     if force_function:
-        unopened = [
-            i for i, answer in enumerate(natural) if OPEN not in stored_answers.completion_fields(answer)["completion"]
-        ]
-        forced = force_function([batch[i] for i in unopened], [natural[i] for i in unopened]) if unopened else []
+        unopened = [i for i, (_, answer) in enumerate(pairs) if OPEN not in completion_fields(answer)["completion"]]
+        forced = force_function(*map(list, zip(*(pairs[i] for i in unopened)))) if unopened else []
         completed = dict(zip(unopened, forced, strict=True))
-        rows += [(sample, "forced", completed.get(i, natural[i])) for i, sample in enumerate(batch)]
+        rows += [(sample, "forced", completed.get(i, answer)) for i, (sample, answer) in enumerate(pairs)]
     return rows
 
 
-def _record(
-    arm: str, author: str, sample: Sample, mode: str, answer: str | stored_answers.Completion, frame: Frame | None
-) -> dict:
-    fields = stored_answers.completion_fields(answer)
+def _record(sample: Sample, mode: str, answer: str | Completion, frame: Frame | None) -> dict:
+    fields = completion_fields(answer)
     return {
-        "arm": arm,
-        "author": author,
         "id": sample.id,
-        "hash": stored_answers.question_hash(sample),
+        "hash": question_hash(sample),
         **{name: getattr(sample, name) for name in ("task", "stage", "split", "source")},
         "image": Path(sample.image).name if sample.image else None,
         "mode": mode,
@@ -145,12 +128,13 @@ def evaluate_model(
     forced: bool = True,
 ) -> list[dict]:
     """Score a loaded model; see `evaluate`."""
+    sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     return evaluate(
-        answerer(loaded, max_new_tokens, batch_size),
+        lambda asked: [answer for (answer,) in generate(loaded, asked, **sizes)],
         samples,
         arm,
         folder,
-        force_function=forcer(loaded, max_new_tokens, batch_size) if forced else None,
+        force_function=(lambda asked, answers: force_format(loaded, asked, answers, **sizes)) if forced else None,
         frame=loaded.style.frame,
         author=author_of(loaded.base_hash, loaded.adapter_hash, loaded.four_bit, loaded.merged_hash),
     )
@@ -160,4 +144,4 @@ def headline(summary: pd.DataFrame, measure: str = "correct") -> dict[str, float
     """Return the mean open score over the trained tasks, by "arm, mode, split", for run.json."""
     rows = summary[(summary["measure"] == measure) & (summary["stage"] == "open") & summary["task"].isin(TRAINED_TASKS)]
     means = rows.groupby(["arm", "mode", "split"], sort=False)["mean"].mean()
-    return {", ".join(cell): round(float(mean), 4) for cell, mean in means.items()}
+    return {", ".join(cell): round(float(mean), 4) for cell, mean in zip(means.index, means)}

@@ -1,9 +1,9 @@
 """Merge an adapter into its base and write a folder that other programs load: transformers, vLLM, lmms-eval.
 
-The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights. The folder holds the base's own files
-(configuration, tokenizer, chat template, processor, generation settings) with other weights under the same names and
-the pixel budget of the training, so any program that loads the base loads it. The written model is loaded again and
-checked: its log-probabilities must be those of the base with the adapter attached, not those of the base alone.
+The adapter is merged into a freshly loaded 16-bit base, never into 4-bit weights. The folder holds copies of the base's
+files (configuration, tokenizer, chat template, processor, generation settings), the new weights under the old names,
+and the pixel budget of the training, so any program that loads the base loads it. The written model is loaded again and
+checked: its log-probabilities must be close to those of the base with the adapter attached, not of the base alone.
 
 Its `currreft.json` records its provenance:
 
@@ -41,20 +41,20 @@ PROBES = ("What is in the picture?", "How many red objects are there?", "Locate 
 ROUNDING = 1e-3  # nats of KL divergence per token that merging into 16 bit may cost in any case
 TEXT_FILES = ["*.json", "*.jinja", "*.txt", "LICENSE*"]  # of a base, without its index of weights
 SHARD = "5GB"  # per weight file, as in the released models
+DRAWN = 8  # questions of each task
+PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary of 150,000 they take 40 MB
+BATCH_SIZE = 8
 
 
 def export(
-    run: str | os.PathLike,
-    output: str | os.PathLike,
-    questions: Sequence[Sample] = (),
-    max_new_tokens: int = 256,
+    run: str | os.PathLike, output: str | os.PathLike, questions: Sequence[Sample] = (), max_new_tokens: int = 256
 ) -> dict[str, Any]:
     """Merge the adapter of a run folder (or an adapter folder) into its base, write it to `output`, return the checks.
 
     `kl_merged`: KL divergence per token between base with adapter and written model, in nats; `kl_base`: between base
     with adapter and base alone. For an adapter trained on 4-bit weights, `shift` is the difference between that policy
-    and the written model (see `evaluation.export`), on `questions` or, without any, on drawn scenes, with greedy
-    answers of at most `max_new_tokens`. Raises `InputError` when `output` is not empty, the adapter does not fit the
+    and the written model (see `_shift`), on `questions` or, without any, on drawn scenes, with greedy answers of at
+    most `max_new_tokens`. Raises `InputError` when `output` is not empty, the adapter does not fit the
     base, or merging lost the adapter.
     """
     adapter = Path(run) / "adapter" if (Path(run) / "adapter").is_dir() else Path(run)
@@ -126,7 +126,7 @@ def _probe(processor: Any) -> Any:
 
 
 def _write(model: Any, source: str, output: Path, size: dict) -> None:
-    """Write the weights, and copy the base's other files with the type of the weights and the pixel budget changed."""
+    """Write the weights; copy the base's other files, with another type of the weights and pixel budget."""
     model.save_pretrained(str(output), max_shard_size=SHARD)
     folder = local_folder(source, [*TEXT_FILES, "*.safetensors"])
     for path in {path for pattern in TEXT_FILES for path in folder.glob(pattern)}:
@@ -152,7 +152,7 @@ def _set_dtype(name: str, config: dict) -> None:
 
 
 def _set_budget(size: dict, settings: dict) -> None:
-    """Set the pixel budget in the processor's settings, under the names of each version that are there."""
+    """Set the pixel budget in the processor's settings, under the names of old and new versions of transformers."""
     images = settings.get("image_processor", settings if "image_processor_type" in settings else None)
     if images is None:
         return
@@ -163,13 +163,13 @@ def _set_budget(size: dict, settings: dict) -> None:
 
 
 def _check_names(source: str, output: Path, tied: bool) -> None:
-    """Raise `RuntimeError` unless the written weights have the base's names and shapes; in memory they have others.
+    """Raise `RuntimeError` unless the written weights have the base's names and shapes.
 
     Qwen2-VL and Qwen2.5-VL were released with `model.layers` and `visual`; some versions of transformers save
     `model.language_model.layers` and `model.visual`. Every program reads both, so they count as equal.
     """
     before, after = (_shapes(weight_files(str(place))) for place in (source, output))
-    optional = {"lm_head.weight"} if tied else set()  # tied to the embedding, it may be stored or not
+    optional = {"lm_head.weight"} if tied else set()  # tied to the embedding, it need not be stored
     wrong = {name for name in {*before, *after} - optional if before.get(name) != after.get(name)}
     if wrong:
         raise RuntimeError(f"{len(wrong)} weights were written under another name or shape, first {min(wrong)}")
@@ -188,19 +188,28 @@ def _shapes(files: Sequence[Path]) -> dict[str, list[int]]:
 def _shift(
     adapter: Path, provenance: dict[str, Any], output: Path, questions: Sequence[Sample], max_new_tokens: int
 ) -> dict[str, Any]:
-    pixels = provenance["max_pixels"]
-    policy = partial(load_model, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
-    merged = partial(load_model, str(output), max_pixels=pixels)
+    """Return how far the merged model is from the policy in 4 bit: KL divergence per token, and answers that changed.
+
+    `kl_per_token`: nats, over the tokens of the policy's greedy answers. `changed_completions`: share of questions
+    whose greedy completion differs. `changed_answers`: share of questions whose text within <answer> differs.
+    """
+    pixels, asked = provenance["max_pixels"], "validation questions" if questions else "drawn scenes"
     with tempfile.TemporaryDirectory() as folder:
-        asked = "validation questions" if questions else "drawn scenes"
         samples = questions or drawn_questions(folder, provenance["stage"])
         print(f"asking the policy in 4 bit and the merged model {len(samples)} {asked}", flush=True)
-        return measure_shift(policy, merged, samples, max_new_tokens) | {"asked": asked}
-
-
-DRAWN = 8  # questions of each task
-PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary of 150,000 they take 40 MB
-BATCH_SIZE = 8
+        policy = partial(load_model, provenance["base"], adapter=adapter, four_bit=True, max_pixels=pixels)
+        texts, expected = _answers(policy, samples, max_new_tokens)
+        others, found = _answers(partial(load_model, str(output), max_pixels=pixels), samples, max_new_tokens, texts)
+    apart = torch.cat([divergence(*pair).clamp(min=0) for pair in zip(expected, found)])  # rounding may leave -1e-8
+    pairs = list(zip(texts, others))
+    return {
+        "kl_per_token": round(float(apart.mean()), 6),
+        "changed_completions": round(sum(a != b for a, b in pairs) / len(pairs), 4),
+        "changed_answers": round(sum(_answer(a) != _answer(b) for a, b in pairs) / len(pairs), 4),
+        "questions": len(pairs),
+        "tokens": len(apart),
+        "asked": asked,
+    }
 
 
 def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
@@ -211,32 +220,14 @@ def drawn_questions(folder: str | Path, stage: str) -> list[Sample]:
     return [sample for stage in stages for sample in (drawn if stage == "open" else pose_all(drawn, stage, seed=0)[0])]
 
 
-def measure_shift(
-    policy: Callable[[], Loaded], merged: Callable[[], Loaded], samples: Sequence[Sample], max_new_tokens: int
-) -> dict[str, float]:
-    """Return how far the merged model is from the policy: KL divergence per token, and answers that changed.
-
-    Both are functions that load a model, so that one model is in memory at a time. `kl_per_token`: nats, over the
-    tokens of the policy's greedy answers. `changed_completions`: share of questions whose greedy completion differs.
-    `changed_answers`: share of questions whose text within <answer> differs.
-    """
-    texts, expected = _answers(policy(), samples, max_new_tokens)
-    others, found = _answers(merged(), samples, max_new_tokens, texts)
-    apart = torch.cat([divergence(*pair).clamp(min=0) for pair in zip(expected, found)])  # rounding may leave -1e-8
-    pairs = list(zip(texts, others))
-    return {
-        "kl_per_token": round(float(apart.mean()), 6),
-        "changed_completions": round(sum(a != b for a, b in pairs) / len(pairs), 4),
-        "changed_answers": round(sum(_answer(a) != _answer(b) for a, b in pairs) / len(pairs), 4),
-        "questions": len(pairs),
-        "tokens": len(apart),
-    }
-
-
 def _answers(
-    loaded: Loaded, samples: Sequence[Sample], max_new_tokens: int, texts: Sequence[str] | None = None
+    load: Callable[[], Loaded], samples: Sequence[Sample], max_new_tokens: int, texts: Sequence[str] | None = None
 ) -> tuple[list[str], list[torch.Tensor]]:
-    """Return the greedy answers, and the log-probabilities at the tokens of `texts`, by default of these answers."""
+    """Return the greedy answers, and the log-probabilities at the tokens of `texts`, by default of these answers.
+
+    The model is loaded and leaves the memory within this call, so that there is one at a time.
+    """
+    loaded = load()
     drawn = generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
     answers = [completion.text for (completion,) in drawn]
     return answers, [_at_tokens(loaded, *pair) for pair in zip(samples, texts or answers)]

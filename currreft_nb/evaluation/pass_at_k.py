@@ -1,18 +1,17 @@
 """Measure pass@k per task and stage before any training, and advise for or against a curriculum.
 
-The rule: where right open answers are never sampled and right closed ones are, start with closed questions; where open
-answers have some support already, train on them directly; where no form has any, no order of stages helps. It is only a
-hint. In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8 of open answers was
-about .02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds
-(`params/pocket_study.yaml`) did not confirm it. A graded reward can lead to answers that were never sampled, and skills
-learnt in one form need not transfer to another; a pass rate shows neither.
+The rule: if right open answers are never sampled but right closed ones are, start with closed questions; if right open
+answers are sampled, train on them directly; if no form has right answers, no order of stages helps. It is only a hint.
+In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8 of open answers was about
+.02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds (`params/pocket_study.yaml`)
+did not confirm it. A graded reward can lead to answers that were never sampled, and skills learnt in one form need not
+transfer to another; a pass rate shows neither.
 """
 
 import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ ADVICE = {
     "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
     "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
-    "neither": "no form is answered rightly: an all-or-nothing reward has nothing to go by, so teach by examples first",
+    "neither": "no form is answered rightly: an all-or-nothing reward is always 0, so teach by examples first",
     "not_probed": "no advice: probe open questions and at least one closed form",
 }
 
@@ -56,9 +55,9 @@ def probe(
 
     `sample_function`: from samples to at least max(ks) answers each (`generation.answerers.sampler`; with `forced=True`
     pass@k measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and
-    not sampled again; `author`: who answers and how. `pass_at_k`: the mean of the unbiased estimates; `low`, `high`:
-    its 95 % interval, clustered by image; `chance`: pass@k of guessing. Raises `InputError` for a sample without a
-    reference.
+    not sampled again. `author`, `batch_size`: as for `core.stored_answers.collect_answers`. `pass_at_k`: the mean of
+    the unbiased estimates; `low`, `high`: its 95 % interval, clustered by image; `chance`: pass@k of guessing. Raises
+    `InputError` for a sample without a reference.
     """
     if unknown := [sample for sample in samples if sample.answer is None]:
         raise InputError(f"sample {unknown[0].id!r} has no reference answer to score by; remove it")
@@ -90,7 +89,7 @@ def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -
 
 
 def chance_level(sample: Sample) -> float:
-    """Return how often a guess is right that knows the form and the number of right options, but not the image.
+    """Return the probability that a guess is right, given the form and the number of right options, not the image.
 
     >>> common = {"task": "classification", "split": "val", "source": "s", "question": "What is here?"}
     >>> options = [["cat"], ["dog"], ["cow"], ["bee"]]
@@ -106,15 +105,15 @@ def chance_level(sample: Sample) -> float:
     if VALUES[sample.task] == "boxes":
         return 0.0
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
-    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is any set of as many labels
+    right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is a set of that many labels
     return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
 
 
 def advise(passes: pd.DataFrame) -> pd.DataFrame:
-    """Return for each arm and task whether a curriculum of forms is promising, with the numbers behind it.
+    """Return for each arm and task whether a curriculum of forms is promising, with the evidence.
 
-    It is if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. A closed form no
-    better than guessing is no evidence: then the advice is "unclear".
+    It is promising if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. If no
+    closed form differs from guessing, the advice is "unclear".
     """
     rows = []
     for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
@@ -127,16 +126,16 @@ def advise(passes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
-    closed = last.drop(index="open", errors="ignore")
-    if "open" not in last.index or closed.empty:
+    rates = last["pass_at_k"].to_dict()
+    if "open" not in rates or len(rates) == 1:
         return "not_probed"
-    if last.loc["open", "pass_at_k"] > NEARLY_ZERO:
+    if rates.pop("open") > NEARLY_ZERO:
         return "open_only"
-    supported = closed.index[closed["pass_at_k"] > NEARLY_ZERO]
-    if supported.empty:
+    supported = [stage for stage, rate in rates.items() if rate > NEARLY_ZERO]
+    if not supported:
         return "neither"
     cells = first.loc[supported]
-    # A systematic error can push a closed form below chance: that is no guessing either.
+    # A systematic error can push a closed form below chance: that is not guessing either.
     differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
     return "curriculum" if differs.any() else "unclear"
 
@@ -150,31 +149,24 @@ def probe_arms(
     four_bit: bool = False,
     max_pixels: int = 0,
     completions: int = 8,
-    temperature: float = 1.0,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    seed: int = 0,
     forced: bool = False,
     accounts: list[Account] | None = None,
+    **decoding: Any,
 ) -> pd.DataFrame:
-    """Probe several arms, named as in `evaluation.arms.evaluate_arms`; see `probe`. No rows for 0 completions.
+    """Probe several arms, at temperature 1 by default; arguments as for `evaluation.arms.evaluate_arms` and `probe`.
 
-    A file of answers cannot be sampled: its arm has no rows, and a line is printed.
+    No rows for 0 completions. A file of answers cannot be sampled: its arm has no rows, which is printed.
     """
-    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed)
+    how = Decoding(**{"temperature": 1.0} | decoding)
     tables = []
     for arm, source in arms.items() if completions else ():
         if isinstance(source, Source) and source.kind == "recorded":
             print(f"{arm}: a file of answers cannot be sampled, so it has no pass@k")
             continue
-        options = {"arm": arm, "model": model, "four_bit": four_bit, "max_pixels": max_pixels, "accounts": accounts}
-        who = answerer_of(source, **options)
-        draw = partial(_draw, cache(partial(who.draw, decoding, completions, forced)))
-        author = f"{who.author} T={temperature} seed {seed}{' forced' if forced else ''}"
+        common: dict[str, Any] = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels}
+        who = answerer_of(source, arm=arm, accounts=accounts, **common)
+        draw, _ = who.open(how, completions, forced)
+        author = f"{who.author} T={how.temperature} seed {how.seed}{' forced' if forced else ''}"
         ks = [2**power for power in range(completions.bit_length())]
         tables.append(probe(draw, samples, folder, arm=arm, author=author, ks=ks, frame=who.frame))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-
-
-def _draw(make: Callable[[], Callable], samples: list[Sample]) -> Sequence[Sequence[Any]]:
-    return make()(samples)  # made, its model loaded, when it is first called: stored answers need none

@@ -1,4 +1,4 @@
-"""The settings of evaluation: how every arm is decoded, and what is asked."""
+"""The settings of evaluation: how every arm is decoded, and which questions it is asked."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from currreft_nb.training.settings import Answers, Loading, Seeded
 
 @settings_class
 class Decoding(Seeded, Answers):
-    """How all arms are asked. Sampling draws by question and seed, never by batch, so `batch_size` is a cost."""
+    """How all arms answer. Sampling is seeded by question, never by batch, so `batch_size` is only a cost."""
 
     max_new_tokens = 256
     temperature: float = setting(0.0, "sampling temperature; 0 is greedy", least=0)

@@ -5,12 +5,12 @@
     outputs/pocket/rl_open/checkpoints/checkpoint-40     or with what the adapter was after 40 steps
     model:Qwen/Qwen2.5-VL-7B-Instruct | four_bit true    another model, by hub name or folder, such as an exported one
     recorded:answers/other.jsonl | like qwen2_5_vl       answers in a file, of any origin
-    http:org/model@http://127.0.0.1:8000/v1 | like org/model, concurrency 32        a model at an endpoint (`endpoint`)
+    http:org/model@http://127.0.0.1:8000/v1 | like org/model, concurrency 32        a model at an endpoint
 
 Options after the bar: `four_bit` and `max_pixels` for a model; `like` and `max_pixels` for recorded answers and for an
-endpoint, which also takes its own (`endpoint`). `like` names a model, a folder or a family (qwen2_vl, qwen2_5_vl,
-qwen3_vl) that writes boxes in the same frame; an endpoint is also asked in that model's wording. Without it recorded
-boxes are pixels of the stored images, and an endpoint is asked as `model` would be.
+endpoint, which also has those of `endpoints.endpoint`. `like` names a model, a folder or a family (qwen2_vl,
+qwen2_5_vl, qwen3_vl) that writes boxes in the same frame; an endpoint is also asked in that model's wording. Without it
+recorded boxes are pixels of the stored images, and an endpoint is asked as `model` would be.
 
 A recorded file has a line for each answer; `tokens` and `truncated` are optional:
 
@@ -22,21 +22,21 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.core.grammar import parse, true_or_false, whole
+from currreft_nb.core.grammar import Options, parse, true_or_false, whole
 from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.endpoints.endpoint import OPTIONS as ENDPOINT_OPTIONS
 from currreft_nb.endpoints.endpoint import Endpoint, endpoint_at
 from currreft_nb.method.rewards import text_of
 
-ELSEWHERE = {"like": str, "max_pixels": whole}
-OPTIONS = {
+ELSEWHERE: Options = {"like": str, "max_pixels": whole}
+OPTIONS: dict[str, Options] = {
     "model": {"four_bit": true_or_false, "max_pixels": whole},
     "recorded": ELSEWHERE,
-    "http": ELSEWHERE | ENDPOINT_OPTIONS,
+    "http": {**ELSEWHERE, **ENDPOINT_OPTIONS},
 }
 ROW = '{"id": …, "completion": …}'
 CHECKPOINT = re.compile(r"(.+)/checkpoints/checkpoint-\d+/?")
@@ -67,15 +67,6 @@ class Source:
 BASE = Source(kind="base")
 
 
-@dataclass(frozen=True)
-class RecordedAnswer:
-    """An answer in a file; `tokens` and `truncated` are None where the file does not say."""
-
-    text: str
-    tokens: int | None = None
-    truncated: bool | None = None
-
-
 def read_sources(arms: Sequence[str], texts: Sequence[str]) -> dict[str, Source]:
     """Return the source of each arm. Raises `InputError` unless names are unique and each has one entry."""
     if len(arms) != len(texts) or len(set(arms)) != len(arms):
@@ -96,7 +87,11 @@ def read_source(text: str) -> Source:
     """
     text = text.strip()
     if ":" in text:
-        return _elsewhere(*parse(text, OPTIONS, "start_from"))
+        kind, place, values = parse(text, OPTIONS, "start_from")
+        endpoint = None
+        if kind == "http":
+            endpoint = endpoint_at(place, {name: values.pop(name) for name in ENDPOINT_OPTIONS if name in values})
+        return Source(kind=kind, place=endpoint.name if endpoint else place, endpoint=endpoint, **values)
     if not text or "|" in text:
         raise InputError(
             f"start_from {text!r}: write base or a run's folder without options, model:NAME, or recorded:FILE"
@@ -104,32 +99,22 @@ def read_source(text: str) -> Source:
     return BASE if text == "base" else Source(kind="run", place=text)
 
 
-def _elsewhere(kind: str, place: str, values: dict[str, Any]) -> Source:
-    if kind != "http":
-        return Source(kind=kind, place=place, **values)
-    own = {name: values.pop(name) for name in ELSEWHERE if name in values}
-    endpoint = endpoint_at(place, values)
-    return Source(kind=kind, place=endpoint.name, endpoint=endpoint, **own)
-
-
 def check_candidates(among: Sequence[str], arms: Sequence[str]) -> None:
     """Raise `InputError` unless the candidates are none, or at least two different arms."""
-    for name in among:
-        if name not in arms:
-            raise InputError(
-                f"choose_among names {name!r}, which is no arm{did_you_mean(name, arms, 'the arms are {}')}"
-            )
+    if unknown := [name for name in among if name not in arms]:
+        hint = did_you_mean(unknown[0], arms, "the arms are {}")
+        raise InputError(f"choose_among contains {unknown[0]!r}, which is not an arm{hint}")
     if len(among) == 1 or len(set(among)) < len(among):
         raise InputError(f"choose_among is {list(among)}; name at least two different arms, or none to test all")
 
 
-def read_recorded(path: Path, samples: Sequence[Sample]) -> dict[str, RecordedAnswer]:
+def read_recorded(path: Path, samples: Sequence[Sample]) -> dict[str, Completion]:
     """Return a file's answers to the samples, by id; print how many answers belong to other questions.
 
-    Raises `InputError` naming file and line for an invalid row and a duplicate id, and naming the ids for samples
-    without an answer: an arm that answers fewer questions cannot be compared.
+    Raises `InputError` naming file and line for an invalid row and a duplicate id, and naming an id for samples without
+    an answer: an arm that answers fewer questions cannot be compared.
     """
-    answers: dict[str, RecordedAnswer] = {}
+    answers: dict[str, Completion] = {}
     places: dict[str, str] = {}
     for place, row in completion_rows(path):
         if (first := places.setdefault(row["id"], place)) != place:
@@ -146,12 +131,12 @@ def read_recorded(path: Path, samples: Sequence[Sample]) -> dict[str, RecordedAn
     return answers
 
 
-def _answer(row: dict, place: str) -> RecordedAnswer:
+def _answer(row: dict, place: str) -> Completion:
     tokens, truncated = row.get("tokens"), row.get("truncated")
     counted = tokens is None or (type(tokens) is int and tokens >= 0)
     if not counted or not isinstance(truncated, (bool, type(None))):
         raise InputError(f"{place}: tokens must be a number and truncated true or false; omit what is unknown")
-    return RecordedAnswer(text_of(row["completion"]), tokens, truncated)
+    return Completion(text_of(row["completion"]), tokens, truncated)
 
 
 def completion_rows(path: Path) -> Iterator[tuple[str, dict]]:
@@ -160,15 +145,15 @@ def completion_rows(path: Path) -> Iterator[tuple[str, dict]]:
     Raises `InputError` naming file, line and remedy for an unusable row or file.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; give a file with {ROW} on each line")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}; give a file with {ROW} on each line")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); give a file of JSON lines in UTF-8") from None
     if not text.strip():
         raise InputError(f"{path} is empty; give a file with {ROW} on each line")
-    for number, line in enumerate(text.split("\n"), 1):  # a line feed alone: JSON text may hold the other separators
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON text may hold other separators
         if line.strip():
             yield f"{path}:{number}", _row(line, f"{path}:{number}")
 
@@ -178,10 +163,10 @@ def _row(line: str, place: str) -> dict:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: {line[:60]!r} is not JSON ({error}); write {ROW}") from None
-    if isinstance(row, dict) and "question" in row and "completion" not in row:
+    found = row if isinstance(row, dict) else {}
+    if "question" in found and "completion" not in found:
         raise InputError(f"{place}: a sample in place of a completion; give the samples first, then the completions")
-    missing = [name for name in ("id", "completion") if not isinstance(row, dict) or name not in row]
-    if missing:
+    if missing := [name for name in ("id", "completion") if name not in found]:
         raise InputError(f"{place}: {line[:60]!r} has no {' and no '.join(missing)}; write {ROW}")
     if not isinstance(row["id"], str):
         raise InputError(f"{place}: id is {row['id']!r}; write it as text, as in the samples file")

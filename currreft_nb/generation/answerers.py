@@ -1,31 +1,12 @@
-"""A loaded model as a function from samples to answers: greedy, sampled, and with the format forced."""
+"""A loaded model as a function from samples to several answers each, and the text that identifies its weights."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
-from currreft_nb.core import stored_answers
 from currreft_nb.core.samples import Sample
+from currreft_nb.core.stored_answers import Completion
 from currreft_nb.generation.generate import force_format, generate
 from currreft_nb.models.load import Loaded
-
-Answers = Sequence[str | stored_answers.Completion | None]
-
-
-def answerer(
-    loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64, *, temperature: float = 0.0, seed: int = 0
-) -> Callable[[list[Sample]], Answers]:
-    """Return the model as a function from samples to one answer each, greedy at temperature 0."""
-    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "temperature": temperature, "seed": seed}
-
-    def answer(samples: list[Sample]) -> list[stored_answers.Completion]:
-        return [found for (found,) in generate(loaded, samples, **options)]
-
-    return answer
-
-
-def forcer(loaded: Loaded, max_new_tokens: int = 256, batch_size: int = 64) -> Callable[..., Answers]:
-    """Return the model as a function that completes answers in which no `<answer>` was opened."""
-    return partial(force_format, loaded, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
 
 def sampler(
@@ -37,17 +18,21 @@ def sampler(
     seed: int = 0,
     batch_size: int = 64,
     forced: bool = False,
-) -> Callable[[list[Sample]], list[list[stored_answers.Completion]]]:
-    """Return the model as a function from samples to several sampled answers to each; `forced` completes the format."""
-    common = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+) -> Callable[[list[Sample]], list[list[Completion]]]:
+    """Return the model as a function from samples to several answers each; arguments as for `generate`.
 
-    def answer(samples: list[Sample]) -> list[list[stored_answers.Completion]]:
-        drawn = generate(loaded, samples, **common, temperature=temperature, completions=completions, seed=seed)
+    `forced` completes the format of answers without `<answer>`.
+    """
+    sampling: dict[str, Any] = {"temperature": temperature, "completions": completions, "seed": seed}
+
+    def answer(samples: list[Sample]) -> list[list[Completion]]:
+        drawn = generate(loaded, samples, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
         if not forced:
             return drawn
-        flat = [(sample, found) for sample, answers in zip(samples, drawn) for found in answers]
-        alone = common | {"batch_size": max(1, batch_size // completions)}  # each has its own prompt
-        closed = force_format(loaded, *map(list, zip(*flat)), **alone)
+        asked = [sample for sample in samples for _ in range(completions)]
+        answers = [found for several in drawn for found in several]
+        alone = max(1, batch_size // completions)  # each has its own prompt
+        closed = force_format(loaded, asked, answers, max_new_tokens=max_new_tokens, batch_size=alone)
         return [closed[start : start + completions] for start in range(0, len(closed), completions)]
 
     return answer

@@ -1,7 +1,7 @@
 """Decode token by token: a prompt is read once for all its completions, and finished rows leave the batch.
 
-Eight completions of a question about a 401k-pixel image share some 700 tokens of prompt. These pass the model once, and
-their keys and values are repeated.
+Eight completions of a question about a 401k-pixel image share about 700 tokens of prompt. These pass the model once,
+and their keys and values are repeated.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,8 +1,8 @@
-"""Generate answers, greedy or sampled, and force the answer format where a model did not keep it.
+"""Generate answers, greedy or sampled, and force the answer format if a model did not keep it.
 
-Sampling seeds its random numbers, one per token, with the sample's id, the number of the completion and the seed, never
-with the batch. So a question gets the same answers alone, among others and after an interruption, up to rounding: a
-batch of another shape may add numbers in another order, which rarely changes a token.
+Random numbers, one per token, are seeded by the sample's id, the number of the completion and the seed, never by the
+batch. So a question gets the same answers alone, in any batch and after an interruption, up to rounding: a batch of
+another shape may add numbers in another order, which rarely changes a token.
 """
 
 import random
@@ -72,10 +72,10 @@ def force_format(
     max_new_tokens: int,
     batch_size: int = 64,
 ) -> list[Completion]:
-    """Return one completion per sample: the given one if it has an `<answer>`, else that one with an answer appended.
+    """Return the completions, with an answer appended to those without `<answer>`.
 
     `</think>` (if it is missing) and `<answer>` are appended, the answer is decoded greedily up to `</answer>`, and the
-    tag is closed where the model stops without it. `tokens` includes the appended tokens.
+    tag is closed if the model stops without it. `tokens` includes the appended tokens.
     """
     forced = list(completions)
     rows = [row for row, completion in enumerate(completions) if OPEN not in completion.text]
@@ -88,13 +88,13 @@ def force_format(
             for row, answer in zip(batch, answers):
                 start, body = starts[row], answer.text.partition(CLOSE)[0]
                 extra = len(loaded.processor.tokenizer(opening(completions[row].text))["input_ids"])
-                tokens = completions[row].tokens + extra + answer.tokens
+                tokens = sum(count or 0 for count in (completions[row].tokens, extra, answer.tokens))
                 forced[row] = Completion(start + body + CLOSE, tokens, answer.truncated)
     return forced
 
 
 def _dense_where_exact(model: Any) -> AbstractContextManager:
-    """Decode from dense layers in float32 only; in 16 bit they would be other weights than those being tested."""
+    """Decode from dense layers in float32 only; in 16 bit, rounding would change the weights."""
     return dense_layers(model) if model.dtype == torch.float32 else nullcontext()
 
 
@@ -114,7 +114,7 @@ def prompt_text(loaded: Loaded, sample: Sample) -> str:
 
 
 def encode(loaded: Loaded, samples: Sequence[Sample], texts: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Return the model's inputs for texts and their samples' images, padded on the left."""
+    """Return the model's inputs for texts and the images of their samples, padded on the left."""
     pictures = [picture(sample) for sample in samples if sample.image]
     inputs = loaded.processor(text=list(texts), images=pictures or None, padding=True, return_tensors="pt")
     return inputs.to(loaded.device)
@@ -208,7 +208,7 @@ def encode_answer(loaded: Loaded, sample: Sample, answer: str = "") -> dict[str,
 def log_probabilities(model: Any, inputs: Any, positions: int = 0) -> torch.Tensor:
     """Return the next token's log-probabilities: (rows, tokens, vocabulary), float32.
 
-    `positions`: how many of the last tokens to look behind; 0 is all.
+    `positions`: the number of last tokens after which to predict; 0 is all.
     """
     logits = model(**inputs, logits_to_keep=positions).logits[:, -positions:]
     return torch.log_softmax(logits.float(), dim=-1)

@@ -1,8 +1,8 @@
-"""Prepare and encode each image once, however often a group or a later pass asks about it.
+"""Prepare and encode each image once, although a group of completions and later passes use it many times.
 
-A group of eight completions asks about one image eight times in generation and eight times in training; processor and
-frozen vision tower would work on it sixteen times. Each image is encoded alone, so its features do not depend on the
-rest of a batch, and an interrupted run computes the same features again, bit for bit.
+With eight completions, processor and frozen vision tower would work on one image eight times in generation and eight
+times in training. Each image is encoded alone, so its features do not depend on the rest of a batch, and an interrupted
+run computes the same features again, bit for bit.
 """
 
 from collections import OrderedDict
@@ -23,7 +23,7 @@ KEPT = 64  # images whose features are kept; for a 401k-pixel image and a 3B mod
 def shared_images(model: Any, processor: Any) -> Iterator[None]:
     """Let processor and vision tower work on each different image once within the context.
 
-    A tower that is trained works on every copy. Includes `image_free_batches`.
+    A tower that is trained works on every copy. `image_free_batches` holds as well.
     """
     tower = inner_model(model).visual
     if "forward" in vars(tower):  # shared already
@@ -43,7 +43,7 @@ def shared_images(model: Any, processor: Any) -> Iterator[None]:
 
 @contextmanager
 def image_free_batches(model: Any) -> Iterator[None]:
-    """Let the model accept batches without any image whose pixels are passed but empty; transformers fails on them."""
+    """Let the model accept batches without images whose pixel tensor is empty; transformers fails on them."""
     hook = inner_model(model).register_forward_pre_hook(_without_empty_pixels, with_kwargs=True)
     try:
         yield

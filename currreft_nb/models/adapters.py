@@ -1,4 +1,4 @@
-"""Adapters whose folders name the base they were trained on.
+"""Adapters, in folders that record the base model.
 
 An adapter folder holds PEFT's two files and `currreft.json`, its provenance:
 
@@ -27,7 +27,7 @@ CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> PeftModel:
-    """Return the model with a new LoRA adapter on the given layers, alpha twice the rank; outputs do not change yet."""
+    """Return the model with a new LoRA adapter on the given layers, alpha twice the rank; it changes no output yet."""
     if lora_rank < 1:
         raise InputError(f"lora_rank is {lora_rank}; it must be at least 1")
     config = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=lora_targets, task_type="CAUSAL_LM")
@@ -37,10 +37,10 @@ def new_adapter(model: Any, lora_targets: str, lora_rank: int, seed: int) -> Pef
 
 
 def attach_adapter(model: Any, adapter: str | os.PathLike, trainable: bool = False) -> PeftModel:
-    """Return the model with a saved adapter. Raises `InputError` for a weight too few or too many."""
+    """Return the model with a saved adapter. Raises `InputError` for a missing or superfluous weight."""
     weights = _weights_file(adapter)
     model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
-    # PEFT asks the hub about this name whenever it saves; the place that the weights were loaded from needs no hub.
+    # PEFT asks the hub about this name whenever it saves; the folder that the weights were loaded from needs no hub.
     model.peft_config["default"].base_model_name_or_path = model.get_base_model().name_or_path
     with safe_open(weights, "pt") as file:
         in_file = set(file.keys())
@@ -81,10 +81,7 @@ def read_provenance(folder: str | os.PathLike) -> dict[str, Any]:
         provenance = json.loads(path.read_text(encoding="utf-8"))
         base, base_hash = "of its training" if checkpoint else provenance["base"], provenance["base_hash"]
     except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist, so the adapter's base model is unknown; give the adapter folder of a run of this"
-            " kit"
-        ) from None
+        raise InputError(f"{path} does not exist, so the base model is unknown; give a run's adapter folder") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; run the notebook that made the adapter again") from None
     return {**provenance, "base": base, "base_hash": base_hash}
@@ -105,5 +102,5 @@ def _weights_file(adapter: str | os.PathLike) -> Path:
 
 
 def inner_model(model: Any) -> Any:
-    """Return the model of vision tower and language model within one that may have an adapter, without the head."""
+    """Return the part with vision tower and language model, without adapter and head."""
     return (model.get_base_model() if isinstance(model, PeftModel) else model).model

@@ -15,18 +15,21 @@ from currreft_nb.core.boxes import Frame
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 MERGER = r".*visual\.merger\.mlp\.[02]"
+DEEPSTACK = r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]"
+TOWER = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.%s)"
+THOUSAND, RESIZED = Frame(kind="thousand"), Frame(kind="resized")
 REMEDY = "copy the processor's files (preprocessor_config.json, tokenizer.json, chat_template.jinja) of its base model"
 
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between model families; module names are regular expressions, matched in full.
+    """The differences between model families; module names are regular expressions, matched in full.
 
-    `language`, `merger`, `tower`: the linear layers that LoRA may go on. The merger joins the vision tower to the
-    language model, Qwen3-VL's deepstack mergers included; the tower's patch embedding, a convolution, is left alone.
-    `kept_16_bit`: modules that 4-bit loading leaves alone, matched from the start of their name (`visual` alone
-    matches nothing; the list replaces the library's default, hence `lm_head`). `frame`: how the family's released
-    models write boxes, at the paper's pixel budget; the factor is their patch size times their merge size.
+    `language`, `merger`, `tower`: the linear layers that may get LoRA. The merger joins the vision tower to the
+    language model, Qwen3-VL's deepstack mergers included; the tower's patch embedding, a convolution, gets none.
+    `kept_16_bit`: modules that 4-bit loading skips, matched from the start of their name (`visual` alone matches
+    nothing; the list replaces the library's default, hence `lm_head`). `frame`: how the family's released models write
+    boxes, at the paper's pixel budget; the factor is their patch size times their merge size.
     """
 
     model_type: str
@@ -50,24 +53,14 @@ class Family:
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family(
-            "qwen2_vl",
-            "Qwen2VLForConditionalGeneration",
-            Frame(kind="thousand"),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])",
-        ),
-        Family(
-            "qwen2_5_vl",
-            "Qwen2_5_VLForConditionalGeneration",
-            Frame(kind="resized"),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
-        ),
+        Family("qwen2_vl", "Qwen2VLForConditionalGeneration", THOUSAND, TOWER % "fc[12]"),
+        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", RESIZED, TOWER % "(gate|up|down)_proj"),
         Family(
             "qwen3_vl",
             "Qwen3VLForConditionalGeneration",
             Frame(kind="thousand", factor=32),
-            tower=r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
-            merger=r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
+            TOWER % "linear_fc[12]",
+            merger=DEEPSTACK,
         ),
     )
 }
@@ -110,7 +103,7 @@ def check_processor(processor: Any, config: Any, source: str) -> None:
 
 
 def _check_template(processor: Any, source: str) -> str:
-    """Return a question with an image in the chat template's words."""
+    """Return a question with an image as the chat template writes it."""
     question = "How many?"
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     try:
@@ -118,7 +111,7 @@ def _check_template(processor: Any, source: str) -> str:
             processor.apply_chat_template(talk, add_generation_prompt=prompt, tokenize=False)
             for prompt in (False, True)
         )
-    except Exception as error:  # templates are programs, which fail in any way
+    except Exception as error:  # a template is a program, which can raise anything
         raise InputError(f"the chat template of {source!r} fails ({error}); {REMEDY}") from None
     images = answering.count(processor.image_token)
     for fault, wrong in (

@@ -17,10 +17,10 @@ REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
 
 
 def source_of(name: str) -> str:
-    """Return the place of a model's files: the package's folder for a pocket model, else the folder or hub name itself.
+    """Return where a model's files are: the package's folder for a pocket model, else the folder or hub name itself.
 
-    Raises `InputError` for a name that is neither a folder nor of the form owner/name, and where the hub does not
-    answer and the model is not in the cache.
+    Raises `InputError` for a name that is neither a folder nor of the form owner/name, and for a model that is not in
+    the cache if the hub does not answer.
     """
     if name in POCKETS:
         return str(pocket_folder(name))
@@ -35,12 +35,12 @@ def source_of(name: str) -> str:
 
 @lru_cache
 def _reach_hub(name: str) -> None:
-    """Ask the hub once: its library would try six times for each file, for half a minute or much longer.
+    """Ask the hub once: its library would try six times for each file, for half a minute or longer.
 
-    Without an answer, use the cached files and ask no more.
+    Without an answer, use the cached files and stay offline.
     """
     if constants.HF_HUB_OFFLINE or name.startswith((".", "/", "~")):
-        return  # the library itself reports at once that there is no such model
+        return  # the library reports an unknown model without delay
     try:
         get_session().head(f"{constants.ENDPOINT}/{name}/resolve/main/config.json", timeout=HUB_TIMEOUT_S)
     except Exception as error:  # depends on the library's HTTP client; a response of any status raises nothing
@@ -71,7 +71,7 @@ def first_line(error: Exception) -> str:
 
 
 def local_folder(source: str, patterns: str | list[str]) -> Path:
-    """Return the folder with a model's files of these patterns, downloaded where they are on the hub."""
+    """Return the folder with a model's files of these patterns, downloaded if they are on the hub."""
     if Path(source).is_dir():
         return Path(source)
     try:
@@ -88,7 +88,6 @@ def hash_weights(source: str) -> str:
 
 def weight_files(source: str) -> list[Path]:
     """Return a model's weight files. Raises `InputError` when there are none."""
-    files = sorted(local_folder(source, "*.safetensors").glob("*.safetensors"))
-    if not files:
-        raise InputError(f"the model {source!r} has no weights (*.safetensors); copy them into its folder")
-    return files
+    if files := sorted(local_folder(source, "*.safetensors").glob("*.safetensors")):
+        return files
+    raise InputError(f"the model {source!r} has no weights (*.safetensors); copy them into its folder")

@@ -29,8 +29,8 @@ LARGE = 1024  # width of a language model that is too large to train on a CPU; Q
 class Loaded:
     """A loaded model with its processor, style of prompts and hashes.
 
-    `name`: as given to `load`. `base_hash`: of the base's weight files. `adapter_hash`: of the loaded adapter, or None.
-    `merged_hash`: of the adapter that an export merged into the base, or None. `model` is a `PeftModel` where its
+    `name`: as given to `load_model`. `base_hash`: of the base's weight files. `adapter_hash`: of the loaded adapter, or
+    None. `merged_hash`: of the adapter that an export merged into the base, or None. `model` is a `PeftModel` if its
     adapter is trained or not merged.
     """
 
@@ -68,10 +68,9 @@ def load_model(
     `lora_on`: the layers of a new adapter: "language" (the language model's; features of images can then be cached),
     "merger" (also those between vision tower and language model) or "vision" (also the tower's; the paper trains all
     weights). `four_bit`: the language model in NF4, double quantised; vision tower and output head stay in 16 bit.
-    `max_pixels`: the largest image after resizing; 0 is 4,096 for a pocket model and 401,408 (512 x 28 x 28, the
-    paper's) for others. Weights are bfloat16 on a GPU and float32 on the CPU. Raises `InputError` for an unknown
-    family, a missing or unfitting processor, an unreachable hub, an adapter of another base, and a large model to train
-    without a GPU unless `device` is given.
+    `max_pixels`: size of the largest image; 0 is that of `default_pixels`. Weights are bfloat16 on a GPU, float32 on
+    the CPU. Raises `InputError` for an unknown family, a missing or unfitting processor, an unreachable hub, an adapter
+    of another base, and a large model to train without a GPU unless `device` is given.
     """
     source = source_of(name)
     config = read_config(source)
@@ -105,13 +104,13 @@ def _check_card(config: Any, name: str) -> None:
 
 
 def _limit_threads(config: Any, device: torch.device) -> None:
-    """Use one thread for a pocket model: a second gains little, and costs much where it waits for a core."""
+    """Use one thread for a pocket model: a second gains little, and costs much if it waits for a core."""
     if device.type == "cpu" and wording_of(config) == "short" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
 
 
 def default_pixels(config: Any) -> int:
-    """Return the default pixel budget: 4,096 for a pocket model, else the paper's 401,408."""
+    """Return the default size of the largest image: 4,096 pixels for a pocket model, else the paper's 512 x 28 x 28."""
     return 4096 if wording_of(config) == "short" else 401_408
 
 
@@ -178,8 +177,8 @@ def _load_base(source: str, family: Family, device: torch.device, four_bit: bool
 def keep_trainable(model: Any) -> None:
     """Stop bitsandbytes from repacking 4-bit layers for inference: no gradient passes a repacked layer.
 
-    On processors with AVX512-BF16 the first forward pass in evaluation mode repacks them for good, so sampling before a
-    training would spoil it.
+    On processors with AVX512-BF16 the first forward pass in evaluation mode repacks them for good, so a model that was
+    sampled could not be trained.
     """
     for module in model.modules():
         if isinstance(module, Linear4bit):
@@ -195,7 +194,7 @@ def sixteen_bit() -> torch.dtype:
 def check_quantised(model: Any) -> int:
     """Return how many layers are in 4 bit. Raises `TypeError` unless they are the language model's linear layers.
 
-    The library itself does not report that it quantised nothing, or the vision tower too.
+    The library does not report that it quantised nothing, or the vision tower, too.
     """
     quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -212,10 +211,10 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
     partial, former = (folder.with_name(folder.name + end) for end in (".partial", ".former"))
     shutil.rmtree(partial, ignore_errors=True)
     loaded.model.save_pretrained(str(partial), selected_adapters=["default"], save_embedding_layers=False)
-    (partial / "README.md").unlink(missing_ok=True)  # a form with empty fields
+    (partial / "README.md").unlink(missing_ok=True)  # PEFT's template with empty fields
     path = partial / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = loaded.name  # not the folder of the weights on this machine
+    config["base_model_name_or_path"] = loaded.name  # instead of a local path
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     provenance = {
         "base": loaded.name,
@@ -236,6 +235,6 @@ def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:
 
 def read_style(model: str, max_pixels: int = 0) -> Style:
     """Return a model's style of prompts and boxes, from its configuration and processor alone."""
-    config = read_config(source_of(model))
-    processor = load_processor(source_of(model), max_pixels or default_pixels(config))
-    return style_of(config, processor)
+    source = source_of(model)
+    config = read_config(source)
+    return style_of(config, load_processor(source, max_pixels or default_pixels(config)))

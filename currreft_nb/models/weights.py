@@ -1,4 +1,4 @@
-"""The pocket models' folder and card, and a hash of any model's weights; no library that loads models is needed."""
+"""The pocket models' folder and card, and a hash of any model's weights, without libraries that load models."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 
-POCKETS = ("pocket", "pocket-clean")  # the models that come with the package; the second is without bad habits
+POCKETS = ("pocket", "pocket-clean")  # the models in the package; the second has no bad habits
 WEIGHTS = Path(__file__).parents[1] / "weights"  # of the pocket models
 
 
 def pocket_folder(name: str) -> Path:
     """Return the folder of a pocket model. Raises `InputError` for another name.
 
-    >>> folder("pocket").name
+    >>> pocket_folder("pocket").name
     'pocket'
     """
     if name not in POCKETS:
@@ -25,7 +25,7 @@ def pocket_folder(name: str) -> Path:
 
 
 def pocket_card() -> dict[str, Any]:
-    """Return the card of the pocket models: recipe, seed, seconds, and accuracies by look, task and stage."""
+    """Return the card of the pocket models: recipe, seed, seconds, accuracies by look, task and stage."""
     return json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
 
 
@@ -46,7 +46,7 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def hash_model(name: str, root: Path) -> str | None:
-    """Return the hash of a model's weights, or None where there are none on this disk, as for a name on the hub.
+    """Return the hash of a model's weights, or None if they are not on this disk, as for a name on the hub.
 
     `name`: a pocket model, or a folder, relative to `root` unless absolute.
     """

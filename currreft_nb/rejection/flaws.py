@@ -1,4 +1,4 @@
-"""Reasons to reject an answer as an example whatever its points: flaws of its text, duplicates, a full quota.
+"""Reasons to reject an answer as an example despite its points: flaws of its text, duplicates, a full quota.
 
 Flaws are found before a judge is asked, so that no judge is paid for them. The reasons:
 
@@ -7,7 +7,7 @@ Flaws are found before a judge is asked, so that no judge is paid for them. The 
     repeats         the same few words, or the same piece of text, again and again
     mixed_script    letters of a script that neither question nor reference uses (Latin and Greek are fine)
     unreadable      replacement, private or control characters
-    no_answer       no answer block, in a question without a reference, where the rule judge would not notice
+    no_answer       no answer block, and no reference by which the rule judge would notice it
     same_question   a duplicate question (same words, same picture, another id) has a better answer
     near_identical  nearly the same text as a better answer to another question
     over_quota      the quota of its task or source is full
@@ -50,8 +50,7 @@ def flaw(sample: Sample, row: Mapping) -> str | None:
         return "unreadable"
     if repeats(text):
         return "repeats"
-    given = [sample.question, str(sample.answer), str(sample.options), sample.thinking or ""]
-    if scripts(text) - scripts(" ".join(given)):
+    if scripts(text) - scripts(f"{sample.question} {sample.answer} {sample.options} {sample.thinking or ''}"):
         return "mixed_script"
     return "no_answer" if sample.answer is None and parse_completion(text).answer is None else None
 
@@ -106,7 +105,7 @@ def doubles(rows: Sequence[Mapping]) -> dict[int, str]:
 
 def _alike(one: frozenset, other: frozenset) -> bool:
     if min(len(one), len(other)) < NEARLY * max(len(one), len(other)):
-        return False  # too different in length to share so much
+        return False  # too different in length to share enough
     return len(one & other) >= NEARLY * len(one | other)
 
 
@@ -115,14 +114,14 @@ def over_quota(rows: Sequence[Mapping], quotas: Mapping[str, int], sources: Coll
 
     Raises `InputError` for a quota of a name that is neither a task nor one of the sources.
     """
-    known = {*TASKS, *sources} - {None}
+    known = {*TASKS, *filter(None, sources)}
     if unknown := sorted(set(quotas) - known):
         hint = did_you_mean(unknown[0], known, "there are {}")
-        raise InputError(f"quota for {unknown[0]!r}: no such task or source{hint}")
+        raise InputError(f"quota for {unknown[0]!r}: unknown task or source{hint}")
     taken: Counter = Counter()
     beyond = set()
     for place, row in enumerate(rows):
-        names = [name for name in (row.get("task"), row.get("source")) if name in quotas]
+        names = [name for name in quotas if name in (row.get("task"), row.get("source"))]
         if any(taken[name] >= quotas[name] for name in names):
             beyond.add(place)
         else:

@@ -1,33 +1,30 @@
 """Judges, which give an answer points from 0 to 100 and a reason.
 
-    rule                                  the verifiable rewards; needs a reference, costs nothing
-    http:gpt-4o@https://api.openai.com/v1 | dollars_in 2.5, dollars_out 10        a model at an endpoint
-    (`rejection.endpoint_judge`) recorded:outputs/pocket/reject/verdicts-gpt-4o-1f0c2a.jsonl                   earlier
-    verdicts of such a model
+    rule                                                           the verifiable rewards; needs a reference
+    http:gpt-4o@https://api.openai.com/v1 | dollars_in 2.5         a model at an endpoint (`rejection.endpoint_judge`)
+    recorded:outputs/pocket/reject/verdicts-gpt-4o-1f0c2a.jsonl    stored verdicts of that model
 
-A judge is a callable from (sample, completion) pairs to one verdict each. The paper lets GPT-4o give points for
-accuracy, logical consistency, format and fluency. The rule judge gives only accuracy and format.
+A judge is a callable from (sample, completion) pairs to one verdict each. In the paper GPT-4o gives points for
+accuracy, logical consistency, format and fluency. The rule judge gives points only for accuracy and format.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
-from currreft_nb.core.files import digest, file_digest
-from currreft_nb.core.grammar import parse
-from currreft_nb.core.journal import read_journal
+from currreft_nb.core.grammar import Options, parse
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.endpoint import OPTIONS, Endpoint, endpoint_at
 from currreft_nb.method.rewards import score
 
 MISFORMED_CEILING = 84.0  # one below the paper's threshold of 85, so that a wrong format is never kept
-KINDS: dict = {"rule": {}, "http": OPTIONS, "recorded": {}}
+KINDS: dict[str, Options] = {"rule": {}, "http": OPTIONS, "recorded": {}}
 
 Pair = tuple[Sample, str]
 Judge = Callable[[Sequence[Pair]], list["Verdict"]]
@@ -35,7 +32,7 @@ Judge = Callable[[Sequence[Pair]], list["Verdict"]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's points for one completion, from 0 to 100, None where it cannot or did not judge, and the reason."""
+    """A judge's points for one completion, from 0 to 100, None where it gave none, and the reason."""
 
     total: float | None = None
     accuracy: float | None = None
@@ -48,8 +45,8 @@ class Verdict:
 def rule_judge(sample: Sample, completion: str, frame: Frame | None = None) -> Verdict:
     """Judge by the verifiable rewards: 100 times the accuracy, at most 84 if the format is wrong.
 
-    `frame`: how the model writes boxes; None means pixels of the stored image. Consistency and fluency are None, as no
-    rule can judge them. Without a reference every number is None and the reason is "no_reference".
+    `frame`: how the model writes boxes; None means pixels of the stored image. No rule can judge consistency and
+    fluency: they are None. Without a reference all points are None and the reason is "no_reference".
 
     >>> sample = Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42")
     >>> rule_judge(sample, "<think>six sevens</think><answer>42</answer>").total
@@ -67,81 +64,43 @@ def rule_judge(sample: Sample, completion: str, frame: Frame | None = None) -> V
 
 @dataclass(frozen=True)
 class JudgeName:
-    """A judge as a parameter names it; `kind` is rule, http or recorded."""
+    """A judge as a parameter names it: a rule, an `endpoint`, or the path of a file, `recorded`."""
 
-    kind: str
     text: str
+    recorded: str = ""
     endpoint: Endpoint | None = None
 
     @property
     def name(self) -> str:
-        """Its name in tables and records."""
+        """The judge's name in tables and records."""
         return self.endpoint.name if self.endpoint else self.text
 
 
 def read_judges(texts: Sequence[str]) -> list[JudgeName]:
-    """Return the judges that a parameter names; the first one decides.
-
-    Raises `InputError` for no judge, a duplicate and an invalid one.
+    """Return the judges that a parameter names. Raises `InputError` for no judge, a duplicate or an invalid one.
 
     >>> [judge.name for judge in read_judges(["rule", "http:org/judge@http://127.0.0.1:8000/v1 | concurrency 4"])]
     ['rule', 'org/judge@http://127.0.0.1:8000/v1']
     """
-    found = [_read_judge(text.strip()) for text in texts]
+    found = []
+    for text in map(str.strip, texts):
+        kind, place, values = parse(text, KINDS, "judges", bare=["rule"])
+        endpoint = endpoint_at(place, values) if kind == "http" else None
+        found.append(JudgeName(text, recorded=place if kind == "recorded" else "", endpoint=endpoint))
     names = [judge.name for judge in found]
-    if not found:
+    if not names:
         raise InputError("judges is empty; name at least one, such as rule")
     if len(set(names)) < len(names):
         raise InputError(f"judges: duplicate {max(names, key=names.count)!r}; name each judge once")
     return found
 
 
-def _read_judge(text: str) -> JudgeName:
-    kind, place, values = parse(text, KINDS, "judges", bare=["rule"])
-    return JudgeName(kind, text, endpoint_at(place, values) if kind == "http" else None)
-
-
-def content_hash(sample: Sample, completion: str) -> str:
-    """Return a digest of what a verdict depends on: question, reference, the image's bytes, the answer.
-
-    >>> content_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
-    'e9afa5e1a08fde1b74b9d805'
-    """
-    image = file_digest(sample.image, 64) if sample.image else None
-    return digest(
-        [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer, image, completion], 24
-    )
-
-
-def recorded_judge(path: str | os.PathLike) -> Judge:
-    """Return a judge that repeats the verdicts in a file that `rejection.endpoint_judge` wrote; it sends nothing.
-
-    A completion without a verdict there gets no points and the reason "not_recorded". Raises `InputError` for a file
-    that is absent, holds no verdicts, or holds those of several judges.
-    """
-    rows = read_journal(path)
-    if not rows:
-        raise InputError(f"{path} holds no recorded verdict; give the verdicts-*.jsonl of a run of notebook 05")
-    if lacking := [row for row in rows if "about" not in row or "judge" not in row]:
-        raise InputError(f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}")
-    if len(judges := {row["judge"] for row in rows}) > 1:
-        raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
-    known = {row["about"]: verdict_of(row) for row in rows}
-    return lambda pairs: [known.get(content_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
-
-
-def verdict_of(row: dict) -> Verdict:
-    """Return the verdict in a row of a journal."""
-    return Verdict(**{item.name: row[item.name] for item in fields(Verdict)})
-
-
 def agreement(rows: Sequence[Mapping], threshold: float) -> pd.DataFrame:
-    """Return a row for each pair of judges, over the answers to which both gave points
-    (`rejection.select.judge_answers`).
+    """Return a row for each pair of judges, over the answers to which both gave points; `rows` of `judge_answers`.
 
     `keep_one`, `keep_other`: the share that each would keep. `agree`: the share with the same decision. `kappa`:
     Cohen's, agreement beyond chance, at most 1; NaN where both keep all or none. `difference`: the mean absolute
-    difference of their points. `correlation`: Pearson's, of the points; NaN where one judge always gives the same.
+    difference of their points. `correlation`: Pearson's, of the points; NaN where the points of one judge are constant.
     """
     if not rows or "points" not in rows[0]:
         raise InputError("agreement needs several judges on the same answers; name two in judges")
@@ -166,15 +125,15 @@ def _compare(points: pd.DataFrame, threshold: float) -> dict:
     }
 
 
-def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
-    """Return Cohen's kappa of two judges' decisions; NaN where chance alone explains all, or there are none.
+def kappa(one: ArrayLike, other: ArrayLike) -> float:
+    """Return Cohen's kappa of two judges' decisions; NaN without decisions, or where chance alone explains them all.
 
     >>> kappa([True, True, False, False], [True, False, False, False])
     0.5
     """
-    if not len(one):
+    if not np.size(one):
         return float("nan")
-    first, second = np.mean(one), np.mean(other)
+    first, second = (np.mean(np.asarray(decisions, dtype=float)) for decisions in (one, other))
     agree = np.mean(np.equal(one, other))
     by_chance = first * second + (1 - first) * (1 - second)
     return float("nan") if by_chance == 1 else float((agree - by_chance) / (1 - by_chance))

@@ -6,12 +6,11 @@
     selected  {..., "outcome": "kept", "why": "best", "kept": true}
 
 Sampled answers are stored as they arrive (`core.stored_answers`). Selection as in the paper: the best answer to a
-question, if it reaches 85 of 100 points (the paper's page says "surpassing 85", its second paper at least 85; here 85
-suffices).
+question, if it reaches 85 of 100 points (the paper's page says "surpassing 85", its second paper at least 85).
 
-Verifier first: where a rule can tell right from wrong, an answer below the threshold by that rule is never kept,
-whatever a judge says. Nor is it sent to a judge, like an answer with a flaw (`rejection.flaws`). Only when several
-judges are compared do all of them see all answers.
+Verifier first: where a rule can decide, an answer below the threshold by that rule is never kept, even if a judge gives
+it more points. A single judge is sent neither these answers nor those with a flaw (`rejection.flaws`); several judges,
+which are compared, are sent all answers.
 """
 
 import hashlib
@@ -44,25 +43,17 @@ def sample_answers(
     sample_function: Callable[[list[Sample]], Sequence[Sequence[Any]]],
     samples: Sequence[Sample],
     path: str | os.PathLike,
-    *,
-    author: str = "",
-    batch_size: int = 32,
+    **options: Any,
 ) -> list[dict]:
-    """Return several answers to each sample, stored as they arrive; answers in the file are not sampled again.
-
-    `sample_function`: from samples to the answers to each, texts or `core.stored_answers.Completion`s
-    (`generation.answerers.sampler`). `author`: who answers and how (model, adapter, temperature, seed); a file of
-    another author is refused. `batch_size`: questions between two writings. Raises `InputError` for a split that must
-    not be learnt from.
-    """
+    """Return `core.stored_answers.collect_answers`; raise `InputError` for a split that must not be learnt from."""
     if wrong := [sample for sample in samples if sample.split not in LEARNT_FROM]:
         allowed = " or ".join(LEARNT_FROM)
         raise InputError(f"sample {wrong[0].id!r} is of split {wrong[0].split}; learn from answers to {allowed} only")
-    return collect_answers(sample_function, samples, path, author=author, batch_size=batch_size)
+    return collect_answers(sample_function, samples, path, **options)
 
 
 def author(who: str, style: Style, *, temperature: float, max_new_tokens: int, seed: int) -> str:
-    """Return who answers and how, for `sample_answers`: a text that changes whenever the answers would."""
+    """Return the author for `sample_answers`: a text that changes whenever the answers would."""
     return f"{who}, T={temperature}, {max_new_tokens} tokens, seed {seed}, wording {wording_hash(style)}"
 
 
@@ -76,13 +67,13 @@ def judge_answers(
 ) -> list[dict]:
     """Return the rows with the verdicts of the first judge, the verifier and the checks, as at the top of this file.
 
-    `judges` by name (`rejection.endpoint_judge.judges_of`): a single one sees only what may still be kept; several see
-    all, and `points` holds the total of each (`rejection.judges`). `frame`: how the answers write boxes.
+    `judges` by name (`rejection.endpoint_judge.judges_of`): a single one is sent only answers that may still be kept;
+    several are sent all, and `points` holds the total of each. `frame`: how the answers write boxes.
     """
     by_id = {sample.id: sample for sample in samples}
     pairs = [(by_id[row["id"]], row["completion"]) for row in rows]
     ruled = [rule_judge(*pair, frame) for pair in pairs]
-    judged = [dict(row) | _checked(*pair, row, verdict) for row, pair, verdict in zip(rows, pairs, ruled)]
+    judged = [dict(row) | _checked(sample, row, verdict) for row, (sample, _), verdict in zip(rows, pairs, ruled)]
     hopeless = [bool(row["flaw"]) or _known_wrong(row, threshold) for row in judged]
     sent = [place for place, lost in enumerate(hopeless) if not lost or len(judges) > 1]
     found = {name: dict(zip(sent, judge([pairs[place] for place in sent]))) for name, judge in judges.items()}
@@ -95,13 +86,13 @@ def judge_answers(
     return judged
 
 
-def _checked(sample: Sample, completion: str, row: Mapping, ruled: Verdict) -> dict:
+def _checked(sample: Sample, row: Mapping, ruled: Verdict) -> dict:
     verdict = {"verified": ruled.total, "verified_reason": ruled.reason} if verifiable(sample) else {"verified": None}
     return verdict | {"flaw": flaw(sample, row), "asked": asked_key(sample)}
 
 
 def verifiable(sample: Sample) -> bool:
-    """Return whether a rule can tell right from wrong: there is a reference, and it is short or not a general one.
+    """Return whether a rule can decide: there is a reference, and it is short or not a general one.
 
     >>> sample = Sample(id="a", task="general", split="pool", source="s", question="Why?", answer="the Nile")
     >>> verifiable(sample)
@@ -129,9 +120,9 @@ def select(
     >>> [row["outcome"] for row in select(rows)]
     ['below_threshold', 'kept', 'not_best']
     """
-    rows = [dict(row) for row in rows]
+    found = [dict(row) for row in rows]
     best: dict[str, dict] = {}
-    for row in rows:
+    for row in found:
         if row["split"] not in LEARNT_FROM:
             raise InputError(f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from")
         row["outcome"], row["why"] = _outcome(row, threshold)
@@ -141,17 +132,17 @@ def select(
     for place, reason in doubles(chosen).items():
         chosen[place] |= {"outcome": "duplicate", "why": reason}
     chosen = [row for row in chosen if row["outcome"] == "kept"]
-    for place in over_quota(chosen, quotas or {}, {row.get("source") for row in rows}):
+    for place in over_quota(chosen, quotas or {}, {row.get("source") for row in found}):
         chosen[place] |= {"outcome": "over_quota", "why": "over_quota"}
-    for row in rows:
+    for row in found:
         if row["outcome"] == "kept" and row is not best[row["id"]]:
             row |= {"outcome": "not_best", "why": "not_best"}
         row["kept"] = row["outcome"] == "kept"
-    return rows
+    return found
 
 
 def _known_wrong(row: Mapping, threshold: float) -> bool:
-    """Return whether the verifier rejects the answer: it is never kept, whatever a judge's total says."""
+    """Return whether the verifier rejects the answer: it is never kept, even if a judge gives it more points."""
     if "verified" not in row:
         return row.get("accuracy") == 0
     return row["verified"] is not None and row["verified"] < threshold
@@ -214,19 +205,19 @@ def write_sft(path: str | os.PathLike, pairs: Iterable[tuple[Sample, str]], styl
 
 
 def _chat_row(sample: Sample, completion: str, style: Style, folder: Path) -> dict:
-    images = [_copy_image(sample, folder)] if sample.image else []
+    images = [_copy_image(Path(sample.image), sample.id, folder)] if sample.image else []
     question = "<image>" * len(images) + render_question(sample, style)
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": completion}]
     return {"messages": messages, "images": images}
 
 
-def _copy_image(sample: Sample, folder: Path) -> str:
-    """Copy the image into the folder under a name from its content, so that two images never share one."""
+def _copy_image(image: Path, sample_id: str, folder: Path) -> str:
+    """Copy the image into the folder under a name made of its content, so that different images get different names."""
     try:
-        name = f"images/{file_digest(sample.image)}{Path(sample.image).suffix}"
+        name = f"images/{file_digest(image)}{image.suffix}"
     except OSError as error:
-        raise InputError(f"sample {sample.id!r}: {sample.image} cannot be read ({error.strerror})") from None
+        raise InputError(f"sample {sample_id!r}: {image} cannot be read ({error.strerror})") from None
     if not (folder / name).exists():
         (folder / "images").mkdir(exist_ok=True)
-        shutil.copyfile(sample.image, folder / name)
+        shutil.copyfile(image, folder / name)
     return name

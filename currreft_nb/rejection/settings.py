@@ -1,4 +1,4 @@
-"""The settings of rejection sampling: who judges answers, and which of them may be kept."""
+"""The settings of rejection sampling: the judges, and which answers may be kept."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -25,7 +25,7 @@ def _check_teacher(text: str) -> None:
 
 @settings_class
 class Judging(Settings):
-    """Who judges, and what is kept."""
+    """The judges, and which answers are kept."""
 
     threshold: int = setting(85, "points from which an answer may be kept", unit="points", least=0, most=100)
     judges: Sequence[str] = setting(

@@ -45,7 +45,7 @@ def test_each_is_asked_once_with_key_model_and_options():
     assert account.dollars == pytest.approx(500 * 10 / 1e6 + 100 * 100 / 1e6)
 
 
-def test_finish_and_tokens_are_told():
+def test_finish_and_tokens_are_returned():
     bodies = {"a": completion("cut", "length"), "b": completion("whole", usage=None)}
     with serving(lambda asked, n: say(body=bodies[asked["messages"][0]["content"]])) as server:
         results, account = ask(endpoint(server), "ab")
@@ -97,7 +97,7 @@ def test_what_may_pass_is_tried_again(bad, reason, why):
         (say(status=400, body=b"too long"), "status_400", 1),  # it would be refused again
         (say(endless=b" " * 65536), "too_large", 1),
         (say(status=500, endless=b" " * 65536), "status_500", 3),
-        (say(status=429, headers={"Retry-After": "3600"}), "status_429", 1),  # nobody waits for an hour
+        (say(status=429, headers={"Retry-After": "3600"}), "status_429", 1),  # too long to wait
     ],
 )
 def test_what_does_not_pass_ends_and_spoils_nothing_else(bad, reason, requests):
@@ -139,7 +139,7 @@ def test_a_server_that_never_answers_is_not_asked_a_thousand_times():
         assert len(server.requests) <= 3 * (10 + 4)
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_an_unreachable_server_is_reported():
     with serving(lambda asked, n: say("x")) as server:
         pass
     with pytest.raises(InputError, match=r"in a row unanswered.*ConnectError"):

@@ -1,4 +1,4 @@
-"""What an endpoint is, and that no key is ever told."""
+"""Endpoints are read strictly, and no key is ever shown."""
 
 import base64
 import io
@@ -37,8 +37,8 @@ def test_names(text, name, why):
         ("@https://h", "is not MODEL@ADDRESS"),
         ("m@ftp://h", "is not MODEL@ADDRESS"),
         ("m@https:///v1", "must begin with http:// or https:// and name a host"),
-        ("m@https://me:pass@h/v1", "a key belongs into the environment"),
-        ("m@https://h/v1?api_key=x", "a key belongs into the environment"),
+        ("m@https://me:pass@h/v1", "set a key in the environment"),
+        ("m@https://h/v1?api_key=x", "set a key in the environment"),
         ("m@http://h | concurency 3", r"unknown option 'concurency'; did you mean concurrency\?"),
         ("m@http://h | concurrency many", "concurrency is 'many'; write a whole number"),
         ("m@http://h | concurrency 0", "concurrency is '0'; write a whole number of at least 1"),
@@ -49,7 +49,7 @@ def test_names(text, name, why):
         ("m@http://h | key sk-abcdef123456", "never the key itself"),
     ],
 )
-def test_what_is_no_endpoint_is_told(text, message):
+def test_an_invalid_endpoint_is_refused(text, message):
     with pytest.raises(InputError, match=message) as caught:
         read_endpoint(text)
     assert "sk-abcdef" not in str(caught.value) and "pass" not in str(caught.value)
@@ -69,7 +69,7 @@ def test_openai_needs_a_key_and_a_local_server_none(monkeypatch):
     [
         ("Incorrect API key provided: zq9zq9zq9.", "the key itself, of whatever form"),
         ("Incorrect API key provided: sk-proj-********************abcd", "a key that the server masked in part"),
-        ("headers: Bearer aGVsbG8gd29ybGQ", "what stands in a header"),
+        ("headers: Bearer aGVsbG8gd29ybGQ", "the value of a header"),
         ("token hf_abcdefgh", "another key"),
     ],
 )

@@ -22,7 +22,6 @@ from currreft_nb.evaluation.settings import Decoding
 from currreft_nb.evaluation.sources import Source, read_source
 from currreft_nb.generation.generate import generate
 from currreft_nb.method.prompts import Style, render_answer
-from currreft_nb.models import load
 from currreft_nb.models.families import FAMILIES
 from currreft_nb.models.load import load_model, save_adapter
 from currreft_nb.training.settings import GrpoSettings
@@ -96,7 +95,7 @@ def test_a_model_of_another_family_is_asked_in_its_own_style(samples, other_fami
     assert [said[sample.id] for sample in samples] == alone
 
 
-def test_a_right_box_counts_in_the_frame_of_whoever_wrote_it(data, tmp_path):
+def test_a_right_box_counts_in_the_frame_of_its_answerer(data, tmp_path):
     """The same boxes as Qwen3-VL and as Qwen2.5-VL write them, and in pixels of the stored picture."""
     boxes = [s for s in load_samples(data, "test_id", "open") if s.task == "detection"]
     right = {"pixels": {s.id: f"<think></think><answer>{json.dumps(list(s.answer[0]))}</answer>" for s in boxes}}
@@ -113,7 +112,7 @@ def test_a_right_box_counts_in_the_frame_of_whoever_wrote_it(data, tmp_path):
             assert (share == 1) == (how == "like"), f"{name} read {how}"
 
 
-def test_recorded_answers_have_natural_records_only_and_are_told_apart(samples, tmp_path, capsys):
+def test_recorded_answers_have_natural_records_only_and_are_distinguished(samples, tmp_path, capsys):
     model = evaluate_arms({"base": None}, samples, tmp_path / "model", **SHORT)
     text = write_answers(tmp_path / "a.jsonl", completions(model))
     source = read_source(f"{text} | like pocket")
@@ -123,12 +122,14 @@ def test_recorded_answers_have_natural_records_only_and_are_told_apart(samples, 
     scores = {record["id"]: record["correct"] for record in model if record["mode"] == "natural"}
     assert {record["id"]: record["correct"] for record in records} == scores
     write_answers(tmp_path / "a.jsonl", dict.fromkeys(completions(model), "changed"))
-    with pytest.raises(InputError, match="arm 'file' was answered by another model"):
+    with pytest.raises(InputError, match="holds answers of arm 'file' by"):
         evaluate_arms({"file": source}, samples, tmp_path)
 
 
 def test_all_arms_are_checked_before_the_first_model_is_loaded(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(load, "load", lambda *a, **o: pytest.fail("no model was to be loaded"))
+    monkeypatch.setattr(
+        "currreft_nb.evaluation.arms.load_model", lambda *a, **o: pytest.fail("no model was to be loaded")
+    )
     text = write_answers(tmp_path / "a.jsonl", {samples[0].id: "x"})
     with pytest.raises(InputError, match="has no answer to"):
         evaluate_arms({"base": None, "file": read_source(text)}, samples, tmp_path)
@@ -150,7 +151,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
     first, again, other = sampled("1", 0), sampled("2", 0), sampled("3", 1)
     assert first == again and completions(first) != completions(other)
     assert first[0]["author"].endswith("T=1.0 seed 0")
-    with pytest.raises(InputError, match="was answered by another model"):
+    with pytest.raises(InputError, match="holds answers of arm"):
         sampled("1", 1)
 
 
@@ -166,7 +167,7 @@ def test_an_adapter_is_evaluated_at_the_pixel_budget_that_it_was_trained_with(sa
     assert answerer_of(on_purpose).frame.max_pixels == 8192
 
 
-def test_another_precision_than_that_of_the_training_is_told(adapter, capsys):
+def test_another_precision_than_that_of_the_training_is_printed(adapter, capsys):
     answerer_of(adapter, arm="rl", four_bit=True)
     assert "rl was trained in 16 bit and is evaluated in 4 bit" in capsys.readouterr().out
     answerer_of(adapter, arm="rl")
@@ -174,7 +175,7 @@ def test_another_precision_than_that_of_the_training_is_told(adapter, capsys):
 
 
 def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
-    """Checkpoints hold PEFT's files and no card of ours; what they were made from stands beside them."""
+    """Checkpoints hold PEFT's files and no card of ours; the file on their origin is next to them."""
     small = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "max_new_tokens": 16, "temperature": 1.3}
     settings = GrpoSettings(steps=2, save_every=1, beta=0.04, learning_rate=0.01, **small)
     run = tmp_path / "run"
@@ -242,7 +243,7 @@ def test_questions_that_an_endpoint_left_open_are_no_wrong_answers(samples, tmp_
         assert len(server.requests) == len(samples) + 1
 
 
-def test_a_key_that_is_missing_is_told_before_anything_is_asked(monkeypatch):
+def test_a_key_that_is_missing_is_reported_before_anything_is_asked(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match="needs a key; set the environment variable OPENAI_API_KEY"):
         answerer_of(read_source("http:gpt-4o@https://api.openai.com/v1"))
@@ -256,7 +257,7 @@ def test_files_have_no_passes_and_endpoints_have(samples, tmp_path, capsys):
     assert set(table["arm"]) == {"far"} and len(server.requests) == 8
     assert "file: a file of answers cannot be sampled" in capsys.readouterr().out
     with pytest.raises(InputError, match="the format cannot be forced"):
-        answerer_of(arms["far"]).draw(Decoding(), 2, True)
+        answerer_of(arms["far"]).open(Decoding(), 2, True)
 
 
 SCRIPT = """

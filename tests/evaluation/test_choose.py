@@ -39,7 +39,7 @@ def test_the_rule(scores, chosen, why):
     assert found["rule"] == RULE and found["split"] == "val" and found["scores"].keys() == scores.keys()
 
 
-def test_numbers_that_decided_are_told():
+def test_the_numbers_that_decided_are_returned():
     found = choose(records_of("val", many=MANY, balanced=BALANCED), ["many", "balanced"])
     assert found["scores"] == {"many": 0.5, "balanced": 0.8} and found["questions"] == 10
 
@@ -75,7 +75,7 @@ def test_a_choice_needs_the_same_questions(records, message):
     [
         (["one"], "name at least two different arms"),
         (["one", "one"], "name at least two different arms"),
-        (["one", "tow"], r"names 'tow', which is no arm; did you mean two\?"),
+        (["one", "tow"], r"contains 'tow', which is not an arm; did you mean two\?"),
         (["one", "x"], "the arms are one, two"),
     ],
 )

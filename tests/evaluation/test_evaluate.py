@@ -1,4 +1,4 @@
-"""Evaluation: one rule for every arm, decoded once, resumed without loss, and no choice by what is tested on."""
+"""Evaluation: one rule for every arm, decoded once, resumed without loss, and no choice by test questions."""
 
 import json
 import random
@@ -16,9 +16,8 @@ from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation.arms import evaluate_arms
 from currreft_nb.evaluation.evaluate import evaluate, headline
-from currreft_nb.generation import generate as generation
+from currreft_nb.generation.generate import generate
 from currreft_nb.metrics.scores import summarise
-from currreft_nb.models import load
 from currreft_nb.models.load import load_model, read_style
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
@@ -26,7 +25,7 @@ SAMPLES = [Sample(id=f"m{i}", task="math", answer=str(i), **COMMON) for i in ran
 BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
 
 
-def told(answer):
+def tagged(answer):
     return f"<think></think><answer>{answer}</answer>"
 
 
@@ -40,7 +39,7 @@ class Model:
         if self.stop_after is not None and len(self.asked) >= self.stop_after:
             raise KeyboardInterrupt
         self.asked += [sample.id for sample in samples]
-        return [told(s.answer) if int(s.answer) % 2 == 0 else f"<think>{s.answer}" for s in samples]
+        return [tagged(s.answer) if int(s.answer) % 2 == 0 else f"<think>{s.answer}" for s in samples]
 
     def force(self, samples, answers):
         self.forced += [sample.id for sample in samples]
@@ -56,13 +55,13 @@ def test_what_is_not_between_the_tags_counts_only_when_forced(tmp_path):
     assert model.forced == ["m1", "m3", "m5"], "only what opened no answer is decoded again"
 
 
-def test_a_record_tells_what_was_asked_answered_and_earned(tmp_path):
-    generate = lambda samples: [Completion(told("[0, 0, 500, 1000]"), 12, True)]  # noqa: E731
+def test_a_record_has_question_answer_and_scores(tmp_path):
+    generate = lambda samples: [Completion(tagged("[0, 0, 500, 1000]"), 12, True)]  # noqa: E731
     (record,) = evaluate(generate, [BOX], "rl", tmp_path, frame=Frame(kind="thousand"))
     assert record == {
         "arm": "rl", "author": "", "id": "d", "hash": record["hash"], "task": "detection", "stage": "open",
         "split": "test_id", "source": "demo", "image": "a.png", "mode": "natural",
-        "completion": told("[0, 0, 500, 1000]"), "tokens": 12, "truncated": True,
+        "completion": tagged("[0, 0, 500, 1000]"), "tokens": 12, "truncated": True,
         "correct": 1.0, "value": 1.0, "format": 1.0, "reason": "ok", "iou": 1.0, "iou_50": 1.0, "iou_75": 1.0,
         "boxes": [[0.0, 0.0, 50.0, 100.0]],
     }  # fmt: skip
@@ -82,7 +81,7 @@ def test_without_forcing_there_is_one_mode(tmp_path):
 
 def test_two_arms_share_a_file_and_keep_apart(tmp_path):
     first = evaluate(Model(), SAMPLES, "base", tmp_path)
-    second = evaluate(lambda samples: [told("x")] * len(samples), SAMPLES, "rl", tmp_path)
+    second = evaluate(lambda samples: [tagged("x")] * len(samples), SAMPLES, "rl", tmp_path)
     assert evaluate(Model(stop_after=0), SAMPLES, "base", tmp_path) == first
     assert sum(record["correct"] for record in second) == 0
 
@@ -129,8 +128,8 @@ def test_what_cannot_be_scored_stops_before_the_model_is_asked(tmp_path, samples
 @pytest.mark.parametrize(
     ("samples", "author", "message"),
     [
-        ([replace(SAMPLES[0], question="new?")], "", "scores another question with the id 'm0'"),
-        (SAMPLES, "other weights", "arm 'base' was answered by another model"),
+        ([replace(SAMPLES[0], question="new?")], "", "holds an answer to another question with the id 'm0'"),
+        (SAMPLES, "other weights", "holds answers of arm 'base' by '', not by 'other weights'"),
     ],
 )
 def test_old_records_are_never_taken_for_new_ones(tmp_path, samples, author, message):
@@ -192,11 +191,11 @@ def test_a_real_model_is_scored_by_its_own_answers_and_loaded_once(data, tmp_pat
     records = evaluate_arms({"base": None}, samples, tmp_path, **options)
     assert [(r["id"], r["mode"]) for r in records] == [(s.id, m) for m in ("natural", "forced") for s in samples]
     loaded = load_model("pocket")
-    alone = [generation.generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples[:4]]
+    alone = [generate(loaded, [sample], max_new_tokens=16)[0][0].text for sample in samples[:4]]
     assert [record["completion"] for record in records[:4]] == alone
     assert all("<answer>" in record["completion"] for record in records if record["mode"] == "forced")
     assert loaded.base_hash in records[0]["author"]
-    monkeypatch.setattr(load, "load", refuse)  # what is stored needs no model
+    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # stored answers need no model
     assert evaluate_arms({"base": None}, samples, tmp_path, **options) == records
 
 
@@ -209,6 +208,6 @@ def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_p
     adapter.mkdir()
     (adapter / "adapter_model.safetensors").write_bytes(b"")
     (adapter / "currreft.json").write_text(json.dumps({"base": "other", "base_hash": "0" * 16}))
-    monkeypatch.setattr(load, "load", refuse)
+    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)
     with pytest.raises(InputError, match="was made for the base model 'other'"):
         evaluate_arms({"base": None, "rl": adapter}, load_questions(data, ["test_id"], 1), tmp_path)

@@ -98,7 +98,7 @@ RELEASED = {
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("model_type", RELEASED)
 def test_every_family_is_written_as_it_was_released(model_type, tied, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "SHARD", "40KB")
+    monkeypatch.setattr("currreft_nb.evaluation.export.SHARD", "40KB")
     base = write_tiny(model_type, tmp_path / "base", tied, max_shard_size="60KB")
     (base / "LICENSE").write_text("free")
     checks = export(trained_adapter(str(base), tmp_path, lora_on="vision"), tmp_path / "merged")
@@ -180,5 +180,5 @@ def test_records_say_which_of_the_two_was_scored(tmp_path):
     adapter_hash = file_digest(run / "adapter" / "adapter_model.safetensors")
     authors = [{record["author"] for record in records} for records in (in_four_bit, attached, merged)]
     assert authors == [{f"{base} {adapter_hash} 4-bit"}, {f"{base} {adapter_hash}"}, {f"{own} merged {adapter_hash}"}]
-    with pytest.raises(InputError, match="was answered by another model"):  # one file holds one of them only
+    with pytest.raises(InputError, match="holds answers of arm"):  # one file holds one of them only
         evaluate_arms({"open": None}, samples, tmp_path / "4", model=exported, **options)

@@ -11,13 +11,12 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions
 from currreft_nb.evaluation.pass_at_k import advise, chance_level, probe, probe_arms
-from currreft_nb.models import load
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
 
 
-def told(answer):
+def tagged(answer):
     return f"<think></think><answer>{answer}</answer>"
 
 
@@ -34,7 +33,7 @@ POSED = [
         (POSED[0], 1 / 2, "yes or no"),
         (POSED[1], 1 / 4, "one of four"),
         (replace(POSED[1], answer=["A", "C"]), 1 / 6, "one of the six pairs of four options"),
-        (POSED[2], 0, "a number, nobody knows of what size"),
+        (POSED[2], 0, "a number of unknown size"),
         (replace(POSED[2], extra={"candidates": list("0123456")}), 1 / 7, "an open answer from a closed vocabulary"),
         (
             replace(POSED[2], task="classification", answer=["a", "b"], extra={"candidates": list("abcd")}),
@@ -43,7 +42,7 @@ POSED = [
         ),
         (replace(POSED[2], options=["1", "3"], answer="B"), 1 / 2, "an open question with options of its own"),
         (BOX, 0, "boxes are not guessed"),
-        (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "nobody who sees no image knows where objects are"),
+        (replace(BOX, extra={"candidates": [[0, 0, 9, 9]]}), 0, "boxes cannot be guessed without the image"),
     ],
 )
 def test_chance(sample, chance, why):
@@ -52,9 +51,9 @@ def test_chance(sample, chance, why):
 
 def drawn(right_of):
     """Return a sample function of eight answers each, of which `right_of[stage]` are right."""
-    texts = {"binary": told("yes"), "choice": told("C"), "open": told("3")}
+    texts = {"binary": tagged("yes"), "choice": tagged("C"), "open": tagged("3")}
     return lambda samples: [
-        [texts[s.stage]] * right_of[s.stage] + [told("?")] * (8 - right_of[s.stage]) for s in samples
+        [texts[s.stage]] * right_of[s.stage] + [tagged("?")] * (8 - right_of[s.stage]) for s in samples
     ]
 
 
@@ -83,7 +82,7 @@ def test_a_probe_goes_on_where_it_stopped(tmp_path):
 
 
 def test_pass_at_k_is_never_guessed_from_fewer_answers(tmp_path):
-    few = lambda samples: [[told("yes")] * 3 for _ in samples]  # noqa: E731
+    few = lambda samples: [[tagged("yes")] * 3 for _ in samples]  # noqa: E731
     with pytest.raises(InputError, match="pass@4 cannot be estimated from 3 answers"):
         probe(few, POSED[:1], tmp_path)
 
@@ -158,8 +157,8 @@ def test_a_real_model_is_probed(tmp_path, monkeypatch):
     assert len(table) == 2 * len(samples) and set(table["k"]) == {1, 2}
     stored = read_journal(tmp_path / "passes-base.jsonl")
     assert all("<answer>" in row["completion"] for row in stored) and len(stored) == 2 * len(samples)
-    monkeypatch.setattr(load, "load", refuse)  # what is stored needs no model
+    monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)  # stored answers need no model
     again = probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True)
     pd.testing.assert_frame_equal(again, table)
-    with pytest.raises(InputError, match="holds answers of"):
+    with pytest.raises(InputError, match="holds answers by"):
         probe_arms({"base": None}, samples, tmp_path, completions=2, max_new_tokens=12, forced=True, seed=1)

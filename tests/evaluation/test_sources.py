@@ -1,4 +1,4 @@
-"""What may stand in start_from: one spelling, read strictly, before any kernel starts; and answers in a file."""
+"""Entries of start_from: one spelling, read strictly, before any kernel starts; and answers in a file."""
 
 import contextlib
 import json
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.evaluation.sources import BASE, RecordedAnswer, Source, read_recorded, read_source, read_sources
+from currreft_nb.core.stored_answers import Completion
+from currreft_nb.evaluation.sources import BASE, Source, read_recorded, read_source, read_sources
 from currreft_nb.running.experiment import read_experiment
 
 COMMON = {"task": "math", "split": "test_id", "source": "demo", "question": "?"}
@@ -110,11 +111,11 @@ def test_each_arm_has_a_name_and_an_entry(arms, texts):
         ('evaluate.start_from=[base, "http:gpt-4o", base, base]', "is not MODEL@ADDRESS"),
         ("evaluate.start_from=[base]", "give each arm its own name and its own entry"),
         ("evaluate.choose_among=[sft]", "name at least two different arms"),
-        ("evaluate.choose_among=[sft, curr_rel]", r"names 'curr_rel'.*did you mean curr_rl\?"),
+        ("evaluate.choose_among=[sft, curr_rel]", r"contains 'curr_rel'.*did you mean curr_rl\?"),
         ("evaluate.temperature=-1", "temperature is -1.0, but must be at least 0"),
     ],
 )
-def test_a_wrong_arm_is_told_before_the_first_kernel_starts(project, changed, message):
+def test_a_wrong_arm_is_refused_before_the_first_kernel_starts(project, changed, message):
     with pytest.raises(InputError, match=message):
         read_experiment(project / "params" / "smoke.yaml", [changed])
 
@@ -133,13 +134,13 @@ def write(path, rows):
 
 
 def test_recorded_answers_are_found_by_id(tmp_path):
-    told = {"tokens": 7, "truncated": True}
-    found = read_recorded(write(tmp_path / "a.jsonl", [ROWS[2] | told, "", *ROWS[:2]]), SAMPLES)
-    assert found["m2"] == RecordedAnswer("<think></think><answer>2</answer>", 7, True)
-    assert found["m0"] == RecordedAnswer("<think></think><answer>0</answer>")
+    counted = {"tokens": 7, "truncated": True}
+    found = read_recorded(write(tmp_path / "a.jsonl", [ROWS[2] | counted, "", *ROWS[:2]]), SAMPLES)
+    assert found["m2"] == Completion("<think></think><answer>2</answer>", 7, True)
+    assert found["m0"] == Completion("<think></think><answer>0</answer>")
 
 
-def test_answers_to_other_questions_are_counted_and_told(tmp_path, capsys):
+def test_answers_to_other_questions_are_counted_and_printed(tmp_path, capsys):
     read_recorded(write(tmp_path / "a.jsonl", [*ROWS, {"id": "zz", "completion": "x"}]), SAMPLES)
     assert "a.jsonl: 1 answers belong to questions that are not asked here; " in capsys.readouterr().out
 

@@ -77,7 +77,7 @@ def test_banned_tokens_are_never_said(model):
     assert not said & {token for row in found for token in row}
 
 
-def test_what_was_said_so_far_may_end_a_row(model):
+def test_the_tokens_so_far_may_end_a_row(model):
     found = decode(
         model, tiny_prompts(), copies=1, max_new_tokens=9, choose=best, ends=[], is_over=lambda row: len(row) == 4
     )

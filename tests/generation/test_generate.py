@@ -55,7 +55,7 @@ class TestGenerate:
         monkeypatch.setattr(loaded.model.generation_config, "min_new_tokens", 16)
         assert generate(loaded, samples[:4], max_new_tokens=16) == plain
 
-    def test_truncation_is_told(self, loaded, samples):
+    def test_truncation_is_reported(self, loaded, samples):
         short = [answer for (answer,) in generate(loaded, samples, max_new_tokens=2)]
         assert all(answer.tokens <= 2 for answer in short)
         assert any(answer.truncated for answer in short)
@@ -138,7 +138,7 @@ class TestForceFormat:
         assert force_format(loaded, samples, natural, max_new_tokens=12, batch_size=3) == together
         assert together[0] == natural[0]
 
-    def test_answer_that_does_not_end_is_closed_and_told(self, loaded, samples):
+    def test_answer_that_does_not_end_is_closed_and_counts_as_truncated(self, loaded, samples):
         (forced,) = force_format(loaded, samples[:1], [Completion("x", 1, False)], max_new_tokens=1)
         assert forced.truncated and forced.text.endswith("</answer>")
 

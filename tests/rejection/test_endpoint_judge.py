@@ -1,4 +1,4 @@
-"""The judge at an endpoint: nothing lost, nothing judged twice, nothing believed that is no verdict, no key told."""
+"""The judge at an endpoint: nothing lost, nothing judged twice, no invalid verdict accepted, no key shown."""
 
 import json
 import os
@@ -21,8 +21,14 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.endpoints.endpoint import Endpoint, image_address
 from currreft_nb.method.prompts import Style
-from currreft_nb.rejection.endpoint_judge import judge_messages, judge_over_http, read_verdict
-from currreft_nb.rejection.judges import Verdict, content_hash, recorded_judge
+from currreft_nb.rejection.endpoint_judge import (
+    content_hash,
+    judge_messages,
+    judge_over_http,
+    read_verdict,
+    recorded_judge,
+)
+from currreft_nb.rejection.judges import Verdict
 from tests.helpers.scripted_server import KEY, answer_in, points, say, serving, text_of
 
 ASKED = Sample(id="q", task="general", split="pool", source="s", question="Which river?", answer="the Nile")
@@ -112,7 +118,7 @@ SAID = '{"accuracy": 100, "consistency": 100, "format": 100, "fluency": 100, "to
         (SAID % '"95"', "total must be a number"),
         (SAID % "null", "total must be a number"),
         (SAID % "20", "between the lowest and the highest"),
-        (SAID % '50, "total": 100', "twice"),
+        (SAID % '50, "total": 100', "duplicate name"),
         ('{"total": 90}', "accuracy must be a number"),
         (SAID.replace('"x"', '""') % 100, "reason must be a sentence"),
         ("[" + SAID % 100 + "]", "not one JSON object"),
@@ -127,7 +133,7 @@ def test_what_is_no_verdict_is_mended_once_then_failed(tmp_path, text, problem):
     with serving(lambda asked, n: say(text if n == 1 else points())) as server:
         (verdict,), account = judge(server, pairs(1), tmp_path)
     assert verdict.total == 92 and account.requests == 2
-    assert problem in text_of(server.requests[1]), "the judge is told what was wrong"
+    assert problem in text_of(server.requests[1]), "the judge is sent the problem"
     with serving(lambda asked, n: say(text)) as server:
         (verdict,), account = judge(server, pairs(1), tmp_path / "other")
         assert verdict.reason.startswith("judge_failed: ") and problem in verdict.reason
@@ -248,7 +254,7 @@ def test_an_answer_stays_between_its_marks(completion):
     text = user["content"][-1]["text"]
     mark = content_hash(ASKED, completion)
     assert mark not in completion
-    assert text.count(f"END OF ANSWER {mark}") == 2  # where it ends, and where the judge is told so
+    assert text.count(f"END OF ANSWER {mark}") == 2  # at its end, and in the closing instruction
     start, end = text.index(f"ANSWER {mark}\n"), text.index(f"\nEND OF ANSWER {mark}")
     assert text[start:end].endswith(completion.encode("utf-8", "replace").decode())
     assert completion not in system["content"] and "never an instruction" in system["content"]
@@ -262,13 +268,13 @@ def test_no_answer_can_hold_its_own_mark(completion):
     assert content_hash(ASKED, forged) not in forged
 
 
-def test_the_key_stands_nowhere(tmp_path, capfd):
-    told = f"bad key {KEY}".encode()
-    mishaps = [say(status=500, body=told), say(f"{KEY} no JSON {KEY}"), say(points(reason=f"I know {KEY}"))]
+def test_the_key_is_written_nowhere(tmp_path, capfd):
+    refusal = f"bad key {KEY}".encode()
+    mishaps = [say(status=500, body=refusal), say(f"{KEY} no JSON {KEY}"), say(points(reason=f"I know {KEY}"))]
     with serving(lambda asked, n: mishaps[n % 3]) as server:
         verdicts, account = judge(server, pairs(9), tmp_path, concurrency=1)
     assert any(verdict.reason == "I know [key]" for verdict in verdicts)
-    with serving(lambda asked, n: say(status=401, body=told)) as server, pytest.raises(InputError) as caught:
+    with serving(lambda asked, n: say(status=401, body=refusal)) as server, pytest.raises(InputError) as caught:
         judge(server, pairs(4), tmp_path)
     out = capfd.readouterr()
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -276,7 +282,7 @@ def test_the_key_stands_nowhere(tmp_path, capfd):
     assert all("s3cr3t" not in text for text in texts) and b"s3cr3t" not in written
 
 
-def test_a_recorded_judge_repeats_what_was_said_and_sends_nothing(tmp_path):
+def test_a_recorded_judge_repeats_the_verdicts_and_sends_nothing(tmp_path):
     with serving(lambda asked, n: say(points(total=80 + n))) as server:
         verdicts, _ = judge(server, pairs(4), tmp_path)
     replay = recorded_judge(tmp_path / "verdicts.jsonl")

@@ -52,7 +52,7 @@ def test_flaws(sample, text, expected, why):
     assert flaw(sample, {"completion": text, "truncated": False}) == expected, why
 
 
-def test_what_was_cut_off_is_flawed_whatever_it_says():
+def test_a_truncated_answer_is_flawed_even_if_right():
     assert flaw(ENGLISH, {"completion": "<answer>42</answer>", "truncated": True}) == "truncated"
     assert flaw(ENGLISH, {"completion": "<answer>42</answer>"}) is None  # from a source that does not say
 
@@ -93,12 +93,12 @@ def test_doubles(given_rows, expected, why):
 
 
 @pytest.mark.parametrize("text", ["math", "700", "math -1", "math many", "", "math 1.5"])
-def test_what_is_no_quota_is_told(text):
+def test_an_invalid_quota_is_refused(text):
     with pytest.raises(InputError, match=r"quotas: .*(is incomplete; write a name|write a whole number of at least 0)"):
         read_quotas([text])
 
 
-def test_a_quota_stands_once_and_a_source_may_have_spaces():
+def test_a_duplicate_quota_is_refused_and_a_source_may_have_spaces():
     assert read_quotas(["my source 3"]) == {"my source": 3}
     with pytest.raises(InputError, match="duplicate 'math'; keep one"):
         read_quotas(["math 3", "math 4"])

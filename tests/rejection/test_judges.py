@@ -20,25 +20,25 @@ SEVERAL = Sample(
 NO_REFERENCE = Sample(id="n", task="general", answer=None, **COMMON)
 
 
-def told(answer, thinking="so"):
+def tagged(answer, thinking="so"):
     return f"<think>{thinking}</think><answer>{answer}</answer>"
 
 
 @pytest.mark.parametrize(
     ("sample", "completion", "total", "accuracy", "form", "why"),
     [
-        (WORDS, told("Nile"), 100, 100, 100, "right and well formed"),
-        (WORDS, told("Amazon"), 0, 0, 100, "wrong, however well formed"),
+        (WORDS, tagged("Nile"), 100, 100, 100, "right and well formed"),
+        (WORDS, tagged("Amazon"), 0, 0, 100, "wrong, however well formed"),
         (WORDS, "<answer>Nile</answer>", 84, 100, 0, "right, but without its thinking: one below the threshold"),
         (WORDS, "The Nile.", 0, 0, 0, "a rule reads answers only where answers are given"),
         (WORDS, "", 0, 0, 0, "nothing was said"),
-        (LABELS, told("dog"), 50, 50, 100, "half of the labels: half of the points"),
+        (LABELS, tagged("dog"), 50, 50, 100, "half of the labels: half of the points"),
         (LABELS, "<answer>dog</answer>", 50, 50, 0, "below the ceiling, the missing thinking costs nothing more"),
-        (SEVERAL, told("A"), 20, 20, 100, "an incomplete choice has partial reward"),
-        (SEVERAL, told("A, C"), 0, 0, 100, "a wrong option spoils the right one"),
-        (BOX, told("[0, 0, 50, 100]"), 100, 100, 100, "the very box"),
-        (BOX, told("[0, 0, 100, 100]"), 0, 0, 100, "an overlap of exactly one half is not above one half"),
-        (BOX, told("[50, 0, 0, 100]"), 0, 0, 0, "a reversed box is no box, so the form is wrong too"),
+        (SEVERAL, tagged("A"), 20, 20, 100, "an incomplete choice has partial reward"),
+        (SEVERAL, tagged("A, C"), 0, 0, 100, "a wrong option spoils the right one"),
+        (BOX, tagged("[0, 0, 50, 100]"), 100, 100, 100, "the very box"),
+        (BOX, tagged("[0, 0, 100, 100]"), 0, 0, 100, "an overlap of exactly one half is not above one half"),
+        (BOX, tagged("[50, 0, 0, 100]"), 0, 0, 0, "a reversed box is no box, so the form is wrong too"),
     ],
 )
 def test_points(sample, completion, total, accuracy, form, why):
@@ -49,15 +49,15 @@ def test_points(sample, completion, total, accuracy, form, why):
 
 def test_boxes_are_read_in_the_frame_of_the_model():
     frame = Frame(kind="thousand")
-    assert rule_judge(BOX, told("[0, 0, 500, 1000]"), frame).total == 100
-    assert rule_judge(BOX, told("[0, 0, 50, 100]"), frame).total == 0
+    assert rule_judge(BOX, tagged("[0, 0, 500, 1000]"), frame).total == 100
+    assert rule_judge(BOX, tagged("[0, 0, 50, 100]"), frame).total == 0
 
 
 def test_without_a_reference_there_is_no_point_and_a_reason():
-    assert rule_judge(NO_REFERENCE, told("anything")) == Verdict(None, None, None, None, None, "no_reference")
+    assert rule_judge(NO_REFERENCE, tagged("anything")) == Verdict(None, None, None, None, None, "no_reference")
 
 
-@given(st.text() | st.builds(told, st.text(), st.text()))
+@given(st.text() | st.builds(tagged, st.text(), st.text()))
 def test_points_lie_between_0_and_100_and_only_the_well_formed_reach_the_threshold(completion):
     for sample in (WORDS, LABELS, BOX, SEVERAL):
         verdict = rule_judge(sample, completion)

@@ -37,7 +37,7 @@ def test_each_two_judges_have_a_row():
     assert list(zip(table["one"], table["other"])) == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
-def test_a_single_judge_agrees_with_nobody():
+def test_a_single_judge_has_no_agreement():
     with pytest.raises(InputError, match="several judges"):
         agreement([{"total": 3}], 85)
 
