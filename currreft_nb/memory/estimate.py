@@ -205,7 +205,7 @@ def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
 def fit_verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     """Return a sentence: whether the estimate fits a card, and if not, the parameters to lower.
 
-    >>> verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
+    >>> fit_verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
     'about 11.2 GiB of 16 GiB in training: fits, with 4.8 GiB to spare'
     """
     peak = rows[-1]

@@ -22,7 +22,7 @@ from currreft_nb.core.journal import append_journal
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.checks import GradientCheck, is_zero
 from currreft_nb.training.gpu_memory import reset_peak
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.resume import step_of
 
 LINES = 60  # printed by a run at most; every step has its row in metrics.jsonl

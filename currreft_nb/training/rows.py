@@ -41,7 +41,7 @@ def grpo_dataset(
 
     Columns: `prompt` (messages in the wording and coordinate frame of `style`), `images` (opened when read; [] for a
     text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
-    `curation.load`.
+    `data.folder.load_samples`.
     """
     samples = load_samples(folder, split, stage, tasks)
     rows = [
@@ -74,7 +74,9 @@ def draws(
     if not settings.by_difficulty:
         return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
     if lacking := [sample.id for sample in samples if sample.id not in rates]:
-        raise InputError(f"sample {lacking[0]!r} has no pass rate; measure it with evaluation_probe.pass_rates first")
+        raise InputError(
+            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.pass_rates first"
+        )
     kept, left_out = keep(samples, rates, settings.drop)
     if left_out:
         print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))

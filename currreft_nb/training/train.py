@@ -29,7 +29,7 @@ from currreft_nb.models.load import Loaded, save_adapter
 from currreft_nb.training.checks import check_first_steps, check_saved
 from currreft_nb.training.gpu_memory import measured_peak, schedule
 from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import fingerprint, full_disk_named, resume_point
 from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row

@@ -21,7 +21,7 @@ from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.method.rewards import Rules, score
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training.settings import GrpoSettings
 from currreft_nb.training.steps import by_part

@@ -21,7 +21,7 @@ GRPO = strategies.fixed_dictionaries(
         "group_size": strategies.sampled_from([2, 4, 8, 16]),
         "micro_batch": POWERS,
         "max_new_tokens": strategies.sampled_from([64, 512]),
-        "shortcuts": strategies.sets(strategies.sampled_from(["images", "prompts", "silent", "weights"])),
+        "shortcuts": strategies.lists(strategies.sampled_from(["images", "prompts", "silent", "weights"]), unique=True),
     }
 ).filter(lambda values: values["prompts_per_step"] * values["group_size"] % values["micro_batch"] == 0)
 SFT = strategies.fixed_dictionaries(

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 
 from currreft_nb import InputError
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.job import JOB, MESSAGE, WATCHED
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 

@@ -43,7 +43,7 @@ def work(place: Path) -> None:
     from currreft_nb.models.adapters import attach_adapter
     from currreft_nb.models.load import load_model
     from currreft_nb.training import train
-    from currreft_nb.training.processes import ranks as ranks
+    from currreft_nb.training.processes import ranks
 
     job = pickle.loads((place / JOB).read_bytes())
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
