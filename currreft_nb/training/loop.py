@@ -55,6 +55,9 @@ class StepLogger(TrainerCallback):
         self.warm = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.save_steps = (
+            args.save_steps
+        )  # the library restores the checkpoint's, although save_every may have changed
         if state.global_step < state.max_steps:
             self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
@@ -135,9 +138,9 @@ def run_trainer(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise InputError(
-            f"the GPU's memory ran out at step {trainer.state.global_step + 1} with"
-            f" micro_batch {trainer.args.per_device_train_batch_size}; lower micro_batch first, then max_new_tokens,"
-            " max_pixels and group_size"
+            f"the GPU ran out of memory at step {trainer.state.global_step + 1} with micro_batch"
+            f" {trainer.args.per_device_train_batch_size}; lower micro_batch and run it again: it resumes from its last"
+            " checkpoint. If it is 1, lower max_new_tokens, max_pixels or group_size, which starts from the beginning"
         ) from None
     finally:
         loaded.model.gradient_checkpointing_disable()
