@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Self
 
 from currreft_nb import InputError
@@ -10,12 +11,28 @@ from currreft_nb.core.settings import Settings, declared, defaults, setting, set
 from currreft_nb.method.difficulty import DROPS, ORDERS
 from currreft_nb.method.rewards import Rules
 from currreft_nb.models.families import LORA_ON
-from currreft_nb.training.trackers import TRACKERS, check_installed
 
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 
 VALIDATION_ANSWERS = 4  # to each validation question
+
+# The packages of each tracker, one of which must be installed, and the variable that says where it writes.
+TRACKERS = {
+    "tensorboard": (("tensorboard", "tensorboardX"), "TENSORBOARD_LOGGING_DIR"),
+    "trackio": (("trackio",), None),
+    "wandb": (("wandb",), "WANDB_DIR"),
+}
+
+
+def check_installed(trackers: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that is not installed."""
+    for name in trackers:
+        packages, _ = TRACKERS[name]
+        if not any(map(find_spec, packages)):
+            raise InputError(
+                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or remove it"
+            )
 
 
 @settings_class

@@ -35,9 +35,8 @@ from currreft_nb.training.resume import fingerprint, full_disk_named, resume_poi
 from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
-from currreft_nb.training.trackers import trackers_in
 from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
-from currreft_nb.training.trl_config import grpo_config, sft_config
+from currreft_nb.training.trl_config import grpo_config, sft_config, trackers_in
 from currreft_nb.training.validation import EarlyStopping
 
 
@@ -64,7 +63,7 @@ def train_grpo(
     if needed(settings):
         EarlyStopping(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
         options = {"validation": list(validation), "rates": dict(rates)}
-        return train("train_grpo", loaded, samples, folder, settings, live, **options)
+        return train(train_grpo, loaded, samples, folder, settings, live, **options)
     samples, order, left_out = draws(samples, rates, settings)
     asked = list(validation) if settings.validate_every else []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
@@ -93,7 +92,7 @@ def train_sft(
     """
     folder = _check(loaded, rows, folder)
     if needed(settings):
-        return train("train_sft", loaded, rows, folder, settings, live)
+        return train(train_sft, loaded, rows, folder, settings, live)
     checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     order = draw_order(len(rows), settings.budget, settings.seed)
     return SftTraining(loaded, folder, settings, rows, order, checkpoint).run(live)

@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 from currreft_nb import InputError
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.processes import ranks
-from currreft_nb.training.processes.job import JOB, MESSAGE, WATCHED
+from currreft_nb.training.processes.worker import JOB, MESSAGE, WATCHED
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 Settings = GrpoSettings | SftSettings
@@ -45,7 +45,7 @@ def needed(settings: Settings) -> bool:
 
 
 def train(
-    function: str,
+    function: Callable[..., dict],
     loaded: Loaded,
     rows: Sequence[Any],
     folder: Path,
@@ -53,7 +53,7 @@ def train(
     live: Callable[[], None],
     **options: Any,
 ) -> dict:
-    """Call `training.<function>` in every process; return its result, and put the trained adapter into `loaded`.
+    """Call `function` in every process; return its result, and put the trained adapter into `loaded`.
 
     `live` is called in this process after each line that they print. Meanwhile the model waits in main memory; only
     the CUDA context of this process stays on the GPU. Raises `InputError` for the first `InputError` of a process, for
