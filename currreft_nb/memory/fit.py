@@ -54,17 +54,16 @@ def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
 def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
     """Return for each parameter its value now, the largest that fits the card (or None), and the memory that takes."""
     shape = shape_of(settings["model"])
-    pixels = settings["max_pixels"] or default_pixels(config_of(settings["model"]))
-    now = {**settings, "max_pixels": pixels}
+    now = {**settings, "max_pixels": settings["max_pixels"] or default_pixels(config_of(settings["model"]))}
+
+    def peak(name: str, value: int) -> dict:
+        return estimate_step(now, model=shape, **{name: value})[-1]
 
     def proposal(name: str, values: Sequence[int]) -> dict:
-        def peak(value: int) -> dict:
-            return estimate_step(now, model=shape, **{name: value})[-1]
-
-        found = largest(values, lambda value: peak(value)["gib"] <= card_gib)
-        then = "even the smallest does not fit"
-        if found:
-            then = f"about {peak(found)['gib']:.1f} GiB in {peak(found)['when']}"
+        found = largest(values, lambda value: peak(name, value)["gib"] <= card_gib)
+        then = (
+            "about {gib:.1f} GiB in {when}".format(**peak(name, found)) if found else "even the smallest does not fit"
+        )
         return {"parameter": name, "now": now[name], "largest": found, "then": then}
 
     return [proposal(name, values) for name, values in choices(settings).items()]

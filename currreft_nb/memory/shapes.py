@@ -117,7 +117,7 @@ def shape_of(model: str) -> Shape:
     return _counted(config_of(model).to_json_string(use_diff=False))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 def _counted(text: str) -> Shape:
     config = _config(text)
     with torch.device("meta"):

@@ -90,21 +90,17 @@ def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
     cut = f"completions of the first {last} steps were cut off at max_new_tokens, which is {settings.max_new_tokens}"
     if truncated >= TRUNCATED and all(row["zero_variance"] == 1 for row in rows):
         raise InputError(f"{truncated:.0%} of the {cut}, and no reward differed: nothing can be learnt; raise it")
-    if all(len(texts) == 1 for texts in _different_completions(folder, last)):
+    texts: dict[tuple, set[str]] = defaultdict(set)
+    for step in range(1, last + 1):
+        for found in read_journal(folder / "completions" / f"step-{step:05d}.jsonl"):
+            texts[step, found["id"]].add(found["completion"])
+    if all(len(different) == 1 for different in texts.values()):
         raise InputError(
             f"in the first {last} steps all completions of each question were equal, so there is nothing to compare;"
             f" raise temperature, which is {settings.temperature}, or choose questions that the model is less sure of"
         )
     if truncated >= TRUNCATED:
         print(f"warning: {truncated:.0%} of the {cut}; raise it, unless the answers come before that")
-
-
-def _different_completions(folder: Path, last: int) -> list[set[str]]:
-    found: dict[tuple, set[str]] = defaultdict(set)
-    for step in range(1, last + 1):
-        for row in read_journal(folder / "completions" / f"step-{step:05d}.jsonl"):
-            found[step, row["id"]].add(row["completion"])
-    return list(found.values())
 
 
 def check_saved(loaded: Loaded, folder: Path, samples: Sequence[Sample]) -> float:

@@ -67,8 +67,7 @@ def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[i
 def _image_tokens(loaded: Loaded, sample: Sample) -> int:
     if not sample.image or not sample.size:
         return 0
-    width, height = resized_size(sample.size, loaded.style.frame)
-    return width * height // loaded.style.frame.factor**2
+    return math.prod(resized_size(sample.size, loaded.style.frame)) // loaded.style.frame.factor**2
 
 
 def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
@@ -155,7 +154,7 @@ def _force(trainer: Trainer) -> None:
 
 @contextmanager
 def _undone(trainer: Trainer) -> Iterator[None]:
-    """Restore gradients, random state and the trainer's attributes at the end of the context."""
+    """Restore gradients, random state and the trainer's attributes afterwards."""
     notes, state = dict(vars(trainer)), dict(vars(trainer.state))
     for name in NOTES:
         if name in notes:
@@ -182,10 +181,8 @@ def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[
     try:
         yield
     except torch.OutOfMemoryError:
-        raise InputError(
-            f"the GPU ran out of memory in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
-            f" {ADVICE[phase]}"
-        ) from None
+        place = f"in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)}"
+        raise InputError(f"the GPU ran out of memory {place}; {ADVICE[phase]}") from None
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     found[phase] = {"seconds": round(time.perf_counter() - started_s, 2), "gib": measured_peak()}

@@ -55,9 +55,7 @@ class StepLogger(TrainerCallback):
         self.warm = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.save_steps = (
-            args.save_steps
-        )  # the library restores the checkpoint's, but save_every may have changed
+        state.save_steps = args.save_steps  # the library restores the checkpoint's, but save_every may have changed
         if state.global_step < state.max_steps:
             self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()

@@ -43,14 +43,10 @@ def grpo_dataset(
     text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
     `data.folder.load_samples`.
     """
-    samples = load_samples(folder, split, stage, tasks)
     rows = [
-        {
-            "prompt": prompts.messages(sample, style),
-            "images": [sample.image] if sample.image else [],
-            **rewards.columns(sample),
-        }
-        for sample in samples
+        {"prompt": prompts.messages(sample, style), "images": [sample.image] if sample.image else []}
+        | rewards.columns(sample)
+        for sample in load_samples(folder, split, stage, tasks)
     ]
     return Dataset.from_list(rows, features=FEATURES)
 
@@ -58,7 +54,7 @@ def grpo_dataset(
 Target = tuple[Sample, str]
 
 
-def sft_targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
+def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:
     """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
     return [(sample, prompts.target(sample, style)) for sample in samples]
 
@@ -81,10 +77,9 @@ def draws(
     if left_out:
         print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
     known = [rates[sample.id] for sample in kept]
+    order = draw_order(len(kept), settings.budget, settings.seed)
     if settings.target_rate:
         order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
-    else:
-        order = draw_order(len(kept), settings.budget, settings.seed)
     return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
 
 

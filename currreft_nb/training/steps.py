@@ -21,8 +21,9 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 - `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,7 @@ def note_measures(scored: Sequence[dict], rows: Sequence[int], measures: Mapping
 
 
 def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict:
-    """Return a step's row from what the trainer logged and from the step's completions."""
-    completions = settings.completions_per_step
+    """Return a step's row for metrics.jsonl."""
     return {
         "stage": stage,
         "reward": logs["reward"],
@@ -89,8 +89,8 @@ def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSetti
         "loss": logs["loss"],
         "gradient_norm": logs["grad_norm"],
         "prompts": settings.prompts_per_step,
-        "completions": completions,
-        "tokens": round(logs["completions/mean_length"] * completions),
+        "completions": settings.completions_per_step,
+        "tokens": round(logs["completions/mean_length"] * settings.completions_per_step),
     }
 
 
@@ -99,8 +99,7 @@ def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) ->
     rows = [row | {"zero_variance": equal} for row, equal in zip(scored, silent(scored, settings))]
     mixed = stage not in STAGES
     found = by_part(rows, PARTS, mixed)
-    cells = _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"])
-    for cell, members in cells.items():
+    for cell, members in _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"]).items():
         for reason, number in sorted(Counter(row["reason"] for row in members).items()):
             found[f"reason/{cell}/{reason}"] = round(number / len(members), 4)
     return found
@@ -118,16 +117,12 @@ def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> di
 
 
 def _grouped(rows: Iterable[Mapping], key: Callable[[Mapping], str]) -> dict[str, list[Mapping]]:
-    groups = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return dict(sorted(groups.items()))
+    return {name: list(group) for name, group in groupby(sorted(rows, key=key), key)}
 
 
 def silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
     """Return for each completion whether its whole group earned the same."""
-    totals = _totals(scored, settings)
-    size = settings.group_size
+    totals, size = _totals(scored, settings), settings.group_size
     groups = [totals[start : start + size] for start in range(0, len(totals), size)]
     return [max(group) - min(group) < 1e-6 for group in groups for _ in group]
 

@@ -4,9 +4,13 @@ GRPO asks each question several times and compares within that group: a completi
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
 in proportion. It needs no value model and no labelled reasoning.
 
-`train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training.trainers`,
-`training.trainers`) and runs it with what both share (`training.loop`). They leave `adapter/` in the run folder. An
-interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
+Three files lead from a notebook's cell to TRL's trainer:
+
+- train.py: `train_grpo` or `train_sft` makes a `Training`; its `run` builds the trainer, runs it and saves `adapter/`.
+- loop.py: `run_trainer` calls the trainer's `train`; after each step `StepLogger` checks, prints and writes its row.
+- trainers.py: the trainers are TRL's, and `GroupTrainer` and `AnswerTrainer` say in which methods they differ.
+
+An interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence

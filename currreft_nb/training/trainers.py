@@ -157,9 +157,8 @@ class GroupTrainer(GRPOTrainer):
             rows |= {name: value for name, value in fields.items() if value is not None and name in BY_ROW}
             found = *self._by_group(model, rows, logits_to_keep, batch_size or len(input_ids)), None
         else:
-            options = {"batch_size": batch_size, "compute_entropy": compute_entropy} | fields
             found = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **options
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **fields
             )
         if compute_entropy:
             self.seen = found[0].detach(), found[1]
@@ -217,16 +216,15 @@ def without_rounding(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
 def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
     """Return some rows of a training batch, with their pixels, which are stored image after image."""
     count = len(inputs["advantages"])
-    by_row = split_pixel_values_by_grid(inputs)
-    chosen = {}
-    for name, value in by_row.items():
-        if isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == count:
-            chosen[name] = value[rows]
-        elif isinstance(value, (list, tuple)) and len(value) == count:
-            chosen[name] = [value[row] for row in rows]
-        else:
-            chosen[name] = value
-    return unsplit_pixel_values_by_grid(chosen)
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dim():
+            return value[rows] if len(value) == count else value
+        by_row = isinstance(value, (list, tuple)) and len(value) == count
+        return [value[row] for row in rows] if by_row else value
+
+    by_name = split_pixel_values_by_grid(inputs)
+    return unsplit_pixel_values_by_grid({name: choose(value) for name, value in by_name.items()})
 
 
 IGNORED = -100  # the label of a token that the loss leaves out

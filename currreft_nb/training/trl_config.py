@@ -23,7 +23,7 @@ PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights &
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration for reinforcement learning."""
-    micro_batch = min(settings.micro_batch, settings.completions_per_process)
+    micro_batch = settings.at_once(settings.completions_per_process)
     config = GRPOConfig(
         **common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
@@ -57,7 +57,7 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
 
 def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
     """Return TRL's configuration for fine-tuning."""
-    micro_batch = min(settings.micro_batch, settings.questions_per_process)
+    micro_batch = settings.at_once(settings.questions_per_process)
     config = SFTConfig(
         **common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
