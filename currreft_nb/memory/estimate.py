@@ -4,10 +4,9 @@
     {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
     {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-A run goes through moments: the model is loaded and answers the baseline's questions; then in each step the vision
-tower encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment of a
-part, or a group of moments: "always", "step", "generation", "training". The peak is the largest sum of a moment, plus
-a tenth for the allocator's cache and kernels' workspaces, plus the CUDA context.
+`when` names the moment of a run in which a part is in memory (`MOMENTS`), or a group of moments: "always", "step",
+"generation", "training". The peak is the largest sum of a moment, plus a tenth for the allocator's cache and kernels'
+workspaces, plus the CUDA context.
 """
 
 import math
@@ -163,7 +162,6 @@ def _table(parts: Parts) -> list[dict]:
 
 
 def _sums(parts: Iterable[tuple[float, str]]) -> dict[str, float]:
-    """Return the sum of the sizes at each moment."""
     parts = list(parts)
     return {moment: sum(size for size, when in parts if belongs(when, moment)) for moment in MOMENTS}
 

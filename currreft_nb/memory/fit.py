@@ -1,4 +1,4 @@
-"""Propose what fits a card: the largest value of each parameter that affects memory, the others unchanged.
+"""Propose for a card the largest value of each parameter that affects memory, the others unchanged.
 
     {"parameter": "micro_batch", "now": 4, "largest": 64, "then": "about 13.2 GiB in training"}
 
@@ -61,9 +61,7 @@ def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
 
     def proposal(name: str, values: Sequence[int]) -> dict:
         found = largest(values, lambda value: peak(name, value)["gib"] <= card_gib)
-        then = (
-            "about {gib:.1f} GiB in {when}".format(**peak(name, found)) if found else "even the smallest does not fit"
-        )
+        then = "about {gib:.1f} GiB in {when}".format(**peak(name, found)) if found else "the smallest does not fit"
         return {"parameter": name, "now": now[name], "largest": found, "then": then}
 
     return [proposal(name, values) for name, values in choices(settings).items()]

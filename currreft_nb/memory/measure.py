@@ -27,10 +27,9 @@ LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
 
 
 def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
-    """Take one step with a training notebook's parameters; return each phase's estimate and measurement.
+    """Take one step of a new adapter with a training notebook's parameters; return `compare`'s rows.
 
-    `samples`: the pool to draw from; empty: questions made up at the pixel budget. The adapter is a new one. Writes to
-    `folder`. `measured_gib` is PyTorch's peak, None without a GPU.
+    `samples`: the pool to draw from; empty: questions made up at the pixel budget. Writes to `folder`.
     """
     gc.collect()  # frees the model of an earlier call
     reset_peak()
@@ -48,7 +47,7 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
 
 
 def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
-    """Return a row for each measured phase: its estimate, the measurement and the estimate's error."""
+    """Return a row for each measured phase; `measured_gib` is PyTorch's peak, None without a GPU."""
     estimated = phases(parts)
     return [
         {

@@ -1,6 +1,6 @@
 """The shapes that a model's memory depends on, counted without loading a weight.
 
-Shapes of some models are constants here, so that planning needs no network. Their sources:
+Some models are constants here, so that planning needs no network. Their sources:
 Qwen2-VL-7B: the printed modules in github.com/zhenhua32/Qwen2-VL; Qwen2-VL-2B: those of its language model Qwen2-1.5B;
 Qwen3-VL-4B: the published configuration, as in kohya-ss/musubi-tuner; Qwen3-VL-8B: the geometry that tests of Cosmos
 state for it. A test compares each with the published number of weights.

@@ -1,4 +1,4 @@
-"""What both kinds of training share: data order, a printed line and a row of `metrics.jsonl` per step, resuming.
+"""What both kinds of training share: the optimiser, a printed line and a row of `metrics.jsonl` per step.
 
     {"step": 12, "stage": "open", "loss": 0.01, "token_accuracy": 0.93, "gradient_norm": 0.8, "seconds": 0.9}
 
@@ -101,7 +101,7 @@ class StepLogger(TrainerCallback):
 
 
 def brief(value: float) -> str:
-    """Return a number in five places, so that lines stay aligned and fit a notebook's width.
+    """Return a number in five places, so that lines stay aligned.
 
     >>> brief(0.0625), brief(12), brief(142.37), brief(1234.5)
     ('0.062', '12.00', '142.4', ' 1234')
@@ -154,8 +154,8 @@ def run_trainer(
 def float32_adapter(model: Any) -> Iterator[None]:
     """Keep the adapter in float32 while a trainer is built.
 
-    TRL turns the adapter of a quantised model into bfloat16, whose steps are too coarse: at a learning rate of 1e-5
-    most updates of a weight of 0.01 would be rounded away.
+    TRL turns the adapter of a quantised model into bfloat16: at a learning rate of 1e-5 most updates of a weight of
+    0.01 would be rounded away.
     """
     saved = {name: weight.detach().float().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     yield

@@ -1,4 +1,4 @@
-"""Rows of training data: which sample is drawn at which place, and what TRL's trainers are given of it.
+"""Rows of training data: which sample is drawn at which place, and the row that TRL's trainers get for it.
 
 For training with TRL or another library, a data folder as a Hugging Face data set:
 
@@ -64,8 +64,7 @@ def draws(
 ) -> tuple[list[Sample], list[int], dict[str, int]]:
     """Return the samples to train on, which of them is drawn at each place, and how many are left out, by reason.
 
-    Without options that go by difficulty: all samples, in the order of `draw_order`. Raises `InputError` for a sample
-    without a pass rate where an option needs it.
+    Raises `InputError` for a sample without a pass rate where a setting of `Difficulty` needs it.
     """
     if not settings.by_difficulty:
         return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
@@ -100,8 +99,8 @@ def draw_order(count: int, rows: int, seed: int) -> list[int]:
     >>> draw_order(3, 7, seed=0)
     [1, 2, 0, 0, 2, 1, 0]
     """
-    # All passes over the data are laid out here, instead of shuffled by the data loader as they begin. A resumed
-    # training skips the places that it has trained on, and so continues in the same order, in a later pass too.
+    # The data loader does not shuffle: a resumed training skips the places that it has trained on, and so continues in
+    # the same order, in a later pass over the data too.
     order: list[int] = []
     for number in range(math.ceil(rows / count)):
         order += random.Random(f"{seed} {number}").sample(range(count), count)

@@ -1,10 +1,10 @@
-"""What a step of reinforcement learning leaves behind: its completions with their scores, and its row of measures.
+"""The records of a step of reinforcement learning: its completions with their scores, and its row of measures.
 
     {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/math": 0.5, …,
      "zero_variance": 0.25, "zero_variance/math": 0.5, "reason/math/ok": 0.5, "reason/math/wrong": 0.375, …}
 
-What the numbers of a row mean; those marked * come by task, too (`length/math`), where a run mixes forms (its stage
-is then "mixed") also by form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
+Those marked * are also given by task (`length/math`), in a run that mixes forms (its stage is then "mixed") also by
+form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
 
 - `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format.
 - `zero_variance` *: the share of groups whose rewards are all equal. The trainer's own share is not used: it compares
@@ -15,9 +15,8 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 - `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
   the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
   passes, for a task or form means over its completions.
-- `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
-- `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
-  validation and figures.
+- `loss`: near zero by construction, because advantages add up to zero, unless there is a penalty.
+- `gradient_norm`: before clipping to 1. `seconds`: with the checkpoint before the step, without validation and figures.
 - `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 

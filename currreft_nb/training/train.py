@@ -56,12 +56,11 @@ def train_grpo(
 ) -> dict:
     """Train the adapter by GRPO; return the run's measures, rewards and the like over the last tenth of the steps.
 
-    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
-    questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, by which they are left out,
-    ordered or drawn. `live`: called when a step's row is in metrics.jsonl. Starts several processes where `settings`
-    ask for them (`training.processes.launch`). Resumes from `folder/checkpoints`. Raises `InputError` without samples
-    or adapter, for settings that need validation samples or rates without any, when memory runs out or the loss is not
-    finite, and when the first steps show that nothing can be learnt.
+    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `rates`: pass
+    rates of the samples by id. `live`: called when a step's row is in metrics.jsonl. Starts several processes where
+    `settings` ask for them (`training.processes.launch`). Resumes from `folder/checkpoints`. Raises `InputError`
+    without samples or adapter, for settings that need validation samples or rates without any, when memory runs out or
+    the loss is not finite, and when the first steps show that nothing can be learnt.
     """
     folder, rates = _check(loaded, samples, folder), rates or {}
     if needed(settings):
@@ -89,10 +88,10 @@ def train_sft(
     *,
     live: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Fine-tune the adapter on (sample, text) pairs, such as `targets`; return the run's measures.
+    """Fine-tune the adapter on (sample, text) pairs, such as `sft_targets`; return the run's measures.
 
-    The loss is taken over the text and the token that ends it, and no image token is cut off. `live`, resuming and
-    `InputError` are as in `train_grpo`.
+    The loss is taken over the text and the token that ends it. `live`, resuming and `InputError` are as in
+    `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
     if needed(settings):
@@ -114,10 +113,9 @@ def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
 
 @dataclass
 class Training:
-    """What both kinds of training share. Each kind says what a row of data is, and what a step logs.
+    """What both kinds of training share.
 
-    `rows`: (sample, text) pairs; the text is "" where the model is to write it. `order`: which row is drawn at each
-    place. `checkpoint`: where to resume.
+    `rows`: (sample, text) pairs; the text is "" where the model writes it. `order`: which row is drawn at each place.
     """
 
     loaded: Loaded

@@ -5,7 +5,7 @@
     processes/stderr.txt   what the processes and the launcher wrote to standard error
 
 Every rank loads the model on its own GPU (without one, on the CPU) and calls the same function as the notebook. The
-folder is deleted after success. On several machines it must lie on a file system that all of them share.
+folder is deleted after success. Several machines must share its file system.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # 
 
 
 def needed(settings: Settings) -> bool:
-    """Say whether other processes must be started; False in a process that was started for it."""
+    """Return whether other processes must be started; False in one of them."""
     return bool(settings.accelerate_config) or settings.num_processes != ranks.count()
 
 
