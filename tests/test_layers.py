@@ -36,7 +36,6 @@ LIGHT = {
     "models.families",
     "models.weights",
     "training.settings",
-    "training.trackers",
     "evaluation.settings",
     "evaluation.sources",
 }

@@ -87,8 +87,7 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
     """Return the lines to print for each group of steps, and whether all of them fit the GPU (0: none known)."""
     lines, fits = [], True
     for steps, parts in preflight(experiment, only):
-        from currreft_nb.memory.estimate import fit_verdict
-        from currreft_nb.memory.fit import proposals
+        from currreft_nb.memory.estimate import fit_verdict, proposals
 
         lines += [f"{', '.join(step.name for step in steps)}: an estimate from shapes"]
         lines += [f"  {row['gib']:8.3f} GiB  {row['when']:22} {row['part']}" for row in parts]

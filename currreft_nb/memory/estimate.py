@@ -4,14 +4,14 @@
     {"part": "keys and values", "gib": 2.127, "when": "generation (decoding)"}
     {"part": "largest moment", "gib": 9.14, "when": "training"}
 
-A run goes through moments: the model is loaded and answers the baseline's questions; then in each step the vision
-tower encodes, prompts are read, answers are decoded, the loss is computed, gradients flow. `when` names the moment of a
-part, or a group of moments: "always", "step", "generation", "training". The peak is the largest sum of a moment, plus
-a tenth for the allocator's cache and kernels' workspaces, plus the CUDA context.
+`when` names the moment of a run in which a part is in memory (`MOMENTS`), or a group of moments: "always", "step",
+"generation", "training". The peak is the largest sum of a moment, plus a tenth for the allocator's cache and kernels'
+workspaces, plus the CUDA context.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from currreft_nb.memory import parts as memory_parts
@@ -23,6 +23,7 @@ from currreft_nb.training.settings import GrpoSettings
 
 CONTEXT_GIB = 0.6  # of CUDA itself
 SPARE = 0.1  # the allocator's cache, as a share of the allocated memory
+MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # proposed; the last: Qwen's own limit
 ANSWERS_AT_ONCE = 64  # batch size of `generation.generate.generate`, which rejection sampling calls
 MOMENTS = (
     "loading",
@@ -163,7 +164,6 @@ def _table(parts: Parts) -> list[dict]:
 
 
 def _sums(parts: Iterable[tuple[float, str]]) -> dict[str, float]:
-    """Return the sum of the sizes at each moment."""
     parts = list(parts)
     return {moment: sum(size for size, when in parts if belongs(when, moment)) for moment in MOMENTS}
 
@@ -205,7 +205,7 @@ def at_peak(rows: Sequence[Mapping]) -> dict[str, float]:
 def fit_verdict(rows: Sequence[Mapping], card_gib: float) -> str:
     """Return a sentence: whether the estimate fits a card, and if not, the parameters to lower.
 
-    >>> verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
+    >>> fit_verdict([{"part": "largest moment", "gib": 11.2, "when": "training"}], 16)
     'about 11.2 GiB of 16 GiB in training: fits, with 4.8 GiB to spare'
     """
     peak = rows[-1]
@@ -235,3 +235,59 @@ def checked_estimate(parts: Sequence[Mapping], result: Mapping[str, Any]) -> dic
     estimated = max(gib for phase, gib in phases(parts).items() if phase != "baseline")
     error = error_percent(estimated, max(known))
     return {"memory": {"estimated_gib": round(estimated, 2), "measured_gib": max(known), "error_percent": error}}
+
+
+def last_fitting(values: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+    """Return the last of ascending values that fits, found by bisection; None if the first does not fit.
+
+    >>> last_fitting([1, 2, 4, 8, 16], lambda value: value < 10)
+    8
+    """
+    count = bisect_left(values, True, key=lambda value: not fits(value))
+    return values[count - 1] if count else None
+
+
+def choices(settings: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return the values that each parameter may take while the others are unchanged, ascending.
+
+    A micro-batch divides the completions (or questions) of a step, or is at least as large.
+    """
+    shape, micro = shape_of(settings["model"]), settings["micro_batch"]
+    pixels = list(range(shape.tile, MOST_PIXELS + 1, shape.tile))
+
+    def divides(whole: int) -> bool:
+        return micro >= whole or whole % micro == 0
+
+    def divisors(whole: int) -> list[int]:
+        return [number for number in range(1, whole + 1) if whole % number == 0]
+
+    if "group_size" not in settings:
+        return {"micro_batch": divisors(settings["batch_size"]), "max_pixels": pixels}
+    prompts, group = settings["prompts_per_step"], settings["group_size"]
+    return {
+        "prompts_per_step": [number for number in range(1, MOST_PROMPTS + 1) if divides(number * group)],
+        "group_size": [number for number in range(2, MOST_ANSWERS + 1) if divides(number * prompts)],
+        "micro_batch": divisors(prompts * group),
+        "max_pixels": pixels,
+    }
+
+
+def proposals(settings: Mapping[str, Any], card_gib: float) -> list[dict]:
+    """Return for each parameter that affects memory the largest value that fits a card, the others unchanged.
+
+        {"parameter": "micro_batch", "now": 4, "largest": 64, "then": "about 13.2 GiB in training"}
+
+    `largest` is None where none fits. Only values that a training accepts are tried, with the estimate alone.
+    """
+    shape = shape_of(settings["model"])
+    now = {**settings, "max_pixels": settings["max_pixels"] or default_pixels(config_of(settings["model"]))}
+
+    def peak(name: str, value: int) -> dict:
+        return estimate_step(now, model=shape, **{name: value})[-1]
+
+    def proposal(name: str, values: Sequence[int]) -> dict:
+        found = last_fitting(values, lambda value: peak(name, value)["gib"] <= card_gib)
+        then = "about {gib:.1f} GiB in {when}".format(**peak(name, found)) if found else "the smallest does not fit"
+        return {"parameter": name, "now": now[name], "largest": found, "then": then}
+
+    return [proposal(name, values) for name, values in choices(settings).items()]

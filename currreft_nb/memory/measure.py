@@ -19,7 +19,7 @@ from currreft_nb.core.samples import Sample
 from currreft_nb.memory.estimate import error_percent, estimate_step, phases
 from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.training.gpu_memory import heaviest, lengths, measured_peak, reset_peak
-from currreft_nb.training.rows import sft_targets
+from currreft_nb.training.rows import Target, sft_targets
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.train import train_grpo, train_sft
 
@@ -27,10 +27,9 @@ LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
 
 
 def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
-    """Take one step with a training notebook's parameters; return each phase's estimate and measurement.
+    """Take one step of a new adapter with a training notebook's parameters; return `compare`'s rows.
 
-    `samples`: the pool to draw from; empty: questions made up at the pixel budget. The adapter is a new one. Writes to
-    `folder`. `measured_gib` is PyTorch's peak, None without a GPU.
+    `samples`: the pool to draw from; empty: questions made up at the pixel budget. Writes to `folder`.
     """
     gc.collect()  # frees the model of an earlier call
     reset_peak()
@@ -40,16 +39,15 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
     loading = {"seconds": round(time.perf_counter() - started_s, 2), "gib": measured_peak()}
     drawn = _largest(loaded, settings, samples or made_up(loaded, Path(folder), count=4))
     found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}
-    asked, whole = (
-        max(words for words, _ in lengths(loaded, pairs)) for pairs in ([(sample, "") for sample, _ in drawn], drawn)
-    )
+    questions = [(sample, "") for sample, _ in drawn]
+    asked, whole = (max(words for words, _ in lengths(loaded, pairs)) for pairs in (questions, drawn))
     tokens = {"text_tokens": asked, "max_new_tokens": whole - asked}
     no_baseline = {"validation_questions": 0, "rate_completions": 0}
     return compare(estimate_step({**tokens, **settings, **no_baseline}), found)
 
 
 def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
-    """Return a row for each measured phase: its estimate, the measurement and the estimate's error."""
+    """Return a row for each measured phase; `measured_gib` is PyTorch's peak, None without a GPU."""
     estimated = phases(parts)
     return [
         {
@@ -63,17 +61,15 @@ def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict
     ]
 
 
-def _largest(loaded: Loaded, settings: Mapping[str, Any], samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
-    """Return the samples of the largest step, each with the text to learn or ""."""
+def _largest(loaded: Loaded, settings: Mapping[str, Any], samples: Sequence[Sample]) -> list[Target]:
+    """Return the samples of the largest step, each with the text to learn, "" for reinforcement learning."""
     grpo = "group_size" in settings
     drawn = [(sample, "") for sample in samples] if grpo else sft_targets(samples, loaded.style)
     count = settings["prompts_per_step"] if grpo else settings["batch_size"]
     return [drawn[index] for index in dict.fromkeys(heaviest(lengths(loaded, drawn), count))]
 
 
-def _train(
-    loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[tuple[Sample, str]], folder: Path
-) -> dict[str, Any]:
+def _train(loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[Target], folder: Path) -> dict[str, Any]:
     if "group_size" in settings:
         chosen = GrpoSettings.from_parameters(settings).one_step()
         return train_grpo(loaded, [sample for sample, _ in drawn], folder, chosen)["rehearsal"]

@@ -1,7 +1,7 @@
 """The parts of a training's GPU memory in bytes, with their moments, from shapes alone.
 
-The factors of widths below, bytes per token inside a layer, were counted: the live tensors of a real layer with a real
-adapter, operation by operation. A test counts again.
+The factors of widths, bytes per token inside a layer, were counted: the live tensors of a real layer with an adapter,
+operation by operation. A test counts again.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The shapes that a model's memory depends on, counted without loading a weight.
 
-Shapes of some models are constants here, so that planning needs no network. Their sources:
+Some models are constants here, so that planning needs no network. Their sources:
 Qwen2-VL-7B: the printed modules in github.com/zhenhua32/Qwen2-VL; Qwen2-VL-2B: those of its language model Qwen2-1.5B;
 Qwen3-VL-4B: the published configuration, as in kohya-ss/musubi-tuner; Qwen3-VL-8B: the geometry that tests of Cosmos
 state for it. A test compares each with the published number of weights.
@@ -18,16 +18,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from currreft_nb.models.families import LORA_ON, check_lora_on, family_of
 from currreft_nb.models.files import read_config, source_of
 
+TEXT = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 
-def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 151_936) -> dict[str, int]:
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "vocab_size": vocabulary,
-    }
+
+def _text(*sizes: int, vocabulary: int = 151_936) -> dict[str, int]:
+    return dict(zip(TEXT, sizes, strict=True)) | {"vocab_size": vocabulary}
 
 
 def _vision_3(depth: int, hidden: int, inner: int, out: int, deepstack: list[int]) -> dict[str, Any]:
@@ -43,7 +38,7 @@ def _model(family: str, text: Mapping[str, int], vision: Mapping[str, Any], tied
 VISION_2 = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "patch_size": 14}
 VISION_2_5 = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "patch_size": 14}
 TEXT_2B, TEXT_3B = _text(1536, 8960, 28, 12, 2), _text(2048, 11008, 36, 16, 2)
-TEXT_7B = _text(3584, 18944, 28, 28, 4, 152_064)
+TEXT_7B = _text(3584, 18944, 28, 28, 4, vocabulary=152_064)
 TEXT_4B, TEXT_8B = (_text(*sizes, 36, 32, 8) | {"head_dim": 128} for sizes in ((2560, 9728), (4096, 12288)))
 SHAPES = {
     "Qwen/Qwen2-VL-2B-Instruct": _model("qwen2_vl", TEXT_2B, VISION_2 | {"hidden_size": 1536}, tied=True),
@@ -117,7 +112,7 @@ def shape_of(model: str) -> Shape:
     return _counted(config_of(model).to_json_string(use_diff=False))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 def _counted(text: str) -> Shape:
     config = _config(text)
     with torch.device("meta"):

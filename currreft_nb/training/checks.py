@@ -1,4 +1,4 @@
-"""Checks that stop a training that would fail silently: in its first steps, and after its adapter is saved."""
+"""Stop a training that would fail silently: in its first steps, and after its adapter is saved."""
 
 import math
 from collections import Counter, defaultdict
@@ -27,9 +27,9 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}  # n
 class GradientCheck:
     """Checks that gradients reach every matrix of the adapter, in the first two steps that have any.
 
-    Two, because a new adapter's B matrices are zero: in the first step only they have a gradient that is not zero,
-    afterwards the A matrices too. Vision layers are counted apart, because questions without an image give them none.
-    Steps whose groups are all silent, or whose gradients are not finite, do not count.
+    Two, because a new adapter's B matrices are zero: in the first step the A matrices have a gradient of zero. Vision
+    layers are counted apart, because questions without an image give them none. Steps whose groups are all silent, or
+    whose gradients are not finite, do not count.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class GradientCheck:
         self.pending: dict[str, set[str]] = {}  # weights that have had no gradient yet
 
     def look(self, model: Any) -> None:
-        """Check the gradients of a step. Raises `RuntimeError` where they do not arrive."""
+        """Check the gradients of a step. Raises `RuntimeError`, and `InputError` for an unused vision adapter."""
         parts: dict[str, dict[str, Any]] = defaultdict(dict)
         for name, weight in model.named_parameters():
             if weight.requires_grad:
@@ -77,10 +77,9 @@ def is_zero(model: PeftModel) -> bool:
 def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
     """Stop a run whose first steps show that nothing can be learnt, and warn if most completions are cut off.
 
-    Called after each step; checks once, after the third step or as soon as there are eight groups, what the run folder
-    holds, so that a resumed run is judged the same. `row`: the step's row, which is not in metrics.jsonl yet. Raises
-    `InputError` if nearly all completions are cut off and no reward differs, or if each question's completions are
-    equal.
+    Called after each step with its row, which is not in metrics.jsonl yet; checks once, after three steps or eight
+    groups, whichever is later, from the run folder, so that a resumed run is judged the same. Raises `InputError` if
+    nearly all completions are cut off and no reward differs, or if each question's completions are equal.
     """
     last = max(FIRST_STEPS, math.ceil(FIRST_GROUPS / settings.prompts_per_step))
     if row["step"] != last:
@@ -90,7 +89,11 @@ def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
     cut = f"completions of the first {last} steps were cut off at max_new_tokens, which is {settings.max_new_tokens}"
     if truncated >= TRUNCATED and all(row["zero_variance"] == 1 for row in rows):
         raise InputError(f"{truncated:.0%} of the {cut}, and no reward differed: nothing can be learnt; raise it")
-    if all(len(texts) == 1 for texts in _different_completions(folder, last)):
+    texts: dict[tuple, set[str]] = defaultdict(set)
+    for step in range(1, last + 1):
+        for found in read_journal(folder / "completions" / f"step-{step:05d}.jsonl"):
+            texts[step, found["id"]].add(found["completion"])
+    if all(len(different) == 1 for different in texts.values()):
         raise InputError(
             f"in the first {last} steps all completions of each question were equal, so there is nothing to compare;"
             f" raise temperature, which is {settings.temperature}, or choose questions that the model is less sure of"
@@ -99,19 +102,11 @@ def check_first_steps(folder: Path, row: dict, settings: GrpoSettings) -> None:
         print(f"warning: {truncated:.0%} of the {cut}; raise it, unless the answers come before that")
 
 
-def _different_completions(folder: Path, last: int) -> list[set[str]]:
-    found: dict[tuple, set[str]] = defaultdict(set)
-    for step in range(1, last + 1):
-        for row in read_journal(folder / "completions" / f"step-{step:05d}.jsonl"):
-            found[step, row["id"]].add(row["completion"])
-    return list(found.values())
-
-
 def check_saved(loaded: Loaded, folder: Path, samples: Sequence[Sample]) -> float:
-    """Load a saved adapter in addition to the trained one and compare them; return the largest difference in nats.
+    """Compare a saved adapter with the trained one; return the largest difference of log-probabilities in nats.
 
-    Compares every weight bit by bit, then log-probabilities at the last tokens of a few questions. The model stays as
-    it was. Raises `RuntimeError` where they differ.
+    Compares every weight bit by bit, then the last tokens of a few questions. The model stays as it was. Raises
+    `RuntimeError` where they differ.
     """
     in_file = load_file(folder / "adapter_model.safetensors")
     trained = get_peft_model_state_dict(loaded.model, save_embedding_layers=False)

@@ -1,8 +1,8 @@
 """Rehearse the largest step of a training before its first, so that memory runs out in the first minute or never.
 
-The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, with every
-answer of full length, and AdamW's moments and an earlier batch's pixels in memory. Then gradients, random state and the
-trainer's attributes are restored: the training that follows is the same, bit for bit, as without a rehearsal.
+The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, with answers
+of full length, and AdamW's moments and an earlier batch's pixels in memory. Then gradients, random state and the
+trainer's attributes are restored: the training is the same, bit for bit, as without a rehearsal.
 """
 
 import copy
@@ -37,8 +37,7 @@ def schedule(
 ) -> dict[str, dict]:
     """Let the trainer rehearse before its first step; return a dict that will then hold each phase's seconds and GiB.
 
-    `when`: always, never, or auto (on a GPU only). `drawn`: the samples of the training, each with the text to learn,
-    "" where answers are generated.
+    `when`: always, never, or auto (on a GPU only).
     """
     found: dict[str, dict] = {}
 
@@ -67,14 +66,11 @@ def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[i
 def _image_tokens(loaded: Loaded, sample: Sample) -> int:
     if not sample.image or not sample.size:
         return 0
-    width, height = resized_size(sample.size, loaded.style.frame)
-    return width * height // loaded.style.frame.factor**2
+    return math.prod(resized_size(sample.size, loaded.style.frame)) // loaded.style.frame.factor**2
 
 
 def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
-    """Return the indices of the `count` samples of the largest batch: the longest, the largest image among them.
-
-    Fewer samples are repeated.
+    """Return the indices of the largest batch: the longest samples, the largest image among them; too few repeat.
 
     >>> heaviest([(10, 5), (30, 1), (12, 6), (2, 9)], 2)
     [1, 3]
@@ -89,8 +85,8 @@ def heaviest(sizes: Sequence[tuple[int, int]], count: int) -> list[int]:
 def rehearse(trainer: Trainer, loaded: Loaded, rows: Sequence[dict]) -> dict[str, dict]:
     """Take the largest step and undo it; return seconds and, on a GPU, GiB of each phase.
 
-    `rows`: a batch of the trainer's data set, for reinforcement learning one row for each completion. Call it with a
-    prepared trainer, before its first step. Raises `InputError`, with the parameter to lower, when memory runs out.
+    `rows`: a batch of the trainer's data set, for reinforcement learning a row for each completion. `trainer`: before
+    its first step. Raises `InputError`, with the parameter to lower, when memory runs out.
     """
     found: dict[str, dict] = {}
     with _undone(trainer):
@@ -155,7 +151,7 @@ def _force(trainer: Trainer) -> None:
 
 @contextmanager
 def _undone(trainer: Trainer) -> Iterator[None]:
-    """Restore gradients, random state and the trainer's attributes at the end of the context."""
+    """Restore gradients, random state and the trainer's attributes afterwards."""
     notes, state = dict(vars(trainer)), dict(vars(trainer.state))
     for name in NOTES:
         if name in notes:
@@ -182,10 +178,8 @@ def _measured(found: dict[str, dict], phase: str, trainer: Trainer) -> Iterator[
     try:
         yield
     except torch.OutOfMemoryError:
-        raise InputError(
-            f"the GPU ran out of memory in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)};"
-            f" {ADVICE[phase]}"
-        ) from None
+        place = f"in the rehearsal of the largest step, in {phase}{_sizes(trainer, phase)}"
+        raise InputError(f"the GPU ran out of memory {place}; {ADVICE[phase]}") from None
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     found[phase] = {"seconds": round(time.perf_counter() - started_s, 2), "gib": measured_peak()}

@@ -1,4 +1,4 @@
-"""What both kinds of training share: data order, a printed line and a row of `metrics.jsonl` per step, resuming.
+"""What both kinds of training share: the optimiser, a printed line and a row of `metrics.jsonl` per step.
 
     {"step": 12, "stage": "open", "loss": 0.01, "token_accuracy": 0.93, "gradient_norm": 0.8, "seconds": 0.9}
 
@@ -22,7 +22,7 @@ from currreft_nb.core.journal import append_journal
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.checks import GradientCheck, is_zero
 from currreft_nb.training.gpu_memory import reset_peak
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.resume import step_of
 
 LINES = 60  # printed by a run at most; every step has its row in metrics.jsonl
@@ -55,6 +55,7 @@ class StepLogger(TrainerCallback):
         self.warm = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.save_steps = args.save_steps  # the library restores the checkpoint's, but save_every may have changed
         if state.global_step < state.max_steps:
             self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
@@ -100,7 +101,7 @@ class StepLogger(TrainerCallback):
 
 
 def brief(value: float) -> str:
-    """Return a number in five places, so that lines stay aligned and fit a notebook's width.
+    """Return a number in five places, so that lines stay aligned.
 
     >>> brief(0.0625), brief(12), brief(142.37), brief(1234.5)
     ('0.062', '12.00', '142.4', ' 1234')
@@ -135,9 +136,9 @@ def run_trainer(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise InputError(
-            f"the GPU's memory ran out at step {trainer.state.global_step + 1} with"
-            f" micro_batch {trainer.args.per_device_train_batch_size}; lower micro_batch first, then max_new_tokens,"
-            " max_pixels and group_size"
+            f"the GPU ran out of memory at step {trainer.state.global_step + 1} with micro_batch"
+            f" {trainer.args.per_device_train_batch_size}; lower micro_batch and run it again: it resumes from its last"
+            " checkpoint. If it is 1, lower max_new_tokens, max_pixels or group_size, which starts from the beginning"
         ) from None
     finally:
         loaded.model.gradient_checkpointing_disable()
@@ -153,8 +154,8 @@ def run_trainer(
 def float32_adapter(model: Any) -> Iterator[None]:
     """Keep the adapter in float32 while a trainer is built.
 
-    TRL turns the adapter of a quantised model into bfloat16, whose steps are too coarse: at a learning rate of 1e-5
-    most updates of a weight of 0.01 would be rounded away.
+    TRL turns the adapter of a quantised model into bfloat16: at a learning rate of 1e-5 most updates of a weight of
+    0.01 would be rounded away.
     """
     saved = {name: weight.detach().float().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     yield

@@ -38,7 +38,6 @@ def pack(
     """Pack completions (n, C) behind their prompts: the first `sizes[0]` behind the first prompt, and so on.
 
     `prompts`: `input_ids`, `attention_mask` and `mm_token_type_ids`, each (groups, P); `positions`: (3, groups, P).
-    Masks are 1 for tokens and 0 for padding.
     """
     rows: list[tuple] = []
     offsets: list[int] = []
@@ -64,11 +63,10 @@ def pack(
 
 def _row(prompt: torch.Tensor, kinds: torch.Tensor, positions: torch.Tensor, said: list[torch.Tensor]) -> tuple:
     """Return a packed row's tokens, labels, kinds, positions, and the number of the piece that each token is in."""
-    # Each piece starts with a copy of the prompt's last token, whose output predicts the completion's first token. That
-    # prediction differs from piece to piece in its label, so one shared copy could not hold all of them.
+    # Each piece starts with a copy of the prompt's last token, whose output predicts the completion's first token: a
+    # place has one label, and the first tokens differ.
     entered = [torch.cat([prompt[-1:], completion[:-1]]) for completion in said]
-    # Positions continue where the prompt ends, for each piece anew: rotary embeddings then see the same distances as in
-    # a row with the prompt and this completion alone.
+    # Positions continue where the prompt ends, for each piece anew, as in a row of its own.
     steps = [positions[:, -1:] + torch.arange(len(completion), device=prompt.device) for completion in said]
     lengths = torch.tensor([len(prompt) - 1, *map(len, said)], device=prompt.device)
     return (

@@ -1,7 +1,7 @@
 """Find the checkpoint to resume from, and explain a full disk.
 
-The trainer writes trainer_state.json last. But with several processes each adds its own random state, and a full disk
-or a bad copy can cut a file off later. So every file is checked before a run resumes from it.
+A full disk, a bad copy or a process that was killed before it wrote its random state can leave a damaged checkpoint.
+So every file is checked before a run resumes from it.
 """
 
 import errno
@@ -101,8 +101,7 @@ def fingerprint(
 ) -> dict:
     """Return what a checkpoint depends on, to be compared when it is resumed.
 
-    `rows`: samples, or pairs of a sample and a text; `others`: what else decides the updates, by name, such as the
-    validation samples.
+    `rows`: samples, or pairs of a sample and a text; `others`: other data that decide the updates, by name.
     """
     return {
         **deciding(settings),

@@ -1,4 +1,4 @@
-"""Rows of training data: which sample is drawn at which place, and what TRL's trainers are given of it.
+"""Rows of training data: which sample is drawn at which place, and the row that TRL's trainers get for it.
 
 For training with TRL or another library, a data folder as a Hugging Face data set:
 
@@ -41,16 +41,12 @@ def grpo_dataset(
 
     Columns: `prompt` (messages in the wording and coordinate frame of `style`), `images` (opened when read; [] for a
     text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
-    `curation.load`.
+    `data.folder.load_samples`.
     """
-    samples = load_samples(folder, split, stage, tasks)
     rows = [
-        {
-            "prompt": prompts.messages(sample, style),
-            "images": [sample.image] if sample.image else [],
-            **rewards.columns(sample),
-        }
-        for sample in samples
+        {"prompt": prompts.messages(sample, style), "images": [sample.image] if sample.image else []}
+        | rewards.columns(sample)
+        for sample in load_samples(folder, split, stage, tasks)
     ]
     return Dataset.from_list(rows, features=FEATURES)
 
@@ -58,7 +54,7 @@ def grpo_dataset(
 Target = tuple[Sample, str]
 
 
-def sft_targets(samples: Sequence[Sample], style: prompts.Style) -> list[Target]:
+def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:
     """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
     return [(sample, prompts.target(sample, style)) for sample in samples]
 
@@ -68,21 +64,21 @@ def draws(
 ) -> tuple[list[Sample], list[int], dict[str, int]]:
     """Return the samples to train on, which of them is drawn at each place, and how many are left out, by reason.
 
-    Without options that go by difficulty: all samples, in the order of `draw_order`. Raises `InputError` for a sample
-    without a pass rate where an option needs it.
+    Raises `InputError` for a sample without a pass rate where a setting of `Difficulty` needs it.
     """
     if not settings.by_difficulty:
         return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
     if lacking := [sample.id for sample in samples if sample.id not in rates]:
-        raise InputError(f"sample {lacking[0]!r} has no pass rate; measure it with evaluation_probe.pass_rates first")
+        raise InputError(
+            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.pass_rates first"
+        )
     kept, left_out = keep(samples, rates, settings.drop)
     if left_out:
         print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
     known = [rates[sample.id] for sample in kept]
+    order = draw_order(len(kept), settings.budget, settings.seed)
     if settings.target_rate:
         order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
-    else:
-        order = draw_order(len(kept), settings.budget, settings.seed)
     return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
 
 
@@ -103,8 +99,8 @@ def draw_order(count: int, rows: int, seed: int) -> list[int]:
     >>> draw_order(3, 7, seed=0)
     [1, 2, 0, 0, 2, 1, 0]
     """
-    # All passes over the data are laid out here, instead of shuffled by the data loader as they begin. A resumed
-    # training skips the places that it has trained on, and so continues in the same order, in a later pass too.
+    # The data loader does not shuffle: a resumed training skips the places that it has trained on, and so continues in
+    # the same order, in a later pass over the data too.
     order: list[int] = []
     for number in range(math.ceil(rows / count)):
         order += random.Random(f"{seed} {number}").sample(range(count), count)

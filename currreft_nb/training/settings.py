@@ -1,8 +1,9 @@
-"""The settings of the two trainers, of the models they load and the adapters they train; names as in the notebooks."""
+"""The settings of both trainers, of the models they load and the adapters they train; names as in the notebooks."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Self
 
 from currreft_nb import InputError
@@ -10,12 +11,26 @@ from currreft_nb.core.settings import Settings, declared, defaults, setting, set
 from currreft_nb.method.difficulty import DROPS, ORDERS
 from currreft_nb.method.rewards import Rules
 from currreft_nb.models.families import LORA_ON
-from currreft_nb.training.trackers import TRACKERS, check_installed
 
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
-
 VALIDATION_ANSWERS = 4  # to each validation question
+# The packages of each tracker, one of which must be installed, and the variable that says where it writes.
+TRACKERS = {
+    "tensorboard": (("tensorboard", "tensorboardX"), "TENSORBOARD_LOGGING_DIR"),
+    "trackio": (("trackio",), None),
+    "wandb": (("wandb",), "WANDB_DIR"),
+}
+
+
+def check_installed(trackers: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that is not installed."""
+    for name in trackers:
+        packages, _ = TRACKERS[name]
+        if not any(map(find_spec, packages)):
+            raise InputError(
+                f"report_to contains {name!r}, which is not installed; pip install {packages[0]}, or remove it"
+            )
 
 
 @settings_class
@@ -89,6 +104,10 @@ class Training(Learning, Seeded):
         check=check_installed,
     )
 
+    def at_once(self, texts: int) -> int:
+        """Return how many of the texts of a step, in one process, go through the model at once."""
+        return min(self.micro_batch, texts)
+
 
 @settings_class
 class Processes(Settings):
@@ -98,6 +117,10 @@ class Processes(Settings):
     accelerate_config: str = setting(
         "", "Accelerate configuration file, for several machines; empty is one machine", decides="cost"
     )
+
+    @property
+    def per_process(self) -> str:
+        return " / num_processes" if self.num_processes > 1 else ""
 
 
 @settings_class
@@ -185,9 +208,9 @@ class GrpoSettings(Validating, Processes, Training, Answers, Difficulty, Grouped
 
     def check_together(self) -> None:
         super().check_together()
-        _check_shares(self.num_processes, self.prompts_per_step, "prompts_per_step")
-        whole = _per_process("prompts_per_step * group_size", self.num_processes)
-        _check_divides(self.micro_batch, self.completions_per_process, whole)
+        _check_divides("num_processes", self.num_processes, "prompts_per_step", self.prompts_per_step)
+        whole = "prompts_per_step * group_size" + self.per_process
+        _check_divides("micro_batch", self.at_once(self.completions_per_process), whole, self.completions_per_process)
 
     @property
     def completions_per_process(self) -> int:
@@ -201,7 +224,11 @@ class GrpoSettings(Validating, Processes, Training, Answers, Difficulty, Grouped
 
 @settings_class
 class Imitating(Training):
-    """Supervised fine-tuning, but for how long."""
+    """Supervised fine-tuning, except its length.
+
+    The loss of a step is the mean over its micro-batches of their mean over tokens. So another `micro_batch` gives the
+    texts slightly other weights where they differ in length.
+    """
 
     batch_size: int = setting(16, "questions per optimiser step", unit="questions", least=1)
 
@@ -222,9 +249,10 @@ class SftSettings(Processes, Imitating):
 
     def check_together(self) -> None:
         super().check_together()
-        _check_shares(self.num_processes, self.batch_size, "batch_size")
-        _check_divides(self.micro_batch, self.questions_per_process, _per_process("batch_size", self.num_processes))
-        together = min(self.micro_batch, self.questions_per_process) * self.num_processes
+        _check_divides("num_processes", self.num_processes, "batch_size", self.batch_size)
+        at_once, whole = self.at_once(self.questions_per_process), "batch_size" + self.per_process
+        _check_divides("micro_batch", at_once, whole, self.questions_per_process)
+        together = at_once * self.num_processes
         if self.num_processes > 1 and self.budget % together:  # some processes would have to repeat questions
             raise InputError(
                 f"prompts is {self.budget}, but with num_processes {self.num_processes} must be a multiple of"
@@ -249,20 +277,7 @@ class SftSettings(Processes, Imitating):
         return dataclasses.replace(self, prompts=self.batch_size, save_every=0, rehearse="always")
 
 
-def _per_process(whole: str, num_processes: int) -> str:
-    return whole if num_processes == 1 else f"{whole} / num_processes"
-
-
-def _check_shares(num_processes: int, whole: int, what: str) -> None:
-    if whole % num_processes:
-        _refuse("num_processes", num_processes, whole, what)
-
-
-def _check_divides(micro_batch: int, whole: int, what: str) -> None:
-    if micro_batch < whole and whole % micro_batch:
-        _refuse("micro_batch", micro_batch, whole, what)
-
-
-def _refuse(name: str, value: int, whole: int, what: str) -> None:
-    fits = max(number for number in range(1, value + 1) if whole % number == 0)
-    raise InputError(f"{name} is {value}, but must divide {what}, which is {whole}; set it to {fits}")
+def _check_divides(name: str, value: int, whole_name: str, whole: int) -> None:
+    if whole % value:
+        fits = max(number for number in range(1, value + 1) if whole % number == 0)
+        raise InputError(f"{name} is {value}, but must divide {whole_name}, which is {whole}; set it to {fits}")

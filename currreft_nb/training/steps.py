@@ -1,10 +1,10 @@
-"""What a step of reinforcement learning leaves behind: its completions with their scores, and its row of measures.
+"""The records of a step of reinforcement learning: its completions with their scores, and its row of measures.
 
     {"step": 12, "stage": "open", "reward": 0.91, "accuracy": 0.55, "format": 0.72, "accuracy/math": 0.5, …,
      "zero_variance": 0.25, "zero_variance/math": 0.5, "reason/math/ok": 0.5, "reason/math/wrong": 0.375, …}
 
-What the numbers of a row mean; those marked * come by task, too (`length/math`), where a run mixes forms (its stage
-is then "mixed") also by form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
+Those marked * are also given by task (`length/math`), in a run that mixes forms (its stage is then "mixed") also by
+form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
 
 - `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format.
 - `zero_variance` *: the share of groups whose rewards are all equal. The trainer's own share is not used: it compares
@@ -15,14 +15,14 @@ is then "mixed") also by form (`length/binary`), and reasons by both (`reason/ma
 - `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
   the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
   passes, for a task or form means over its completions.
-- `loss`: near zero by construction (advantages add up to zero) unless there is a penalty: no curve to watch.
-- `gradient_norm`: before clipping to 1. `seconds`: of the step, a checkpoint saved before it included, without
-  validation and figures.
+- `loss`: near zero by construction, because advantages add up to zero, unless there is a penalty.
+- `gradient_norm`: before clipping to 1. `seconds`: with the checkpoint before the step, without validation and figures.
 - `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ def note_measures(scored: Sequence[dict], rows: Sequence[int], measures: Mapping
 
 
 def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict:
-    """Return a step's row from what the trainer logged and from the step's completions."""
-    completions = settings.completions_per_step
+    """Return a step's row for metrics.jsonl."""
     return {
         "stage": stage,
         "reward": logs["reward"],
@@ -89,8 +88,8 @@ def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSetti
         "loss": logs["loss"],
         "gradient_norm": logs["grad_norm"],
         "prompts": settings.prompts_per_step,
-        "completions": completions,
-        "tokens": round(logs["completions/mean_length"] * completions),
+        "completions": settings.completions_per_step,
+        "tokens": round(logs["completions/mean_length"] * settings.completions_per_step),
     }
 
 
@@ -99,8 +98,7 @@ def part_measures(scored: Sequence[dict], stage: str, settings: GrpoSettings) ->
     rows = [row | {"zero_variance": equal} for row, equal in zip(scored, silent(scored, settings))]
     mixed = stage not in STAGES
     found = by_part(rows, PARTS, mixed)
-    cells = _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"])
-    for cell, members in cells.items():
+    for cell, members in _grouped(rows, lambda row: f"{row['task']}/{row['stage']}" if mixed else row["task"]).items():
         for reason, number in sorted(Counter(row["reason"] for row in members).items()):
             found[f"reason/{cell}/{reason}"] = round(number / len(members), 4)
     return found
@@ -118,16 +116,12 @@ def by_part(rows: Sequence[Mapping], measures: Sequence[str], mixed: bool) -> di
 
 
 def _grouped(rows: Iterable[Mapping], key: Callable[[Mapping], str]) -> dict[str, list[Mapping]]:
-    groups = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return dict(sorted(groups.items()))
+    return {name: list(group) for name, group in groupby(sorted(rows, key=key), key)}
 
 
 def silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
     """Return for each completion whether its whole group earned the same."""
-    totals = _totals(scored, settings)
-    size = settings.group_size
+    totals, size = _totals(scored, settings), settings.group_size
     groups = [totals[start : start + size] for start in range(0, len(totals), size)]
     return [max(group) - min(group) < 1e-6 for group in groups for _ in group]
 

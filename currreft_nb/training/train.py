@@ -4,9 +4,13 @@ GRPO asks each question several times and compares within that group: a completi
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
 in proportion. It needs no value model and no labelled reasoning.
 
-`train_grpo` and `train_sft` make a `Training`, whose `run` builds one of TRL's trainers (`training.trainers`,
-`training.trainers`) and runs it with what both share (`training.loop`). They leave `adapter/` in the run folder. An
-interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
+Three files lead from a notebook's cell to TRL's trainer:
+
+- train.py: `train_grpo` or `train_sft` makes a `Training`; its `run` builds the trainer, runs it and saves `adapter/`.
+- loop.py: `run_trainer` calls the trainer's `train`; after each step `StepLogger` checks, prints and writes its row.
+- trainers.py: the trainers are TRL's, and `GroupTrainer` and `AnswerTrainer` say in which methods they differ.
+
+An interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,15 +33,14 @@ from currreft_nb.models.load import Loaded, save_adapter
 from currreft_nb.training.checks import check_first_steps, check_saved
 from currreft_nb.training.gpu_memory import measured_peak, schedule
 from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import fingerprint, full_disk_named, resume_point
 from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
-from currreft_nb.training.trackers import trackers_in
 from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
-from currreft_nb.training.trl_config import grpo_config, sft_config
+from currreft_nb.training.trl_config import grpo_config, sft_config, trackers_in
 from currreft_nb.training.validation import EarlyStopping
 
 
@@ -53,18 +56,17 @@ def train_grpo(
 ) -> dict:
     """Train the adapter by GRPO; return the run's measures, rewards and the like over the last tenth of the steps.
 
-    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `validation`:
-    questions asked every `validate_every` steps. `rates`: pass rates of the samples by id, by which they are left out,
-    ordered or drawn. `live`: called when a step's row is in metrics.jsonl. Starts several processes where `settings`
-    ask for them (`training.processes.launch`). Resumes from `folder/checkpoints`. Raises `InputError` without samples
-    or adapter, for settings that need validation samples or rates without any, when memory runs out or the loss is not
-    finite, and when the first steps show that nothing can be learnt.
+    `loaded` needs a trainable adapter; the reference of the KL penalty is that adapter as it is now. `rates`: pass
+    rates of the samples by id. `live`: called when a step's row is in metrics.jsonl. Starts several processes where
+    `settings` ask for them (`training.processes.launch`). Resumes from `folder/checkpoints`. Raises `InputError`
+    without samples or adapter, for settings that need validation samples or rates without any, when memory runs out or
+    the loss is not finite, and when the first steps show that nothing can be learnt.
     """
     folder, rates = _check(loaded, samples, folder), rates or {}
     if needed(settings):
         EarlyStopping(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
         options = {"validation": list(validation), "rates": dict(rates)}
-        return train("train_grpo", loaded, samples, folder, settings, live, **options)
+        return train(train_grpo, loaded, samples, folder, settings, live, **options)
     samples, order, left_out = draws(samples, rates, settings)
     asked = list(validation) if settings.validate_every else []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
@@ -86,14 +88,14 @@ def train_sft(
     *,
     live: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Fine-tune the adapter on (sample, text) pairs, such as `targets`; return the run's measures.
+    """Fine-tune the adapter on (sample, text) pairs, such as `sft_targets`; return the run's measures.
 
-    The loss is taken over the text and the token that ends it, and no image token is cut off. `live`, resuming and
-    `InputError` are as in `train_grpo`.
+    The loss is taken over the text and the token that ends it. `live`, resuming and `InputError` are as in
+    `train_grpo`.
     """
     folder = _check(loaded, rows, folder)
     if needed(settings):
-        return train("train_sft", loaded, rows, folder, settings, live)
+        return train(train_sft, loaded, rows, folder, settings, live)
     checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
     order = draw_order(len(rows), settings.budget, settings.seed)
     return SftTraining(loaded, folder, settings, rows, order, checkpoint).run(live)
@@ -111,10 +113,9 @@ def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
 
 @dataclass
 class Training:
-    """What both kinds of training share. Each kind says what a row of data is, and what a step logs.
+    """What both kinds of training share.
 
-    `rows`: (sample, text) pairs; the text is "" where the model is to write it. `order`: which row is drawn at each
-    place. `checkpoint`: where to resume.
+    `rows`: (sample, text) pairs; the text is "" where the model writes it. `order`: which row is drawn at each place.
     """
 
     loaded: Loaded

@@ -28,7 +28,7 @@ class GroupTrainer(GRPOTrainer):
     """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on.
 
     `shortcuts`: which of the savings above are made; "images" needs the context `shared_images` around the training.
-    `note`: called with the places of completions in the step and what was measured of each: `entropy`, and `kl` with a
+    `note`: called with the places of completions in the step and the measures of each: `entropy`, and `kl` with a
     penalty.
     """
 
@@ -98,9 +98,8 @@ class GroupTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self.beta != 0 or "silent" not in self.shortcuts:
             return self._loss(model, inputs)
-        # In a silent group every completion earned the same, so every advantage is zero, and without a KL penalty the
-        # gradient of its loss is exactly zero, too. Its rows can therefore skip the model. The factor keeps the loss a
-        # mean over all rows, in which theirs count as zero.
+        # In a silent group every advantage is zero, and without a KL penalty so is the gradient of its loss. Its rows
+        # can skip the model. The factor keeps the loss a mean over all rows, in which theirs count as zero.
         teaching = inputs["advantages"] != 0
         rows = self._rows_to_train(teaching)
         if len(rows) == len(teaching):
@@ -130,7 +129,7 @@ class GroupTrainer(GRPOTrainer):
         return loss
 
     def _note(self, rows: list[int], inputs: dict[str, Any]) -> None:
-        """Note what was measured of the completions that had a gradient, without silent ones that filled up."""
+        """Note the measures of the completions that had a gradient, without silent ones that filled up."""
         (log_probs, entropies), mask = self.seen, inputs["completion_mask"]
         measures = {"entropy": entropies}
         if self.beta:
@@ -157,9 +156,8 @@ class GroupTrainer(GRPOTrainer):
             rows |= {name: value for name, value in fields.items() if value is not None and name in BY_ROW}
             found = *self._by_group(model, rows, logits_to_keep, batch_size or len(input_ids)), None
         else:
-            options = {"batch_size": batch_size, "compute_entropy": compute_entropy} | fields
             found = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **options
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **fields
             )
         if compute_entropy:
             self.seen = found[0].detach(), found[1]
@@ -186,8 +184,6 @@ class GroupTrainer(GRPOTrainer):
         by_token = {"input_ids": firsts["ids"], "attention_mask": firsts["mask"], "mm_token_type_ids": kinds}
         prompts = {name: tensor[:, : -completions.shape[1]] for name, tensor in by_token.items()}
         positions = prompt_positions(self.accelerator.unwrap_model(model), prompts | images)
-        # The completions of a group follow one copy of their prompt, which is most of the tokens: it goes through the
-        # model once. The mask and the positions make each completion see what it would see in a row of its own.
         packed = pack(prompts, positions, completions, mask, sizes)
         with self.accelerator.autocast():
             output = model(
@@ -217,16 +213,15 @@ def without_rounding(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
 def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
     """Return some rows of a training batch, with their pixels, which are stored image after image."""
     count = len(inputs["advantages"])
-    by_row = split_pixel_values_by_grid(inputs)
-    chosen = {}
-    for name, value in by_row.items():
-        if isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == count:
-            chosen[name] = value[rows]
-        elif isinstance(value, (list, tuple)) and len(value) == count:
-            chosen[name] = [value[row] for row in rows]
-        else:
-            chosen[name] = value
-    return unsplit_pixel_values_by_grid(chosen)
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dim():
+            return value[rows] if len(value) == count else value
+        by_row = isinstance(value, (list, tuple)) and len(value) == count
+        return [value[row] for row in rows] if by_row else value
+
+    by_name = split_pixel_values_by_grid(inputs)
+    return unsplit_pixel_values_by_grid({name: choose(value) for name, value in by_name.items()})
 
 
 IGNORED = -100  # the label of a token that the loss leaves out

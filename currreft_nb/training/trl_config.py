@@ -1,5 +1,14 @@
-"""TRL's configuration: defaults that changed between versions or differ from the paper are spelled out."""
+"""TRL's configuration: defaults that changed between versions or differ from the paper are spelled out.
 
+Trackers get the numbers of metrics.jsonl, under the same names, where `report_to` names them. TensorBoard and Weights &
+Biases write to `trackers/<name>/` of the run folder, unless their own environment variable names another place; Trackio
+keeps one store for all runs, where TRACKIO_DIR pointed when it was imported. Keys come from the environment and are not
+written anywhere. After a resume, TensorBoard shows the repeated steps twice.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +16,14 @@ import torch
 from trl import GRPOConfig, SFTConfig
 
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.settings import GrpoSettings, SftSettings
-from currreft_nb.training.trackers import PROJECT
+from currreft_nb.training.settings import TRACKERS, GrpoSettings, SftSettings
+
+PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration for reinforcement learning."""
-    micro_batch = min(settings.micro_batch, settings.completions_per_process)
+    micro_batch = settings.at_once(settings.completions_per_process)
     config = GRPOConfig(
         **common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
@@ -47,7 +57,7 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
 
 def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig:
     """Return TRL's configuration for fine-tuning."""
-    micro_batch = min(settings.micro_batch, settings.questions_per_process)
+    micro_batch = settings.at_once(settings.questions_per_process)
     config = SFTConfig(
         **common(loaded, folder, settings),
         per_device_train_batch_size=micro_batch,
@@ -94,3 +104,18 @@ def _on_one_gpu(config: Any) -> Any:
     # With several GPUs visible the trainer would use DataParallel, which TRL refuses; this process uses one.
     config._n_gpu = min(config.n_gpu, 1)
     return config
+
+
+@contextmanager
+def trackers_in(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Let trackers write to trackers/<name>/ of a run folder while a training is built and run."""
+    wanted = {TRACKERS[name][1]: folder / "trackers" / name for name in names}
+    places = {variable: place for variable, place in wanted.items() if variable and variable not in os.environ}
+    for variable, place in places.items():
+        place.mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(place.resolve())
+    try:
+        yield
+    finally:
+        for variable in places:
+            os.environ.pop(variable, None)

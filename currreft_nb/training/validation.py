@@ -1,9 +1,8 @@
 """Validation questions, asked before and during training: the baseline, and when a stage ends early.
 
-They come from split `val`, in the forms of the stage, and are not trained on. Answers are sampled and scored as in
-training, so that validation and training curves show the same quantity. A question's random numbers are the same every
-time, so two validations differ only by what was learnt between them. A stage ends after its budget of steps (the
-paper), or earlier, after `patience` validations in a row that were no better than the best before them.
+They come from split `val`, in the forms of the stage. Answers are sampled and scored as in training. A question's
+random numbers are the same every time, so two validations differ only by the training between them. A stage ends after
+its budget of steps (the paper), or after `patience` validations in a row that were no better than the best before them.
 """
 
 import os
@@ -21,7 +20,7 @@ from currreft_nb.method.difficulty import PassRate, rate_rows
 from currreft_nb.method.rewards import Rules, score
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.settings import VALIDATION_ANSWERS as ANSWERS
 from currreft_nb.training.settings import GrpoSettings
 from currreft_nb.training.steps import by_part
@@ -35,8 +34,7 @@ def measure_baseline(
 ) -> dict[str, float]:
     """Return the accuracy before training, in [0, 1], by stage, with the format forced; {} without samples.
 
-    A learning curve above it has learnt more than the format. Answers are stored in the folder's passes-forced.jsonl
-    and not sampled again.
+    A learning curve above it has learnt more than the format. Answers are stored in the folder's passes-forced.jsonl.
     """
     if not samples:
         return {}
@@ -79,8 +77,8 @@ def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | 
 class EarlyStopping:
     """Validates a stage while it runs, and ends it when its validation reward no longer rises.
 
-    `samples` are asked before the first step and then every `validate_every` steps; none are needed if that is 0. All
-    decisions are made from metrics.jsonl and passes-natural.jsonl, so that a resumed run decides the same.
+    `samples` are asked before the first step and then every `validate_every` steps. All decisions are made from
+    metrics.jsonl and passes-natural.jsonl, so that a resumed run decides the same.
     """
 
     def __init__(self, loaded: Loaded, samples: Sequence[Sample], folder: Path, settings: GrpoSettings):
@@ -156,8 +154,8 @@ def pass_rates(
 ) -> dict[str, PassRate]:
     """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
 
-    An answer counts as right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl
-    and not sampled again; passes-rates.jsonl gets the rates with their intervals. Empty if `rate_completions` is 0.
+    An answer is right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl, the
+    rates with their intervals in passes-rates.jsonl. Empty if `rate_completions` is 0.
     """
     folder, count = Path(folder), settings.rate_completions
     if not count:

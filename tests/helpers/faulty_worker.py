@@ -12,7 +12,7 @@ import time
 import torch
 
 from currreft_nb.training.loop import StepLogger
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.worker import main
 from currreft_nb.training.trainers import GroupTrainer
 

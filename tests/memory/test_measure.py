@@ -1,4 +1,4 @@
-"""One real step beside its estimate, on the CPU; and on a GPU, where memory is measured."""
+"""One real step and its estimate: on the CPU, and on a GPU, where memory is measured."""
 
 import pytest
 import torch
@@ -11,16 +11,15 @@ from currreft_nb.models.load import load_model
 from currreft_nb.training.gpu_memory import lengths
 from tests.training.test_train import mixed_samples
 
-GRPO = {
-    "model": "pocket",
-    "four_bit": False,
-    "max_pixels": 0,
-    "lora_rank": 4,
-    "seed": 0,
-    "steps": 600,
+GRPO = {"model": "pocket", "four_bit": False, "max_pixels": 0, "lora_rank": 4, "seed": 0, "steps": 600}
+GRPO |= {
     "micro_batch": 4,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "max_new_tokens": 8,
+    "validate_every": 10,
+    "validation_questions": 9,
 }
-GRPO |= {"prompts_per_step": 2, "group_size": 4, "max_new_tokens": 8, "validate_every": 10, "validation_questions": 9}
 SFT = {"model": "pocket", "four_bit": True, "max_pixels": 0, "lora_rank": 4, "seed": 0, "prompts": 900}
 SFT |= {"batch_size": 4, "micro_batch": 2}
 

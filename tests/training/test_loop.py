@@ -20,7 +20,7 @@ def lines_of(folder, capsys, monkeypatch, seconds, steps, first=0, watched_s=0.0
         clock.now += watched_s
 
     watch = StepLogger(folder, steps, lambda logs: dict(row), ("accuracy", "kl"), live=live)
-    watch.on_train_begin(None, SimpleNamespace(global_step=first, max_steps=steps), None)
+    watch.on_train_begin(SimpleNamespace(save_steps=1), SimpleNamespace(global_step=first, max_steps=steps), None)
     for step, spent in enumerate(seconds, first + 1):
         clock.now += spent
         watch.on_log(None, SimpleNamespace(global_step=step), SimpleNamespace(), logs={"loss": 0.0, "grad_norm": 1.0})

@@ -54,6 +54,13 @@ def assert_same_adapter(first, second):
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def assert_close_adapter(first, second, atol):
+    first, second = adapter_weights(first), adapter_weights(second)
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
+
+
 def grpo(samples, folder, settings=SMALL, **options):
     return train_grpo(load_model("pocket", trainable=True, **options), samples, folder, settings)
 
@@ -173,6 +180,21 @@ class TestGrpo:
         assert [{**row, "seconds": 0} for row in first] == [{**row, "seconds": 0} for row in second]
         files = [sorted((tmp_path / name / "completions").iterdir()) for name in ("whole", "cut")]
         assert [file.read_text() for file in files[0]] == [file.read_text() for file in files[1]]
+
+    @pytest.mark.parametrize("micro_batch", [2, 8])
+    def test_a_change_of_cost_resumes_from_the_checkpoint(
+        self, samples, grpo_run, tmp_path, monkeypatch, capsys, micro_batch
+    ):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 3)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(samples, tmp_path)
+        # Without "prompts" the library samples, from other random numbers.
+        cost = {"micro_batch": micro_batch, "save_every": 1, "rehearse": "always", "shortcuts": ("prompts",)}
+        grpo(samples, tmp_path, replace(SMALL, **cost))
+        assert "resuming after step 2 of 4" in capsys.readouterr().out
+        assert (tmp_path / "checkpoints" / "checkpoint-3").is_dir()
+        assert_close_adapter(grpo_run[0], tmp_path, 1e-6)
 
     def test_checkpoint_that_was_cut_off_is_passed_over(self, samples, grpo_run, tmp_path):
         folder = shutil.copytree(grpo_run[0], tmp_path / "run")
@@ -331,7 +353,7 @@ class TestGrpo:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         monkeypatch.setattr(rewards, "accuracy_reward", full)
-        with pytest.raises(InputError, match="micro_batch 4; lower micro_batch first"):
+        with pytest.raises(InputError, match="micro_batch 4; lower micro_batch and run it again: it resumes"):
             grpo(samples, tmp_path)
 
 

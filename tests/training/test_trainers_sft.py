@@ -17,7 +17,7 @@ from currreft_nb.training.rows import lazy_dataset, sft_row, sft_targets
 from currreft_nb.training.settings import SftSettings
 from currreft_nb.training.train import SftTraining, train_sft
 from currreft_nb.training.trainers import AnswerTrainer
-from tests.training.test_train import assert_same_adapter, interrupt_after, mixed_samples
+from tests.training.test_train import assert_close_adapter, assert_same_adapter, interrupt_after, mixed_samples
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
 
@@ -54,6 +54,22 @@ class TestSft:
         sft(samples, tmp_path / "cut")
         assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
         assert len(read_journal(tmp_path / "cut" / "metrics.jsonl")) == 6
+
+    def test_a_change_of_cost_resumes_from_the_checkpoint(self, samples, tmp_path, monkeypatch, capsys):
+        def run(folder, settings=FINE):
+            # Texts of one length, because the loss of a step is the mean of its micro-batches' means over tokens.
+            rows = [(sample, f"<answer>{number}</answer>") for number, sample in enumerate(samples)]
+            train_sft(load_model("pocket", trainable=True), rows, folder, settings)
+
+        run(tmp_path / "whole")
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, SftTraining, "row_of", 4)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "cut")
+        run(tmp_path / "cut", replace(FINE, micro_batch=4, save_every=1, rehearse="always"))
+        assert "resuming after step 4 of 6" in capsys.readouterr().out
+        assert (tmp_path / "cut" / "checkpoints" / "checkpoint-5").is_dir()
+        assert_close_adapter(tmp_path / "whole", tmp_path / "cut", 1e-6)
 
     def test_loss_is_taken_over_the_text_alone(self, samples):
         """Labels outside the target are masked: the prompt, and what the chat template writes behind the end."""

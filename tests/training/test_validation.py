@@ -13,8 +13,8 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.method.difficulty import PassRate
-from currreft_nb.models import load
 from currreft_nb.models.load import load_model
+from currreft_nb.training import train
 from currreft_nb.training.rows import draw_order, draws
 from currreft_nb.training.steps import silent
 from currreft_nb.training.train import train_grpo
@@ -54,7 +54,7 @@ def patient(drawn, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(drawn, tmp_path_factory):
-    """Return the folder of a run of which nothing was measured beside training."""
+    """Return the folder of a run that measures nothing but training."""
     folder = tmp_path_factory.mktemp("plain")
     grpo(drawn[0], folder)
     return folder
@@ -100,7 +100,7 @@ class TestEarlyStopping:
 
     @pytest.mark.parametrize(
         ("module", "name", "calls"),
-        [(rewards, "accuracy_reward", 3), (load, "save_adapter", 0)],
+        [(rewards, "accuracy_reward", 3), (train, "save_adapter", 0)],
         ids=["after the first checkpoint", "when all was decided"],
     )
     def test_an_interrupted_run_decides_the_same(self, drawn, patient, tmp_path, monkeypatch, module, name, calls):

@@ -5,7 +5,7 @@
     processes/stderr.txt   what the processes and the launcher wrote to standard error
 
 Every rank loads the model on its own GPU (without one, on the CPU) and calls the same function as the notebook. The
-folder is deleted after success. On several machines it must lie on a file system that all of them share.
+folder is deleted after success. Several machines must share its file system.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ from safetensors.torch import load_file
 
 from currreft_nb import InputError
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.processes import ranks as ranks
-from currreft_nb.training.processes.job import JOB, MESSAGE, WATCHED
+from currreft_nb.training.processes import ranks
+from currreft_nb.training.processes.worker import JOB, MESSAGE, WATCHED
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 Settings = GrpoSettings | SftSettings
@@ -40,12 +40,12 @@ KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # 
 
 
 def needed(settings: Settings) -> bool:
-    """Say whether other processes must be started; False in a process that was started for it."""
+    """Return whether other processes must be started; False in one of them."""
     return bool(settings.accelerate_config) or settings.num_processes != ranks.count()
 
 
 def train(
-    function: str,
+    function: Callable[..., dict],
     loaded: Loaded,
     rows: Sequence[Any],
     folder: Path,
@@ -53,19 +53,18 @@ def train(
     live: Callable[[], None],
     **options: Any,
 ) -> dict:
-    """Call `training.<function>` in every process; return its result, and put the trained adapter into `loaded`.
+    """Call `function` in every process; return its result, and put the trained adapter into `loaded`.
 
-    `live` is called in this process after each line that they print. Meanwhile the model waits in main memory; only
-    the CUDA context of this process stays on the GPU. Raises `InputError` for the first `InputError` of a process, for
-    a process that was killed and for too few GPUs, and `RuntimeError` with the process's traceback for other errors.
-    No process is left behind in any case.
+    `live` is called in this process after each line that they print. Meanwhile the model waits in main memory. Raises
+    `InputError` for the first `InputError` of a process, for a process that was killed and for too few GPUs, and
+    `RuntimeError` with the process's traceback for other errors. No process is left behind in any case.
     """
     place = folder / "processes"
     command = launch_command(settings, place, loaded.style.wording == "short")
     shutil.rmtree(place, ignore_errors=True)
     loaded.model.save_pretrained(str(place / "adapter"), selected_adapters=["default"], save_embedding_layers=False)
     job = {
-        "function": function,
+        "function": function,  # pickled as its name: the worker imports it
         "model": {"name": loaded.name, "four_bit": loaded.four_bit, "max_pixels": loaded.style.frame.max_pixels},
         "hashes": {"base_hash": loaded.base_hash, "adapter_hash": loaded.adapter_hash},
         "rows": list(rows),
@@ -113,13 +112,11 @@ def _machines(settings: Settings) -> int:
         if not isinstance(config, dict):
             raise ValueError("it holds no settings")
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(
-            f"accelerate_config {path} cannot be read ({error}); make one with: accelerate config"
-        ) from None
+        hint = "make one with: accelerate config"
+        raise InputError(f"accelerate_config {path} cannot be read ({error}); {hint}") from None
     if (kind := config.get("distributed_type", "NO")) not in KINDS:
         raise InputError(f"accelerate_config {path} asks for {kind}, but training is data-parallel; choose MULTI_GPU")
-    in_file = config.get("num_processes", number)
-    if in_file != number:
+    if (in_file := config.get("num_processes", number)) != number:
         raise InputError(f"num_processes is {number}, but {path} says {in_file}; set num_processes to {in_file}")
     return config.get("num_machines") or 1
 
@@ -141,15 +138,13 @@ def _check_gpus(number: int, here: int, on_cpu: bool) -> None:
 @contextmanager
 def _in_main_memory(model: Any) -> Iterator[None]:
     device = model.device
-    if device.type == "cuda":
-        model.to("cpu")
-        gc.collect()
-        torch.cuda.empty_cache()
+    model.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
     try:
         yield
     finally:
-        if device.type == "cuda":
-            model.to(device)
+        model.to(device)
 
 
 def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int, list[dict]]:
@@ -176,7 +171,7 @@ def _run(command: list[str], place: Path, live: Callable[[], None]) -> tuple[int
                 live()
             return launcher.wait(), messages
         finally:
-            # Every process inherits this pipe and ends when it closes, as it also does when this process is killed.
+            # Every process inherits this pipe. It ends when the pipe closes, also when this process is killed.
             launcher.stdin.close()
             launcher.kill()
             launcher.stdout.read()  # ends with the last process that could write to it

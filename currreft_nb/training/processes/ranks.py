@@ -1,6 +1,6 @@
-"""Exchange between the processes of one training. A process that trains alone gets back what it gave.
+"""Exchange between the processes of one training. A process that trains alone gets back its own values.
 
-Each process has a rank. Rank 0 is the first; only it writes to the run folder, and only its lines are shown.
+Only rank 0 writes to the run folder, and only its lines are shown.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,6 +45,6 @@ def from_all(rows: Sequence[T]) -> list[T]:
 
 
 def share(rows: Sequence[T]) -> list[T]:
-    """Return this process's part of the rows; `from_all` puts the parts together again, in their order."""
+    """Return this process's part of the rows; `from_all` joins the parts in their order."""
     start, end = (len(rows) * number // count() for number in (rank(), rank() + 1))
     return list(rows[start:end])

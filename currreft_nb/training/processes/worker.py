@@ -1,7 +1,8 @@
 """One of several processes that train together, as `accelerate launch` starts it for the job in a folder.
 
-accelerate launch --num_processes 2 --module currreft_nb.training.processes.worker
-outputs/notebooks/02_rl_binary/processes
+    accelerate launch --num_processes 2 --module currreft_nb.training.processes.worker <run folder>/processes
+
+Slow imports are inside the functions: the thread that ends this process must run from the start.
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
-from currreft_nb.training.processes.job import JOB, MESSAGE, WATCHED
-
+JOB = "job.pickle"  # which function to call, and with what
+WATCHED = "CURRREFT_WATCHED"  # set on the notebook's machine: end with the notebook, and report results and errors
+MESSAGE = "\x1e"  # begins a result or an error in JSON among the printed lines, which need no room on a disk
 PATIENCE = timedelta(hours=1)  # for the slowest process, which may have to load a model from a slow disk
 
 
@@ -42,8 +44,7 @@ def work(place: Path) -> None:
     from currreft_nb import InputError
     from currreft_nb.models.adapters import attach_adapter
     from currreft_nb.models.load import load_model
-    from currreft_nb.training import train
-    from currreft_nb.training.processes import ranks as ranks
+    from currreft_nb.training.processes import ranks
 
     job = pickle.loads((place / JOB).read_bytes())
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
@@ -64,8 +65,7 @@ def work(place: Path) -> None:
         )
     model = attach_adapter(loaded.model, place / "adapter", trainable=True).train()
     loaded = dataclasses.replace(loaded, model=model, **job["hashes"])
-    function = getattr(train, job["function"])
-    result = function(loaded, job["rows"], place.parent, job["settings"], **job["options"])
+    result = job["function"](loaded, job["rows"], place.parent, job["settings"], **job["options"])
     if ranks.is_first():
         _report({"result": result})
     if torch.distributed.is_initialized():

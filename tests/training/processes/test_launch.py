@@ -25,7 +25,7 @@ from currreft_nb.training.train import train_grpo, train_sft
 from currreft_nb.training.trainers import GroupTrainer
 from tests.helpers import faulty_worker
 from tests.helpers.tiny_project import wait_for
-from tests.training.test_train import SMALL, adapter_weights, assert_same_adapter, mixed_samples
+from tests.training.test_train import SMALL, adapter_weights, assert_close_adapter, assert_same_adapter, mixed_samples
 from tests.training.test_trainers_sft import FINE
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="compares processes on the CPU")
@@ -116,13 +116,6 @@ def left_over(folder):
         with contextlib.suppress(OSError):
             found += [path.parent.name] if str(folder).encode() in path.read_bytes() else []
     return found
-
-
-def assert_close_adapter(first, second, atol):
-    first, second = adapter_weights(first), adapter_weights(second)
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
 
 
 @pytest.mark.slow

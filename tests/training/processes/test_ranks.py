@@ -1,8 +1,8 @@
-"""What processes tell each other; that they do is tested with two real ones in test_training_processes."""
+"""What processes exchange; `test_launch` tests it with two real ones."""
 
 import pytest
 
-from currreft_nb.training.processes import ranks as ranks
+from currreft_nb.training.processes import ranks
 
 
 def test_a_process_alone_gets_back_what_it_gave():

@@ -9,9 +9,8 @@ import pytest
 from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
 from currreft_nb.models.load import load_model
-from currreft_nb.training.settings import GrpoSettings, SftSettings
-from currreft_nb.training.trackers import TRACKERS, trackers_in
-from currreft_nb.training.trl_config import grpo_config
+from currreft_nb.training.settings import TRACKERS, GrpoSettings, SftSettings
+from currreft_nb.training.trl_config import grpo_config, trackers_in
 from tests.training.test_train import SMALL, assert_same_adapter, grpo, mixed_samples
 
 
@@ -19,7 +18,7 @@ from tests.training.test_train import SMALL, assert_same_adapter, grpo, mixed_sa
 def only_tensorboard(monkeypatch):
     """Make TensorBoard's usual package the only tracker that seems to be installed."""
     found = lambda package: package == "tensorboard" or None  # noqa: E731
-    monkeypatch.setattr("currreft_nb.training.trackers.find_spec", found)
+    monkeypatch.setattr("currreft_nb.training.settings.find_spec", found)
 
 
 @pytest.mark.parametrize(

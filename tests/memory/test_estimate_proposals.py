@@ -5,8 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings, strategies
 
-from currreft_nb.memory.estimate import estimate_step
-from currreft_nb.memory.fit import choices, largest, proposals
+from currreft_nb.memory.estimate import choices, estimate_step, last_fitting, proposals
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 MODELS = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct")
@@ -21,7 +20,7 @@ GRPO = strategies.fixed_dictionaries(
         "group_size": strategies.sampled_from([2, 4, 8, 16]),
         "micro_batch": POWERS,
         "max_new_tokens": strategies.sampled_from([64, 512]),
-        "shortcuts": strategies.sets(strategies.sampled_from(["images", "prompts", "silent", "weights"])),
+        "shortcuts": strategies.lists(strategies.sampled_from(["images", "prompts", "silent", "weights"]), unique=True),
     }
 ).filter(lambda values: values["prompts_per_step"] * values["group_size"] % values["micro_batch"] == 0)
 SFT = strategies.fixed_dictionaries(
@@ -38,7 +37,7 @@ SFT = strategies.fixed_dictionaries(
 
 @given(values=strategies.lists(strategies.integers(1, 10**6), unique=True).map(sorted), limit=strategies.integers(0))
 def test_largest_is_the_last_that_fits(values, limit):
-    assert largest(values, lambda value: value <= limit) == max((v for v in values if v <= limit), default=None)
+    assert last_fitting(values, lambda value: value <= limit) == max((v for v in values if v <= limit), default=None)
 
 
 @settings(max_examples=40, deadline=None)
