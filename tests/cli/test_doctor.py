@@ -12,6 +12,7 @@ import pytest
 
 from currreft_nb.cli import doctor
 from currreft_nb.cli.doctor import answers, examine, prospects, table
+from currreft_nb.running import machine
 
 ROOT = Path(__file__).parents[2]
 SOUND = [("torch", "2.11 (tested)", True), ("CUDA", "torch uses a card", True), ("hub", "answers", True)]
@@ -24,14 +25,14 @@ def with_(**changes):
 
 
 def card(monkeypatch, gib):
-    monkeypatch.setattr(doctor, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
+    monkeypatch.setattr(machine, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # its session works all the same
-    monkeypatch.setattr(doctor, "cards", list)
+    monkeypatch.setattr(machine, "cards", list)
 
 
 @pytest.mark.parametrize(
