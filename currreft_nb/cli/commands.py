@@ -17,8 +17,9 @@ from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import Rules, score, text_of
 from currreft_nb.running import machine
 from currreft_nb.running.experiment import Experiment, Step
-from currreft_nb.running.record import complete_record, input_folder, read_record
-from currreft_nb.running.run import project_root
+from currreft_nb.running.fingerprints import input_folder
+from currreft_nb.running.project import project_root
+from currreft_nb.running.record import complete_record, read_record
 from currreft_nb.tasks.classification import LABELS_VERSION
 
 QUESTIONS = 8  # of each task, on which an export is compared with the trained policy

@@ -16,11 +16,12 @@ from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
 from currreft_nb.report.page import export as export_page
 from currreft_nb.report.results import RESULTS
+from currreft_nb.running.fingerprints import input_folder
 from currreft_nb.running.kernel import execute_run
 from currreft_nb.running.parameters import declarations
 from currreft_nb.running.progress import Status
-from currreft_nb.running.record import NOTEBOOK, RECORD, display_path, input_folder, read_record
-from currreft_nb.running.run import find_notebook, project_root
+from currreft_nb.running.project import display_path, find_notebook, project_root
+from currreft_nb.running.record import NOTEBOOK, RECORD, read_record
 
 PAGE = "report.html"
 

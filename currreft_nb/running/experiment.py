@@ -34,8 +34,7 @@ from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.settings import Declaration, settle
 from currreft_nb.running.experiment_checks import check_arms, check_inputs, check_values
 from currreft_nb.running.parameters import declarations, read_yaml
-from currreft_nb.running.record import display_path
-from currreft_nb.running.run import project_root
+from currreft_nb.running.project import display_path, project_root
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from currreft_nb import InputError
 from currreft_nb.running.parameters import assigned_names
+from currreft_nb.running.project import NOTEBOOK_VARIABLE, find_notebook, project_root
 from currreft_nb.running.record import RunFolder
-from currreft_nb.running.run import NOTEBOOK_VARIABLE, Run, find_notebook, project_root
+from currreft_nb.running.run import Run
 from tests.helpers.tiny_project import (
     TRAIN,
     finished,
