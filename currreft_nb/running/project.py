@@ -8,12 +8,17 @@ from currreft_nb import InputError
 NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
 
 
-def project_root(start: str | os.PathLike | None = None) -> Path:
-    """Return the nearest folder from `start` (default: the working directory) upward with notebooks/ and params/."""
-    here = Path(start or ".").resolve()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
-            return folder
+def project_root(*starts: str | os.PathLike) -> Path:
+    """Return the nearest folder with notebooks/ and params/ at or above the first start that has one, else the last.
+
+
+    The default is the working directory.
+    """
+    for start in starts or (".",):
+        here = Path(start).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+                return folder
     return here
 
 

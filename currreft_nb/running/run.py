@@ -124,13 +124,8 @@ class Run:
             )
         folder = self.path(given or f"outputs/notebooks/{notebook}")
         record = complete_record(folder, self.root, notebook)
-        note = {
-            "path": portable_path(folder, self.folder, self.root),
-            "given": given,
-            "notebook": record["notebook"],
-            "id": record["id"],
-            "fingerprint": record["fingerprint"],
-        }
+        note = {"path": portable_path(folder, self.folder, self.root), "given": given}
+        note |= {key: record[key] for key in ("notebook", "id", "fingerprint")}
         earlier = self._earlier_inputs.get(folder)
         self._inputs[folder] = note
         if self.resuming and earlier is not None and identity(earlier) != identity(note):
@@ -211,14 +206,9 @@ class Run:
             )
         self._earlier_inputs = {}
         seconds = self._record["seconds"] + time.monotonic() - self._clock
-        self._record |= {
-            "status": "complete",
-            "finished": now(),
-            "metrics": dict(metrics),
-            "adapter": adapter_hash(self.folder),
-        }
+        self._record |= {"status": "complete", "finished": now(), "metrics": dict(metrics)}
         self._record.pop("last_complete", None)
-        self._write(seconds=round(seconds, 1))
+        self._write(adapter=adapter_hash(self.folder), seconds=round(seconds, 1))
         self._kept.discard()
         release(self.folder)
         print(f"complete in {seconds:.0f} s: {place}")
