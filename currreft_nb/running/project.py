@@ -36,5 +36,5 @@ def find_notebook(name: str) -> Path:
 
 
 def display_path(path: Path, root: Path) -> str:
-    """Return the path as messages print it: relative to the project root where it lies inside."""
+    """Return the path as messages print it: relative to the project root where it is inside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

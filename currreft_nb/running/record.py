@@ -237,7 +237,7 @@ class RunFolder:
         return True
 
     def discard(self) -> None:
-        """Delete what was set aside: something newer is complete."""
+        """Delete everything that was set aside, because a newer run is complete."""
         shutil.rmtree(self.former, ignore_errors=True)
         shutil.rmtree(self.path / SET_ASIDE, ignore_errors=True)
 

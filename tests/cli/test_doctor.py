@@ -80,7 +80,7 @@ def test_a_file_that_is_wrong_says_why_instead(tmp_path):
     assert "did you mean shared" in rows["params/mine.yaml"]
 
 
-def test_a_key_is_told_of_and_never_told(monkeypatch):
+def test_a_key_is_mentioned_and_never_shown(monkeypatch):
     assert "OPENAI_API_KEY is not set" in prospects(ROOT / "tests", SOUND)[-1][1]
     monkeypatch.setenv("OPENAI_API_KEY", "s3cr3t-Zq9")
     assert "OPENAI_API_KEY is set" in (text := prospects(ROOT / "tests", SOUND)[-1][1])

@@ -2,7 +2,7 @@
 
     python tests/helpers/docs.py        (or: make docs)
 
-A generated part stands between `<!-- made by make docs: NAME -->` and `<!-- end -->`; PARTS lists the names. Statistics
+A generated part is between `<!-- made by make docs: NAME -->` and `<!-- end -->`; PARTS lists the names. Statistics
 come from the scripts in tests/benchmarks, so that a table and the verdict that a script prints never differ.
 """
 
