@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import docs
 
 from tests.conftest import copy_project
+from tests.helpers import docs
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
