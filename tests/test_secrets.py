@@ -83,7 +83,7 @@ def test_no_key_is_in_any_file_of_the_outputs(tmp_path):
         return say(echo) if number % 3 == 1 else say(points(reason=echo))
 
     def command(*arguments):
-        program = [sys.executable, "-c", "from currreft_nb.cli import main; main()", *arguments]
+        program = [sys.executable, "-c", "from currreft_nb.cli.app import main; main()", *arguments]
         done = subprocess.run(program, cwd=tmp_path, env=os.environ | SECRETS, capture_output=True, text=True)
         (tmp_path / "outputs" / f"said-{mood[0]}.txt").write_text(done.stdout + done.stderr)  # it is searched, too
         return done.returncode

@@ -139,7 +139,7 @@ def test_doctor_names_versions_with_their_range_and_what_follows(project, monkey
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
     names = "('torch', 'papermill', 'nbconvert', 'pandas')"
-    code = f"import sys, currreft_nb.cli\nprint([name for name in {names} if name in sys.modules])"
+    code = f"import sys, currreft_nb.cli.app\nprint([name for name in {names} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

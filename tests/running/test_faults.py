@@ -131,7 +131,7 @@ def calm(tmp_path_factory):
 
 def command(project, *arguments, what="run", **environment):
     """Run the command line; with FAULT, kernels do what it says."""
-    program = [sys.executable, "-c", "from currreft_nb.cli import main; main()", what, *arguments]
+    program = [sys.executable, "-c", "from currreft_nb.cli.app import main; main()", what, *arguments]
     path = os.pathsep.join([str(ROOT / "tests" / "helpers" / "faults"), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         program,
