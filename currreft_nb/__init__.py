@@ -1,21 +1,25 @@
 """Curr-ReFT for one person: curriculum reinforcement fine-tuning of small vision-language models, from notebooks.
 
-The method: every question is asked in three forms of rising difficulty (is it this, which of these, what is it); at
-each form the model answers several times, a rule pays what is right, and what was paid better than its group becomes
-likelier; at last the model learns from its own best answers. Read the package from the ground up, in this order:
+The method: every question is asked in three forms of rising difficulty (yes/no, multiple choice, open). At each form
+the model answers several times, a rule rewards right answers, and answers above their group's mean become likelier.
+Then the model learns from its own best answers. Read the packages from the ground up, in this order:
 
-1. words: `samples`, `boxes`, `answers`, `journal`
-2. ideas, none of which needs torch: `tasks`, `curriculum`, `prompts`, `rewards`, `metrics`; `formats`, `scenes`,
-   `curation` bring the questions
-3. learning: `models`, `pocket`, `memory`, `generation`, `training`, `judges`, `rejection`, `evaluation`
-4. views: `plots`, `gallery`, `tables`
-5. running: `parameters`, `records`, `runs`, `experiment`, `runner`, `report`, `cli`
+1. words: `core`
+2. ideas, none of which needs torch: `tasks`, `method`, `data`, `metrics`
+3. learning: `models`, `endpoints`, `generation`, `rejection`, `training`, `evaluation`, `memory`, `pocket`
+4. figures and pages: `views`, `report`
+5. running: `running`, `cli`
 
-Where a name has parts (`training.trainers`), the one without them comes first and says what it is all for.
+README.md in this folder lists every module, and which package may import which.
 """
+
+import logging
 
 __version__ = "0.1.0"
 
+# When bitsandbytes is imported, it reports an absent optional kernel; `models.quiet` may be imported too late for that.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one sentence that names what, where and the remedy."""
+    """An input that cannot be used; the message is one sentence that names the value, its place and the remedy."""

@@ -25,7 +25,7 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Where several workers share the files, let those with most slow tests go first, lest one of them comes last."""
+    """Where several workers share the files, start those with most slow tests first."""
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -slow[item.path])
@@ -58,7 +58,7 @@ def copy_project(folder):
 
 @pytest.fixture(scope="session")
 def smoke(project, tmp_path_factory):
-    """Run params/smoke.yaml once, as a user would; return the exit status and what was printed.
+    """Run params/smoke.yaml once, as a user would; return the exit status and the printed text.
 
     Of several workers the first that asks runs it; the others wait, and go on with a copy of what it left.
     """

@@ -36,7 +36,7 @@ def run(folder, *arguments, required="required", **tests):
         ({"plain": PLAIN}, (), "required", True),  # there is none
         ({"plain": PLAIN, "marked": MARKED.format("pytest.skip('no')")}, (), "required", True),
         ({"plain": PLAIN, "marked": MARKED.format("pass")}, ("-m", "not browser"), "required", True),
-        ({"plain": PLAIN}, (), "", False),  # nobody requires one
+        ({"plain": PLAIN}, (), "", False),  # none is required
         ({"plain": PLAIN}, ("tests/test_plain.py",), "required", False),  # not the whole suite
         ({"plain": PLAIN, "marked": MARKED.format("pass")}, WORKERS, "required", False),  # each sees one file of two
         ({"plain": PLAIN}, WORKERS, "required", True),

@@ -1,4 +1,4 @@
-"""The ways to install name the same packages, and what is committed is clean."""
+"""The ways to install name the same packages, and committed files are clean."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def test_conda_and_pip_users_get_the_same_bounds():
     assert "-e ." in pip_section()
 
 
-def test_every_tested_version_lies_inside_the_declared_bounds():
+def test_every_tested_version_is_inside_the_declared_bounds():
     pinned = by_name(
         line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")
     )

@@ -75,15 +75,15 @@ def test_no_key_is_in_any_file_of_the_outputs(tmp_path):
 
     def script(asked, number):
         """Repeat the key in whatever is said: in refusals, in answers that are none, in the reason of a verdict."""
-        told = f"got Authorization: {server.requests[-1]['key']}"
+        echo = f"got Authorization: {server.requests[-1]['key']}"
         if mood[0] == "refuse":
-            return say(status=401, body=f'{{"error": {{"message": "{told}"}}}}'.encode())
+            return say(status=401, body=f'{{"error": {{"message": "{echo}"}}}}'.encode())
         if number % 3 == 0:
-            return say(status=500, body=told.encode())
-        return say(told) if number % 3 == 1 else say(points(reason=told))
+            return say(status=500, body=echo.encode())
+        return say(echo) if number % 3 == 1 else say(points(reason=echo))
 
     def command(*arguments):
-        program = [sys.executable, "-c", "from currreft_nb.cli import main; main()", *arguments]
+        program = [sys.executable, "-c", "from currreft_nb.cli.app import main; main()", *arguments]
         done = subprocess.run(program, cwd=tmp_path, env=os.environ | SECRETS, capture_output=True, text=True)
         (tmp_path / "outputs" / f"said-{mood[0]}.txt").write_text(done.stdout + done.stderr)  # it is searched, too
         return done.returncode

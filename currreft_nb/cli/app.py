@@ -56,7 +56,7 @@ def report(
 ) -> None:
     """Make the report of an experiment's folder again: one HTML page, results.csv and results.json."""
     from currreft_nb.running.build_report import build_report
-    from currreft_nb.running.record import display_path
+    from currreft_nb.running.project import display_path
 
     print(f"report: {display_path(build_report(folder, beside), Path.cwd())}")
 

@@ -50,24 +50,15 @@ def benchmark(
     done = subprocess.run(call, cwd=tasks_folder, env=variables)
     made = sorted(set(output.glob("*/*_results.json")) - before)
     if done.returncode or not made:
-        raise InputError(
-            f"lmms-eval wrote no results of {task!r} (exit status {done.returncode}); see its output above"
-        )
+        raise InputError(f"lmms-eval wrote no results of {task!r} (exit status {done.returncode}); see its output")
     return made[-1], numbers_of(json.loads(made[-1].read_text(encoding="utf-8")))
 
 
 def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, batch_size: int) -> list[str]:
     family, (smallest, largest) = family_of(folder), pixel_budget(folder)
     device = "cuda" if machine.cards() else "cpu"
-    model = {
-        "pretrained": folder.absolute(),
-        "device": device,
-        "device_map": device,
-        "attn_implementation": "sdpa",
-        "min_pixels": smallest,
-        "max_pixels": largest,
-    }
-    arguments = ["--model", family, "--model_args", ",".join(f"{k}={v}" for k, v in model.items())]
+    model = f"pretrained={folder.absolute()},device={device},device_map={device},attn_implementation=sdpa"
+    arguments = ["--model", family, "--model_args", f"{model},min_pixels={smallest},max_pixels={largest}"]
     arguments += ["--tasks", task, "--batch_size", str(batch_size), "--log_samples"]
     arguments += ["--limit", str(limit)] if limit else []
     return arguments + (["--include_path", str(tasks_folder.absolute())] if tasks_folder else [])

@@ -1,10 +1,9 @@
-"""The commands probe, preflight and export; modules that import models are imported where they are needed."""
+"""The work of the commands probe, preflight, export and rewards; torch is imported only by those that need it."""
 
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,19 +11,22 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.files import digest
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, read_samples
+from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation.sources import completion_rows
 from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import Rules, score, text_of
 from currreft_nb.running import machine
 from currreft_nb.running.experiment import Experiment, Step
-from currreft_nb.running.record import complete_record, input_folder, read_record
-from currreft_nb.running.run import project_root
+from currreft_nb.running.fingerprints import input_folder
+from currreft_nb.running.project import project_root
+from currreft_nb.running.record import complete_record, read_record
 from currreft_nb.tasks.classification import LABELS_VERSION
 
 QUESTIONS = 8  # of each task, on which an export is compared with the trained policy
 MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting
 DATA_NOTEBOOK = "01_data_curation"
 PROBE_SPLIT = "val"  # a decision about training must not use a test split
+PROBE_SETTINGS = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
 
 
 def _steps_with(experiment: Experiment, setting: str, only: Sequence[str] = ()) -> list[Step]:
@@ -43,40 +45,30 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
     The questions are validation questions of the experiment's own data, whose step must be complete. Answers are kept
     and reused. The column `arm` names the model.
     """
-    from currreft_nb.evaluation.pass_at_k import advise
+    from currreft_nb.evaluation.pass_at_k import advise, probe_arms
 
     bases = {step.settings["model"]: step.settings for step in reversed(_steps_with(experiment, "group_size"))}
-    tables = [_probe(experiment, settings, questions, completions) for settings in reversed(bases.values())]
+    tables = []
+    for model, settings in reversed(bases.items()):
+        data = experiment.root / settings["data"]
+        record = complete_record(data, experiment.root, DATA_NOTEBOOK)
+        options = {name: settings[name] for name in PROBE_SETTINGS if name in settings} | {"completions": completions}
+        asked = load_questions(data / "data", [PROBE_SPLIT], questions)
+        folder = experiment.folder / "probe" / digest([options, record["fingerprint"]])
+        tables.append(probe_arms({model: None}, asked, folder, **options))
     passes = pd.concat(tables, ignore_index=True)
     return passes, advise(passes)
-
-
-def _probe(experiment: Experiment, settings: dict[str, Any], questions: int, completions: int) -> pd.DataFrame:
-    data = experiment.root / settings["data"]
-    record = complete_record(data, experiment.root, DATA_NOTEBOOK)
-    from currreft_nb.data.folder import load_questions as choose
-    from currreft_nb.evaluation.pass_at_k import probe_arms
-
-    names = ("model", "four_bit", "max_pixels", "max_new_tokens", "temperature", "seed")
-    options = {name: settings[name] for name in names if name in settings} | {"completions": completions}
-    return probe_arms(
-        {settings["model"]: None},
-        choose(data / "data", [PROBE_SPLIT], questions),
-        experiment.folder / "probe" / digest([options, record["fingerprint"]]),
-        **options,
-    )
 
 
 def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[list[Step], list[dict]]]:
     """Return the training steps with the estimated parts of their GPU memory, grouped by equal parts.
 
-    `only`: names of steps; none stands for all. Raises `InputError` when no step trains.
+    `only`: names of steps; none means all. Raises `InputError` when no step trains.
     """
-    steps = _steps_with(experiment, "micro_batch", only)
     from currreft_nb.memory.estimate import estimate_step
 
     groups: list[tuple[list[Step], list[dict]]] = []
-    for step in steps:
+    for step in _steps_with(experiment, "micro_batch", only):
         parts = estimate_step(step.settings)
         same = next((members for members, known in groups if known == parts), None)
         same.append(step) if same else groups.append(([step], parts))
@@ -85,10 +77,16 @@ def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[li
 
 def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str] = ()) -> tuple[list[str], bool]:
     """Return the lines to print for each group of steps, and whether all of them fit the GPU (0: none known)."""
+    from currreft_nb.memory.estimate import fit_verdict
+    from currreft_nb.memory.fit import proposals
+
     lines, fits = [], True
     for steps, parts in preflight(experiment, only):
+<<<<<<< HEAD
         from currreft_nb.memory.estimate import fit_verdict, proposals
 
+=======
+>>>>>>> two-running
         lines += [f"{', '.join(step.name for step in steps)}: an estimate from shapes"]
         lines += [f"  {row['gib']:8.3f} GiB  {row['when']:22} {row['part']}" for row in parts]
         if not card_gib:
@@ -104,13 +102,13 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
 
 def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[str]:
     """Take the largest step of each group of training steps, and yield its measured memory next to the estimate."""
+    from currreft_nb.memory.measure import measure
+
     for steps, _ in preflight(experiment, only):
         step = steps[0]
         if "completions" in step.settings:
             yield f"{step.name}: not measured, because the answers that it trains on are not sampled yet"
             continue
-        from currreft_nb.memory.measure import measure
-
         samples = _training_samples(experiment, step)
         source = "its own questions" if samples else "made-up questions, since its data is not curated yet"
         yield f"{', '.join(step.name for step in steps)}: the largest step, with {source}"
@@ -130,8 +128,6 @@ def _training_samples(experiment: Experiment, step: Step) -> list[Sample]:
         complete_record(data, experiment.root, DATA_NOTEBOOK)
     except InputError:
         return []
-    from currreft_nb.data.folder import load_samples
-
     stages = settings.get("stages", ["open"])
     return [s for stage in stages for s in load_samples(data / "data", "train", stage, settings["tasks"])]
 
@@ -143,26 +139,22 @@ def largest_card_gib() -> float | None:
 
 def export_run(run: Path, output: Path) -> dict:
     """Merge the adapter of a complete run, or of an adapter's folder, into its base; return the checks' numbers."""
+    from currreft_nb.evaluation.export import export
+
     options = {}
     if read_record(run) is not None:
         record = complete_record(run.resolve(), project_root(run), "02_rl_binary")
         options["max_new_tokens"] = record["settings"].get("max_new_tokens", MAX_NEW_TOKENS)
         options["questions"] = _validation_questions(run.resolve(), record)
-    from currreft_nb.evaluation.export import export
-
     return export(run, output, **options)
 
 
 def _validation_questions(run: Path, record: dict) -> list[Sample]:
     """Return validation questions of a run's data at its stage; none where that data no longer exists."""
-    from currreft_nb.data.folder import load_questions
-
     folders = [input_folder(run, note) for note in record["inputs"] if note["notebook"] == DATA_NOTEBOOK]
-    settings = record["settings"]
+    stages = record["settings"].get("stages", ["open"])
     try:
-        return load_questions(
-            folders[0] / "data", [PROBE_SPLIT], QUESTIONS, settings.get("stages", ["open"]), TRAINED_TASKS
-        )
+        return load_questions(folders[0] / "data", [PROBE_SPLIT], QUESTIONS, stages, TRAINED_TASKS)
     except (InputError, IndexError):
         return []
 
@@ -175,7 +167,11 @@ def score_file(samples: Path, completions: Path, frame: Frame | None = None, rul
     reference. Raises `InputError` naming file, line and remedy for an invalid line.
     """
     rows = list(completion_rows(completions))
-    by_id = {sample.id: sample for sample in _samples(samples)}
+    if not samples.exists():
+        raise InputError(f"{samples} does not exist; give a samples file, such as test_id-open.jsonl in a data folder")
+    by_id = {sample.id: sample for sample in read_samples(samples)}
+    if not by_id:
+        raise InputError(f"{samples} holds no samples; give the samples that were answered")
     for place, row in rows:
         if row["id"] not in by_id:
             raise InputError(
@@ -207,12 +203,3 @@ def _scored(sample: Sample, completion: str, frame: Frame | None, rules: Rules) 
     earned = score(sample, completion, frame, rules)
     row = {"id": sample.id, "task": sample.task, "stage": sample.stage, **earned._asdict()}
     return row | ({"value": None} if sample.answer is None else {})
-
-
-def _samples(path: Path) -> list[Sample]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a samples file, such as test_id-open.jsonl in a data folder")
-    samples = read_samples(path)
-    if not samples:
-        raise InputError(f"{path} holds no samples; give the samples that were answered")
-    return samples

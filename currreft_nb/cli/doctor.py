@@ -1,4 +1,4 @@
-"""Whether this machine is ready, and for what: versions, GPUs, memory, disk, hub, and what will work with them.
+"""Check this machine: versions, GPUs, memory, disk, hub, and which experiments will work with them.
 
 `currreft doctor` and notebook 00 show the same rows: (what, finding, verdict), the verdict of a mere fact being None.
 """
@@ -102,13 +102,14 @@ def prospects(folder: Path, facts: Sequence[Row]) -> list[Row]:
     fine = {what: verdict for what, _, verdict in facts}
     ready = not any(verdict is False for what, _, verdict in facts if what != "CUDA")
     text = "works: the pocket model, on the processor" if ready else "fix the rows marked above first"
-    files = sorted((folder / "params").glob("*.yaml"))
+    key, files = Endpoint.key, sorted((folder / "params").glob("*.yaml"))
+    known = "is set" if os.environ.get(key, "").strip() else "is not set: only endpoints that need none"
     usable = machine.cards() if fine.get("CUDA") else []
     large = max((card["memory_gib"] for card in usable if card["memory_gib"]), default=0.0)
     return [
         ("demo", text, ready),
         *((f"params/{file.name}", _file_text(file, large, fine["hub"]), None) for file in files if ready),
-        ("judges", _judges_text(), None),
+        ("judges", f"rule and recorded judges work; for http judges the key {key} {known}", None),
     ]
 
 
@@ -142,9 +143,3 @@ def _is_here(model: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return Path(model).is_dir() or isinstance(try_to_load_from_cache(model, "config.json"), str)
-
-
-def _judges_text() -> str:
-    key = Endpoint.key
-    known = "is set" if os.environ.get(key, "").strip() else "is not set: only endpoints that need none"
-    return f"rule and recorded judges work; for http judges the key {key} {known}"

@@ -1,8 +1,13 @@
 """Mute messages that users cannot act on; importing this module is enough.
 
+<<<<<<< HEAD
 Muted: bitsandbytes' note that an optional kernel is absent, the trainer's note on the order of its checkpoints,
 transformers' announcements of new names in version 6 (for calls inside TRL and PEFT), and progress bars, whose first
 state would stay in a stored notebook.
+=======
+Muted: the trainer's note on the order of its checkpoints, transformers' announcements of renamings in version 6 (they
+concern calls inside TRL and PEFT), and progress bars, whose first state would stay in a stored notebook.
+>>>>>>> two-running
 """
 
 import logging
@@ -13,7 +18,6 @@ from transformers.utils import logging as transformers_logging
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # issued on importing tqdm, which datasets does
 
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 transformers_logging.disable_progress_bar()

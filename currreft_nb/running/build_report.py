@@ -1,10 +1,10 @@
-"""The report: run notebook 07 on what an experiment left, and export it as one page that loads nothing from outside.
+"""The report: run notebook 07 on an experiment's folder, and export it as one page that loads nothing from outside.
 
 outputs/pocket/report.html      the page
-outputs/pocket/results.csv      its scores, one row a cell (`report.results` says what each column means)
-outputs/pocket/results.json     the same and all that the page tells: comparisons, costs, settings, hashes, versions
+outputs/pocket/results.csv      its scores, one row a cell (`report.results` defines each column)
+outputs/pocket/results.json     everything on the page: scores, comparisons, costs, settings, hashes, versions
 outputs/pocket/report/          the run that made them
-outputs/pocket/beside-other/    with a second experiment beside this one: the run and its page
+outputs/pocket/beside-other/    compared with a second experiment: the run and its page
 """
 
 import os
@@ -16,17 +16,22 @@ from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
 from currreft_nb.report.page import export as export_page
 from currreft_nb.report.results import RESULTS
+from currreft_nb.running.fingerprints import input_folder
 from currreft_nb.running.kernel import execute_run
 from currreft_nb.running.parameters import declarations
 from currreft_nb.running.progress import Status
-from currreft_nb.running.record import NOTEBOOK, RECORD, display_path, input_folder, read_record
-from currreft_nb.running.run import find_notebook, project_root
+from currreft_nb.running.project import display_path, find_notebook, project_root
+from currreft_nb.running.record import NOTEBOOK, RECORD, read_record
 
 PAGE = "report.html"
+REPORT_NOTEBOOK = "07_report"
+DATA_NOTEBOOK = "01_data_curation"
+EVALUATION_NOTEBOOK = "06_evaluation"
+TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 
 
 def export(notebook: Path, page: Path) -> None:
-    """Write the executed notebook as a page, with the results that it left beside it; see `report.page.export`."""
+    """Write the executed notebook as a page, and copy its results next to the page; see `report.page.export`."""
     export_page(notebook, page, read_record(notebook.parent) or {})
     for name in RESULTS:
         if (made := notebook.parent / name).is_file() and made.parent != page.parent:
@@ -37,15 +42,18 @@ def export(notebook: Path, page: Path) -> None:
 def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = None) -> Path:
     """Run notebook 07 on an experiment's folder again and return its page, `<folder>/report.html`.
 
-    The settings of the experiment's own report step are used again, without runs that are not complete; without such a
-    step, all complete runs are reported. `beside`: the folder of a second experiment to compare with; its page is
-    `<folder>/beside-<name>/report.html`. Raises `InputError` when a folder holds no complete run or the notebook fails.
+    The settings of the experiment's own report step are used again; without that step, all complete runs are reported.
+    `beside`: the folder of a second experiment to compare with; the page is then `<folder>/beside-<name>/report.html`.
+    Raises `InputError` when a folder holds no complete run or the notebook fails.
     """
     folder = Path(folder).resolve()
-    root = project_root(folder)
-    root = root if (root / "params").is_dir() else project_root()
+    root = project_root(folder, ".")
     records = read_runs(folder)
-    former = [place for place, record in records.items() if _is_own_report(record)]
+    former = [
+        place
+        for place, record in records.items()
+        if record["notebook"] == REPORT_NOTEBOOK and not record["settings"].get("beside")
+    ]
     notebook = find_notebook(REPORT_NOTEBOOK)
     values = former_values(former[-1], records[former[-1]], root) if former else found_values(records, root)
     if not values["evaluations"] + values["trainings"]:
@@ -55,9 +63,7 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     if beside is not None:
         other = Path(beside).resolve()
         if other == folder:
-            raise InputError(
-                f"{display_path(folder, root)} cannot be compared with itself; give the folder of another experiment"
-            )
+            raise InputError(f"{display_path(folder, root)} cannot be compared with itself; give another experiment")
         found_runs(other)  # refused here, before a kernel starts
         step, values = folder / f"beside-{other.name}", values | {"beside": display_path(other, root)}
     known = declarations(notebook)  # an older run may have had other parameters
@@ -70,20 +76,10 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     return page
 
 
-def _is_own_report(record: Mapping[str, Any]) -> bool:
-    return record["notebook"] == REPORT_NOTEBOOK and not record["settings"].get("beside")
-
-
 def summary(step: Path) -> str:
     """Return the text that a report left for the end of a run, or "" (its metric "summary")."""
     record = read_record(step)
     return str(record["metrics"].get("summary") or "") if record else ""
-
-
-REPORT_NOTEBOOK = "07_report"
-DATA_NOTEBOOK = "01_data_curation"
-EVALUATION_NOTEBOOK = "06_evaluation"
-TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 
 
 def read_runs(folder: Path) -> dict[Path, dict]:
@@ -100,8 +96,8 @@ def read_runs(folder: Path) -> dict[Path, dict]:
 
 def found_values(records: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[str, Any]:
     """Return the parameters of a report on these runs: the complete ones, by start time."""
-    complete = [(record["started"], place) for place, record in records.items() if record["status"] == "complete"]
-    places = [place for _, place in sorted(complete)]
+    complete = [place for place, record in records.items() if record["status"] == "complete"]
+    places = sorted(complete, key=lambda place: (records[place]["started"], place))
 
     def made_by(*notebooks: str) -> list[str]:
         return [display_path(place, root) for place in places if records[place]["notebook"] in notebooks]
@@ -127,7 +123,7 @@ def found_runs(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def former_values(step: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Return the settings that a report was made with, its inputs where they lie now, without those not complete."""
+    """Return the settings that a report was made with: its inputs at their present paths, without incomplete ones."""
     moved = {note["given"]: display_path(input_folder(step, note), root) for note in record["inputs"]}
     values = dict(record["settings"])
     for name in ("evaluations", "trainings"):

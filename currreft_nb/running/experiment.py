@@ -32,10 +32,10 @@ import yaml
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.settings import Declaration, settle
-from currreft_nb.running.experiment_checks import check_arms, check_inputs, check_values
-from currreft_nb.running.parameters import declarations, read_yaml
-from currreft_nb.running.record import display_path
-from currreft_nb.running.run import project_root
+from currreft_nb.running.experiment_checks import check_arms, check_inputs
+from currreft_nb.running.notebook_settings import check_together
+from currreft_nb.running.parameters import declarations, located, read_yaml
+from currreft_nb.running.project import display_path, project_root
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"(?:^|(?<=[=:,]))@([A-Za-z0-9][A-Za-z0-9_.-]*)")  # alone, or as in "voc:@step/images"
@@ -136,7 +136,7 @@ def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment
         raise InputError(f"{path}:1: an experiment file has the keys shared and steps; write them at the top level")
     source = _Source(path, content, lines)
     _check_shape(source)
-    root = _root_of(path)
+    root = project_root(".", path.parent)
     notebooks = [_notebook(source, index, root) for index in range(len(content["steps"]))]
     draft = _Draft(source, root, root / "outputs" / path.stem, notebooks, {})
     _check_shared(draft)
@@ -149,11 +149,6 @@ def read_experiment(file: str | Path, changes: Sequence[str] = ()) -> Experiment
             chosen = {key: value for step, key, value in overrides if step in (None, name, raw["name"])}
             draft.steps[name] = _step(draft, index, name, point, chosen)
     return Experiment(path.stem, path, root, draft.folder, tuple(draft.steps.values()))
-
-
-def _root_of(path: Path) -> Path:
-    here = project_root()
-    return here if (here / "params").is_dir() else project_root(path.resolve().parent)
 
 
 def _check_shape(source: _Source) -> None:
@@ -199,10 +194,8 @@ def _notebook(source: _Source, index: int, root: Path) -> tuple[Path, dict[str, 
     if path is None:
         known = [notebook.stem for notebook in (root / "notebooks").glob("*.ipynb")]
         raise InputError(f"{place}: no notebook {name!r} in {root / 'notebooks'}{did_you_mean(name, known)}")
-    try:
+    with located(place):
         declared = declarations(path)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
     if "output" not in declared:
         raise InputError(f'{place}: {name} does not declare the folder that a step writes to; add output: str = ""')
     return path.resolve(), declared
@@ -284,7 +277,8 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
         return place(key) if key in given else source.at("steps", index)
 
     check_inputs(settings, given, name, where)
-    check_values(path.stem, settings, f"{source.at('steps', index)} (step {name})")
+    with located(f"{source.at('steps', index)} (step {name})"):  # the notebook would notice it hours later
+        check_together(path.stem, settings)
     if {"arms", "start_from"} <= set(settings):
         check_arms(settings, draft.root, draft.folder, where)
     return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))

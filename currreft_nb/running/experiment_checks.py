@@ -1,4 +1,4 @@
-"""Check what a step of an experiment asks for against what there is, before any step starts."""
+"""Check the inputs and arms of an experiment's step before any step starts."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.evaluation.sources import check_candidates, read_sources
 from currreft_nb.models.weights import POCKETS
-from currreft_nb.running.notebook_settings import check_together
+from currreft_nb.running.parameters import located
 
 INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
 BY_HAND = "outputs/notebooks/"
@@ -20,9 +20,8 @@ def check_arms(settings: Mapping[str, Any], root: Path, outputs: Path, place: Ca
     `root`: the folder that paths start from. `outputs`: the experiment's folder, whose files an earlier step may still
     make. `place(name)`: file and line of a parameter, for the `InputError`.
     """
-    try:
-        sources = read_sources(settings["arms"], settings["start_from"])
-        for source in sources.values():
+    with located(place("start_from")):
+        for source in read_sources(settings["arms"], settings["start_from"]).values():
             path = root / source.place
             made_here = path.is_relative_to(outputs)  # by an earlier step
             if source.kind == "recorded" and not path.is_file() and not made_here:
@@ -32,28 +31,16 @@ def check_arms(settings: Mapping[str, Any], root: Path, outputs: Path, place: Ca
                 raise InputError(
                     f"model {source.place!r} is neither a folder nor owner/name{did_you_mean(source.place, POCKETS)}"
                 )
-    except InputError as error:
-        raise InputError(f"{place('start_from')}: {error}") from None
-    try:
+    with located(place("arms")):
         check_candidates(settings.get("choose_among", []), settings["arms"])
-    except InputError as error:
-        raise InputError(f"{place('arms')}: {error}") from None
 
 
 def check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str, place: Callable[[str], str]) -> None:
-    """Refuse a default that stands for a run made by hand: an experiment must name the runs that it reads."""
+    """Refuse defaults that name runs made by hand: an experiment must name the runs that it reads."""
     for key in (key for key in INPUTS if key in settings):
         for text in settings[key] if isinstance(settings[key], list) else [settings[key]]:
             if not text or (text.startswith(BY_HAND) and key not in given):
-                run = text or "empty, which stands for a run made by hand"
+                run = text or "empty, which means a run made by hand"
                 raise InputError(
                     f'{place(key)}: {key} of step {name} is {run}; name its run, as "@step" or as a folder'
                 )
-
-
-def check_values(notebook: str, settings: Mapping[str, Any], place: str) -> None:
-    """Refuse values that do not go together, which the notebook would notice hours later."""
-    try:
-        check_together(notebook, settings)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None

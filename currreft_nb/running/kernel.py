@@ -25,8 +25,8 @@ from papermill.exceptions import PapermillExecutionError
 from currreft_nb import InputError
 from currreft_nb.running import machine
 from currreft_nb.running.progress import Status
+from currreft_nb.running.project import NOTEBOOK_VARIABLE
 from currreft_nb.running.record import FAILED_NOTEBOOK, LOG, NOTEBOOK, RUNNING_NOTEBOOK, RunFolder
-from currreft_nb.running.run import NOTEBOOK_VARIABLE
 from currreft_nb.running.signals import stoppable
 
 # When this process is killed, its end of the pipe closes and the guard ends the kernel's group. ipykernel would end

@@ -1,6 +1,6 @@
 """Locks that name their holder. The system releases a lock when its process ends, however it ends.
 
-Next to a lock file lies `<name>.json`, a note of its holder (of a shared lock: one line for each):
+`<name>.json` next to a lock file is a note on its holder (of a shared lock: one line for each):
 
     {"pid": 4711, "host": "desk", "since": "2026-11-23 08:00:00", "doing": "currreft run params/pocket.yaml"}
 

@@ -1,7 +1,7 @@
-"""Which notebook has which settings: one class for each, made of the groups that its subjects declare.
+"""The settings of each notebook: one class for each, made of the groups that the packages declare.
 
-A notebook's cell tagged `parameters` shows the settings that its lesson turns. All others of its class can be given as
-well, by YAML, by `--set` and by Papermill, and are checked alike; `currreft params NAME` lists them.
+A notebook's cell tagged `parameters` shows the settings of its lesson. All others of its class can also be set by YAML,
+`--set` and Papermill, and are checked in the same way; `currreft params NAME` lists them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 class Output(Settings):
     """Where a notebook writes."""
 
-    output: str = setting("", "folder to write; empty stands for outputs/notebooks/<notebook>", decides="name")
+    output: str = setting("", "folder to write; empty means outputs/notebooks/<notebook>", decides="name")
 
 
 @settings_class
 class Curated(Settings):
     """Which data a notebook reads."""
 
-    data: str = setting("", "run folder of notebook 01; empty stands for outputs/notebooks/01_data_curation")
+    data: str = setting("", "run folder of notebook 01; empty means outputs/notebooks/01_data_curation")
 
 
 @settings_class
 class Begun(Settings):
-    """Which adapter a training goes on from."""
+    """Which adapter a training continues from."""
 
     start_from: str = setting(
-        "", "base is the bare model; or a run folder with an adapter; empty stands for the previous notebook"
+        "", "base is the bare model; or a run folder with an adapter; empty means the previous notebook"
     )
 
 
@@ -160,7 +160,7 @@ def declared_by(notebook: str) -> dict[str, Declaration]:
 def decides(notebook: str, name: str) -> str:
     """Return what a setting of a notebook decides: result, cost or name.
 
-    In a notebook of the user's own it is what all classes that have the name agree on, else the result.
+    In a user's own notebook it is what all classes with that name agree on, else the result.
 
     >>> decides("06_evaluation", "batch_size"), decides("baseline_sft", "batch_size"), decides("mine", "output")
     ('cost', 'result', 'name')
@@ -172,7 +172,7 @@ def decides(notebook: str, name: str) -> str:
 
 
 def check_together(notebook: str, values: Mapping[str, Any]) -> None:
-    """Raise `InputError` for values that do not go together; of the user's own notebook, those of a training."""
+    """Raise `InputError` for values that contradict each other; a user's own notebook is checked as a training."""
     kind = NOTEBOOKS.get(notebook)
     if kind is None and "micro_batch" in values:
         kind = settings.GrpoSettings if "group_size" in values else settings.SftSettings
@@ -181,7 +181,7 @@ def check_together(notebook: str, values: Mapping[str, Any]) -> None:
 
 
 def settings_of(notebook: str) -> dict[str, Declaration]:
-    """Return what the class of a notebook declares. Raises `InputError` for a name that is none of ours."""
+    """Return what the class of a notebook declares. Raises `InputError` for an unknown notebook."""
     name = Path(notebook).stem
     if name not in NOTEBOOKS:
         raise InputError(f"no notebook {name!r}{did_you_mean(name, NOTEBOOKS)}")
@@ -190,22 +190,15 @@ def settings_of(notebook: str) -> dict[str, Declaration]:
 
 def settings_rows(declarations: Mapping[str, Declaration]) -> list[dict[str, str]]:
     """Return a row of text for each declaration: name, type, default, unit, bounds, decides, meaning."""
+    names = ("name", "type", "default", "unit", "bounds", "decides", "meaning")
     return [
-        {
-            "name": item.name,
-            "type": item.kind,
-            "default": repr(item.default),
-            "unit": item.unit,
-            "bounds": item.bounds,
-            "decides": item.decides,
-            "meaning": item.help,
-        }
-        for item in declarations.values()
+        dict(zip(names, (one.name, one.kind, repr(one.default), one.unit, one.bounds, one.decides, one.help)))
+        for one in declarations.values()
     ]
 
 
 def settings_table(declarations: Mapping[str, Declaration], values: Mapping[str, Any]) -> "pd.DataFrame":
-    """Return these rows, each with the value in effect."""
+    """Return the same rows as a table, each with the value in effect."""
     import pandas as pd  # slow to import, and needed only for this
 
     found = [{"name": row["name"], "value": repr(values[row["name"]]), **row} for row in settings_rows(declarations)]

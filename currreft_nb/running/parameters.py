@@ -4,16 +4,17 @@
     learning_rate: float = 1e-3        # of AdamW
     tasks: list[str] = ["math"]        # which tasks are trained
 
-They are checked before a kernel starts and once more in it, so that Papermill by itself is as strict.
+They are checked before a kernel starts and again in it, so that plain Papermill is as strict.
 """
 
 import ast
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def cell_declarations(notebook: str | os.PathLike) -> dict[str, Declaration]:
 
 
 def parse_declarations(source: str, where: str = "parameters") -> dict[str, Declaration]:
-    """Return the declarations in the source of a parameters cell, by name; `where` stands in front of errors.
+    """Return the declarations in the source of a parameters cell, by name; errors begin with `where`.
 
     >>> declared = parse_declarations("steps: int = 60  # optimiser steps")["steps"]
     >>> declared.kind, declared.default, declared.help, declared.line
@@ -94,27 +95,20 @@ literal'; types are str, int, float, bool, list[str]
 
 
 def _declaration(statement: ast.stmt, comments: dict[int, str]) -> Declaration | None:
-    if (
-        not isinstance(statement, ast.AnnAssign)
-        or not isinstance(statement.target, ast.Name)
-        or statement.value is None
-    ):
-        return None
-    kind = ast.unparse(statement.annotation).strip("'\"")
+    match statement:
+        case ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value):
+            kind = ast.unparse(statement.annotation).strip("'\"")
+        case _:
+            return None
     try:
-        default = ast.literal_eval(statement.value)
+        default = convert(ast.literal_eval(value), kind) if kind in KINDS else None
     except ValueError:
         return None
-    if kind not in KINDS or convert(default, kind) is None:
+    if default is None:
         return None
     lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
-    return Declaration(
-        name=statement.target.id,
-        kind=kind,
-        default=convert(default, kind),
-        help=" ".join(comments[line] for line in lines if line in comments),
-        line=statement.lineno,
-    )
+    meaning = " ".join(comments[line] for line in lines if line in comments)
+    return Declaration(name=name, kind=kind, default=default, help=meaning, line=statement.lineno)
 
 
 def _comments(source: str) -> dict[int, str]:
@@ -138,10 +132,8 @@ def check_namespace(notebook: Path, namespace: Mapping[str, Any]) -> dict[str, A
         raise InputError(f"{where}: {missing[0]} is not set; run the cell tagged 'parameters' first")
     given = {name: namespace[name] for name in dict.fromkeys([*shown, *assigned]) if name in namespace}
     values = settle(declared, given, lambda name: where)
-    try:
+    with located(where):
         check_together(notebook.stem, values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
     return values
 
 
@@ -171,11 +163,19 @@ def _targets(statement: ast.stmt) -> list[ast.expr]:
     return [statement.target] if isinstance(statement, ast.AnnAssign) else []
 
 
+@contextlib.contextmanager
+def located(place: str) -> Iterator[None]:
+    """Put a place, such as file and line, in front of an `InputError` from inside the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
 def read_yaml(path: str | os.PathLike) -> tuple[Any, dict[tuple, int]]:
     """Return a YAML file's content and the line of each value, by its path of keys and positions.
 
-    Read as Papermill reads it (YAML 1.1), but a duplicate key is an error. Raises `InputError` naming file and
-    line.
+    It is YAML 1.1, as for Papermill, but a duplicate key is an error. Raises `InputError` naming file and line.
     """
     path = Path(path)
     try:

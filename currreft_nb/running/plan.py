@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from currreft_nb.core.journal import read_journal
 from currreft_nb.running.experiment import Experiment, Step
 from currreft_nb.running.progress import seconds_left, spell
-from currreft_nb.running.record import LOG, METRICS, RunFolder, StepState, display_path
+from currreft_nb.running.project import display_path
+from currreft_nb.running.record import LOG, METRICS, RunFolder, StepState
 
 
 def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) -> None:

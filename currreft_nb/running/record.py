@@ -31,10 +31,16 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError, __version__
-from currreft_nb.core.files import atomic_write, digest, file_digest, to_json_types
-from currreft_nb.models.weights import hash_model
-from currreft_nb.running.notebook_settings import decides, declared_by
-from currreft_nb.running.parameters import code_cells
+from currreft_nb.core.files import atomic_write, to_json_types
+from currreft_nb.running.fingerprints import (
+    adapter_hash,
+    changed_settings,
+    identity,
+    input_folder,
+    other_weights,
+    source_hash,
+)
+from currreft_nb.running.project import display_path
 
 RECORD = "run.json"
 NOTEBOOK = "notebook.ipynb"  # the executed one
@@ -48,7 +54,6 @@ ALWAYS_NEW = (RECORD, NOTEBOOK, RUNNING_NOTEBOOK, FAILED_NOTEBOOK, LOG, FORMER, 
 METRICS = "metrics.jsonl"  # a row for each step of a training
 JOURNALS = (METRICS, "records.jsonl", "answers*.jsonl", "passes*.jsonl")
 WORK = ("checkpoints", "choice", "completions", "figures", "processes", "trackers", *JOURNALS)
-ADAPTER = "adapter/adapter_model.safetensors"
 TYPES = {"notebook": str, "status": str, "id": str, "session": str, "settings": dict, "inputs": list, "source": str}
 
 
@@ -58,11 +63,6 @@ class StepState:
 
     todo: str
     reason: str
-
-
-def display_path(path: Path, root: Path) -> str:
-    """Return the path as messages print it: relative to the project root where it lies inside."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def read_record(folder: str | os.PathLike) -> dict | None:
@@ -144,7 +144,7 @@ class RunFolder:
     def _difference(self, record: Mapping, settings: Mapping[str, Any], root: Path) -> str:
         if changed := changed_settings(record, self.path, settings, root):
             return f"{', '.join(changed)} changed"
-        if _other_weights(record, settings, root):
+        if other_weights(record, settings, root):
             return f"the weights of {settings['model']} changed"
         for note in record["inputs"]:
             place = input_folder(self.path, note)
@@ -159,7 +159,7 @@ class RunFolder:
             return []
         before, names = self.record["settings"], changed_settings(self.record, self.path, settings, root)
         changes = [f"{name} {before.get(name, 'not set')} -> {settings.get(name, 'not set')}" for name in names]
-        return changes + (["other weights of the model"] if _other_weights(self.record, settings, root) else [])
+        return changes + (["other weights of the model"] if other_weights(self.record, settings, root) else [])
 
     def work(self) -> list[Path]:
         """Return what an attempt would continue from."""
@@ -237,7 +237,7 @@ class RunFolder:
         return True
 
     def discard(self) -> None:
-        """Delete what was set aside: something newer is complete."""
+        """Delete everything that was set aside, because a newer run is complete."""
         shutil.rmtree(self.former, ignore_errors=True)
         shutil.rmtree(self.path / SET_ASIDE, ignore_errors=True)
 
@@ -260,12 +260,6 @@ class RunFolder:
         return rest
 
 
-def _other_weights(record: Mapping, settings: Mapping[str, Any], root: Path) -> bool:
-    # Weights that are not on this machine are taken to be the same: runs may be copied from another one.
-    weights, before = hash_model(settings.get("model", ""), root), record.get("weights")
-    return bool(weights and before and weights != before)
-
-
 def complete_record(folder: Path, root: Path, notebook: str) -> dict:
     """Return the record of the complete run in a folder. Raises `InputError` naming the notebook to run first.
 
@@ -283,80 +277,6 @@ def complete_record(folder: Path, root: Path, notebook: str) -> dict:
     raise InputError(
         f"the run in {place} is not complete ({record['status']}); run notebook {record['notebook']} to its end"
     )
-
-
-def source_hash(notebook: str | os.PathLike) -> str:
-    """Return a hash of a notebook's code, without its parameters, which are settings."""
-    parameter_cells = {"parameters", "injected-parameters"}
-    return digest([source for source, tags in code_cells(notebook) if not parameter_cells & set(tags)])
-
-
-def adapter_hash(folder: Path) -> str | None:
-    """Return a hash of the adapter's weights in a run's folder, or None without an adapter."""
-    weights = folder / ADAPTER
-    return file_digest(weights) if weights.is_file() else None
-
-
-def input_folder(folder: Path, note: Mapping) -> Path:
-    """Return the present folder of an input that a run's record lists."""
-    return Path(os.path.normpath(folder / note["path"]))
-
-
-def identity(note: Mapping) -> tuple[str, str]:
-    """Return the id and the fingerprint of a run, by which an input is compared."""
-    return note["id"], note["fingerprint"]
-
-
-def portable_path(folder: Path, start: Path, root: Path) -> str:
-    """Return the folder relative to `start` where both are moved together, else as it is."""
-    # Folders of one project, or of one experiment, are moved together.
-    together = folder.is_relative_to(root) and start.is_relative_to(root)
-    return os.path.relpath(folder, start) if together or folder.parent == start.parent else str(folder)
-
-
-def portable(notebook: str, settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that decide a notebook's result, with the texts of `names` replaced.
-
-    So runs compare equal whose folders were moved, or which differ in memory, time or records only.
-
-    >>> portable("02_rl_binary", {"output": "o", "data": "a", "steps": 6, "micro_batch": 8}, {"a": "input 0"})
-    {'data': 'input 0', 'steps': 6}
-    """
-
-    def replaced(value: Any) -> Any:
-        if isinstance(value, list):
-            return [replaced(item) for item in value]
-        return names.get(value, value) if isinstance(value, str) and value else value
-
-    return {name: replaced(value) for name, value in settings.items() if decides(notebook, name) == "result"}
-
-
-def fingerprint(record: Mapping) -> str:
-    """Return the hash of what decides a run's result: settings, weights, inputs, the notebook's code, the version."""
-    names = {note["given"]: f"input {index}" for index, note in enumerate(record["inputs"])}
-    inputs = [note["fingerprint"] for note in record["inputs"]]
-    settings = portable(record["notebook"], record["settings"], names)
-    decisive = [record["notebook"], settings, inputs, record["source"], record["package"], record.get("weights")]
-    return digest(decisive)
-
-
-def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any], root: Path) -> list[str]:
-    """Return the names of the settings that decide the result and in which the run in the folder differs from these.
-
-    A setting that did not exist when the run was made has its default.
-    """
-    notebook = record["notebook"]
-    defaults = {name: item.default for name, item in declared_by(notebook).items() if name in settings}
-    given = {note["given"]: f"input {index}" for index, note in enumerate(record["inputs"])}
-    places = {input_folder(folder, note): f"input {index}" for index, note in enumerate(record["inputs"])}
-    asked = {}
-    for value in settings.values():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and text and (place := Path(os.path.normpath(root / text))) in places:
-                asked[text] = places[place]
-    before, now = portable(notebook, defaults | record["settings"], given), portable(notebook, settings, asked)
-    missing = object()
-    return sorted(name for name in {*before, *now} if before.get(name, missing) != now.get(name, missing))
 
 
 def now() -> str:

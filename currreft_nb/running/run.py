@@ -27,58 +27,30 @@ from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation.sources import Source, read_sources
 from currreft_nb.models.weights import hash_model
 from currreft_nb.running import machine, notebook_settings
-from currreft_nb.running.locks import LockHeld, acquire
-from currreft_nb.running.parameters import cell_declarations, check_namespace, declarations
-from currreft_nb.running.record import (
+from currreft_nb.running.fingerprints import (
     ADAPTER,
-    METRICS,
-    RECORD,
-    RunFolder,
     adapter_hash,
-    complete_record,
-    display_path,
     fingerprint,
     identity,
     input_folder,
-    now,
     portable_path,
     source_hash,
 )
+from currreft_nb.running.locks import LockHeld, acquire
+from currreft_nb.running.parameters import cell_declarations, check_namespace, declarations
+from currreft_nb.running.project import NOTEBOOK_VARIABLE, display_path, find_notebook, project_root
+from currreft_nb.running.record import METRICS, RECORD, RunFolder, complete_record, now
 from currreft_nb.tasks.classification import LABELS_VERSION
 from currreft_nb.views.live import LiveFigure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the notebook file that the kernel executes
-
 LOCK = ".lock"
 PATIENCE_S = 5.0  # the kernel of a killed runner ends within about a second
 
 _held: dict[Path, AcquireReturnProxy] = {}  # the locks of the runs that this process has not finished
 _started_here: set[Path] = set()  # folders in which this process has started a run
-
-
-def project_root(start: str | os.PathLike | None = None) -> Path:
-    """Return the nearest folder from `start` (default: the working directory) upward with notebooks/ and params/."""
-    here = Path(start or ".").resolve()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
-            return folder
-    return here
-
-
-def find_notebook(name: str) -> Path:
-    """Return a notebook's file: the runner's, else one near the working directory or the package."""
-    executed = Path(os.environ.get(NOTEBOOK_VARIABLE, ""))
-    places = [Path.cwd(), Path.cwd() / "notebooks", project_root() / "notebooks"]
-    places.append(Path(__file__).resolve().parents[2] / "notebooks")
-    for path in ([executed] if executed.stem == name else []) + [place / f"{name}.ipynb" for place in places]:
-        if path.is_file():
-            return path
-    raise InputError(
-        f"{name}.ipynb is not in {places[0]} or {places[1]}; start Jupyter or papermill in the project's folder"
-    )
 
 
 class Run:
@@ -152,13 +124,8 @@ class Run:
             )
         folder = self.path(given or f"outputs/notebooks/{notebook}")
         record = complete_record(folder, self.root, notebook)
-        note = {
-            "path": portable_path(folder, self.folder, self.root),
-            "given": given,
-            "notebook": record["notebook"],
-            "id": record["id"],
-            "fingerprint": record["fingerprint"],
-        }
+        note = {"path": portable_path(folder, self.folder, self.root), "given": given}
+        note |= {key: record[key] for key in ("notebook", "id", "fingerprint")}
         earlier = self._earlier_inputs.get(folder)
         self._inputs[folder] = note
         if self.resuming and earlier is not None and identity(earlier) != identity(note):
@@ -239,14 +206,9 @@ class Run:
             )
         self._earlier_inputs = {}
         seconds = self._record["seconds"] + time.monotonic() - self._clock
-        self._record |= {
-            "status": "complete",
-            "finished": now(),
-            "metrics": dict(metrics),
-            "adapter": adapter_hash(self.folder),
-        }
+        self._record |= {"status": "complete", "finished": now(), "metrics": dict(metrics)}
         self._record.pop("last_complete", None)
-        self._write(seconds=round(seconds, 1))
+        self._write(adapter=adapter_hash(self.folder), seconds=round(seconds, 1))
         self._kept.discard()
         release(self.folder)
         print(f"complete in {seconds:.0f} s: {place}")

@@ -15,6 +15,7 @@ from currreft_nb.running.kernel import Outcome, execute_run, last_lines
 from currreft_nb.running.locks import LockHeld, acquire, acquire_shared
 from currreft_nb.running.plan import count, show_plan
 from currreft_nb.running.progress import Status, spell
+from currreft_nb.running.project import display_path
 from currreft_nb.running.run import LOCK
 from currreft_nb.running.signals import stoppable
 
@@ -111,7 +112,7 @@ def _locked(experiment: Experiment, rows: Rows) -> Iterator[None]:
                 held.enter_context(acquire_shared(experiment.folder / LOCKS / f"{name}.lock", read=name in readers))
             except LockHeld as error:
                 which = f"step {name}" if readers.get(name, name) == name else f"{name}, which {readers[name]} needs,"
-                place = record.display_path(experiment.folder, experiment.root)
+                place = display_path(experiment.folder, experiment.root)
                 raise InputError(
                     f"{which} in {place} is in use by {error}; wait for it, stop it, or run other steps with --only"
                 ) from None
@@ -151,7 +152,7 @@ def _run_step(step: Step, found: record.StepState, experiment: Experiment, head:
         if step.notebook.stem == REPORT_NOTEBOOK:
             export(step.folder / record.NOTEBOOK, experiment.folder / PAGE)
     else:
-        _show_failure(step, outcome, status, record.display_path(step.folder, experiment.root))
+        _show_failure(step, outcome, status, display_path(step.folder, experiment.root))
     return outcome.complete
 
 
@@ -176,4 +177,4 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
     for step, _ in rows:
         if step.notebook.stem == REPORT_NOTEBOOK:
             print(summary(step.folder))
-            print(f"report: {record.display_path(experiment.folder / PAGE, experiment.root)}", flush=True)
+            print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)

@@ -1,4 +1,4 @@
-"""The command line: mistakes told in one line with exit status 1, nothing heavy imported before it is needed."""
+"""The command line: mistakes reported in one line with exit status 1, nothing heavy imported before it is needed."""
 
 import errno
 import re
@@ -93,14 +93,14 @@ def test_a_dry_run_checks_and_shows_and_starts_nothing(project, monkeypatch, cap
         (["rewards", "absent.jsonl", "absent.jsonl"], "error: absent.jsonl does not exist"),
     ],
 )
-def test_mistakes_are_told_in_one_line(project, monkeypatch, capsys, arguments, message):
+def test_mistakes_are_reported_in_one_line(project, monkeypatch, capsys, arguments, message):
     assert call(monkeypatch, *arguments) == 1
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_a_disk_that_is_full_is_told_and_a_fault_of_ours_keeps_its_traceback(project, monkeypatch, capsys):
+def test_a_disk_that_is_full_is_reported_and_a_fault_of_ours_keeps_its_traceback(project, monkeypatch, capsys):
     def fail(*arguments):
         raise OSError(number, "it does not work", "outputs/tiny/run.json")
 
@@ -139,7 +139,7 @@ def test_doctor_names_versions_with_their_range_and_what_follows(project, monkey
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
     names = "('torch', 'papermill', 'nbconvert', 'pandas')"
-    code = f"import sys, currreft_nb.cli\nprint([name for name in {names} if name in sys.modules])"
+    code = f"import sys, currreft_nb.cli.app\nprint([name for name in {names} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -1,4 +1,4 @@
-"""`currreft benchmark`: what is refused at once, and where `make bench-env` ran, lmms-eval itself."""
+"""`currreft benchmark`: requests refused at once, and where `make bench-env` ran, lmms-eval itself."""
 
 import json
 import os

@@ -12,6 +12,7 @@ import pytest
 
 from currreft_nb.cli import doctor
 from currreft_nb.cli.doctor import answers, examine, prospects, table
+from currreft_nb.running import machine
 
 ROOT = Path(__file__).parents[2]
 SOUND = [("torch", "2.11 (tested)", True), ("CUDA", "torch uses a card", True), ("hub", "answers", True)]
@@ -24,14 +25,14 @@ def with_(**changes):
 
 
 def card(monkeypatch, gib):
-    monkeypatch.setattr(doctor, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
+    monkeypatch.setattr(machine, "cards", lambda: [{"name": "a card", "memory_gib": gib, "driver": "1"}])
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # its session works all the same
-    monkeypatch.setattr(doctor, "cards", list)
+    monkeypatch.setattr(machine, "cards", list)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_file_that_is_wrong_says_why_instead(tmp_path):
     assert "did you mean shared" in rows["params/mine.yaml"]
 
 
-def test_a_key_is_told_of_and_never_told(monkeypatch):
+def test_a_key_is_mentioned_and_never_shown(monkeypatch):
     assert "OPENAI_API_KEY is not set" in prospects(ROOT / "tests", SOUND)[-1][1]
     monkeypatch.setenv("OPENAI_API_KEY", "s3cr3t-Zq9")
     assert "OPENAI_API_KEY is set" in (text := prospects(ROOT / "tests", SOUND)[-1][1])

@@ -1,4 +1,4 @@
-"""`currreft rewards`: completions are scored with reasons; what is wrong with a file is told with its line."""
+"""`currreft rewards`: completions are scored with reasons; an error in a file is reported with its line."""
 
 import json
 import sys
@@ -61,7 +61,7 @@ def test_each_completion_is_scored_with_its_reason(files, monkeypatch, capsys):
         ("sum", 1.0, "ok"),
         ("sum", 0.0, "wrong"),
         ("sum", 0.0, "no_answer"),
-        ("why", None, "no_reference"),  # nobody can say, so nobody does
+        ("why", None, "no_reference"),  # no reference, so no value
         ("cat", 1.0, "ok"),
     ]
     lines = shown.err.splitlines()
@@ -121,7 +121,7 @@ def test_separators_and_marks_of_other_systems_are_no_trouble(files, tmp_path):
         ),
     ],
 )
-def test_a_bad_completion_is_told_with_its_line(files, line, message):
+def test_a_bad_completion_is_reported_with_its_line(files, line, message):
     files[1].write_text(json.dumps(RIGHT) + "\n" + line)
     with pytest.raises(InputError, match=message):
         score_file(*files)

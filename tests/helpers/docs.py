@@ -2,12 +2,11 @@
 
     python tests/helpers/docs.py        (or: make docs)
 
-A generated part stands between `<!-- made by make docs: NAME -->` and `<!-- end -->`; PARTS lists the names. Statistics
+A generated part is between `<!-- made by make docs: NAME -->` and `<!-- end -->`; PARTS lists the names. Statistics
 come from the scripts in tests/benchmarks, so that a table and the verdict that a script prints never differ.
 """
 
 import ast
-import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,11 +21,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 import forgetting  # noqa: E402
 import pocket_study  # noqa: E402
+from test_layers import MAY_IMPORT  # noqa: E402
 
-PACKAGES = (  # from the ground up
-    *("core", "tasks", "method", "data", "metrics", "models", "endpoints", "views", "generation"),
-    *("rejection", "training", "evaluation", "memory", "pocket", "report", "running", "cli"),
-)
 PART = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
 TASKS = {"detection": "detection", "classification": "classification", "math": "counting", "general": "general"}
 BASE, FORCED = ("base", "natural"), ("base", "forced")
@@ -61,13 +57,8 @@ def first_line(path: Path) -> str:
 
 
 def packages() -> list[Path]:
-    """Return the package folders from the ground up; unknown ones come last."""
-    found = {path.parent.name: path.parent for path in sorted(PACKAGE.glob("*/__init__.py"))}
-    return [found[name] for name in sorted(found, key=lambda name: (name not in PACKAGES, _place(name), name))]
-
-
-def _place(name: str) -> int:
-    return PACKAGES.index(name) if name in PACKAGES else -1
+    """Return the package folders from the ground up."""
+    return [PACKAGE / name for name in MAY_IMPORT]
 
 
 def modules() -> str:
@@ -94,13 +85,8 @@ def _link(path: Path) -> str:
 
 def imports() -> str:
     """Return which package may import which, from the table that tests/test_layers.py enforces."""
-    allowed = getattr(importlib.import_module("test_layers"), "MAY_IMPORT", {})
-    order = sorted(allowed, key=lambda name: (_place(name), name))
-    return table(("package", "may import"), ((f"`{name}`", _names(allowed[name])) for name in order))
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(names, key=_place)) or "nothing of the package"
+    rows = ((f"`{name}`", ", ".join(f"`{other}`" for other in others)) for name, others in MAY_IMPORT.items())
+    return table(("package", "may import"), ((name, others or "no other package") for name, others in rows))
 
 
 def summary() -> str:

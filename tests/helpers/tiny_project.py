@@ -91,7 +91,7 @@ def new_kernel():
 
 
 def start(name="01_data", **changed):
-    """Start a run as a notebook does, its globals holding the defaults and what was changed."""
+    """Start a run as a notebook does, its globals holding the defaults and the changes."""
     values = {}
     exec(DATA if name == "01_data" else TRAIN, values)
     del values["__builtins__"], values["__annotations__"]
@@ -115,6 +115,6 @@ def work(run):
 
 
 def write_adapter(run, weights=b"first"):
-    """Leave in the folder what stands for a trained adapter."""
+    """Leave in the folder a stand-in for a trained adapter."""
     (run.folder / "adapter").mkdir(exist_ok=True)
     (run.folder / "adapter" / "adapter_model.safetensors").write_bytes(weights)

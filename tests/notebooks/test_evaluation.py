@@ -56,7 +56,7 @@ def test_arms_of_every_kind_are_scored_alike_and_a_killed_run_goes_on(project):
     with serving(lambda asked, n: say(RIGHT)) as server:
         (project / "params" / "arms.yaml").write_text(EXPERIMENT.format(url=server.url))
         code, text = currreft(project, "--only", "curate")
-        assert code == 1 and "answers/theirs.jsonl does not exist" in text  # told before the first kernel
+        assert code == 1 and "answers/theirs.jsonl does not exist" in text  # reported before the first kernel
         outputs = project / "outputs" / "arms"
         theirs = project / "answers" / "theirs.jsonl"
         theirs.parent.mkdir()
@@ -85,14 +85,14 @@ def test_arms_of_every_kind_are_scored_alike_and_a_killed_run_goes_on(project):
         assert {request["key"] for request in server.requests} == {f"Bearer {KEY}"}
 
     records = read_journal(path)
-    assert records[: len(before)] == before, "what was there is not asked again"
+    assert records[: len(before)] == before, "stored answers are not asked again"
     metrics = json.loads((outputs / "evaluate" / "run.json").read_text())["metrics"]
     chosen = metrics["choice"]["chosen"]
     assert metrics["choice"]["split"] == "val" and set(metrics["choice"]["scores"]) == {"step_1", "step_2"}
     modes = {}
     for record in records:
         modes.setdefault(record["arm"], []).append(record["mode"])
-    assert set(modes) == {"base", chosen, "clean", "file", "far"}, "what was not chosen is not tested"
+    assert set(modes) == {"base", chosen, "clean", "file", "far"}, "arms that were not chosen are not tested"
     assert {record["split"] for record in records} == {"test_id", "test_ood"}
     for arm, found in modes.items():
         expected = {"natural"} if arm in ("file", "far") else {"natural", "forced"}

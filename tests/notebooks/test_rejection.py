@@ -1,4 +1,4 @@
-"""Notebook 05 with a judge over HTTP, compared with the rule, replayed from its record; and wrong words told early."""
+"""Notebook 05 with a judge over HTTP: compared with the rule, replayed from its record, wrong words reported early."""
 
 import json
 import os
@@ -70,6 +70,6 @@ def test_a_judge_over_http_is_compared_and_replayed_and_its_key_is_nowhere(proje
         ("reject.quotas=[math]", "quotas: 'math' is incomplete"),
     ],
 )
-def test_a_wrong_word_is_told_before_the_first_kernel_starts(project, changed, message):
+def test_a_wrong_word_is_reported_before_the_first_kernel_starts(project, changed, message):
     with pytest.raises(InputError, match=message):
         read_experiment(project / "params" / "smoke.yaml", [changed])

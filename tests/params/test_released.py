@@ -127,9 +127,9 @@ def test_one_command_scores_checkpoints_and_bases_on_official_files(project, dat
 
 
 def test_the_weights_that_the_file_states_are_those_of_the_shapes():
-    told = re.search(r"weights alone take ([\d.]+) GiB \(3B\) and ([\d.]+) GiB \(7B\)", FILE.read_text())
+    stated = re.search(r"weights alone take ([\d.]+) GiB \(3B\) and ([\d.]+) GiB \(7B\)", FILE.read_text())
     found = [shape_of(f"Qwen/Qwen2.5-VL-{size}-Instruct").weights * 2 / 2**30 for size in ("3B", "7B")]
-    assert list(told.groups()) == [f"{gib:.1f}" for gib in found]
+    assert list(stated.groups()) == [f"{gib:.1f}" for gib in found]
 
 
 def test_pairs_differ_in_nothing_but_the_weights():

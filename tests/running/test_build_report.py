@@ -25,8 +25,8 @@ SHOW = f"HTML(f\"<h2>{{title}}</h2><p>{{evaluations}} {{trainings}}</p><img src=
 FILE = """\
 steps:
   - {name: data, notebook: 01_data}
-  - {name: scores, notebook: 06_evaluation, params: {data: "@data"}}
-  - {name: report, notebook: 07_report, params: {title: All arms, evaluations: ["@scores"]}}
+  - {name: scores, notebook: 06_evaluation, params: {data: "@data", arms: [base], start_from: [base]}}
+  - {name: report, notebook: 07_report, params: {title: All arms, data: "@data", evaluations: ["@scores"]}}
 """
 
 
@@ -98,7 +98,7 @@ def test_found_runs_are_complete_and_in_the_order_of_their_start(tmp_path):
     assert found_values(records, tmp_path) == {"evaluations": ["d"], "trainings": ["b", "a"], "data": "e"}
 
 
-def test_a_report_that_fails_is_told(project):
+def test_a_report_that_fails_says_so(project):
     write_notebook(project / "notebooks", "07_report", REPORT, 'raise ValueError("no scores")')
     assert run(read_experiment(write_experiment(project, FILE.rpartition("  - {name: report")[0])))
     with pytest.raises(
@@ -107,7 +107,7 @@ def test_a_report_that_fails_is_told(project):
         build_report("outputs/tiny")
 
 
-def test_an_experiment_of_which_too_little_is_complete_is_told(project):
+def test_an_experiment_with_too_few_complete_runs_is_refused(project):
     assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
     with pytest.raises(InputError, match="holds no complete training or evaluation yet: none was run"):
         build_report("outputs/tiny")
@@ -121,17 +121,9 @@ def stop(folder, status, error=None):
 
 
 def test_what_is_not_complete_is_left_out_when_the_report_is_made_again(project):
-    assert run(
-        read_experiment(
-            write_experiment(
-                project,
-                FILE.replace('@scores"]', '@scores", "@more"]', 1).replace(
-                    "  - {name: report",
-                    '  - {name: more, notebook: 06_evaluation, params: {data: "@data"}}\n  - {name: report',
-                ),
-            )
-        )
-    )
+    scores = next(line for line in FILE.splitlines(keepends=True) if "name: scores" in line)
+    two = FILE.replace(scores, scores + scores.replace("name: scores", "name: more"))
+    assert run(read_experiment(write_experiment(project, two.replace('@scores"]', '@scores", "@more"]'))))
     stop(project / "outputs/tiny/more", "running")
     assert record("outputs/tiny/report")["settings"]["evaluations"] == ["outputs/tiny/scores", "outputs/tiny/more"]
     build_report("outputs/tiny")
@@ -164,7 +156,7 @@ def test_a_second_experiment_makes_a_page_of_its_own(project):
     assert names_of(Path("outputs/tiny"), Path("outputs/tiny-2")) == ("tiny", "tiny-2")
 
 
-def test_cells_for_whoever_runs_the_notebook_are_not_on_the_page(project):
+def test_cells_for_users_of_the_notebook_are_not_on_the_page(project):
     path = project / "notebooks" / "07_report.ipynb"
     tree = nbformat.read(path, as_version=4)
     for text, tags in (("## Shown & <b>bold</b>", []), ("for makers", ["notebook-only"]), ("of two", ["beside"])):
@@ -177,7 +169,7 @@ def test_cells_for_whoever_runs_the_notebook_are_not_on_the_page(project):
     assert '<html lang="en">' in html and '<meta name="viewport"' in html and "<script" not in html
 
 
-def test_figures_become_small_and_say_below_which_heading_they_stand():
+def test_figures_become_small_and_say_their_heading():
     image = Image.linear_gradient("L").resize((800, 400)).convert("RGBA")
     stream = io.BytesIO()
     image.save(stream, "png")
@@ -188,7 +180,7 @@ def test_figures_become_small_and_say_below_which_heading_they_stand():
     assert small.size == (800, 400) and small.mode == "P"
 
 
-def test_a_folder_without_runs_is_told(project):
+def test_a_folder_without_runs_is_refused(project):
     for name in ("absent", "notebooks"):
         with pytest.raises(InputError, match="holds no complete run; give the folder of an experiment"):
             build_report(name)
@@ -215,7 +207,7 @@ def test_what_a_page_loads_from_outside_is_found(html, found):
     assert len(outside_loads(html)) == found
 
 
-def test_a_browser_is_told_to_load_nothing_from_outside(project):
+def test_the_page_tells_a_browser_to_load_nothing_from_outside(project):
     path = write_notebook(project / "notebooks", "x", 'output: str = ""')
     text = path.read_text().replace('# x"', '# x\\n![a](https://example.org/x.png)"')
     path.write_text(text)

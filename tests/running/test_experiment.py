@@ -55,7 +55,7 @@ GRID = (
 )
 
 
-def test_a_grid_multiplies_its_step_and_its_name_stands_for_all(project):
+def test_a_grid_multiplies_its_step_and_its_name_means_all_of_them(project):
     experiment = read(project, GRID)
     names = [step.name for step in experiment.steps]
     assert names[1:3] == ["train-seed-0-tasks-math", "train-seed-0-tasks-math+detection"]

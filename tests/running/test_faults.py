@@ -100,11 +100,11 @@ def result(folder):
             rows = path.suffix == ".jsonl" and path.read_text().splitlines()
             found[name] = [settled(json.loads(row)) for row in rows] if rows else path.read_bytes()
     for name in {"results.csv", "results.json"} & set(found):
-        found[name] = told(found[name].decode(), name)
+        found[name] = normalised(found[name].decode(), name)
     return found
 
 
-def told(text, name):
+def normalised(text, name):
     """Return a report's results without the experiment's name, and without its runs, whose times differ."""
     if name == "results.csv":
         return [line.partition(",")[2] for line in text.splitlines()]
@@ -131,7 +131,7 @@ def calm(tmp_path_factory):
 
 def command(project, *arguments, what="run", **environment):
     """Run the command line; with FAULT, kernels do what it says."""
-    program = [sys.executable, "-c", "from currreft_nb.cli import main; main()", what, *arguments]
+    program = [sys.executable, "-c", "from currreft_nb.cli.app import main; main()", what, *arguments]
     path = os.pathsep.join([str(ROOT / "tests" / "helpers" / "faults"), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         program,
@@ -200,7 +200,7 @@ def test_what_was_stopped_is_finished_as_if_nothing_was(calm, kind, fault, place
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_written_is_told_and_loses_nothing(calm):
+def test_a_folder_that_cannot_be_written_is_reported_and_loses_nothing(calm):
     """Before anything was made, and with a half-made run in it."""
     file, folder = write_experiment(calm, "readonly", ["sft"]), calm / "outputs" / "readonly"
     with disk(folder):
@@ -222,12 +222,12 @@ def test_a_folder_that_cannot_be_written_is_told_and_loses_nothing(calm):
 
 @pytest.mark.slow
 def test_a_moved_project_still_works(calm):
-    """Nothing may depend on where it was: not what stands, nor evaluating, reporting and exporting again."""
+    """Nothing may depend on the old place: complete steps, evaluating, reporting and exporting again."""
     former, moved = result(calm / "outputs" / "calm" / "evaluate"), calm.with_name("moved")
     calm.rename(moved)
     try:
-        stands = command(moved, "params/calm.yaml", "--dry-run")
-        assert stands.stdout.count("  skip   (complete, ") == len(KINDS), stands.stdout
+        plan = command(moved, "params/calm.yaml", "--dry-run")
+        assert plan.stdout.count("  skip   (complete, ") == len(KINDS), plan.stdout
         again = command(moved, "params/calm.yaml", "--force", "evaluate")
         assert again.returncode == 0, again.stdout
         assert len(re.findall(r": complete in", again.stdout)) == 2  # the report's input changed

@@ -1,4 +1,4 @@
-"""What stands around a kernel: its environment, and the lines that it prints."""
+"""A kernel's environment, and the lines that it prints."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from currreft_nb.running.kernel import BEGINS, Lines, kernel_environment, last_l
     ("cards", "visible", "expected", "reason"),
     [
         (2, None, "0", "TRL refuses to train when a process sees several cards"),
-        (2, "1", "1", "the user's choice stands, so that two shells use two cards"),
+        (2, "1", "1", "the user's choice is kept, so that two shells use two cards"),
         (2, "", "", "and so does the choice to use none"),
         (1, None, None, "nothing to choose"),
         (0, None, None, "no card"),
@@ -46,7 +46,7 @@ def test_lines_arrive_whole(tmp_path):
         (f"{BEGINS}1 a\nold\n{BEGINS}2 a\n", [], "nothing was printed this time"),
         (f"{BEGINS}1 a\nold\n{BEGINS}2 a\none\n\n 10%\r100%\n", ["one", "100%"], "the last execution's"),
         (f"{BEGINS}1 a\n" + "".join(f"{i}\n" for i in range(20)), [str(i) for i in range(12, 20)], "eight at most"),
-        (f"{BEGINS}1 a\n{'x' * 999}", ["x" * 200], "nobody reads longer lines"),
+        (f"{BEGINS}1 a\n{'x' * 999}", ["x" * 200], "long lines are cut"),
     ],
 )
 def test_the_end_of_the_last_execution_is_shown(tmp_path, text, expected, reason):

@@ -44,7 +44,7 @@ def test_the_holder_is_named_until_it_is_dead(tmp_path):
 
 
 @pytest.mark.parametrize(("how", "read"), [("write", False), ("write", True), ("read", False)])
-def test_a_writer_shares_with_nobody(tmp_path, how, read):
+def test_a_writer_shares_with_no_one(tmp_path, how, read):
     path = tmp_path / "locks" / "step"
     with other(path, how) as process, pytest.raises(LockHeld, match=f"process {process.pid} on .* {how}\\)$"):
         acquire_shared(path, read)

@@ -1,4 +1,4 @@
-"""Parameters: what a cell may declare, what a value may become, and how a mistake is told."""
+"""Parameters: what a cell may declare, what a value may become, and how a mistake is reported."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_other_lines_are_refused(source, reason):
         ("[]", "is not a notebook"),
     ],
 )
-def test_a_file_that_is_no_notebook_is_told(tmp_path, text, message):
+def test_a_file_that_is_no_notebook_is_refused(tmp_path, text, message):
     path = tmp_path / "a.ipynb"
     if text is not None:
         path.write_text(text)
@@ -68,7 +68,7 @@ def test_a_file_that_is_no_notebook_is_told(tmp_path, text, message):
         declarations(path)
 
 
-def test_a_notebook_without_the_tag_is_told(tmp_path):
+def test_a_notebook_without_the_tag_is_refused(tmp_path):
     path = write_notebook(tmp_path, "a", "steps: int = 1")
     path.write_text(path.read_text().replace('"parameters"', '"parametres"'))
     with pytest.raises(InputError, match="no cell tagged 'parameters'"):
@@ -99,7 +99,7 @@ def test_a_notebook_without_the_tag_is_told(tmp_path):
         ("true", "int", None, "a bool is never a number, though Python says so"),
         ("off", "str", None, "YAML 1.1 made a bool of it; it must be quoted"),
         ("1.10", "str", None, "YAML made a number of it, and lost the 0"),
-        ("''", "str", "", "empty text stands for none"),
+        ("''", "str", "", "empty text means none"),
         ("", "str", None, "an empty value is null"),
         ("[math, detection]", "list[str]", ["math", "detection"], "a list of text"),
         ("[]", "list[str]", [], "an empty list"),
@@ -175,14 +175,14 @@ def test_yaml_values_know_their_lines(tmp_path):
         ("a: &a [*a]\n", "a.yaml is not readable YAML"),
     ],
 )
-def test_bad_yaml_is_told_with_its_line(tmp_path, text, message):
+def test_bad_yaml_is_reported_with_its_line(tmp_path, text, message):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_yaml(path)
 
 
-def test_absent_yaml_and_a_folder_are_told(tmp_path):
+def test_absent_yaml_and_a_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_yaml(tmp_path / "absent.yaml")
     with pytest.raises(InputError, match="is not a YAML file"):

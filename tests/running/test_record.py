@@ -6,8 +6,9 @@ import pytest
 
 from currreft_nb import InputError
 from currreft_nb.core.files import to_json_types
-from currreft_nb.running.record import RunFolder, read_record, source_hash
-from currreft_nb.running.run import NOTEBOOK_VARIABLE
+from currreft_nb.running.fingerprints import source_hash
+from currreft_nb.running.project import NOTEBOOK_VARIABLE
+from currreft_nb.running.record import RunFolder, read_record
 from tests.helpers.tiny_project import finished, make_project, new_kernel, record, start, write_adapter
 
 

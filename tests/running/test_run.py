@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from currreft_nb import InputError
 from currreft_nb.running.parameters import assigned_names
+from currreft_nb.running.project import NOTEBOOK_VARIABLE, find_notebook, project_root
 from currreft_nb.running.record import RunFolder
-from currreft_nb.running.run import NOTEBOOK_VARIABLE, Run, find_notebook, project_root
+from currreft_nb.running.run import Run
 from tests.helpers.tiny_project import (
     TRAIN,
     finished,
@@ -85,7 +86,7 @@ def test_the_project_is_found_from_any_folder_in_it(project, monkeypatch):
     assert project_root(project.parent) == project.parent  # no project there: the folder itself
 
 
-def test_a_notebook_that_cannot_be_found_is_told(project):
+def test_a_notebook_that_cannot_be_found_is_reported(project):
     with pytest.raises(InputError, match=r"absent.ipynb is not in .*; start Jupyter or papermill"):
         Run.start("absent", {})
 
@@ -105,7 +106,7 @@ def test_mistakes_stop_the_start_before_anything_is_written(project, cells, chan
     assert not (project / "outputs").exists()
 
 
-def test_a_parameters_cell_that_was_not_run_is_told(project):
+def test_a_parameters_cell_that_was_not_run_is_reported(project):
     with pytest.raises(InputError, match="rows is not set; run the cell tagged 'parameters' first"):
         Run.start("01_data", {"seed": 0, "output": ""})
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from currreft_nb.running import record as run_records
+from currreft_nb.running.project import NOTEBOOK_VARIABLE
 from currreft_nb.running.record import RunFolder, complete_record
-from currreft_nb.running.run import NOTEBOOK_VARIABLE
 from tests.helpers.tiny_project import finished, make_project, new_kernel, record, start, work, write_adapter
 
 

@@ -48,7 +48,7 @@ def reasons(experiment, **options):
     return {step.name: found.reason for step, found in plan(experiment, **options)}
 
 
-def test_what_stands_is_left_alone_and_what_changed_is_run_again(project, capsys):
+def test_complete_steps_are_skipped_and_changed_ones_run_again(project, capsys):
     experiment = read(project)
     assert todo(experiment) == {"data": "run", "train": "run"}
     assert run(experiment)
@@ -91,7 +91,7 @@ def test_changed_code_is_run_again_and_changed_prose_is_not(project):
     assert reasons(experiment)["data"] == "its notebook changed"
 
 
-def test_a_moved_experiment_still_stands(project, monkeypatch):
+def test_a_moved_experiment_is_still_complete(project, monkeypatch):
     assert run(read(project))
     moved = project.rename(project.with_name("moved"))
     monkeypatch.chdir(moved)
@@ -172,7 +172,7 @@ steps:
 @pytest.mark.parametrize(
     ("only", "expected", "reason"),
     [
-        (["train"], "0-2 0-3 1-2 1-3", "a grid's name stands for all"),
+        (["train"], "0-2 0-3 1-2 1-3", "a grid's name means all of its steps"),
         (["*-seed-0-*"], "0-2 0-3", "a pattern"),
         (["*-steps-3"], "0-3 1-3", "of the other value"),
         (["train-seed-[12]-*"], "1-2 1-3", "a choice of letters"),
@@ -187,7 +187,7 @@ def test_steps_are_chosen_by_pattern(project, only, expected, reason):
     assert list(todo(read(project, GRID), only=only)) == names, reason
 
 
-def test_a_pattern_that_fits_nothing_is_told(project):
+def test_a_pattern_that_fits_nothing_is_refused(project):
     experiment = read(project, GRID)
     for wanted in ("*-sed-0-steps-2", "[", "*-SEED-*"):
         with pytest.raises(InputError, match=r"no step '.*'; (did you mean train-seed-0-steps-2\?|known are: data, )"):
@@ -304,7 +304,7 @@ WAITING = (
 
 
 def heed_signals():
-    """Undo what a shell's background or nohup told the tests to ignore."""
+    """Handle the signals that a background shell or nohup made the tests ignore."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -76,7 +76,7 @@ def test_two_shells_run_two_halves_with_a_card_each(project):
         rf"step data in outputs/tiny is in use by process ({shells[0].pid}|{shells[1].pid}) ",
         refused(experiment, only=["data"], force=["data"]),  # both read it
     )
-    assert run(experiment, only=["data"])  # to find that it stands harms nobody
+    assert run(experiment, only=["data"])  # reading a complete step is allowed
     assert run(read_experiment("params/other.yaml"))  # another experiment is free
 
     (project / "go").touch()
