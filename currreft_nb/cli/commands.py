@@ -77,16 +77,10 @@ def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[li
 
 def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str] = ()) -> tuple[list[str], bool]:
     """Return the lines to print for each group of steps, and whether all of them fit the GPU (0: none known)."""
-    from currreft_nb.memory.estimate import fit_verdict
-    from currreft_nb.memory.fit import proposals
+    from currreft_nb.memory.estimate import fit_verdict, proposals
 
     lines, fits = [], True
     for steps, parts in preflight(experiment, only):
-<<<<<<< HEAD
-        from currreft_nb.memory.estimate import fit_verdict, proposals
-
-=======
->>>>>>> two-running
         lines += [f"{', '.join(step.name for step in steps)}: an estimate from shapes"]
         lines += [f"  {row['gib']:8.3f} GiB  {row['when']:22} {row['part']}" for row in parts]
         if not card_gib:

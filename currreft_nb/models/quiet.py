@@ -1,13 +1,8 @@
 """Mute messages that users cannot act on; importing this module is enough.
 
-<<<<<<< HEAD
 Muted: bitsandbytes' note that an optional kernel is absent, the trainer's note on the order of its checkpoints,
 transformers' announcements of new names in version 6 (for calls inside TRL and PEFT), and progress bars, whose first
 state would stay in a stored notebook.
-=======
-Muted: the trainer's note on the order of its checkpoints, transformers' announcements of renamings in version 6 (they
-concern calls inside TRL and PEFT), and progress bars, whose first state would stay in a stored notebook.
->>>>>>> two-running
 """
 
 import logging
