@@ -8,11 +8,13 @@ state would stay in a stored notebook.
 import logging
 import warnings
 
-from datasets import disable_progress_bars
-from transformers.utils import logging as transformers_logging
+# Before the imports below: tqdm issues this warning when datasets imports it.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # issued on importing tqdm, which datasets does
+from datasets import disable_progress_bars  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 transformers_logging.disable_progress_bar()
