@@ -1,4 +1,4 @@
-"""Answers: what is read, what is refused with which reason; and that nothing a model writes takes long or raises."""
+"""Answers: which are read, which are refused and why; no text of a model takes long or raises another error."""
 
 import contextlib
 import random
@@ -144,7 +144,7 @@ NOT_LABELS = [
 ]
 BOX = (12.0, 40.0, 210.0, 470.0)
 BOXES = [
-    ('{"bbox_2d": [12, 40, 210, 470]}', [BOX], "what is asked for"),
+    ('{"bbox_2d": [12, 40, 210, 470]}', [BOX], "the requested form"),
     ('{"bbox": [12, 40, 210, 470]}', [BOX], "the shorter key"),
     ('{"bbox_2d": [12, 40, 210, 470], "label": "dog"}', [BOX], "what Qwen2.5-VL writes"),
     ('{"label": "dog", "bbox_2d": [12, 40, 210, 470]}', [BOX], "label first"),

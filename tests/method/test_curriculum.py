@@ -152,7 +152,7 @@ def test_a_false_claim_is_a_whole_answer_with_one_label_exchanged_and_still_sort
     posed = [pose(copy, "binary", seed=0) for copy in copies(MANY, 200)]
     for sample in posed:
         assert len(set(sample.claim) - set(MANY.answer)) == (not sample.answer)
-        assert len(sample.claim) == 3 and sample.claim == sorted(sample.claim)  # order would tell what was exchanged
+        assert len(sample.claim) == 3 and sample.claim == sorted(sample.claim)  # order would show which was replaced
 
 
 def test_the_number_of_options_does_not_tell_how_many_are_right():

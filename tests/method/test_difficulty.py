@@ -1,4 +1,4 @@
-"""Pass rates: their intervals, and what is left out, put in order and drawn by them."""
+"""Pass rates: their intervals, and the questions dropped, ordered and drawn by them."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ def question(id, task="math"):
     [
         (0, 4, 0.0, 0.490, "none of four right: half is just excluded"),
         (4, 4, 0.510, 1.0, "the mirror image"),
-        (2, 4, 0.150, 0.850, "four answers tell little"),
+        (2, 4, 0.150, 0.850, "four answers show little"),
         (8, 16, 0.280, 0.720, "more answers, narrower"),
         (1, 10, 0.018, 0.404, "a published value: Newcombe 1998, table I gives .0179 to .4042 for 1 of 10"),
     ],

@@ -1,4 +1,4 @@
-"""Prompts: what is asked in both wordings, and what the ideal completion is, for every task and stage."""
+"""Prompts: the question in both wordings, and the ideal completion, for every task and stage."""
 
 import json
 

@@ -124,7 +124,7 @@ FORMS = [
     ("<answer>42</answer><think>so</think>", 1, 0, "wrong_order", "the same"),
     (complete("42") + " Yes!", 1, 0, "text_outside", "the same"),
     ("\n" + complete(" 42 ") + "\n", 1, 1, "ok", "whitespace is tolerated"),
-    ("<answer>17</answer>", 0, 0, "wrong", "what is wrong with the value comes first"),
+    ("<answer>17</answer>", 0, 0, "wrong", "a fault of the value comes first"),
     (complete("42") * 2, 0, 0, "two_answers", "two answers are none"),
     ("42", 0, 0, "no_answer", "nothing is paid without the tag"),
     ("<think>so</think><answer>42", 0, 0, "unclosed_answer", "cut off"),
@@ -174,7 +174,7 @@ def batch(samples):
 
 
 def as_trl_calls(function, samples, completions, **more):
-    """Call a reward function with what GRPOTrainer 1.16 passes beside the columns."""
+    """Call a reward function with what GRPOTrainer 1.16 passes in addition to the columns."""
     return function(
         prompts=["?"] * len(samples),
         completions=completions,

@@ -1,4 +1,4 @@
-"""Rewards against what nobody would write on purpose: a megabyte of brackets, random bytes, answers cut to pieces."""
+"""Rewards of hostile completions: a megabyte of brackets, random bytes, fragments of answers."""
 
 import contextlib
 import random

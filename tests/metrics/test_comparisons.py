@@ -1,4 +1,4 @@
-"""Comparisons: a paired difference with what belongs to it, what is refused, and how often chance is taken for more."""
+"""Comparisons: paired differences with intervals and p, refused records, and the share of false positives."""
 
 import math
 

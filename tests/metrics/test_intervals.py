@@ -23,7 +23,7 @@ def test_the_interval_is_that_of_theory():
 
 
 def test_values_of_one_image_count_as_one():
-    """Ten copies of each value tell no more than one: by image the interval stays as wide as for the single values."""
+    """Ten copies of each value add no information: by image the interval is as wide as without them."""
     values = list(np.random.default_rng(1).integers(0, 2, 60).astype(float))
     single = bootstrap_interval(values)
     copied = bootstrap_interval(np.repeat(values, 10), groups=np.repeat(np.arange(60), 10))
@@ -78,7 +78,7 @@ def test_images_count_once_in_exact_bounds():
     ("values", "bounds", "why"),
     [
         ([0.2, 0.4, 0.5, 0.6, 0.9], (0, 1), "five images"),
-        ([24.0] * 50, None, "no spread, and nobody knows how far another could lie"),
+        ([24.0] * 50, None, "no spread, and no known bounds"),
         ([0.0, 1.0], (0, 1), "two images, and no value is the common one"),
         ([], (0, 1), "nothing"),
     ],

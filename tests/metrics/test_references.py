@@ -18,7 +18,7 @@ LABELS = ["bird", "cat", "cow", "dog", "horse", "sheep"]
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 
 
-def told(answer):
+def completion_of(answer):
     return f"<think></think><answer>{answer}</answer>"
 
 
@@ -37,7 +37,7 @@ def test_overlaps_are_those_of_torchvision():
     answers = [some_box(rng, near=box) for box in truths]
     common = COMMON | {"task": "detection", "image": "/x.png", "size": (640, 480)}
     samples = [Sample(id="d", answer=[box], **common) for box in truths]
-    found = [measure(sample, told(str(box))) for sample, box in zip(samples, answers)]
+    found = [measure(sample, completion_of(str(box))) for sample, box in zip(samples, answers)]
     reference = box_iou(*(torch.tensor(boxes, dtype=torch.float64) for boxes in (answers, truths))).diagonal()
     assert [f["iou"] for f in found] == pytest.approx(reference.tolist())
     for name, threshold in (("correct", 0.5), ("iou_50", 0.5), ("iou_75", 0.75)):
@@ -52,7 +52,7 @@ def classified():
     for number in range(300):
         gold = rng.sample(LABELS[:5], rng.choice([1, 1, 2, 3]))
         given = [label for label in LABELS if rng.random() < (0.7 if label in gold else 0.15)] or ["unicorn"]
-        text = told(", ".join(given)) if rng.random() < 0.9 else "no tags"
+        text = completion_of(", ".join(given)) if rng.random() < 0.9 else "no tags"
         sample = Sample(id=f"c{number}", task="classification", answer=gold, image="/x.png", size=(9, 9), **COMMON)
         cell = {"arm": "rl", "mode": "natural", "task": "classification", "stage": "open", "split": "test_id"}
         records.append({**cell, "id": sample.id, "image": f"i{number % 120}", **measure(sample, text)})

@@ -1,4 +1,4 @@
-"""What a report tells of its runs, from records small enough to check by eye."""
+"""Provenance and comparisons of a report, from records small enough to check by eye."""
 
 import subprocess
 
@@ -198,8 +198,10 @@ def test_sources_have_rows_of_their_own_where_there_are_several():
 
 def test_what_validation_chose_is_told_and_that_nothing_was_chosen():
     choice = {"chosen": "late", "scores": {"early": 0.25, "late": 0.5}, "questions": 40}
-    told = choice_text("evaluate", {"metrics": {"choice": choice}})
-    assert told.startswith("In evaluate validation chose late (early 0.250, late 0.500, on 40 validation questions)")
+    text = choice_text("evaluate", {"metrics": {"choice": choice}})
+    assert sentence.startswith(
+        "In evaluate validation chose late (early 0.250, late 0.500, on 40 validation questions)"
+    )
     assert "no arm was chosen" in choice_text("evaluate", {"metrics": {}})
 
 
@@ -213,7 +215,7 @@ def test_labels_have_their_f1():
     assert by_label(answers("base", [1]))[1].startswith("There are no open classification")
 
 
-def test_differences_are_drawn_beside_what_could_be_seen():
+def test_differences_are_drawn_with_the_detectable_ones():
     from matplotlib.colors import to_hex
 
     from currreft_nb.views.plot_style import ARM_COLOURS, PALE

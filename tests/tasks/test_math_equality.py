@@ -137,7 +137,7 @@ EQUAL = [
     ("3", "`3`", "code"),
     ("A'", "A′", "another character for the prime of a point"),
     ("A'", "A^{\\prime}", "a prime in LaTeX"),
-    ("y'=2x", "y' = 2 x", "a derivative as it stands"),
+    ("y'=2x", "y' = 2 x", "a derivative, unchanged"),
     ("y'=2x", "2x", "its name left out"),
     ("30'", "30′", "minutes of arc, written alike"),
     ("\\frac{5!}{2!3!}", "10", "factorials of digits"),
@@ -178,7 +178,7 @@ DIFFERENT = [
     ("2", "2 thirds", "not_an_expression", "nor is a fraction in words"),
     ("2", "2 thousand", "not_an_expression", "nor a power of ten in words"),
     ("2", "2 dozens", "not_an_expression", "nor a dozen"),
-    ("3", "3 squared", "not_an_expression", "nor what is done to it"),
+    ("3", "3 squared", "not_an_expression", "nor an operation on it"),
     ("3", "3 more", "not_an_expression", "more than what"),
     ("2 thirds", "2", "wrong", "in the gold the same"),
     ("42", "42)", "not_parsed", "a bracket that nothing opened"),
@@ -206,7 +206,7 @@ DIFFERENT = [
     ("50%", "5000", "wrong", "percent are hundredths, not hundreds"),
     ("50%", "0.005", "wrong", "nor hundredths of hundredths"),
     ("0.5%", "50", "wrong", "half a percent is not half"),
-    ("50", "0.5", "wrong", "nobody spoke of percent"),
+    ("50", "0.5", "wrong", "neither is a percentage"),
     ("50", "0.5%", "wrong", "a factor of 100 in no direction"),
     ("500", "5%", "wrong", "5% is 5 or 0.05"),
     ("1 1/2", "11/2", "wrong", "a mixed number is no fraction with its digits"),
@@ -344,7 +344,7 @@ def corpus():
 
 
 def test_the_fast_path_says_what_math_verify_says():
-    """On plain numbers; where ours is meant to be stricter, the case stands in DIFFERENT."""
+    """On plain numbers; cases in which ours is meant to be stricter are in DIFFERENT."""
     verdicts = [(compare(*pair) == "ok", math_verifier.verify(*pair) == "ok", pair) for pair in corpus()]
     assert [pair for ours, theirs, pair in verdicts if ours != theirs] == [("1/0", "1/0")], "alike in writing"
     assert 200 < sum(ours for ours, _, _ in verdicts) < len(verdicts) - 200, "many are equal, and many are not"

@@ -82,7 +82,7 @@ def test_the_worker_ends_with_its_parent():
 
 
 def test_a_script_without_a_main_guard_and_a_foreign_math_module_are_no_trouble(tmp_path):
-    """Multiprocessing would run such a script again in the worker; and a math.py beside it must not be imported."""
+    """Multiprocessing would run such a script again in the worker; and a math.py in its folder must not be imported."""
     (tmp_path / "math.py").write_text("raise SystemExit('the wrong math')")
     script = tmp_path / "script.py"
     script.write_text(

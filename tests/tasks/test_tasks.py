@@ -329,7 +329,7 @@ def test_general(reference, written, value, reason, why):
     assert general.accuracy(written, make("general", reference), HARD) == (value, reason), why
 
 
-# math: what is equal stands in test_equality.py
+# math: equality is tested in test_math_equality.py
 
 OPTIONS = [
     ("B", ["3", "4", "5"], "B", 1, "ok", "the letter"),

@@ -1,4 +1,4 @@
-"""Figures of the data: what is drawn is where it should be."""
+"""Figures of the data: their bars, boxes and labels are in the right places."""
 
 import numpy as np
 import pytest

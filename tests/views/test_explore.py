@@ -1,4 +1,4 @@
-"""Views to play with: static where nobody could answer, the same views with controls where somebody can."""
+"""Interactive views: static without a person at the notebook, the same views with controls in JupyterLab."""
 
 import dataclasses
 import json
@@ -91,7 +91,7 @@ def shown(monkeypatch):
         ("letters", Rules(), 0.5, [0.7, 0.5, 0.0, 0.5], "1"),
         ("letters", Rules(partial="none"), 0.5, [0.5, 0.5, 0.0, 0.5], "124"),
         ("letters", Rules(partial="overlap"), 0.5, [0.7, 0.7, 0.0, 0.5], "12"),  # choosing everything pays
-        ("sum", Rules(), 0.5, [0.0] * 4, ""),  # equal: nobody wins
+        ("sum", Rules(), 0.5, [0.0] * 4, ""),  # equal: no winner
     ],
 )
 def test_a_group_is_paid_by_the_rules_given(samples, rows, name, rules, weight, rewards, winners):
@@ -239,7 +239,7 @@ def test_an_executed_notebook_holds_no_widgets_and_the_same_html(samples, run, s
     assert read(html_of(seen["browse"]))[0] == read(shown[0])[0]
 
 
-def test_papermill_and_nbconvert_are_nobody_to_ask(samples, run):
+def test_under_papermill_and_nbconvert_there_are_no_controls(samples, run):
     assert not explore.interactive()  # no notebook at all
     seen = execute(run, samples, True, real="import importlib; print(importlib.reload(explore).interactive())")
     assert printed(seen["real"]) == "False\n"

@@ -1,4 +1,4 @@
-"""Tables of a report: what stands where, from rows small enough to check by eye."""
+"""Tables of a report, from rows small enough to check by eye."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_a_score_without_an_interval_says_so():
     assert tables.score_table(alone).loc[0, "math, in-domain"] == "0.20 (too few)"
 
 
-def test_comparisons_show_what_could_be_seen_beside_what_was():
+def test_comparisons_show_the_difference_and_the_detectable_one():
     names = (
         "arm",
         "other",
