@@ -99,10 +99,10 @@ def interrupt(lab, place):
     done = len(metrics.read_text().splitlines())
     assert "KeyboardInterrupt" in lab.faults()[-1]
     assert 3 <= done < LONG
-    training = lab.cell("training.train_grpo")
+    training = lab.cell("train_grpo(")
     assert training.locator("img").count() == 1  # the live figure keeps its last state
     began = lab.count()
-    lab.run_cell("training.train_grpo")
+    lab.run_cell("train_grpo(")
     lab.wait(began)
     resumed = re.search(rf"resuming after step (\d+) of {LONG}", training.inner_text())
     assert resumed and 1 <= int(resumed[1]) <= done, training.inner_text()[:2000]
@@ -122,7 +122,7 @@ def type_a_parameter(lab, place):
     lab.run_all()
     lab.wait(began)
     assert record(place / "outputs" / "notebooks" / "01_data_curation")["settings"]["train_questions"] == 11
-    assert "11" in lab.cell("curation.summary").inner_text()
+    assert "11" in lab.cell("summary(run.folder").inner_text()
 
 
 def move_controls(lab, place):
