@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw
+from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw_scene
 from tests.helpers.tiny_models import write_tiny_glm4v
 from tests.test_readme import IN_TEST_WORKED_EXAMPLES, README, ROOT
 
@@ -67,7 +67,7 @@ def draw_in_a_row(colors, rng):
     tops = [rng.randint(2, 45) for _ in colors]
     boxes = [(3 + 20 * place, top, 17 + 20 * place, top + 14) for place, top in enumerate(tops)]
     things = (Thing(color, rng.choice(SHAPES), box) for color, box in zip(colors, boxes))
-    return draw(Scene(tuple(things), "id"), rng)
+    return draw_scene(Scene(tuple(things), "id"), rng)
 
 
 def run(command, folder):

@@ -190,7 +190,7 @@ def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
                 raise InputError(f"{shared}; run notebook 01_data_curation again with sources that share no image")
 
 
-def summary(folder: str | os.PathLike) -> Any:
+def data_summary(folder: str | os.PathLike) -> Any:
     """Return a DataFrame with a row for each (split, task): questions asked for, and found at each stage.
 
     The pool has no quota for each task: tasks that it lacks have no row.

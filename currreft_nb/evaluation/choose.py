@@ -18,7 +18,7 @@ import pandas as pd
 from currreft_nb import InputError
 from currreft_nb.data.folder import load_questions
 from currreft_nb.evaluation.arms import evaluate_arms
-from currreft_nb.evaluation.sources import Source, check_candidates
+from currreft_nb.evaluation.sources import AnswerSource, check_candidates
 
 CHOSEN_ON = "val"
 MEASURE, MODE = "correct", "natural"
@@ -45,13 +45,13 @@ def choose(records: Iterable[Mapping], among: Sequence[str]) -> dict:
 
 
 def choose_arms(
-    arms: Mapping[str, Source],
+    arms: Mapping[str, AnswerSource],
     among: Sequence[str],
     folder: str | os.PathLike,
     data: str | os.PathLike,
     questions: int,
     **options: Any,
-) -> tuple[dict[str, Source], dict]:
+) -> tuple[dict[str, AnswerSource], dict]:
     """Let the candidates answer validation questions; return the arms to test and the choice ({} without candidates).
 
     `among`: names of the candidates; without any, all arms are tested. `folder`: gets their records. `data`: the data

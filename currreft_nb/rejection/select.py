@@ -30,7 +30,7 @@ from currreft_nb.core.files import atomic_write, file_digest
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.method.prompts import Style, render_question, wording_hash
-from currreft_nb.rejection.flaws import asked_key, doubles, flaw, over_quota
+from currreft_nb.rejection.flaws import asked_key, duplicates, flaw, over_quota
 from currreft_nb.rejection.judges import Judge, Verdict, rule_judge
 
 THRESHOLD = 85
@@ -129,7 +129,7 @@ def select(
         if row["outcome"] == "kept" and _rank(row) <= _rank(best.get(row["id"], row)):
             best[row["id"]] = row
     chosen = sorted(best.values(), key=lambda row: (-row["total"], hashlib.sha256(row["id"].encode()).digest()))
-    for place, reason in doubles(chosen).items():
+    for place, reason in duplicates(chosen).items():
         chosen[place] |= {"outcome": "duplicate", "why": reason}
     chosen = [row for row in chosen if row["outcome"] == "kept"]
     for place in over_quota(chosen, quotas or {}, {row.get("source") for row in found}):
@@ -165,7 +165,7 @@ def _outcome(row: Mapping, threshold: float) -> tuple[str, str]:
     return "kept", "best"
 
 
-def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
+def selection_summary(rows: Sequence[Mapping]) -> pd.DataFrame:
     """Return a table by task: the number of questions, of answers, and of each outcome."""
     if not rows:
         raise InputError("the pool has no questions; raise pool_questions or name pool_sources in notebook 01")

@@ -29,7 +29,7 @@ COLOURS = 96  # in a figure: enough for its lines, their pale shades and the edg
 READABLE = 0.8  # how far a figure's text may shrink
 
 
-def export(notebook: Path, page: Path, record: Mapping[str, Any]) -> None:
+def export_page(notebook: Path, page: Path, record: Mapping[str, Any]) -> None:
     """Write the executed notebook as one HTML page without its code; `record` is its run's run.json."""
     settings = record.get("settings", {})
     tree = nbformat.read(notebook, as_version=4)

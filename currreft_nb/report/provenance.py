@@ -167,7 +167,7 @@ def _papermill(name: str, record: Mapping[str, Any]) -> str:
     return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {values}"
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_csv_rows(path: Path) -> list[dict]:
     """Return the rows of a CSV file; none where there is no such file, or nothing in it."""
     try:
         return pd.read_csv(path).to_dict("records")

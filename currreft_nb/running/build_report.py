@@ -14,7 +14,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
-from currreft_nb.report.page import export as export_page
+from currreft_nb.report.page import export_page
 from currreft_nb.report.results import RESULTS
 from currreft_nb.running.fingerprints import input_folder
 from currreft_nb.running.kernel import execute_run
@@ -30,8 +30,8 @@ EVALUATION_NOTEBOOK = "06_evaluation"
 TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 
 
-def export(notebook: Path, page: Path) -> None:
-    """Write the executed notebook as a page, and copy its results next to the page; see `report.page.export`."""
+def export_report(notebook: Path, page: Path) -> None:
+    """Write the executed notebook as a page, and copy its results next to the page; see `report.page.export_page`."""
     export_page(notebook, page, read_record(notebook.parent) or {})
     for name in RESULTS:
         if (made := notebook.parent / name).is_file() and made.parent != page.parent:
@@ -72,11 +72,11 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     if not outcome.complete:
         raise InputError(f"the report failed: {outcome.error}; see {display_path(step, root)}/{NOTEBOOK}")
     page = (step if beside is not None else folder) / PAGE
-    export(step / NOTEBOOK, page)
+    export_report(step / NOTEBOOK, page)
     return page
 
 
-def summary(step: Path) -> str:
+def report_summary(step: Path) -> str:
     """Return the text that a report left for the end of a run, or "" (its metric "summary")."""
     record = read_record(step)
     return str(record["metrics"].get("summary") or "") if record else ""

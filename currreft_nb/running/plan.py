@@ -19,7 +19,7 @@ def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) ->
     width = max(len(step.name) for step, _ in rows)
     times: list[float | None] = []
     for number, (step, found) in enumerate(rows, 1):
-        text = f"{count(number, rows)} {step.name:{width}}  {step.notebook.stem:22} {found.todo:6} ({found.reason})"
+        text = f"{numbered(number, rows)} {step.name:{width}}  {step.notebook.stem:22} {found.todo:6} ({found.reason})"
         if found.todo != "skip":
             times.append(estimate(step, found))
             text += "  time unknown" if times[-1] is None else f"  about {spell(times[-1])}"
@@ -27,10 +27,10 @@ def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) ->
     print(_total(times), flush=True)
 
 
-def count(number: int, rows: Sequence) -> str:
+def numbered(number: int, rows: Sequence) -> str:
     """Return the number of a row among all of them.
 
-    >>> count(3, range(12))
+    >>> numbered(3, range(12))
     '[ 3/12]'
     """
     return f"[{number:>{len(str(len(rows)))}}/{len(rows)}]"

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from currreft_nb import InputError
 from currreft_nb.running import machine, record
-from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export, summary
+from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export_report, report_summary
 from currreft_nb.running.experiment import Experiment, Step
 from currreft_nb.running.kernel import Outcome, execute_run, last_lines
 from currreft_nb.running.locks import LockHeld, acquire, acquire_shared
-from currreft_nb.running.plan import count, show_plan
+from currreft_nb.running.plan import numbered, show_plan
 from currreft_nb.running.progress import Status, spell
 from currreft_nb.running.project import display_path
 from currreft_nb.running.run import LOCK
@@ -89,7 +89,7 @@ def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] =
         bad: set[str] = set()
         for number, (step, _) in enumerate(rows, 1):
             stop.check()
-            head = f"{count(number, rows)} {step.name}"
+            head = f"{numbered(number, rows)} {step.name}"
             if blocked := [name for name in step.needs if name in bad]:
                 print(f"{head}: not run, because {blocked[0]} is not complete", flush=True)
                 bad.add(step.name)
@@ -150,7 +150,7 @@ def _run_step(step: Step, found: record.StepState, experiment: Experiment, head:
         if outcome.error:
             status.say(f"      but a cell after run.finish failed: {outcome.error}")
         if step.notebook.stem == REPORT_NOTEBOOK:
-            export(step.folder / record.NOTEBOOK, experiment.folder / PAGE)
+            export_report(step.folder / record.NOTEBOOK, experiment.folder / PAGE)
     else:
         _show_failure(step, outcome, status, display_path(step.folder, experiment.root))
     return outcome.complete
@@ -176,5 +176,5 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
         return
     for step, _ in rows:
         if step.notebook.stem == REPORT_NOTEBOOK:
-            print(summary(step.folder))
+            print(report_summary(step.folder))
             print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)

@@ -42,21 +42,21 @@ def schedule(
     found: dict[str, dict] = {}
 
     def run() -> None:
-        sizes = lengths(loaded, drawn)
+        sizes = token_counts(loaded, drawn)
         copies, rows = getattr(trainer, "num_generations", 1), trainer.args.per_device_train_batch_size
         rows *= trainer.args.steps_per_generation if copies > 1 else 1
         chosen = heaviest(sizes, math.ceil(rows / copies))
         batch = [make_row(*drawn[index]) for index in chosen for _ in range(copies)]
         found["rehearsal"] = rehearse(trainer, loaded, batch[:rows])
         if trainer.accelerator.is_main_process:
-            print(summary(found["rehearsal"], sizes))
+            print(rehearsal_line(found["rehearsal"], sizes))
 
     if when == "always" or (when == "auto" and loaded.device.type == "cuda"):
         watch.before_first_step = run
     return found
 
 
-def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
+def token_counts(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
     """Return for each sample the tokens of its question and text, and those of its image."""
     words = [prompt_text(loaded, sample) + text for sample, text in drawn]
     counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
@@ -192,10 +192,10 @@ def _sizes(trainer: Trainer, phase: str) -> str:
     return f" with micro_batch {micro_batch}" if phase == "training" else ""
 
 
-def summary(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
+def rehearsal_line(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
     """Return the line that is printed after a rehearsal.
 
-    >>> summary({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
+    >>> rehearsal_line({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
     'rehearsed the largest step: 712 tokens before the answer; training 1.5 s (no GPU)'
     """
     parts = [

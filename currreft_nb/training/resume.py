@@ -96,7 +96,7 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def fingerprint(
+def training_fingerprint(
     loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings, **others: Sequence[Any]
 ) -> dict:
     """Return what a checkpoint depends on, to be compared when it is resumed.

@@ -70,7 +70,7 @@ def draws(
         return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
     if lacking := [sample.id for sample in samples if sample.id not in rates]:
         raise InputError(
-            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.pass_rates first"
+            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.measure_pass_rates first"
         )
     kept, left_out = keep(samples, rates, settings.drop)
     if left_out:

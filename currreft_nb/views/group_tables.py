@@ -35,7 +35,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     chosen = _shuffled(found)[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
-    shown = [html.beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
+    shown = [html.side_by_side(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
     return html.heading(title) + "".join(shown) + f'<div style="{html.MUTED}">{html.clean(meanings, "prompt")}</div>'
@@ -161,7 +161,7 @@ def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mappi
         body.append([place + 1, *earned, html.clean(last[place]["reason"]), completion_text(row["completion"])])
     table = html.html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
-    return html.heading("who wins the group?", note) + html.beside(asked(sample, group, style), table)
+    return html.heading("who wins the group?", note) + html.side_by_side(asked(sample, group, style), table)
 
 
 def _earned(row: Mapping, weight: float) -> str:

@@ -14,7 +14,7 @@ from currreft_nb.method.rewards import Rules, score
 from currreft_nb.rejection.judges import rule_judge
 from currreft_nb.rejection.select import select
 from currreft_nb.views import cards, group_tables
-from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw, heading, question_marks, table
+from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw_marks, heading, question_marks, table
 from currreft_nb.views.plot_style import GREEN, RED
 from currreft_nb.views.score_plots import before_after
 from tests.helpers.jupyterlab_sanitiser import colour_at, draw_scene, pixels, read
@@ -238,6 +238,6 @@ def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene
     chosen = [old["id"] for old, _ in cards.answer_pairs(records, "base", "rl")][:3]
     asked = {sample.id: sample for sample in samples}
     drawn = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[:3]]
-    expected = [draw(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]
+    expected = [draw_marks(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]
     assert all((picture == np.asarray(image)).all() for picture, image in zip(drawn, expected))
     assert len(before_after(records, [], "base", "rl").axes) == 1  # which says that there is nothing

@@ -110,7 +110,7 @@ def _meant(refs: list[dict]) -> dict[str, set]:
     return meant
 
 
-def _questions(refs: list[dict], things: dict[Any, common.Thing]) -> dict[common.Thing, str]:
+def _questions(refs: list[dict], things: dict[Any, common.AnnotatedObject]) -> dict[common.AnnotatedObject, str]:
     """Return the first sentence for each object that is described."""
     described = [ref for ref in refs if ref.get("ann_id") in things and any(_texts(ref))]
     return {things[ref["ann_id"]]: next(filter(None, _texts(ref))) for ref in described}
