@@ -39,6 +39,8 @@ MAX_NEW_TOKENS = 24
 SPLITS = {"id": "test_id", "ood": "test_ood"}
 KNOWN = 600  # questions that the most frequent answer is taken from
 WORDS_ONLY_STEPS = 400  # for teaching a copy to answer without pictures
+BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
+BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3
 SAMPLED, COMPLETIONS = 100, 8  # questions of a cell that are sampled, and answers to each
 
 Cell = tuple[str, str, str]  # task, stage, look
@@ -185,10 +187,6 @@ def _base_story() -> dict[str, Any]:
         "counts": f"the last {FORGOTTEN} objects are forgotten where there are as many",
         "spells": spells,
     }
-
-
-BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
-BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3
 
 
 def shuffled(samples: list[Sample]) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""Provenance of a report: chains of stages, settings that differ, data, commands to repeat it."""
+"""Provenance of a report: chains of stages, settings that differ, scores by source and label, data, commands."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
 """The report: run notebook 07 on an experiment's folder, and export it as one page that loads nothing from outside.
 
 outputs/pocket/report.html      the page
-outputs/pocket/results.csv      its scores, one row a cell (`report.results` defines each column)
+outputs/pocket/results.csv      its scores, one row per score (`report.results` defines each column)
 outputs/pocket/results.json     everything on the page: scores, comparisons, costs, settings, hashes, versions
 outputs/pocket/report/          the run that made them
 outputs/pocket/beside-other/    compared with a second experiment: the run and its page

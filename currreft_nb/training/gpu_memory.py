@@ -1,4 +1,6 @@
-"""Rehearse the largest step of a training before its first, so that memory runs out in the first minute or never.
+"""GPU memory of a training: measure its peak, and rehearse its largest step before the first one.
+
+So memory runs out in the first minute or never.
 
 The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, with answers
 of full length, and AdamW's moments and an earlier batch's pixels in memory. Then gradients, random state and the
@@ -24,6 +26,14 @@ from currreft_nb.generation.generate import prompt_text
 from currreft_nb.models.adapters import inner_model
 from currreft_nb.models.load import Loaded
 
+GIB = 1024**3
+ADVICE = {  # the parameters to lower, by the phase in which memory ran out
+    "loading": "set four_bit, or take a smaller model",
+    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
+    "vision": "lower max_pixels, or set four_bit",
+    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
+    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
+}
 NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # attributes that the trainer mutates
 
 
@@ -203,16 +213,6 @@ def rehearsal_line(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]
         for name, row in found.items()
     ]
     return f"rehearsed the largest step: {max(map(sum, sizes))} tokens before the answer; {', '.join(parts)}"
-
-
-GIB = 1024**3
-ADVICE = {
-    "loading": "set four_bit, or take a smaller model",
-    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
-    "vision": "lower max_pixels, or set four_bit",
-    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
-    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
-}
 
 
 def card_gib() -> float | None:

@@ -23,6 +23,8 @@ from currreft_nb.method.prompts import Style
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import GrpoSettings
 
+Target = tuple[Sample, str]  # a question and the text to learn
+
 TEXT = Value("string")
 FEATURES = Features(
     {
@@ -49,9 +51,6 @@ def grpo_dataset(
         for sample in load_samples(folder, split, stage, tasks)
     ]
     return Dataset.from_list(rows, features=FEATURES)
-
-
-Target = tuple[Sample, str]
 
 
 def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:

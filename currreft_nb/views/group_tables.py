@@ -20,7 +20,13 @@ from currreft_nb.views.cards import card_of
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
-SIDES = ["right"] * 5 + ["left"] * 3
+SIDES = ["right"] * 5 + ["left"] * 3  # alignment of the columns
+VARIED = ("detection", "threshold", "partial", "partial_reward")  # the rules that a reader may change
+FORMAT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+TENTHS = tuple(step / 10 for step in range(11))
+WINNER = "★"
+
+Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the format
 
 
 def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, count: int = 4) -> str:
@@ -78,14 +84,6 @@ def completion_text(text: str) -> str:
     return ("" if answer is None else html.preformatted(answer, "answer")) + html.details(text)
 
 
-VARIED = ("detection", "threshold", "partial", "partial_reward")
-WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
-TENTHS = tuple(step / 10 for step in range(11))
-WINNER = "★"
-
-Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the format
-
-
 def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, format_weight: float) -> list[dict]:
     """Return a row for each completion of a group by these rules: accuracy, format, reason, reward, advantage, wins.
 
@@ -119,7 +117,7 @@ def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Pa
 def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> dict[str, tuple[list, Any]]:
     """Return the options and the present value of each rule that affects some of the samples."""
     samples = list(samples)
-    found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
+    found: dict[str, tuple[Sequence, Any]] = {"format_weight": (FORMAT_WEIGHTS, format_weight)}
     if any(sample.stage == "open" and VALUES[sample.task] == "boxes" for sample in samples):
         found["detection"] = (("hard", "soft", "soft_above_threshold"), rules.detection)
         found["threshold"] = (TENTHS, rules.threshold)

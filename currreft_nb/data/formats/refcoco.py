@@ -25,8 +25,9 @@ from currreft_nb.data.formats.coco import Instances, about_image, load, read_thi
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import common
 
-# the last two are the toolkit's own, for COCO and for RefCLEF
+# The last two are the toolkit's own, for COCO and for RefCLEF
 IMAGE_FOLDERS = ("train2014", "images/train2014", "images", "images/mscoco/images/train2014", "images/saiapr_tc-12")
+PLAIN = (str, int, float, bool, type(None))  # types of the values that a pickle may hold, in lists, tuples and dicts
 
 
 def read(
@@ -135,9 +136,6 @@ def _read_sentence(scene: dict, about: dict, row: dict, file: Path, line: None) 
         extra={"label": thing.label, "others": others, "split": ref.get("split")} | common.origin(file),
         **about,
     )
-
-
-PLAIN = (str, int, float, bool, type(None))
 
 
 def _refuse_bytearray(_: pickle.Unpickler) -> None:
