@@ -33,14 +33,14 @@ def blocks(command):
 def put(kind, path, text):
     """Write a block's file, or change the file as the block says."""
     if kind != "diff":
-        assert not path.exists(), f"{path.name} is there already: the example is none any more"
+        assert not path.exists(), f"{path.name} exists already, so the example adds nothing"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return
     lines = text.splitlines(keepends=True)
     before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
     whole = path.read_text(encoding="utf-8")
-    assert whole.count(before) == 1, f"the README's lines do not stand in {path.name} once"
+    assert whole.count(before) == 1, f"the README's lines must occur once in {path.name}"
     path.write_text(whole.replace(before, after), encoding="utf-8")
 
 

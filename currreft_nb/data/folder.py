@@ -147,6 +147,22 @@ def load_samples(folder: str | os.PathLike, split: str, stage: str, tasks: Seque
     return [sample for sample in samples if sample.task in tasks]
 
 
+def load_questions(
+    folder: str | os.PathLike,
+    splits: Sequence[str],
+    count: int,
+    stages: Sequence[str] = STAGES,
+    tasks: Sequence[str] = TASKS,
+) -> list[Sample]:
+    """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
+    chosen = []
+    for split, stage in product(splits if count else (), stages):
+        found = load_samples(folder, split, stage)
+        for task in tasks:
+            chosen += [s for s in found if s.task == task and s.answer is not None][:count]
+    return chosen
+
+
 def read_manifest(folder: str | os.PathLike) -> dict:
     """Return the manifest of a data folder. Raises `InputError` if there is none or if it is damaged."""
     path = Path(folder) / MANIFEST
@@ -226,19 +242,3 @@ def _table(rows: list, columns: list[str]) -> Any:
     import pandas  # takes half a second, which most users of this module do not need
 
     return pandas.DataFrame(rows, columns=columns)
-
-
-def load_questions(
-    folder: str | os.PathLike,
-    splits: Sequence[str],
-    count: int,
-    stages: Sequence[str] = STAGES,
-    tasks: Sequence[str] = TASKS,
-) -> list[Sample]:
-    """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
-    chosen = []
-    for split, stage in product(splits if count else (), stages):
-        found = load_samples(folder, split, stage)
-        for task in tasks:
-            chosen += [s for s in found if s.task == task and s.answer is not None][:count]
-    return chosen

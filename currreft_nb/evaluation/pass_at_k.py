@@ -31,7 +31,7 @@ from currreft_nb.metrics.scores import measure, pass_at_k
 
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
-ADVICE = {
+MEANINGS = {
     "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
     "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
@@ -121,7 +121,7 @@ def advise(passes: pd.DataFrame) -> pd.DataFrame:
         code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
         evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
         evidence = f"pass@{part['k'].max()}: {evidence}"
-        rows.append({"arm": arm, "task": task, "advice": code, "meaning": ADVICE[code], "evidence": evidence})
+        rows.append({"arm": arm, "task": task, "advice": code, "meaning": MEANINGS[code], "evidence": evidence})
     return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
 
 

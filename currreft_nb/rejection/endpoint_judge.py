@@ -158,7 +158,9 @@ def recorded_judge(path: str | os.PathLike) -> Judge:
     if not rows:
         raise InputError(f"{path} holds no recorded verdict; give the verdicts-*.jsonl of a run of notebook 05")
     if lacking := [row for row in rows if not {"about", "judge"} <= row.keys()]:
-        raise InputError(f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}")
+        raise InputError(
+            f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}; give a verdicts-*.jsonl"
+        )
     if len(judges := {row["judge"] for row in rows}) > 1:
         raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
     known = {row["about"]: verdict_of(row) for row in rows}

@@ -162,7 +162,7 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     assert dict(left_out(tmp_path / "data").values) == result["left_out"]
 
 
-def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_file_is_called(tmp_path):
+def test_a_duplicate_question_is_rejected_under_any_picture_file_name(tmp_path):
     source = voc_set(tmp_path / "voc", 4)
     pictures = tmp_path / "voc" / "JPEGImages"
     with Image.open(pictures / "p0.png") as image:

@@ -47,7 +47,7 @@ def test_made_up_questions_use_the_whole_pixel_budget(tmp_path):
     assert picture(samples[0]).tobytes() != picture(samples[1]).tobytes()
 
 
-def test_comparison_tells_the_error_in_percent():
+def test_comparison_gives_the_error_in_percent():
     parts = estimate_grpo("Qwen/Qwen2.5-VL-3B-Instruct")
     estimated = estimate.phases(parts)["training"]
     (row,) = compare_phases(parts, {"training": {"seconds": 1.0, "gib": estimated / 2}})

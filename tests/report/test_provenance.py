@@ -85,7 +85,7 @@ def test_settings_are_parted_by_whether_runs_differ_and_inputs_are_named():
     ]  # fmt: skip
 
 
-def test_data_are_told_by_file_with_one_hash_for_all_pictures():
+def test_data_are_listed_by_file_with_one_hash_for_all_pictures():
     files = {
         "train-open.jsonl": "a" * 64,
         "images/1.png": "c" * 64,
@@ -125,7 +125,7 @@ def test_without_an_experiment_file_each_run_has_a_command_that_a_shell_reads_ba
     )  # as notebooks read numbers such as 1e-05 that YAML leaves text
 
 
-def test_one_arm_alone_and_arms_of_different_questions_are_told_in_words():
+def test_one_arm_alone_and_arms_of_different_questions_are_reported_in_words():
     found, reason = compared(answers("base", [1, 0]), "base")
     assert found.empty and "Fewer than two arms" in reason
     rows = answers("base", [1] * 8) + answers("sft", [1] * 7)

@@ -210,7 +210,7 @@ def test_on_a_gpu_it_is_the_default_and_measures_what_training_then_takes(sample
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_memory_that_really_runs_out_is_told_before_the_first_step(samples, tmp_path):
+def test_exhausted_memory_is_reported_before_the_first_step(samples, tmp_path):
     loaded = load_model("pocket", trainable=True)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / torch.cuda.mem_get_info()[1])
     try:

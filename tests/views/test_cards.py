@@ -113,7 +113,7 @@ def test_a_megabyte_of_text_is_cut_everywhere(scene):
     assert "1,046,000 more characters" in cards.answers([record(sample, huge)], [sample], 1)
 
 
-def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
+def test_text_of_models_is_in_pre_where_jupyter_typesets_nothing():
     sample = Sample(id="a", task="math", split="val", source="s", question="$q$", answer="$g$")
     html = cards.answers([record(sample, "<answer>$a$</answer>$c$")], [sample], 1, Style())
     html += cards.scored(sample, ["$c$"], [score(sample, "$c$")], picture=False)
@@ -121,7 +121,7 @@ def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
     assert "$" not in outside.replace("$q$", "", 1).replace("gold: $g$", "")
 
 
-def test_a_card_tells_question_gold_answer_reward_and_the_whole_completion(scene):
+def test_a_card_shows_question_gold_answer_reward_and_the_whole_completion(scene):
     style = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
     sample = samples_of(scene)[0]
     completion = "<think>there</think><answer>[10, 10, 30, 25]</answer>"
@@ -221,7 +221,7 @@ def test_a_by_hand_question_needs_no_picture_file():
     assert "cannot be shown" not in text and not pictures
 
 
-def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene, tmp_path):
+def test_the_figure_of_answers_takes_the_shuffled_questions_and_any_text(scene, tmp_path):
     samples = [sample for sample in samples_of(scene, text="$\\frac{1}{") if sample.image]
     records = [record(sample, "<answer>$\\href{$</answer>") for sample in samples]
     records += [record(sample, "no tags", arm="rl", correct=1.0) for sample in samples[:4]]
