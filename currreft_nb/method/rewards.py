@@ -219,7 +219,9 @@ def _rows(count: int, **columns: list) -> Iterator[Row]:
     used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size")}
     for name, values in used.items():
         if values is not None and len(values) != count:
-            raise InputError(f"column {name} has {len(values)} rows, but there are {count} completions")
+            raise InputError(
+                f"column {name} has {len(values)} rows, but there are {count} completions; give one row each"
+            )
     for index in range(count):
         fields = {name: values[index] if values is not None else None for name, values in used.items()}
         for name in ("answer", "claim", "options"):

@@ -124,7 +124,9 @@ def select(
     best: dict[str, dict] = {}
     for row in found:
         if row["split"] not in LEARNT_FROM:
-            raise InputError(f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from")
+            raise InputError(
+                f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from; drop it"
+            )
         row["outcome"], row["why"] = _outcome(row, threshold)
         if row["outcome"] == "kept" and _rank(row) <= _rank(best.get(row["id"], row)):
             best[row["id"]] = row
@@ -216,7 +218,9 @@ def _copy_image(image: Path, sample_id: str, folder: Path) -> str:
     try:
         name = f"images/{file_digest(image)}{image.suffix}"
     except OSError as error:
-        raise InputError(f"sample {sample_id!r}: {image} cannot be read ({error.strerror})") from None
+        raise InputError(
+            f"sample {sample_id!r}: {image} cannot be read ({error.strerror}); run notebook 01 again"
+        ) from None
     if not (folder / name).exists():
         (folder / "images").mkdir(exist_ok=True)
         shutil.copyfile(image, folder / name)

@@ -58,7 +58,7 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     values = former_values(former[-1], records[former[-1]], root) if former else found_values(records, root)
     if not values["evaluations"] + values["trainings"]:
         missing = "; ".join(unfinished(folder)) or "none was run"
-        raise InputError(f"{folder} holds no complete training or evaluation yet: {missing}")
+        raise InputError(f"{folder} holds no complete training or evaluation yet ({missing}); run the experiment first")
     step = former[-1] if former else folder / "report"
     if beside is not None:
         other = Path(beside).resolve()

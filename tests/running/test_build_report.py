@@ -116,7 +116,7 @@ def test_a_report_that_fails_says_so(project):
 
 def test_an_experiment_with_too_few_complete_runs_is_refused(project):
     assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
-    with pytest.raises(InputError, match="holds no complete training or evaluation yet: none was run"):
+    with pytest.raises(InputError, match=r"holds no complete training or evaluation yet \(none was run\)"):
         build_report("outputs/tiny")
     stop(project / "outputs/tiny/data", "failed", "MemoryError")
     assert unfinished(project / "outputs/tiny") == ["data (01_data) is not complete: MemoryError"]
