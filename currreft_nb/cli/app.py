@@ -30,12 +30,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and sh
 @app.command()
 def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
-    from currreft_nb.running import plan, runner, signals
+    from currreft_nb.running import runner, signals
     from currreft_nb.running.experiment import read_experiment
 
     read = read_experiment(file, changes)
     if dry_run:
-        plan.show_plan(runner.plan(read, only, force), read)
+        runner.show_plan(runner.plan(read, only, force), read)
         return
     with signals.stoppable():
         try:

@@ -13,8 +13,7 @@ from currreft_nb.core.files import digest
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, read_samples
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation.sources import completion_rows
-from currreft_nb.method.reasons import REASONS
-from currreft_nb.method.rewards import Rules, score, text_of
+from currreft_nb.method.rewards import REASONS, Rules, score, text_of
 from currreft_nb.running import machine
 from currreft_nb.running.experiment import Experiment, Step
 from currreft_nb.running.fingerprints import input_folder

@@ -22,7 +22,7 @@ from currreft_nb.metrics.intervals import (
     exact_interval,
     mean_intervals,
 )
-from currreft_nb.metrics.labels import CELL as RECORD_CELL
+from currreft_nb.metrics.scores import CELL as RECORD_CELL
 from currreft_nb.metrics.scores import UNBOUNDED
 
 COLUMNS: tuple[str, ...] = ("arm", "other", "mode", "against_mode", "task", "split", "stage", "measure", "n")

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from currreft_nb.metrics.labels import label_scores
-from currreft_nb.metrics.scores import summarise
+from currreft_nb.metrics.scores import label_scores, summarise
 from currreft_nb.views.tables import SPLIT_NAMES
 
 Records = Mapping[str, Mapping[str, Any]]  # run records by the name of the run

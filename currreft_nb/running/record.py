@@ -198,7 +198,9 @@ class RunFolder:
 
     def _fitting(self, settings: Mapping[str, Any], root: Path) -> "RunFolder | None":
         """Return the attempt that was set aside from a run with these settings, inputs and weights."""
-        attempts = [RunFolder(path) for path in sorted(self.path.glob(f"{SET_ASIDE}/*[0-9]"))]
+        attempts = [
+            RunFolder(path) for path in sorted(self.path.glob(f"{SET_ASIDE}/*[0-9]"), key=lambda p: int(p.name))
+        ]
         fitting = [a for a in attempts if a.record and not self._difference(a.record, settings, root)]
         return fitting[-1] if fitting else None
 

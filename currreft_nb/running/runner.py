@@ -1,31 +1,31 @@
 """Run an experiment: complete steps are skipped, the others run in order, and only `run.json` says what succeeded.
 
 Two shells may run one experiment at once where they run different steps: `--only 'seed-0*'` in one, the other seeds in
-another, each with a GPU of its own in CUDA_VISIBLE_DEVICES. A step that another process runs or reads is refused.
+another, each with a GPU of its own in CUDA_VISIBLE_DEVICES. A step that another process runs or reads is refused. The
+plan estimates each step's time from its own last complete run, or from the log of an interrupted one.
 """
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 
 from currreft_nb import InputError
+from currreft_nb.core.journal import read_journal
 from currreft_nb.running import machine, record
 from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export_report, report_summary
 from currreft_nb.running.experiment import Experiment, Step
 from currreft_nb.running.kernel import Outcome, execute_run, last_lines
 from currreft_nb.running.locks import LockHeld, acquire, acquire_shared
-from currreft_nb.running.plan import numbered, show_plan
-from currreft_nb.running.progress import Status, spell
+from currreft_nb.running.progress import Status, seconds_left, spell
 from currreft_nb.running.project import display_path
+from currreft_nb.running.record import LOG, METRICS, RunFolder, StepState
 from currreft_nb.running.run import LOCK
 from currreft_nb.running.signals import stoppable
 
 LOCKS = ".locks"
-Rows = list[tuple[Step, record.StepState]]
+Rows = list[tuple[Step, StepState]]
 
 
-def step_state(
-    step: Step, experiment: Experiment, pending: Collection[str] = (), forced: bool = False
-) -> record.StepState:
+def step_state(step: Step, experiment: Experiment, pending: Collection[str] = (), forced: bool = False) -> StepState:
     """Return what to do with a step, by its run.json and those of its inputs; `pending` are steps that run before it.
 
     Raises `InputError` for a damaged run.json, or one of another notebook.
@@ -33,15 +33,15 @@ def step_state(
     folder = record.RunFolder(step.folder)
     folder.check_notebook(step.notebook.stem, f"rename step {step.name} or delete that folder", experiment.root)
     if folder.record is not None and forced:
-        return record.StepState("run", "forced")
+        return StepState("run", "forced")
     if folder.record is not None and (waiting := [name for name in step.needs if name in pending]):
-        return record.StepState("run", f"after {', '.join(waiting)}")
+        return StepState("run", f"after {', '.join(waiting)}")
     state = folder.state(step.notebook, step.settings, experiment.root)
     if folder.record is not None and folder.record["finished"] and state.todo != "run":
         for need in (need for need in experiment.steps if need.name in step.needs):
             finished = (record.read_record(need.folder) or {}).get("finished")
             if finished and finished > folder.record["finished"]:
-                return record.StepState("run", f"{need.name} was run again")
+                return StepState("run", f"{need.name} was run again")
     return state
 
 
@@ -135,7 +135,7 @@ def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: 
     return again
 
 
-def _run_step(step: Step, found: record.StepState, experiment: Experiment, head: str) -> bool:
+def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -> bool:
     """Execute one step and return whether its run.json, written by this execution, says complete."""
     folder = record.RunFolder(step.folder)
     if found.reason == "forced" and not folder.is_complete:  # a complete run begins afresh by itself
@@ -178,3 +178,48 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
         if step.notebook.stem == REPORT_NOTEBOOK:
             print(report_summary(step.folder))
             print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)
+
+
+def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) -> None:
+    """Print what would be done and how long it may take, one line a step."""
+    place = display_path(experiment.folder, experiment.root)
+    print(f"{experiment.name}: {len(rows)} steps in {place}; what each prints: {place}/<step>/{LOG}")
+    width = max(len(step.name) for step, _ in rows)
+    times: list[float | None] = []
+    for number, (step, found) in enumerate(rows, 1):
+        text = f"{numbered(number, rows)} {step.name:{width}}  {step.notebook.stem:22} {found.todo:6} ({found.reason})"
+        if found.todo != "skip":
+            times.append(estimate(step, found))
+            text += "  time unknown" if times[-1] is None else f"  about {spell(times[-1])}"
+        print(text)
+    print(_total(times), flush=True)
+
+
+def numbered(number: int, rows: Sequence) -> str:
+    """Return the number of a row among all of them.
+
+    >>> numbered(3, range(12))
+    '[ 3/12]'
+    """
+    return f"[{number:>{len(str(len(rows)))}}/{len(rows)}]"
+
+
+def _total(times: Sequence[float | None]) -> str:
+    if not times:
+        return "total: nothing is left to do"
+    known = [seconds for seconds in times if seconds is not None]
+    if not known:
+        return "total: unknown"
+    unknown = len(times) - len(known)
+    return f"total: about {spell(sum(known))}" + (
+        f", and {unknown} of {len(times)} steps whose time is unknown" if unknown else ""
+    )
+
+
+def estimate(step: Step, found: StepState) -> float | None:
+    """Return the seconds that the rest of a step may take, or None when that is unknown."""
+    rows = read_journal(step.folder / METRICS) if found.todo == "resume" else []
+    if rows and (steps := step.training_steps()) is not None:
+        return seconds_left(rows, steps)
+    last = RunFolder(step.folder).last_complete()
+    return None if last is None else float(last["seconds"])

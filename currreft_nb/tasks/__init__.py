@@ -2,7 +2,7 @@
 
 - `QUESTION`, `ANSWER`: the wording of the question, and of the request how to answer.
 - `render(value)`: a structured value as text. `parse(text, sample)`: the value in a text; raises `Unreadable`.
-- `accuracy(value, sample, rules)`: the reward of an open answer in [0, 1], and a code of `method.reasons`.
+- `accuracy(value, sample, rules)`: the reward of an open answer in [0, 1], and a code of `method.rewards.REASONS`.
 - `same(a, b)`: whether two values are equal.
 - `MEASURES`: the task's own scores of open answers, each in [0, 1]. Where there are some, `measures(value, sample)`
   returns them and further fields for the evaluation records; `value` is None for an unreadable answer.

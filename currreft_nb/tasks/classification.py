@@ -129,7 +129,7 @@ def same(a: list[str], b: list[str]) -> bool:
 
 
 def measures(value: list[str] | None, sample: Any) -> dict:
-    """Return the Jaccard overlap, and the normalised labels, from which `metrics.labels` counts the F1."""
+    """Return the Jaccard overlap, and the normalised labels, from which `metrics.scores` counts the F1."""
     answered, gold = (sorted({normalise(label) for label in labels}) for labels in (value or (), sample.answer))
     return {"jaccard": jaccard(answered, gold), "labels": answered, "gold": gold}
 

@@ -201,10 +201,9 @@ class GrpoSettings(Validating, Processes, Optimising, Answers, Difficulty, Group
         "how open detection is paid: the IoU (soft), 1 above an IoU of one half (hard), or the IoU above one half",
         choices=declared(Rules)["detection"].choices,
     )
-    # `weights` needs memory for a dense copy of the adapted layers, and rounds it where these are in 16 bit.
-    shortcuts: Sequence[str] = setting(
-        SHORTCUTS, "savings of work that leave the updates the same up to rounding", decides="cost", choices=SHORTCUTS
-    )
+    # They leave the updates by given completions the same up to rounding. But without `prompts` TRL samples, with other
+    # random numbers, and `weights` rounds a dense copy of the adapted layers where these are in 16 bit: other samples.
+    shortcuts: Sequence[str] = setting(SHORTCUTS, "savings of work in decoding and training", choices=SHORTCUTS)
 
     def check_together(self) -> None:
         super().check_together()
@@ -224,11 +223,7 @@ class GrpoSettings(Validating, Processes, Optimising, Answers, Difficulty, Group
 
 @settings_class
 class Imitating(Optimising):
-    """Supervised fine-tuning, except its length.
-
-    The loss of a step is the mean over its micro-batches of their mean over tokens. So another `micro_batch` gives the
-    texts slightly other weights where they differ in length.
-    """
+    """Supervised fine-tuning, except its length."""
 
     batch_size: int = setting(16, "questions per optimiser step", unit="questions", least=1)
 

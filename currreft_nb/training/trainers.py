@@ -234,6 +234,9 @@ class AnswerTrainer(SFTTrainer):
 
     def __init__(self, *args: Any, end_tokens: Collection[int], **kwargs: Any):
         super().__init__(*args, **kwargs)
+        # The model classes decline the number of tokens in a step, which TRL's loss takes. Without it the loss is the
+        # mean of the micro-batches' means, in which a token of a short text weighs more: `micro_batch` would matter.
+        self.model_accepts_loss_kwargs = True
         collate = self.data_collator
 
         def collate_answers(examples: list[dict]) -> dict:

@@ -12,8 +12,7 @@ from currreft_nb.core.answers import parse_completion
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import grouped
 from currreft_nb.method.prompts import Style
-from currreft_nb.method.reasons import REASONS
-from currreft_nb.method.rewards import Rules, answered_boxes, score
+from currreft_nb.method.rewards import REASONS, Rules, answered_boxes, score
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.views import html_parts as html
 from currreft_nb.views.cards import card_of

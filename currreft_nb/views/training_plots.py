@@ -253,7 +253,7 @@ def task_reasons(metrics: Rows, top: int = 6) -> Figure:
         axis.set_axis_off()
     patches = [Patch(color=colour, alpha=0.85, label=name) for name, colour in colours.items()]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), frameon=False, handlelength=1)
-    style.caption(figure, "shares of the answers by the reason of their reward; method/reasons.py explains the reasons")
+    style.caption(figure, "shares of the answers by the reason of their reward; method/rewards.py explains the reasons")
     return figure
 
 

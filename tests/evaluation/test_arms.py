@@ -14,8 +14,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
-from currreft_nb.evaluation.arms import answerer_of, evaluate_arms
-from currreft_nb.evaluation.choose import choose_arms
+from currreft_nb.evaluation.arms import answerer_of, choose_arms, evaluate_arms
 from currreft_nb.evaluation.export import export_model
 from currreft_nb.evaluation.pass_at_k import probe_arms
 from currreft_nb.evaluation.settings import Decoding

@@ -3,7 +3,7 @@
 import pytest
 
 from currreft_nb import InputError
-from currreft_nb.evaluation.choose import RULE, choose
+from currreft_nb.evaluation.arms import RULE, choose
 from currreft_nb.evaluation.sources import check_candidates
 
 

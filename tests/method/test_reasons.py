@@ -7,8 +7,7 @@ import pytest
 
 import currreft_nb
 from currreft_nb.core.samples import Sample
-from currreft_nb.method.reasons import REASONS
-from currreft_nb.method.rewards import score
+from currreft_nb.method.rewards import REASONS, score
 
 COMMON = {"id": "s", "split": "train", "source": "s", "question": "?"}
 IMAGE = {"image": "/x.png", "size": (100, 100)}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame, to_frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.method.reasons import REASONS
 from currreft_nb.method.rewards import (
+    REASONS,
     Rules,
     accuracy_reward,
     answered_boxes,

@@ -7,8 +7,7 @@ import signal
 import pytest
 
 from currreft_nb.core.samples import Sample
-from currreft_nb.method.reasons import REASONS
-from currreft_nb.method.rewards import score
+from currreft_nb.method.rewards import REASONS, score
 from currreft_nb.metrics.scores import measure
 from currreft_nb.tasks import math_equality, math_verifier
 

@@ -11,8 +11,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from currreft_nb.core.samples import Sample
 from currreft_nb.metrics.comparisons import between_seeds, compare, sign_flip
 from currreft_nb.metrics.intervals import bootstrap_interval, mean_interval, widened
-from currreft_nb.metrics.labels import label_scores
-from currreft_nb.metrics.scores import measure, summarise
+from currreft_nb.metrics.scores import label_scores, measure, summarise
 
 LABELS = ["bird", "cat", "cow", "dog", "horse", "sheep"]
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}

@@ -207,12 +207,10 @@ def test_sources_have_rows_of_their_own_where_there_are_several():
     assert table["base"].str[:4].tolist() == ["1.00", "0.00"]
 
 
-def test_the_sentence_names_the_chosen_arm_or_says_that_none_was_chosen():
+def test_the_choice_of_validation_is_a_sentence_and_so_is_none():
     choice = {"chosen": "late", "scores": {"early": 0.25, "late": 0.5}, "questions": 40}
-    sentence = choice_text("evaluate", {"metrics": {"choice": choice}})
-    assert sentence.startswith(
-        "In evaluate validation chose late (early 0.250, late 0.500, on 40 validation questions)"
-    )
+    text = choice_text("evaluate", {"metrics": {"choice": choice}})
+    assert text.startswith("In evaluate validation chose late (early 0.250, late 0.500, on 40 validation questions)")
     assert "no arm was chosen" in choice_text("evaluate", {"metrics": {}})
 
 

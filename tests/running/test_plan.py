@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.running.experiment import read_experiment
-from currreft_nb.running.plan import estimate, show_plan
 from currreft_nb.running.record import StepState
-from currreft_nb.running.runner import plan
+from currreft_nb.running.runner import estimate, plan, show_plan
 from tests.helpers.tiny_project import TRAIN, make_project, write_experiment, write_notebook
 
 TINY = """\

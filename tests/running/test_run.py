@@ -200,7 +200,7 @@ def test_settings_that_the_cell_does_not_show_are_checked(project, injected, mes
     assert str(caught.value) == f"02_rl_binary.ipynb: {message}"
 
 
-@pytest.mark.parametrize("injected", ["micro_batch = 8", "rehearse = 'never'", "save_every = 5", "shortcuts = []"])
+@pytest.mark.parametrize("injected", ["micro_batch = 8", "rehearse = 'never'", "save_every = 5"])
 def test_a_stopped_run_is_resumed_with_other_costs(project, injected):
     first = start_training(project)
     work(first)

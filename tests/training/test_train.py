@@ -189,8 +189,7 @@ class TestGrpo:
             interrupt_after(patch, rewards, "accuracy_reward", 3)
             with pytest.raises(KeyboardInterrupt):
                 grpo(samples, tmp_path)
-        # Without "prompts" the library samples, from other random numbers.
-        cost = {"micro_batch": micro_batch, "save_every": 1, "rehearse": "always", "shortcuts": ("prompts",)}
+        cost = {"micro_batch": micro_batch, "save_every": 1, "rehearse": "always"}
         grpo(samples, tmp_path, replace(SMALL, **cost))
         assert "resuming after step 2 of 4" in capsys.readouterr().out
         assert (tmp_path / "checkpoints" / "checkpoint-3").is_dir()

@@ -57,9 +57,8 @@ class TestSft:
 
     def test_a_change_of_cost_resumes_from_the_checkpoint(self, samples, tmp_path, monkeypatch, capsys):
         def run(folder, settings=FINE):
-            # Texts of one length, because the loss of a step is the mean of its micro-batches' means over tokens.
-            rows = [(sample, f"<answer>{number}</answer>") for number, sample in enumerate(samples)]
-            train_sft(load_model("pocket", trainable=True), rows, folder, settings)
+            loaded = load_model("pocket", trainable=True)
+            train_sft(loaded, sft_targets(samples, loaded.style), folder, settings)  # texts of different lengths
 
         run(tmp_path / "whole")
         with monkeypatch.context() as patch:
