@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from currreft_nb.running.build_report import export
+from currreft_nb.running.build_report import export_report
 from tests.helpers.scripted_server import points, say, serving
 from tests.helpers.tiny_project import record
 
@@ -96,7 +96,7 @@ def test_no_key_is_in_any_file_of_the_outputs(tmp_path):
         assert server.requests[-1]["key"] == f"Bearer {SECRETS['MY_JUDGE_KEY']}"  # it was sent
         mood[0] = "answer"
         assert command("run", "params/keys.yaml") == 0
-    export(folder / "notebook.ipynb", folder / "page.html")
+    export_report(folder / "notebook.ipynb", folder / "page.html")
     kinds = {path.suffix or path.name.split(".")[0] for path in folder.rglob("*") if path.is_file()}
     assert {".ipynb", ".html", ".json", ".jsonl", ".txt", ".safetensors", ".pt"} <= kinds
     assert list(folder.rglob("*tfevents*"))

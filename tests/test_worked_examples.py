@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw
+from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Scene, Thing, draw_scene
 from tests.helpers.tiny_models import write_tiny_glm4v
 from tests.test_readme import IN_TEST_WORKED_EXAMPLES, README, ROOT
 
@@ -33,14 +33,14 @@ def blocks(command):
 def put(kind, path, text):
     """Write a block's file, or change the file as the block says."""
     if kind != "diff":
-        assert not path.exists(), f"{path.name} is there already: the example is none any more"
+        assert not path.exists(), f"{path.name} exists already, so the example adds nothing"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return
     lines = text.splitlines(keepends=True)
     before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
     whole = path.read_text(encoding="utf-8")
-    assert whole.count(before) == 1, f"the README's lines do not stand in {path.name} once"
+    assert whole.count(before) == 1, f"the README's lines must occur once in {path.name}"
     path.write_text(whole.replace(before, after), encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def draw_in_a_row(colors, rng):
     tops = [rng.randint(2, 45) for _ in colors]
     boxes = [(3 + 20 * place, top, 17 + 20 * place, top + 14) for place, top in enumerate(tops)]
     things = (Thing(color, rng.choice(SHAPES), box) for color, box in zip(colors, boxes))
-    return draw(Scene(tuple(things), "id"), rng)
+    return draw_scene(Scene(tuple(things), "id"), rng)
 
 
 def run(command, folder):

@@ -99,7 +99,7 @@ def rewards(
     detection_reward: Annotated[str, typer.Option(help="hard, soft or soft_above_threshold.")] = "hard",
 ) -> None:
     """Score completions of any origin: a JSON line for each with value, format and reason, then the means."""
-    from currreft_nb.cli.commands import score_file, summary
+    from currreft_nb.cli.commands import score_file, score_lines
     from currreft_nb.method.rewards import Rules
 
     rules, frame = Rules(detection=detection_reward), None
@@ -110,7 +110,7 @@ def rewards(
     rows = score_file(samples, completions, frame, rules)
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
-    print("\n".join(summary(rows)), file=sys.stderr)
+    print("\n".join(score_lines(rows)), file=sys.stderr)
 
 
 @app.command()

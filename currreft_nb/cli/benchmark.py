@@ -55,7 +55,7 @@ def benchmark(
 
 
 def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, batch_size: int) -> list[str]:
-    family, (smallest, largest) = family_of(folder), pixel_budget(folder)
+    family, (smallest, largest) = model_type_of(folder), pixel_budget(folder)
     device = "cuda" if machine.cards() else "cpu"
     model = f"pretrained={folder.absolute()},device={device},device_map={device},attn_implementation=sdpa"
     arguments = ["--model", family, "--model_args", f"{model},min_pixels={smallest},max_pixels={largest}"]
@@ -64,7 +64,7 @@ def _arguments(folder: Path, task: str, limit: int, tasks_folder: Path | None, b
     return arguments + (["--include_path", str(tasks_folder.absolute())] if tasks_folder else [])
 
 
-def family_of(folder: Path) -> str:
+def model_type_of(folder: Path) -> str:
     """Return the model type, which is also lmms-eval's name for its model class."""
     from currreft_nb.models.families import FAMILIES
 

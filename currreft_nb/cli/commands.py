@@ -95,7 +95,7 @@ def preflight_lines(experiment: Experiment, card_gib: float, only: Sequence[str]
 
 def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[str]:
     """Take the largest step of each group of training steps, and yield its measured memory next to the estimate."""
-    from currreft_nb.memory.measure import measure
+    from currreft_nb.memory.measure import measure_step
 
     for steps, _ in preflight(experiment, only):
         step = steps[0]
@@ -106,7 +106,7 @@ def measure_lines(experiment: Experiment, only: Sequence[str] = ()) -> Iterator[
         source = "its own questions" if samples else "made-up questions, since its data is not curated yet"
         yield f"{', '.join(step.name for step in steps)}: the largest step, with {source}"
         with tempfile.TemporaryDirectory() as folder:
-            rows = measure(step.settings, samples, folder)
+            rows = measure_step(step.settings, samples, folder)
         for row in rows:
             measured = "no GPU"
             if row["measured_gib"] is not None:
@@ -132,14 +132,14 @@ def largest_card_gib() -> float | None:
 
 def export_run(run: Path, output: Path) -> dict:
     """Merge the adapter of a complete run, or of an adapter's folder, into its base; return the checks' numbers."""
-    from currreft_nb.evaluation.export import export
+    from currreft_nb.evaluation.export import export_model
 
     options = {}
     if read_record(run) is not None:
         record = complete_record(run.resolve(), project_root(run), "02_rl_binary")
         options["max_new_tokens"] = record["settings"].get("max_new_tokens", MAX_NEW_TOKENS)
         options["questions"] = _validation_questions(run.resolve(), record)
-    return export(run, output, **options)
+    return export_model(run, output, **options)
 
 
 def _validation_questions(run: Path, record: dict) -> list[Sample]:
@@ -174,7 +174,7 @@ def score_file(samples: Path, completions: Path, frame: Frame | None = None, rul
     return [_scored(by_id[row["id"]], text_of(row["completion"]), frame, rules) for _, row in rows]
 
 
-def summary(rows: list[dict]) -> list[str]:
+def score_lines(rows: list[dict]) -> list[str]:
     """Return lines with the means of all rows, the means by task and stage, and the count of each reason."""
     parts = defaultdict(list)
     for row in rows:

@@ -31,7 +31,7 @@ def examine(folder: Path) -> list[Row]:
     return [*facts, *prospects(folder, facts)]
 
 
-def table(folder: Path) -> Any:
+def machine_table(folder: Path) -> Any:
     """Return the same as a DataFrame for a notebook; all packages in their tested ranges share one row."""
     import pandas  # half a second, which the start of every run would pay
 
@@ -81,12 +81,12 @@ def _hub_row() -> Row:
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return ("hub", "HF_HUB_OFFLINE is set: only models that are here already", None)
     address = os.environ.get("HF_ENDPOINT") or HUB
-    if answers(address):
+    if address_answers(address):
         return ("hub", f"{address} answers: models can be downloaded", True)
     return ("hub", f"{address} does not answer: the pocket model and local folders only", None)
 
 
-def answers(address: str, timeout_s: float = HUB_TIMEOUT_S) -> bool:
+def address_answers(address: str, timeout_s: float = HUB_TIMEOUT_S) -> bool:
     """Return whether a web address answers within `timeout_s` seconds after its name was looked up."""
     from huggingface_hub import get_session
 

@@ -67,7 +67,7 @@ class Sample:
             if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"sample {self.id!r}: {name} is {value!r}, but must be one of {', '.join(allowed)}")
         if not isinstance(self.question, str) or not self.question.strip():
-            raise InputError(f"sample {self.id!r}: the question is empty")
+            raise InputError(f"sample {self.id!r}: the question is empty; write one")
         if self.image is not None and self.size is None:
             raise InputError(f"sample {self.id!r}: it has an image but no size; give [width, height] in pixels")
         if self.size is not None and not (len(self.size) == 2 and all(type(v) is int and v > 0 for v in self.size)):
@@ -166,7 +166,9 @@ def read_samples(path: str | os.PathLike) -> list[Sample]:
                 continue
             sample = _parse_line(line, path, number)
             if sample.id in lines:
-                raise InputError(f"{path}:{number}: duplicate id {sample.id!r}, first used on line {lines[sample.id]}")
+                raise InputError(
+                    f"{path}:{number}: duplicate id {sample.id!r}, first used on line {lines[sample.id]}; rename one"
+                )
             lines[sample.id] = number
             samples.append(sample)
     return samples

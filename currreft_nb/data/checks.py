@@ -19,7 +19,7 @@ SMALLEST_PX = 1.0  # side of a box in the stored image: smaller ones round to no
 
 def row_problem(sample: Sample, max_pixels: int) -> str | None:
     """Return the reason why the question cannot be used, or None; its picture is checked elsewhere."""
-    return boxes_problem(sample, max_pixels) or answer_problem(sample)
+    return boxes_problem(sample, max_pixels) or reward_problem(sample)
 
 
 def rejection(sample: Sample, source: str, reason: str, value: str = "") -> Rejected:
@@ -44,7 +44,7 @@ def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
     return None
 
 
-def answer_problem(sample: Sample) -> str | None:
+def reward_problem(sample: Sample) -> str | None:
     """Return what is wrong with the options, or with an answer that earns less than the full reward."""
     task = TASK_MODULES[sample.task]
     for position, option in enumerate(sample.options if sample.stage == "choice" else []):

@@ -73,7 +73,7 @@ def curate(
     settings |= {"on_bad": on_bad, "on_leak": on_leak, "seed": seed}
     folder = Path(os.path.abspath(folder))
     images = folder / BUILDING / "images"
-    rules = gather.Rules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=images)
+    rules = gather.GatherRules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=images)
     try:
         manifest = _build(folder, groups, settings, rules, Path(root))
     except (OSError, sqlite3.OperationalError) as error:
@@ -85,7 +85,7 @@ def curate(
     return counts | {"images": {split: len(names) for split, names in manifest["images"].items()}}
 
 
-def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: gather.Rules, root: Path) -> dict:
+def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: gather.GatherRules, root: Path) -> dict:
     """Build the data in a subfolder, check them, and then move them into `folder`; return the manifest."""
     mixture = read_mixture(groups)
     wanted = _wanted(settings["tasks"], settings["questions"], mixture)
@@ -119,13 +119,18 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
 
 
 def _gather(
-    index: Index, sources: list[Source], wanted: dict[Cell, int], mixture: Mixture, on_leak: str, rules: gather.Rules
+    index: Index,
+    sources: list[Source],
+    wanted: dict[Cell, int],
+    mixture: Mixture,
+    on_leak: str,
+    rules: gather.GatherRules,
 ) -> Counter:
     """Fill the index with checked questions and assign splits; return the drawn questions left out, by reason."""
     tasks = {source.text: {task for split, task in wanted if split in source.splits} for source in sources}
     read = {source.text: source for source in sources if source.format != DRAWN and tasks[source.text]}
     for source in read.values():
-        gather.read_source(index, source, tasks[source.text], rules)
+        gather.add_source(index, source, tasks[source.text], rules)
     gather.inspect_pictures(index, read, sum(wanted.values()), rules)
     gather.reject_duplicates(index, read, rules)
     for text in read:
@@ -143,7 +148,7 @@ def _gather(
         quotas.limits = limits
     assign_splits(index, quotas, splits, on_leak)
     drawn = [source.splits for source in sources if source.format == DRAWN]
-    return gather.draw(index, drawn[0], quotas, rules) if drawn else Counter()
+    return gather.draw_lacking(index, drawn[0], quotas, rules) if drawn else Counter()
 
 
 def _check_source_gave_rows(index: Index, text: str, tasks: set[str]) -> None:
@@ -167,7 +172,7 @@ def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[
             raise InputError(f"split {split!r} has no {task} question from {source}; {remedy}")
 
 
-def _put_chosen(index: Index, rules: gather.Rules) -> None:
+def _put_chosen(index: Index, rules: gather.GatherRules) -> None:
     """Put the chosen questions into the samples to write, with unique ids and boxes in stored pixels."""
     query = """SELECT id, source, split, stored, sample FROM rows LEFT JOIN pictures USING (image, width, height)
         WHERE split IS NOT NULL ORDER BY id, source, number"""

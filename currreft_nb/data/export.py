@@ -60,7 +60,7 @@ def export_parquet(folder: Path | str, target: Path | str) -> Counter:
 
 
 def _files(folder: Path, target: Path) -> Iterator[tuple[str, list[Sample]]]:
-    """Yield the name and the samples of each samples file of a data folder. Raises `InputError` as `load`."""
+    """Yield the name and the samples of each samples file of a data folder. Raises `InputError` like `refuse_leaks`."""
     refuse_leaks(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name in read_manifest(folder)["files"]:

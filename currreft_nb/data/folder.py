@@ -147,6 +147,22 @@ def load_samples(folder: str | os.PathLike, split: str, stage: str, tasks: Seque
     return [sample for sample in samples if sample.task in tasks]
 
 
+def load_questions(
+    folder: str | os.PathLike,
+    splits: Sequence[str],
+    count: int,
+    stages: Sequence[str] = STAGES,
+    tasks: Sequence[str] = TASKS,
+) -> list[Sample]:
+    """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
+    chosen = []
+    for split, stage in product(splits if count else (), stages):
+        found = load_samples(folder, split, stage)
+        for task in tasks:
+            chosen += [s for s in found if s.task == task and s.answer is not None][:count]
+    return chosen
+
+
 def read_manifest(folder: str | os.PathLike) -> dict:
     """Return the manifest of a data folder. Raises `InputError` if there is none or if it is damaged."""
     path = Path(folder) / MANIFEST
@@ -190,7 +206,7 @@ def _refuse_leaks(folder: Path, text: bytes, stamps: tuple[int, ...]) -> None:
                 raise InputError(f"{shared}; run notebook 01_data_curation again with sources that share no image")
 
 
-def summary(folder: str | os.PathLike) -> Any:
+def data_summary(folder: str | os.PathLike) -> Any:
     """Return a DataFrame with a row for each (split, task): questions asked for, and found at each stage.
 
     The pool has no quota for each task: tasks that it lacks have no row.
@@ -226,19 +242,3 @@ def _table(rows: list, columns: list[str]) -> Any:
     import pandas  # takes half a second, which most users of this module do not need
 
     return pandas.DataFrame(rows, columns=columns)
-
-
-def load_questions(
-    folder: str | os.PathLike,
-    splits: Sequence[str],
-    count: int,
-    stages: Sequence[str] = STAGES,
-    tasks: Sequence[str] = TASKS,
-) -> list[Sample]:
-    """Return the first `count` samples of each task, stage and split of a data folder that have a reference answer."""
-    chosen = []
-    for split, stage in product(splits if count else (), stages):
-        found = load_samples(folder, split, stage)
-        for task in tasks:
-            chosen += [s for s in found if s.task == task and s.answer is not None][:count]
-    return chosen

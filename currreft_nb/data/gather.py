@@ -27,7 +27,7 @@ STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are mo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class GatherRules:
     """What applies to all sources: stop at bad rows or skip them, pixel budget, processes, seed, image folder."""
 
     on_bad: str
@@ -37,7 +37,7 @@ class Rules:
     images: Path
 
 
-def read_source(index: Index, source: Source, tasks: Collection[str], rules: Rules) -> None:
+def add_source(index: Index, source: Source, tasks: Collection[str], rules: GatherRules) -> None:
     """Add the rows of a source whose text passes every check; reject the others, or stop the run."""
     items = open_source(source, tasks, rules.images.parent / "drawn" / "inside")
     for item in with_progress(items, f"rows of {source.text}"):
@@ -49,7 +49,7 @@ def read_source(index: Index, source: Source, tasks: Collection[str], rules: Rul
             index.add(item, source.text, digest_of(item))
 
 
-def _reject(index: Index, found: Rejected, source: Source, rules: Rules, number: int | None = None) -> None:
+def _reject(index: Index, found: Rejected, source: Source, rules: GatherRules, number: int | None = None) -> None:
     if found.fault and rules.on_bad == "stop":
         remedy = "correct it, or set on_bad to 'skip' to leave out such rows and list them in rejected.jsonl"
         raise InputError(f"source {source.text!r}: {found}; {remedy}")
@@ -59,7 +59,7 @@ def _reject(index: Index, found: Rejected, source: Source, rules: Rules, number:
     index.reject(replace(found, file=name), source.text, number)
 
 
-def inspect_pictures(index: Index, sources: Mapping[str, Source], asked: int, rules: Rules) -> None:
+def inspect_pictures(index: Index, sources: Mapping[str, Source], asked: int, rules: GatherRules) -> None:
     """Read every picture that a row is about, and reject the rows about unusable ones."""
     query = "SELECT image, width, height, MIN(number) FROM rows WHERE image IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 4"
     keys = index.run(query).fetchall()
@@ -81,17 +81,17 @@ def inspect_pictures(index: Index, sources: Mapping[str, Source], asked: int, ru
     )
 
 
-def _facts(keys: list[tuple], folder: Path | None, rules: Rules) -> Generator[PictureFacts, None, None]:
+def _facts(keys: list[tuple], folder: Path | None, rules: GatherRules) -> Generator[PictureFacts, None, None]:
     """Yield the facts about the picture of each key, which begins with path, width and height."""
     jobs = (_job(path, (width, height), folder, rules) for path, width, height, *_ in keys)
     return with_progress(in_order(jobs, count_workers(rules.workers, len(keys))), "pictures", len(keys))
 
 
-def _job(path: str, size: Size, folder: Path | None, rules: Rules) -> Job:
+def _job(path: str, size: Size, folder: Path | None, rules: GatherRules) -> Job:
     return Job(path=path, size=size, stored_size=shrunk_size(size, rules.max_pixels), folder=folder)
 
 
-def store_missing(index: Index, rules: Rules) -> None:
+def store_missing(index: Index, rules: GatherRules) -> None:
     """Store the pictures of chosen rows that were not stored when they were inspected."""
     query = """SELECT DISTINCT image, width, height, pictures.content
         FROM rows JOIN pictures USING (image, width, height)
@@ -106,7 +106,7 @@ def store_missing(index: Index, rules: Rules) -> None:
             index.run(update, facts.stored, *key)
 
 
-def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Rules) -> None:
+def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: GatherRules) -> None:
     """Reject each question that repeats an earlier one about the same pixels, under any file name.
 
     The same question in two sources for different splits is no duplicate; it may be a leak (`data.leaks`).
@@ -136,7 +136,7 @@ def group_pictures(index: Index) -> None:
             index.run("INSERT INTO look_alikes VALUES (?, ?)", content, first.setdefault(group, content))
 
 
-def draw(index: Index, splits: Collection[str], quotas: Quotas, rules: Rules) -> Counter:
+def draw_lacking(index: Index, splits: Collection[str], quotas: Quotas, rules: GatherRules) -> Counter:
     """Draw the questions that these splits still lack, and more in place of duplicates; return the left out by reason.
 
     Drawn pictures are compared by pixels only: they differ on purpose in what a likeness does not contain.
@@ -158,7 +158,7 @@ def draw(index: Index, splits: Collection[str], quotas: Quotas, rules: Rules) ->
 
 
 def _add_drawn(
-    index: Index, made: list[Sample], cell: Cell, quotas: Quotas, seen: tuple[set, dict], rules: Rules
+    index: Index, made: list[Sample], cell: Cell, quotas: Quotas, seen: tuple[set, dict], rules: GatherRules
 ) -> Counter:
     """Add the drawn samples of one split that are new and wanted; return how many were left out, by reason."""
     (split, task), (known, owners), left, rows = cell, seen, Counter[str](), []
@@ -185,7 +185,7 @@ def _add_drawn(
     return left
 
 
-def _content_of_drawn(sample: Sample, rules: Rules) -> tuple[str, str | None]:
+def _content_of_drawn(sample: Sample, rules: GatherRules) -> tuple[str, str | None]:
     """Return the fingerprint of the picture or the words, and the name of the stored picture."""
     if sample.image is None:
         return f"text:{words_of(sample.question).hex()}", None

@@ -36,6 +36,15 @@ BATCH = 8  # pictures that a process takes at a time
 WORTH_A_PROCESS = 100  # a process takes half a second to start, in which it would have read as many pictures
 REPORT_EVERY_S = 5.0
 
+SIDE, LOWEST = 32, 8  # side of the shrunk picture in pixels; lowest frequencies in each direction
+NEAR = 0.15  # distance up to which two likenesses count as one picture: see `likeness`
+FLAT = SIDE  # below one grey level of deviation there is only noise: all such pictures are alike
+SEARCHED_AT_ONCE, PAIRS_AT_ONCE = 256, 100_000  # likenesses, and candidate pairs, in memory
+_WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
+_WAVES[0] /= math.sqrt(2)
+_SQUARES = [(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)]
+_COARSE = np.argsort(_SQUARES, kind="stable")[:6]  # the six lowest frequencies
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -157,16 +166,6 @@ def progress_line(name: str, done: int, total: int | None, seconds: float) -> st
     return f"{name}  {done:,}/{total:,}  {rate:,.0f}/s  {(total - done) / rate:,.0f} s left"
 
 
-SIDE, LOWEST = 32, 8  # side of the shrunk picture in pixels; lowest frequencies in each direction
-NEAR = 0.15  # distance up to which two likenesses count as one picture: see `likeness`
-FLAT = SIDE  # below one grey level of deviation there is only noise: all such pictures are alike
-_WAVES = np.cos(math.pi * np.outer(np.arange(LOWEST), np.arange(SIDE) + 0.5) / SIDE) * math.sqrt(2 / SIDE)
-_WAVES[0] /= math.sqrt(2)
-_SQUARES = [(place // LOWEST) ** 2 + (place % LOWEST) ** 2 for place in range(1, LOWEST**2)]
-_COARSE = np.argsort(_SQUARES, kind="stable")[:6]
-_BATCH, _PAIRS = 256, 100_000
-
-
 def likeness(image: Image.Image) -> np.ndarray:
     """Return the picture's likeness: a vector of 63 numbers and length 1, or all 0 for a picture of one colour.
 
@@ -199,10 +198,12 @@ def group_alike(likenesses: np.ndarray) -> np.ndarray:
     groups = np.arange(len(likenesses))
     coarse = np.ascontiguousarray(likenesses[:, _COARSE])
     tree = KDTree(coarse)
-    for start in range(0, len(groups), _BATCH):
-        found = KDTree(coarse[start : start + _BATCH]).sparse_distance_matrix(tree, NEAR, output_type="ndarray")
-        for first in range(0, len(found), _PAIRS):
-            pairs = found[first : first + _PAIRS]
+    for start in range(0, len(groups), SEARCHED_AT_ONCE):
+        found = KDTree(coarse[start : start + SEARCHED_AT_ONCE]).sparse_distance_matrix(
+            tree, NEAR, output_type="ndarray"
+        )
+        for first in range(0, len(found), PAIRS_AT_ONCE):
+            pairs = found[first : first + PAIRS_AT_ONCE]
             groups = _join(groups, likenesses, pairs["i"] + start, pairs["j"])
     return groups
 

@@ -63,6 +63,8 @@ _MODULES = sorted(iter_modules(formats.__path__, f"{formats.__name__}."))  # a n
 READERS: dict[str, Callable[..., Items]] = {m.name.split(".")[-1]: import_module(m.name).read for m in _MODULES}
 DRAWN = "scenes"
 
+Limits = dict[tuple[str, str, str], int]  # by split, task, source
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -137,9 +139,6 @@ def open_source(source: Source, tasks: Collection[str], extracted: Path) -> Item
     if "extracted" in inspect.signature(reader).parameters:
         options["extracted"] = extracted
     return reader(path, tasks, **options)
-
-
-Limits = dict[tuple[str, str, str], int]  # by split, task, source
 
 
 @dataclass(frozen=True, kw_only=True)

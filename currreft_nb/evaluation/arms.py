@@ -32,7 +32,7 @@ from currreft_nb.endpoints.answers import endpoint_sampler
 from currreft_nb.endpoints.endpoint import Account, Endpoint
 from currreft_nb.evaluation.evaluate import check_samples, evaluate
 from currreft_nb.evaluation.settings import Decoding
-from currreft_nb.evaluation.sources import BASE, Source, check_candidates, read_recorded
+from currreft_nb.evaluation.sources import BASE, AnswerSource, check_candidates, read_recorded
 from currreft_nb.generation.answerers import author_of, sampler
 from currreft_nb.generation.generate import force_format
 from currreft_nb.method.prompts import Style, wording_hash
@@ -68,7 +68,7 @@ class Answerer:
 
 
 def evaluate_arms(
-    arms: Mapping[str, Source | str | os.PathLike | None],
+    arms: Mapping[str, AnswerSource | str | os.PathLike | None],
     samples: Sequence[Sample],
     folder: str | os.PathLike,
     *,
@@ -113,7 +113,7 @@ def _records(
 
 
 def answerer_of(
-    source: Source | str | os.PathLike | None,
+    source: AnswerSource | str | os.PathLike | None,
     samples: Sequence[Sample] = (),
     *,
     arm: str = ARM,
@@ -127,8 +127,8 @@ def answerer_of(
     `samples`: the questions that a recorded file must answer. Raises `InputError` for an adapter of another base or
     pixel budget, an unknown model, an unusable file, and an endpoint without its key.
     """
-    if not isinstance(source, Source):
-        source = BASE if source is None else Source(kind="run", place=str(source))
+    if not isinstance(source, AnswerSource):
+        source = BASE if source is None else AnswerSource(kind="run", place=str(source))
     if source.kind == "recorded":
         return _recorded(source, samples, max_pixels)
     if source.endpoint:
@@ -176,7 +176,7 @@ def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, fou
         print(f"{arm} was trained in {before} bit and is evaluated in {now} bit, with other weights")
 
 
-def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Answerer:
+def _recorded(source: AnswerSource, samples: Sequence[Sample], max_pixels: int) -> Answerer:
     path = Path(source.place)
     answers = read_recorded(path, samples)
     frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
@@ -188,7 +188,7 @@ def _recorded(source: Source, samples: Sequence[Sample], max_pixels: int) -> Ans
 
 
 def _endpoint(
-    endpoint: Endpoint, source: Source, model: str, max_pixels: int, accounts: list[Account] | None
+    endpoint: Endpoint, source: AnswerSource, model: str, max_pixels: int, accounts: list[Account] | None
 ) -> Answerer:
     style = style_like(source.like or model, source.max_pixels or max_pixels)
     endpoint.secret()  # raises if it is missing, before any request
@@ -235,13 +235,13 @@ def choose(records: Iterable[Mapping], among: Sequence[str]) -> dict:
 
 
 def choose_arms(
-    arms: Mapping[str, Source],
+    arms: Mapping[str, AnswerSource],
     among: Sequence[str],
     folder: str | os.PathLike,
     data: str | os.PathLike,
     questions: int,
     **options: Any,
-) -> tuple[dict[str, Source], dict]:
+) -> tuple[dict[str, AnswerSource], dict]:
     """Let the candidates answer validation questions; return the arms to test and the choice ({} without candidates).
 
     `among`: names of the candidates; without any, all arms are tested. `folder`: gets their records. `data`: the data

@@ -32,16 +32,16 @@ from currreft_nb.models.load import Loaded
 RECORDS = "records.jsonl"
 EVALUATED = ("val", "test_id", "test_ood")
 
-Answers = Sequence[str | Completion | None]
+AnswerBatch = Sequence[str | Completion | None]
 
 
 def evaluate(
-    generate_function: Callable[[list[Sample]], Answers],
+    generate_function: Callable[[list[Sample]], AnswerBatch],
     samples: Sequence[Sample],
     arm: str,
     folder: str | os.PathLike,
     *,
-    force_function: Callable[[list[Sample], list[Any]], Answers] | None = None,
+    force_function: Callable[[list[Sample], list[Any]], AnswerBatch] | None = None,
     frame: Frame | None = None,
     author: str = "",
     batch_size: int = 256,

@@ -46,7 +46,7 @@ PLACES = 64  # tokens compared in each answer, evenly spread: with a vocabulary 
 BATCH_SIZE = 8
 
 
-def export(
+def export_model(
     run: str | os.PathLike, output: str | os.PathLike, questions: Sequence[Sample] = (), max_new_tokens: int = 256
 ) -> dict[str, Any]:
     """Merge the adapter of a run folder (or an adapter folder) into its base, write it to `output`, return the checks.

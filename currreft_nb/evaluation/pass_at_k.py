@@ -25,13 +25,13 @@ from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.endpoints.endpoint import Account
 from currreft_nb.evaluation.arms import answerer_of
 from currreft_nb.evaluation.settings import Decoding
-from currreft_nb.evaluation.sources import Source
+from currreft_nb.evaluation.sources import AnswerSource
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
 
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
-ADVICE = {
+MEANINGS = {
     "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
     "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
@@ -121,7 +121,7 @@ def advise(passes: pd.DataFrame) -> pd.DataFrame:
         code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
         evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
         evidence = f"pass@{part['k'].max()}: {evidence}"
-        rows.append({"arm": arm, "task": task, "advice": code, "meaning": ADVICE[code], "evidence": evidence})
+        rows.append({"arm": arm, "task": task, "advice": code, "meaning": MEANINGS[code], "evidence": evidence})
     return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
 
 
@@ -141,7 +141,7 @@ def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
 
 
 def probe_arms(
-    arms: Mapping[str, Source | str | os.PathLike | None],
+    arms: Mapping[str, AnswerSource | str | os.PathLike | None],
     samples: Sequence[Sample],
     folder: str | os.PathLike,
     *,
@@ -160,7 +160,7 @@ def probe_arms(
     how = Decoding(**{"temperature": 1.0} | decoding)
     tables = []
     for arm, source in arms.items() if completions else ():
-        if isinstance(source, Source) and source.kind == "recorded":
+        if isinstance(source, AnswerSource) and source.kind == "recorded":
             print(f"{arm}: a file of answers cannot be sampled, so it has no pass@k")
             continue
         common: dict[str, Any] = {"model": model, "four_bit": four_bit, "max_pixels": max_pixels}

@@ -43,7 +43,7 @@ CHECKPOINT = re.compile(r"(.+)/checkpoints/checkpoint-\d+/?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class AnswerSource:
     """Where an arm's answers come from: `kind` is base, run, model, recorded or http.
 
     `place`: the folder of a run, checkpoint or adapter, the model's name or folder, the file. `four_bit`, `max_pixels`,
@@ -64,10 +64,10 @@ class Source:
         return found[1] if found else self.place
 
 
-BASE = Source(kind="base")
+BASE = AnswerSource(kind="base")
 
 
-def read_sources(arms: Sequence[str], texts: Sequence[str]) -> dict[str, Source]:
+def read_sources(arms: Sequence[str], texts: Sequence[str]) -> dict[str, AnswerSource]:
     """Return the source of each arm. Raises `InputError` unless names are unique and each has one entry."""
     if len(arms) != len(texts) or len(set(arms)) != len(arms):
         raise InputError(
@@ -77,7 +77,7 @@ def read_sources(arms: Sequence[str], texts: Sequence[str]) -> dict[str, Source]
     return {arm: read_source(text) for arm, text in zip(arms, texts)}
 
 
-def read_source(text: str) -> Source:
+def read_source(text: str) -> AnswerSource:
     """Return the source that an entry of `start_from` names. Raises `InputError` for an entry that names none.
 
     >>> read_source("model:Qwen/Qwen2.5-VL-7B-Instruct | four_bit true, max_pixels 401408").max_pixels
@@ -91,12 +91,12 @@ def read_source(text: str) -> Source:
         endpoint = None
         if kind == "http":
             endpoint = endpoint_at(place, {name: values.pop(name) for name in ENDPOINT_OPTIONS if name in values})
-        return Source(kind=kind, place=endpoint.name if endpoint else place, endpoint=endpoint, **values)
+        return AnswerSource(kind=kind, place=endpoint.name if endpoint else place, endpoint=endpoint, **values)
     if not text or "|" in text:
         raise InputError(
             f"start_from {text!r}: write base or a run's folder without options, model:NAME, or recorded:FILE"
         )
-    return BASE if text == "base" else Source(kind="run", place=text)
+    return BASE if text == "base" else AnswerSource(kind="run", place=text)
 
 
 def check_candidates(among: Sequence[str], arms: Sequence[str]) -> None:

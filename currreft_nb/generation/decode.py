@@ -1,7 +1,7 @@
 """Decode token by token: a prompt is read once for all its completions, and finished rows leave the batch.
 
 Eight completions of a question about a 401k-pixel image share about 700 tokens of prompt. These pass the model once,
-and their keys and values are repeated.
+and their keys and values are repeated. In float32, `dense_layers` saves the work of adapters and 4-bit layers.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

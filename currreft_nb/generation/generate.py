@@ -3,6 +3,8 @@
 Random numbers, one per token, are seeded by the sample's id, the number of the completion and the seed, never by the
 batch. So a question gets the same answers alone, in any batch and after an interruption, up to rounding: a batch of
 another shape may add numbers in another order, which rarely changes a token.
+
+Checks of trained and exported models compare their log-probabilities (`log_probabilities`, `divergence`).
 """
 
 import random

@@ -18,7 +18,7 @@ from PIL import Image
 from currreft_nb.core.samples import Sample
 from currreft_nb.memory.estimate import error_percent, estimate_step, phases
 from currreft_nb.models.load import Loaded, load_model
-from currreft_nb.training.gpu_memory import heaviest, lengths, measured_peak, reset_peak
+from currreft_nb.training.gpu_memory import heaviest, measured_peak, reset_peak, token_counts
 from currreft_nb.training.rows import Target, sft_targets
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.train import train_grpo, train_sft
@@ -26,8 +26,8 @@ from currreft_nb.training.train import train_grpo, train_sft
 LOADED_WITH = ("four_bit", "max_pixels", "lora_rank", "lora_on", "seed")
 
 
-def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
-    """Take one step of a new adapter with a training notebook's parameters; return `compare`'s rows.
+def measure_step(settings: dict[str, Any], samples: Sequence[Sample], folder: str | Path) -> list[dict[str, Any]]:
+    """Take one step of a new adapter with a training notebook's parameters; return the rows of `compare_phases`.
 
     `samples`: the pool to draw from; empty: questions made up at the pixel budget. Writes to `folder`.
     """
@@ -40,13 +40,13 @@ def measure(settings: dict[str, Any], samples: Sequence[Sample], folder: str | P
     drawn = _largest(loaded, settings, samples or made_up(loaded, Path(folder), count=4))
     found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}
     questions = [(sample, "") for sample, _ in drawn]
-    asked, whole = (max(words for words, _ in lengths(loaded, pairs)) for pairs in (questions, drawn))
+    asked, whole = (max(words for words, _ in token_counts(loaded, pairs)) for pairs in (questions, drawn))
     tokens = {"text_tokens": asked, "max_new_tokens": whole - asked}
     no_baseline = {"validation_questions": 0, "rate_completions": 0}
-    return compare(estimate_step({**tokens, **settings, **no_baseline}), found)
+    return compare_phases(estimate_step({**tokens, **settings, **no_baseline}), found)
 
 
-def compare(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
+def compare_phases(parts: Sequence[Mapping], found: Mapping[str, Mapping]) -> list[dict[str, Any]]:
     """Return a row for each measured phase; `measured_gib` is PyTorch's peak, None without a GPU."""
     estimated = phases(parts)
     return [
@@ -66,7 +66,7 @@ def _largest(loaded: Loaded, settings: Mapping[str, Any], samples: Sequence[Samp
     grpo = "group_size" in settings
     drawn = [(sample, "") for sample in samples] if grpo else sft_targets(samples, loaded.style)
     count = settings["prompts_per_step"] if grpo else settings["batch_size"]
-    return [drawn[index] for index in dict.fromkeys(heaviest(lengths(loaded, drawn), count))]
+    return [drawn[index] for index in dict.fromkeys(heaviest(token_counts(loaded, drawn), count))]
 
 
 def _train(loaded: Loaded, settings: Mapping[str, Any], drawn: Sequence[Target], folder: Path) -> dict[str, Any]:

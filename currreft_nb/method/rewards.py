@@ -30,6 +30,47 @@ from currreft_nb.core.samples import LETTERS, VALUES, Sample, answer_problem
 from currreft_nb.core.settings import Settings, setting, settings_class
 from currreft_nb.tasks import TASK_MODULES
 
+REASONS = {
+    # the value was compared
+    "ok": "right, and in the right form",
+    "wrong": "readable, but not the right answer",
+    "partial": "some of the right letters, labels or boxes",
+    "iou_too_low": "no box overlaps a true one enough",
+    "no_overlap": "no box touches a true one",
+    "wrong_unit": "the number has another unit than the right answer",
+    "no_reference": "the sample has no reference answer to compare with",
+    # the blocks
+    "no_answer": "there is no <answer>",
+    "unclosed_answer": "the <answer> is not closed, as when the completion is cut off",
+    "empty_answer": "there is nothing in the answer",
+    "two_answers": "an answer tag occurs twice",
+    "no_think": "there is no <think>",
+    "unclosed_think": "the <think> is not closed",
+    "two_thinks": "a think tag occurs twice",
+    "wrong_order": "the blocks or their tags are in the wrong order",
+    "text_outside": "there is text outside the two blocks",
+    # the form of the answer
+    "not_a_verdict": "not the single word yes (true, correct) or no (false, incorrect)",
+    "not_letters": "not a list of option letters",
+    "letter_out_of_range": "a letter beyond the options",
+    "letter_twice": "the same letter twice",
+    "several_letters": "several letters where one is asked for",
+    "letter_and_text_differ": "a letter with the text of another option",
+    "not_an_option": "neither a letter nor the text or value of an option",
+    "not_labels": "a list that holds other things than labels",
+    "no_box": "no box, or other text next to it",
+    "two_boxes": "several boxes where one is asked for",
+    "not_four_numbers": "a box of more or fewer than four numbers",
+    "not_a_number": "a coordinate that is not a number",
+    "box_reversed": "a box whose right is not right of its left, or whose bottom is not below its top",
+    "key_twice": "a JSON object with a duplicate key",
+    "not_an_expression": "neither a number nor a formula from end to end",
+    "not_parsed": "a formula that math-verify cannot read",
+    "gold_not_parsed": "the reference answer is a formula that math-verify cannot read: a fault of the data",
+    "too_complex": "longer, larger or deeper nested than any answer needs",
+    "verifier_timeout": "math-verify exceeded its time limit",
+}
+
 
 @settings_class
 class Rules(Settings):
@@ -219,7 +260,9 @@ def _rows(count: int, **columns: list) -> Iterator[Row]:
     used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size")}
     for name, values in used.items():
         if values is not None and len(values) != count:
-            raise InputError(f"column {name} has {len(values)} rows, but there are {count} completions")
+            raise InputError(
+                f"column {name} has {len(values)} rows, but there are {count} completions; give one row each"
+            )
     for index in range(count):
         fields = {name: values[index] if values is not None else None for name, values in used.items()}
         for name in ("answer", "claim", "options"):
@@ -263,45 +306,3 @@ def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) 
     if VALUES[sample.task] != "boxes" or sample.stage != "open":
         return []
     return [box for box in answered_value(sample, completion, frame) or () if area(box) > 0]
-
-
-REASONS = {
-    # the value was compared
-    "ok": "right, and in the right form",
-    "wrong": "readable, but not the right answer",
-    "partial": "some of the right letters, labels or boxes",
-    "iou_too_low": "no box overlaps a true one enough",
-    "no_overlap": "no box touches a true one",
-    "wrong_unit": "the number has another unit than the right answer",
-    "no_reference": "the sample has no reference answer to compare with",
-    # the blocks
-    "no_answer": "there is no <answer>",
-    "unclosed_answer": "the <answer> is not closed, as when the completion is cut off",
-    "empty_answer": "there is nothing in the answer",
-    "two_answers": "an answer tag occurs twice",
-    "no_think": "there is no <think>",
-    "unclosed_think": "the <think> is not closed",
-    "two_thinks": "a think tag occurs twice",
-    "wrong_order": "the blocks or their tags are in the wrong order",
-    "text_outside": "there is text outside the two blocks",
-    # the form of the answer
-    "not_a_verdict": "not the single word yes (true, correct) or no (false, incorrect)",
-    "not_letters": "not a list of option letters",
-    "letter_out_of_range": "a letter beyond the options",
-    "letter_twice": "the same letter twice",
-    "several_letters": "several letters where one is asked for",
-    "letter_and_text_differ": "a letter with the text of another option",
-    "not_an_option": "neither a letter nor the text or value of an option",
-    "not_labels": "a list that holds other things than labels",
-    "no_box": "no box, or other text next to it",
-    "two_boxes": "several boxes where one is asked for",
-    "not_four_numbers": "a box of more or fewer than four numbers",
-    "not_a_number": "a coordinate that is not a number",
-    "box_reversed": "a box whose right is not right of its left, or whose bottom is not below its top",
-    "key_twice": "a JSON object with a duplicate key",
-    "not_an_expression": "neither a number nor a formula from end to end",
-    "not_parsed": "a formula that math-verify cannot read",
-    "gold_not_parsed": "the reference answer is a formula that math-verify cannot read: a fault of the data",
-    "too_complex": "longer, larger or deeper nested than any answer needs",
-    "verifier_timeout": "math-verify exceeded its time limit",
-}

@@ -1,7 +1,7 @@
 """Scores that evaluation reports, with their uncertainty.
 
-A reward is what training maximises, a score what evaluation reports: an answer is correct or not, whatever the rules of
-the reward were.
+A reward is what training maximises, a score what evaluation reports: an answer is correct or not under any
+rules of the reward.
 
 F1 is that of open classification, by label and as a mean. An answer is a set of normalised labels; an unreadable one is
 the empty set. The macro mean is over the labels that occur as truth in a cell, hence the same for every arm; other

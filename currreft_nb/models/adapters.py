@@ -88,7 +88,7 @@ def read_provenance(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def merged_adapter(source: str | os.PathLike) -> str | None:
-    """Return the hash of the adapter merged into a model by `export`; None for any other model."""
+    """Return the hash of the adapter merged into a model by `evaluation.export`; None for any other model."""
     if not (Path(source) / PROVENANCE).is_file():
         return None
     return read_provenance(source).get("adapter_hash")

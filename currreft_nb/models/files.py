@@ -59,7 +59,9 @@ def read_config(source: str) -> Any:
     except (OSError, ValueError) as error:
         reason = first_line(error)
         if Path(source).is_dir():
-            raise InputError(f"the folder {source} holds no readable model ({reason})") from None
+            raise InputError(
+                f"the folder {source} holds no readable model ({reason}); give a folder with config.json and weights"
+            ) from None
         raise InputError(
             f"model {source!r} is neither a local folder nor available from the Hugging Face hub ({reason}); {REMEDY}"
         ) from None

@@ -105,7 +105,7 @@ def build(
         else:
             seconds[phase.name] = _run_phase(trainer, number, scale, output / "checkpoints")
         if phase.name in LEFT_BY:
-            export(trainer.model, processor, output / LEFT_BY[phase.name])
+            export_pocket(trainer.model, processor, output / LEFT_BY[phase.name])
     made = {"recipe": {name: recipe_hash(name) for name in POCKETS}, "seed": seed, "scale": scale, "seconds": seconds}
     write_card(output, made, questions, report)
     return output
@@ -152,7 +152,7 @@ def _load_weights(model: Model, name: str) -> None:
     model.load_state_dict(Model.from_pretrained(pocket_folder(name), dtype=torch.float32).state_dict())
 
 
-def export(model: Model, processor: Qwen2_5_VLProcessor, path: Path) -> None:
+def export_pocket(model: Model, processor: Qwen2_5_VLProcessor, path: Path) -> None:
     """Write the model in 16 bits and its processor as a folder that `from_pretrained` loads."""
     path.mkdir(parents=True, exist_ok=True)
     copy = Model(model.config)
@@ -171,7 +171,7 @@ def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Repor
     trainer, processor = _start(seed, report)
     _load_weights(trainer.model, "pocket")
     trainer.run(MISLEAD, scale)
-    export(trainer.model, processor, Path(output))
+    export_pocket(trainer.model, processor, Path(output))
     return Path(output)
 
 

@@ -39,6 +39,8 @@ MAX_NEW_TOKENS = 24
 SPLITS = {"id": "test_id", "ood": "test_ood"}
 KNOWN = 600  # questions that the most frequent answer is taken from
 WORDS_ONLY_STEPS = 400  # for teaching a copy to answer without pictures
+BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
+BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3
 SAMPLED, COMPLETIONS = 100, 8  # questions of a cell that are sampled, and answers to each
 
 Cell = tuple[str, str, str]  # task, stage, look
@@ -104,7 +106,7 @@ def answer_all(loaded: Loaded, cells: Cells, report: Report, forced: bool = Fals
     def answered(cell: Cell, samples: list[Sample]) -> dict[str, Any]:
         values = answer_correctly(loaded, samples, forced)
         report(f"{_name(loaded, cell)} {sum(values) / len(values):.3f}")
-        return summary(values)
+        return share_of_correct(values)
 
     return _table(cells, answered)
 
@@ -114,7 +116,7 @@ def _name(loaded: Loaded, cell: Cell) -> str:
     return f"{Path(loaded.name).name:<13} {look:<4} {task:<15} {stage:<7}"
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def share_of_correct(values: Sequence[float]) -> dict[str, Any]:
     """Return the share of correct answers with its interval, their number, and how many of `FIRST` are correct."""
     interval = binomtest(int(sum(values)), len(values)).proportion_ci(method="wilson")
     bounds = {"low": round(float(interval.low), 4), "high": round(float(interval.high), 4)}
@@ -131,7 +133,7 @@ def _answer_usually(cell: Cell, samples: list[Sample]) -> dict[str, Any]:
     rng = random.Random(f"{SEED} {task} {look}")
     others = [replace(compose.compose(rng, task, look)[1], id=f"{number}") for number in range(KNOWN)]
     guesses = most_frequent(samples, pose_all(others, stage, SEED)[0])
-    return summary([measure(sample, guess)["correct"] for sample, guess in zip(samples, guesses)])
+    return share_of_correct([measure(sample, guess)["correct"] for sample, guess in zip(samples, guesses)])
 
 
 def _by_kind(loaded: Loaded, general: dict[str, list[Sample]]) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def _by_kind(loaded: Loaded, general: dict[str, list[Sample]]) -> dict[str, Any]
     for look, samples in general.items():
         values = answer_correctly(loaded, samples)
         for kind in sorted({sample.extra["kind"] for sample in samples}):
-            found[look][kind] = summary([v for v, s in zip(values, samples) if s.extra["kind"] == kind])
+            found[look][kind] = share_of_correct([v for v, s in zip(values, samples) if s.extra["kind"] == kind])
     return found
 
 
@@ -185,10 +187,6 @@ def _base_story() -> dict[str, Any]:
         "counts": f"the last {FORGOTTEN} objects are forgotten where there are as many",
         "spells": spells,
     }
-
-
-BLIND_MIX = Mix((0.35, 0.4, 0.25), dict.fromkeys(TAUGHT, 1.0))
-BLIND_ROWS, BLIND_TURNS, BLIND_LEARNING_RATE = 32, 6, 1e-3
 
 
 def shuffled(samples: list[Sample]) -> list[Sample]:

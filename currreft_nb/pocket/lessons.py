@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.scenes.drawing import SIDE, Scene, cell_of, draw
+from currreft_nb.data.scenes.drawing import SIDE, Scene, cell_of, draw_scene
 from currreft_nb.data.scenes.questions import ask_everything, ask_in_words, box_text
 from currreft_nb.method.curriculum import CannotPose, pose
 from currreft_nb.method.prompts import Style, render_answer, render_question
@@ -207,7 +207,7 @@ def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) ->
     weights = [mix.tasks.get(sample.task, 0.0) for sample in asked]
     picked = [first] + (rng.choices(asked, weights, k=mix.questions - 1) if sum(weights) else [])
     turns = _fill(mix, (teacher(rng, encoder, pose_at_random(rng, sample, mix), mix) for sample in picked))
-    return draw(scene, rng), scene, turns
+    return draw_scene(scene, rng), scene, turns
 
 
 def blind_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:

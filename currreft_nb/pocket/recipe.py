@@ -12,7 +12,7 @@ from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration as Model
 
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.scenes.drawing import draw
+from currreft_nb.data.scenes.drawing import draw_scene
 from currreft_nb.pocket.annotators import Habits, careful
 from currreft_nb.pocket.attention_guides import Guides, ReadOut, language_loss, read, see
 from currreft_nb.pocket.batches import dense_labels, make_batch, pixels
@@ -103,7 +103,7 @@ class Trainer:
 
     def _seeing(self, phase: Phase, rng: random.Random) -> dict[str, torch.Tensor]:
         shown = [compose.compose(rng, rng.choice(["detection", "math", "math"]), "id")[0] for _ in range(phase.rows)]
-        features = see(self.model, pixels([draw(scene, rng) for scene in shown]), phase.rows)
+        features = see(self.model, pixels([draw_scene(scene, rng) for scene in shown]), phase.rows)
         losses = self.readout(features, dense_labels(shown))
         return {name: 2 * CELL_WEIGHTS[name] * loss for name, loss in losses.items()}
 

@@ -73,7 +73,7 @@ def judge_over_http(
         for (key, pair), found in results:
             if isinstance(found, Verdict):
                 known[key] = found
-                rows.append({"key": key, "about": content_hash(*pair), **common, **asdict(found)})
+                rows.append({"key": key, "about": pair_hash(*pair), **common, **asdict(found)})
             else:
                 known[key] = Verdict(reason=f"{FAILED}: {found.reason}")
         append_journal(path, rows)
@@ -95,7 +95,7 @@ def verdict_key(endpoint: Endpoint, sample: Sample, completion: str, style: Styl
 
 def judge_messages(sample: Sample, completion: str, style: Style) -> list[dict]:
     """Return what a judge is sent: the instruction, then image, question, reference and answer as marked material."""
-    mark = content_hash(sample, completion)
+    mark = pair_hash(sample, completion)
     reference = render_answer(sample, style) if sample.answer is not None else "(there is none)"
     parts = {"QUESTION": render_question(sample, style), "REFERENCE": reference, "ANSWER": completion}
     marked = [f"{name} {mark}\n{text}\nEND OF {name} {mark}" for name, text in parts.items()]
@@ -103,10 +103,10 @@ def judge_messages(sample: Sample, completion: str, style: Style) -> list[dict]:
     return [{"role": "system", "content": INSTRUCTION}, user_message("\n\n".join([*marked, closing]), sample)]
 
 
-def content_hash(sample: Sample, completion: str) -> str:
+def pair_hash(sample: Sample, completion: str) -> str:
     """Return a digest of all that a verdict depends on: question, reference, the image's bytes, the answer.
 
-    >>> content_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
+    >>> pair_hash(Sample(id="a", task="math", split="pool", source="s", question="6 * 7", answer="42"), "42")
     'e9afa5e1a08fde1b74b9d805'
     """
     parts = [sample.task, sample.stage, sample.question, sample.claim, sample.options, sample.answer]
@@ -158,11 +158,13 @@ def recorded_judge(path: str | os.PathLike) -> Judge:
     if not rows:
         raise InputError(f"{path} holds no recorded verdict; give the verdicts-*.jsonl of a run of notebook 05")
     if lacking := [row for row in rows if not {"about", "judge"} <= row.keys()]:
-        raise InputError(f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}")
+        raise InputError(
+            f"{path} is no file of verdicts: a row has only {', '.join(lacking[0])}; give a verdicts-*.jsonl"
+        )
     if len(judges := {row["judge"] for row in rows}) > 1:
         raise InputError(f"{path} holds verdicts of several judges ({', '.join(sorted(judges))}); keep those of one")
     known = {row["about"]: verdict_of(row) for row in rows}
-    return lambda pairs: [known.get(content_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
+    return lambda pairs: [known.get(pair_hash(*pair), Verdict(reason="not_recorded")) for pair in pairs]
 
 
 def verdict_of(row: dict) -> Verdict:

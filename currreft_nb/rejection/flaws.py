@@ -86,7 +86,7 @@ def asked_key(sample: Sample) -> str:
     return f"{words_of(sample.question).hex()[:16]} {Path(sample.image).name if sample.image else '-'}"
 
 
-def doubles(rows: Sequence[Mapping]) -> dict[int, str]:
+def duplicates(rows: Sequence[Mapping]) -> dict[int, str]:
     """Return why rows duplicate a better one, by position; `rows`: best first."""
     found: dict[int, str] = {}
     asked: set[str] = set()

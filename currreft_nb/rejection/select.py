@@ -30,7 +30,7 @@ from currreft_nb.core.files import atomic_write, file_digest
 from currreft_nb.core.samples import VALUES, Sample
 from currreft_nb.core.stored_answers import collect_answers
 from currreft_nb.method.prompts import Style, render_question, wording_hash
-from currreft_nb.rejection.flaws import asked_key, doubles, flaw, over_quota
+from currreft_nb.rejection.flaws import asked_key, duplicates, flaw, over_quota
 from currreft_nb.rejection.judges import Judge, Verdict, rule_judge
 
 THRESHOLD = 85
@@ -124,12 +124,14 @@ def select(
     best: dict[str, dict] = {}
     for row in found:
         if row["split"] not in LEARNT_FROM:
-            raise InputError(f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from")
+            raise InputError(
+                f"an answer to {row['id']!r} is of split {row['split']}, which must not be learnt from; drop it"
+            )
         row["outcome"], row["why"] = _outcome(row, threshold)
         if row["outcome"] == "kept" and _rank(row) <= _rank(best.get(row["id"], row)):
             best[row["id"]] = row
     chosen = sorted(best.values(), key=lambda row: (-row["total"], hashlib.sha256(row["id"].encode()).digest()))
-    for place, reason in doubles(chosen).items():
+    for place, reason in duplicates(chosen).items():
         chosen[place] |= {"outcome": "duplicate", "why": reason}
     chosen = [row for row in chosen if row["outcome"] == "kept"]
     for place in over_quota(chosen, quotas or {}, {row.get("source") for row in found}):
@@ -165,7 +167,7 @@ def _outcome(row: Mapping, threshold: float) -> tuple[str, str]:
     return "kept", "best"
 
 
-def summary(rows: Sequence[Mapping]) -> pd.DataFrame:
+def selection_summary(rows: Sequence[Mapping]) -> pd.DataFrame:
     """Return a table by task: the number of questions, of answers, and of each outcome."""
     if not rows:
         raise InputError("the pool has no questions; raise pool_questions or name pool_sources in notebook 01")
@@ -216,7 +218,9 @@ def _copy_image(image: Path, sample_id: str, folder: Path) -> str:
     try:
         name = f"images/{file_digest(image)}{image.suffix}"
     except OSError as error:
-        raise InputError(f"sample {sample_id!r}: {image} cannot be read ({error.strerror})") from None
+        raise InputError(
+            f"sample {sample_id!r}: {image} cannot be read ({error.strerror}); run notebook 01 again"
+        ) from None
     if not (folder / name).exists():
         (folder / "images").mkdir(exist_ok=True)
         shutil.copyfile(image, folder / name)

@@ -54,7 +54,7 @@ def verdict(comparison: pd.DataFrame) -> str:
     return text + f" {len(hold) - better} downwards. The others are neither shown nor excluded."
 
 
-def beside(
+def join_experiments(
     records: Sequence[Mapping], others: Sequence[Mapping], names: tuple[str, str]
 ) -> tuple[list[dict], str, bool]:
     """Return the records of two experiments with labelled arms, a sentence, and whether they can be compared.
@@ -79,10 +79,10 @@ def beside(
     return rows, sentence, bool(same)
 
 
-def compare_beside(records: Sequence[Mapping], names: tuple[str, str]) -> tuple[pd.DataFrame, str]:
+def compare_experiments(records: Sequence[Mapping], names: tuple[str, str]) -> tuple[pd.DataFrame, str]:
     """Return each arm of the second experiment compared with the same arm of the first, corrected for all of them.
 
-    `records`: what `beside` returned. The second value is the reason why there is no comparison, or "".
+    `records`: what `join_experiments` returned. The second value is the reason why there is no comparison, or "".
     """
     arms = dict.fromkeys(record["arm"] for record in records)
     both = [arm.removesuffix(f" · {names[0]}") for arm in arms if arm.endswith(f" · {names[0]}")]

@@ -1,9 +1,10 @@
 """An executed report as one HTML page for readers: no code, no script, no font and no style from outside.
 
-A Content-Security-Policy forbids the browser to run or fetch anything, whatever a model or a data file wrote. Cells
-tagged `notebook-only` are left out; so are cells tagged `beside` without a second experiment and `several` without a
-second evaluation. Figures are stored in few colours. On a narrow screen they shrink as far as their text stays
-readable, then scroll inside their own box. The page is `page.html`, a Jinja template, with the style of `page.css`.
+A Content-Security-Policy forbids the browser to run or fetch anything, even if text of a model or a data file asks for
+it. Cells tagged `notebook-only` are left out; so are cells tagged `beside` without a second experiment and `several`
+without a second evaluation. Figures are stored in few colours. On a narrow screen they shrink as far as their text
+stays readable, then scroll inside their own box. The page is `page.html`, a Jinja template, with the style of
+`page.css`.
 """
 
 import base64
@@ -29,7 +30,7 @@ COLOURS = 96  # in a figure: enough for its lines, their pale shades and the edg
 READABLE = 0.8  # how far a figure's text may shrink
 
 
-def export(notebook: Path, page: Path, record: Mapping[str, Any]) -> None:
+def export_page(notebook: Path, page: Path, record: Mapping[str, Any]) -> None:
     """Write the executed notebook as one HTML page without its code; `record` is its run's run.json."""
     settings = record.get("settings", {})
     tree = nbformat.read(notebook, as_version=4)

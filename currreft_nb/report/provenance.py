@@ -1,4 +1,4 @@
-"""Provenance of a report: chains of stages, settings that differ, data, commands to repeat it."""
+"""Provenance of a report: chains of stages, settings that differ, scores by source and label, data, commands."""
 
 import hashlib
 import json
@@ -166,7 +166,7 @@ def _papermill(name: str, record: Mapping[str, Any]) -> str:
     return f"papermill notebooks/{record['notebook']}.ipynb {output} -y {values}"
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_csv_rows(path: Path) -> list[dict]:
     """Return the rows of a CSV file; none where there is no such file, or nothing in it."""
     try:
         return pd.read_csv(path).to_dict("records")

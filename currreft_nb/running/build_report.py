@@ -1,7 +1,7 @@
 """The report: run notebook 07 on an experiment's folder, and export it as one page that loads nothing from outside.
 
 outputs/pocket/report.html      the page
-outputs/pocket/results.csv      its scores, one row a cell (`report.results` defines each column)
+outputs/pocket/results.csv      its scores, one row per score (`report.results` defines each column)
 outputs/pocket/results.json     everything on the page: scores, comparisons, costs, settings, hashes, versions
 outputs/pocket/report/          the run that made them
 outputs/pocket/beside-other/    compared with a second experiment: the run and its page
@@ -14,7 +14,7 @@ from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
-from currreft_nb.report.page import export as export_page
+from currreft_nb.report.page import export_page
 from currreft_nb.report.results import RESULTS
 from currreft_nb.running.fingerprints import input_folder
 from currreft_nb.running.kernel import execute_run
@@ -30,8 +30,8 @@ EVALUATION_NOTEBOOK = "06_evaluation"
 TRAINING_NOTEBOOKS = ("02_rl_binary", "03_rl_choice", "04_rl_open", "05_rejection_sampling", "baseline_sft")
 
 
-def export(notebook: Path, page: Path) -> None:
-    """Write the executed notebook as a page, and copy its results next to the page; see `report.page.export`."""
+def export_report(notebook: Path, page: Path) -> None:
+    """Write the executed notebook as a page, and copy its results next to the page; see `report.page.export_page`."""
     export_page(notebook, page, read_record(notebook.parent) or {})
     for name in RESULTS:
         if (made := notebook.parent / name).is_file() and made.parent != page.parent:
@@ -58,7 +58,7 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     values = former_values(former[-1], records[former[-1]], root) if former else found_values(records, root)
     if not values["evaluations"] + values["trainings"]:
         missing = "; ".join(unfinished(folder)) or "none was run"
-        raise InputError(f"{folder} holds no complete training or evaluation yet: {missing}")
+        raise InputError(f"{folder} holds no complete training or evaluation yet ({missing}); run the experiment first")
     step = former[-1] if former else folder / "report"
     if beside is not None:
         other = Path(beside).resolve()
@@ -72,11 +72,11 @@ def build_report(folder: str | os.PathLike, beside: str | os.PathLike | None = N
     if not outcome.complete:
         raise InputError(f"the report failed: {outcome.error}; see {display_path(step, root)}/{NOTEBOOK}")
     page = (step if beside is not None else folder) / PAGE
-    export(step / NOTEBOOK, page)
+    export_report(step / NOTEBOOK, page)
     return page
 
 
-def summary(step: Path) -> str:
+def report_summary(step: Path) -> str:
     """Return the text that a report left for the end of a run, or "" (its metric "summary")."""
     record = read_record(step)
     return str(record["metrics"].get("summary") or "") if record else ""

@@ -159,12 +159,14 @@ def _check_shape(source: _Source) -> None:
     for index, raw in enumerate(content["steps"]):
         place = source.at("steps", index)
         if not isinstance(raw, dict):
-            raise InputError(f"{place}: a step has the keys {', '.join(STEP_KEYS)}, not {raw!r}")
+            raise InputError(f"{place}: a step has the keys {', '.join(STEP_KEYS)}; rewrite {raw!r}")
         _check_keys(source, ("steps", index), raw, STEP_KEYS)
         if missing := [key for key in ("name", "notebook") if not raw.get(key)]:
             raise InputError(f"{place}: step {index + 1} has no {missing[0]}; give it one")
         if not NAME.fullmatch(raw["name"]):
-            raise InputError(f"{place}: step name {raw['name']!r} may hold only letters, digits, '_', '-' and '.'")
+            raise InputError(
+                f"{place}: step name {raw['name']!r} may hold only letters, digits, '_', '-' and '.'; rename it"
+            )
         _check_grid(source, index, raw)
 
 

@@ -79,7 +79,9 @@ literal'; types are str, int, float, bool, list[str]
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
-        raise InputError(f"{where}, line {error.lineno} of the parameters cell: {error.msg}") from None
+        raise InputError(
+            f"{where}, line {error.lineno} of the parameters cell: {error.msg}; correct the line"
+        ) from None
     comments = _comments(source)
     declared = {}
     for statement in statements:
@@ -190,13 +192,13 @@ def read_yaml(path: str | os.PathLike) -> tuple[Any, dict[tuple, int]]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; the experiments that come with the kit are in params/") from None
     except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file ({error})") from None
+        raise InputError(f"{path} is not a YAML file ({error}); give a file in params/") from None
     except yaml.MarkedYAMLError as error:
         hint = '; write references in quotes: "@step"' if "'@'" in str(error.problem) else ""
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}:{line}: {error.problem}{hint}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable YAML: {error}") from None
+        raise InputError(f"{path} is not readable YAML ({error}); correct it") from None
 
 
 def _note_lines(node: yaml.Node, keys: tuple, lines: dict[tuple, int], path: Path) -> None:

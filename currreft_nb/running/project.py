@@ -11,7 +11,6 @@ NOTEBOOK_VARIABLE = "CURRREFT_NOTEBOOK"  # set by the experiment runner: the not
 def project_root(*starts: str | os.PathLike) -> Path:
     """Return the nearest folder with notebooks/ and params/ at or above the first start that has one, else the last.
 
-
     The default is the working directory.
     """
     for start in starts or (".",):

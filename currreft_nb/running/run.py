@@ -24,7 +24,7 @@ from filelock import AcquireReturnProxy
 from currreft_nb import InputError, __version__
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
-from currreft_nb.evaluation.sources import Source, read_sources
+from currreft_nb.evaluation.sources import AnswerSource, read_sources
 from currreft_nb.models.weights import hash_model
 from currreft_nb.running import machine, notebook_settings
 from currreft_nb.running.fingerprints import (
@@ -146,14 +146,14 @@ class Run:
             )
         return folder
 
-    def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, Source]:
+    def sources(self, names: Sequence[str], given: Sequence[str]) -> dict[str, AnswerSource]:
         """Return the source of each arm's answers, with absolute paths; runs become inputs.
 
         `given` holds one entry for each name, in the form of `evaluation.sources`.
         """
         return {name: self._located(source) for name, source in read_sources(names, given).items()}
 
-    def _located(self, source: Source) -> Source:
+    def _located(self, source: AnswerSource) -> AnswerSource:
         if source.kind == "run":
             adapter = self.adapter(source.run, "04_rl_open")
             return replace(source, place=str(adapter if source.run == source.place else self.path(source.place)))

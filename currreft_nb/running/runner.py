@@ -10,14 +10,23 @@ from collections.abc import Collection, Iterator, Sequence
 
 from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
-from currreft_nb.running import machine, record
-from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export, summary
+from currreft_nb.running import machine
+from currreft_nb.running.build_report import PAGE, REPORT_NOTEBOOK, export_report, report_summary
 from currreft_nb.running.experiment import Experiment, Step
 from currreft_nb.running.kernel import Outcome, execute_run, last_lines
 from currreft_nb.running.locks import LockHeld, acquire, acquire_shared
 from currreft_nb.running.progress import Status, seconds_left, spell
 from currreft_nb.running.project import display_path
-from currreft_nb.running.record import LOG, METRICS, RunFolder, StepState
+from currreft_nb.running.record import (
+    FAILED_NOTEBOOK,
+    LOG,
+    METRICS,
+    NOTEBOOK,
+    RECORD,
+    RunFolder,
+    StepState,
+    read_record,
+)
 from currreft_nb.running.run import LOCK
 from currreft_nb.running.signals import stoppable
 
@@ -30,7 +39,7 @@ def step_state(step: Step, experiment: Experiment, pending: Collection[str] = ()
 
     Raises `InputError` for a damaged run.json, or one of another notebook.
     """
-    folder = record.RunFolder(step.folder)
+    folder = RunFolder(step.folder)
     folder.check_notebook(step.notebook.stem, f"rename step {step.name} or delete that folder", experiment.root)
     if folder.record is not None and forced:
         return StepState("run", "forced")
@@ -39,7 +48,7 @@ def step_state(step: Step, experiment: Experiment, pending: Collection[str] = ()
     state = folder.state(step.notebook, step.settings, experiment.root)
     if folder.record is not None and folder.record["finished"] and state.todo != "run":
         for need in (need for need in experiment.steps if need.name in step.needs):
-            finished = (record.read_record(need.folder) or {}).get("finished")
+            finished = (read_record(need.folder) or {}).get("finished")
             if finished and finished > folder.record["finished"]:
                 return StepState("run", f"{need.name} was run again")
     return state
@@ -89,7 +98,7 @@ def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] =
         bad: set[str] = set()
         for number, (step, _) in enumerate(rows, 1):
             stop.check()
-            head = f"{count(number, rows)} {step.name}"
+            head = f"{numbered(number, rows)} {step.name}"
             if blocked := [name for name in step.needs if name in bad]:
                 print(f"{head}: not run, because {blocked[0]} is not complete", flush=True)
                 bad.add(step.name)
@@ -123,7 +132,7 @@ def _put_back(step: Step) -> None:
     """Restore a complete run whose repetition was killed before it had made anything."""
     if step.folder.is_dir():
         with contextlib.suppress(LockHeld), acquire(step.folder / LOCK, "currreft run"):
-            record.RunFolder(step.folder).put_back()
+            RunFolder(step.folder).put_back()
 
 
 def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: Sequence[str]) -> Rows:
@@ -137,11 +146,11 @@ def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: 
 
 def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -> bool:
     """Execute one step and return whether its run.json, written by this execution, says complete."""
-    folder = record.RunFolder(step.folder)
+    folder = RunFolder(step.folder)
     if found.reason == "forced" and not folder.is_complete:  # a complete run begins afresh by itself
         folder.set_aside()
-        (step.folder / record.RECORD).unlink()
-    status = Status(head, step.folder / record.METRICS, step.training_steps())
+        (step.folder / RECORD).unlink()
+    status = Status(head, step.folder / METRICS, step.training_steps())
     if not status.rewrites:
         status.say(f"{head}: {found.todo} {step.notebook.stem} ({found.reason})")
     outcome = execute_run(step.notebook, step.folder, step.values(), experiment.root, status)
@@ -150,7 +159,7 @@ def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -
         if outcome.error:
             status.say(f"      but a cell after run.finish failed: {outcome.error}")
         if step.notebook.stem == REPORT_NOTEBOOK:
-            export(step.folder / record.NOTEBOOK, experiment.folder / PAGE)
+            export_report(step.folder / NOTEBOOK, experiment.folder / PAGE)
     else:
         _show_failure(step, outcome, status, display_path(step.folder, experiment.root))
     return outcome.complete
@@ -161,8 +170,8 @@ def _show_failure(step: Step, outcome: Outcome, status: Status, folder: str) -> 
     status.say(f"{status.head}: failed after {spell(outcome.seconds)}: {outcome.error}")
     for line in last_lines(step.folder):
         print(f"      | {line}")
-    notebook = record.FAILED_NOTEBOOK if outcome.put_back else record.NOTEBOOK
-    print(f"      see {folder}/{notebook} and {folder}/{record.LOG}", flush=True)
+    notebook = FAILED_NOTEBOOK if outcome.put_back else NOTEBOOK
+    print(f"      see {folder}/{notebook} and {folder}/{LOG}", flush=True)
     if outcome.put_back:
         print("      it made nothing: the earlier complete run was put back", flush=True)
 
@@ -176,7 +185,7 @@ def _show_end(rows: Rows, experiment: Experiment, bad: Collection[str]) -> None:
         return
     for step, _ in rows:
         if step.notebook.stem == REPORT_NOTEBOOK:
-            print(summary(step.folder))
+            print(report_summary(step.folder))
             print(f"report: {display_path(experiment.folder / PAGE, experiment.root)}", flush=True)
 
 
@@ -187,7 +196,7 @@ def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) ->
     width = max(len(step.name) for step, _ in rows)
     times: list[float | None] = []
     for number, (step, found) in enumerate(rows, 1):
-        text = f"{count(number, rows)} {step.name:{width}}  {step.notebook.stem:22} {found.todo:6} ({found.reason})"
+        text = f"{numbered(number, rows)} {step.name:{width}}  {step.notebook.stem:22} {found.todo:6} ({found.reason})"
         if found.todo != "skip":
             times.append(estimate(step, found))
             text += "  time unknown" if times[-1] is None else f"  about {spell(times[-1])}"
@@ -195,10 +204,10 @@ def show_plan(rows: Sequence[tuple[Step, StepState]], experiment: Experiment) ->
     print(_total(times), flush=True)
 
 
-def count(number: int, rows: Sequence) -> str:
+def numbered(number: int, rows: Sequence) -> str:
     """Return the number of a row among all of them.
 
-    >>> count(3, range(12))
+    >>> numbered(3, range(12))
     '[ 3/12]'
     """
     return f"[{number:>{len(str(len(rows)))}}/{len(rows)}]"

@@ -146,7 +146,7 @@ def _compare_values(gold: str, answer: str, scales: tuple) -> str:
     """Compare two single values; the answer, if a number, may be meant in any of the scales."""
     if _squash(gold) == _squash(answer):
         return "ok"
-    left, right = number(gold), number(answer)
+    left, right = plain_number(gold), plain_number(answer)
     if left is not None and right is not None:
         tolerance = TOLERANCE if "." in gold or "." in answer else 0
         scaled = [right * scale for scale in scales]
@@ -190,10 +190,10 @@ def _compare_lists(gold: tuple, answer: tuple) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def number(text: str) -> Fraction | None:
+def plain_number(text: str) -> Fraction | None:
     """Return the value of a plain number: integer, decimal, fraction, mixed number, ratio or power of ten; else None.
 
-    >>> number("3 1/2"), number("\\\\frac{-3}{4}"), number("1,234.5"), number("√2")
+    >>> plain_number("3 1/2"), plain_number("\\\\frac{-3}{4}"), plain_number("1,234.5"), plain_number("√2")
     (Fraction(7, 2), Fraction(-3, 4), Fraction(2469, 2), None)
     """
     match = _NUMBER.fullmatch(_THOUSANDS.sub(lambda found: re.sub("[, ]", "", found[0]), text))
@@ -237,7 +237,7 @@ def split_unit(text: str) -> tuple[str, str]:
             return body, "" if unit == "unit" else unit + power
     if match := _NOUN.search(text):
         body, noun = text[: match.start()].rstrip(), match[1].removesuffix("s")
-        if number(body) is not None and not {noun, match[1]} & _NO_NOUNS:
+        if plain_number(body) is not None and not {noun, match[1]} & _NO_NOUNS:
             return body, noun
     return text, ""
 

@@ -1,4 +1,6 @@
-"""Rehearse the largest step of a training before its first, so that memory runs out in the first minute or never.
+"""GPU memory of a training: measure its peak, and rehearse its largest step before the first one.
+
+So memory runs out in the first minute or never.
 
 The longest prompts and the largest image go through the trainer's own generation, loss and backward pass, with answers
 of full length, and AdamW's moments and an earlier batch's pixels in memory. Then gradients, random state and the
@@ -24,6 +26,14 @@ from currreft_nb.generation.generate import prompt_text
 from currreft_nb.models.adapters import inner_model
 from currreft_nb.models.load import Loaded
 
+GIB = 1024**3
+ADVICE = {  # the parameters to lower, by the phase in which memory ran out
+    "loading": "set four_bit, or take a smaller model",
+    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
+    "vision": "lower max_pixels, or set four_bit",
+    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
+    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
+}
 NOTES = ("_metrics", "_logs", "_pending_extra_logs", "generation_config")  # attributes that the trainer mutates
 
 
@@ -42,21 +52,21 @@ def schedule(
     found: dict[str, dict] = {}
 
     def run() -> None:
-        sizes = lengths(loaded, drawn)
+        sizes = token_counts(loaded, drawn)
         copies, rows = getattr(trainer, "num_generations", 1), trainer.args.per_device_train_batch_size
         rows *= trainer.args.steps_per_generation if copies > 1 else 1
         chosen = heaviest(sizes, math.ceil(rows / copies))
         batch = [make_row(*drawn[index]) for index in chosen for _ in range(copies)]
         found["rehearsal"] = rehearse(trainer, loaded, batch[:rows])
         if trainer.accelerator.is_main_process:
-            print(summary(found["rehearsal"], sizes))
+            print(rehearsal_line(found["rehearsal"], sizes))
 
     if when == "always" or (when == "auto" and loaded.device.type == "cuda"):
         watch.before_first_step = run
     return found
 
 
-def lengths(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
+def token_counts(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
     """Return for each sample the tokens of its question and text, and those of its image."""
     words = [prompt_text(loaded, sample) + text for sample, text in drawn]
     counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
@@ -192,10 +202,10 @@ def _sizes(trainer: Trainer, phase: str) -> str:
     return f" with micro_batch {micro_batch}" if phase == "training" else ""
 
 
-def summary(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
+def rehearsal_line(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> str:
     """Return the line that is printed after a rehearsal.
 
-    >>> summary({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
+    >>> rehearsal_line({"training": {"seconds": 1.5, "gib": None}}, [(200, 512)])
     'rehearsed the largest step: 712 tokens before the answer; training 1.5 s (no GPU)'
     """
     parts = [
@@ -203,16 +213,6 @@ def summary(found: Mapping[str, Mapping], sizes: Sequence[tuple[int, int]]) -> s
         for name, row in found.items()
     ]
     return f"rehearsed the largest step: {max(map(sum, sizes))} tokens before the answer; {', '.join(parts)}"
-
-
-GIB = 1024**3
-ADVICE = {
-    "loading": "set four_bit, or take a smaller model",
-    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
-    "vision": "lower max_pixels, or set four_bit",
-    "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
-    "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",
-}
 
 
 def card_gib() -> float | None:

@@ -1,4 +1,4 @@
-"""Find the checkpoint to resume from, and explain a full disk.
+"""Resume a training: record what its checkpoints depend on, find the last whole one, and explain a full disk.
 
 A full disk, a bad copy or a process that was killed before it wrote its random state can leave a damaged checkpoint.
 So every file is checked before a run resumes from it.
@@ -96,7 +96,7 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def fingerprint(
+def training_fingerprint(
     loaded: Loaded, rows: Sequence[Any], settings: GrpoSettings | SftSettings, **others: Sequence[Any]
 ) -> dict:
     """Return what a checkpoint depends on, to be compared when it is resumed.

@@ -23,6 +23,8 @@ from currreft_nb.method.prompts import Style
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import GrpoSettings
 
+Target = tuple[Sample, str]  # a question and the text to learn
+
 TEXT = Value("string")
 FEATURES = Features(
     {
@@ -51,9 +53,6 @@ def grpo_dataset(
     return Dataset.from_list(rows, features=FEATURES)
 
 
-Target = tuple[Sample, str]
-
-
 def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:
     """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
     return [(sample, prompts.target(sample, style)) for sample in samples]
@@ -70,7 +69,7 @@ def draws(
         return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
     if lacking := [sample.id for sample in samples if sample.id not in rates]:
         raise InputError(
-            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.pass_rates first"
+            f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.measure_pass_rates first"
         )
     kept, left_out = keep(samples, rates, settings.drop)
     if left_out:

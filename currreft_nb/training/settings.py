@@ -81,7 +81,7 @@ class Learning(Settings):
 
 
 @settings_class
-class Training(Learning, Seeded):
+class Optimising(Learning, Seeded):
     """What both trainers share."""
 
     micro_batch: int = setting(
@@ -184,7 +184,7 @@ class Grouped(Settings):
 
 
 @settings_class
-class GrpoSettings(Validating, Processes, Training, Answers, Difficulty, Grouped):
+class GrpoSettings(Validating, Processes, Optimising, Answers, Difficulty, Grouped):
     """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
 
     Raises `InputError` for values that do not go together.
@@ -222,7 +222,7 @@ class GrpoSettings(Validating, Processes, Training, Answers, Difficulty, Grouped
 
 
 @settings_class
-class Imitating(Training):
+class Imitating(Optimising):
     """Supervised fine-tuning, except its length."""
 
     batch_size: int = setting(16, "questions per optimiser step", unit="questions", least=1)

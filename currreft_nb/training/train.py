@@ -35,7 +35,7 @@ from currreft_nb.training.gpu_memory import measured_peak, schedule
 from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
 from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.launch import needed, train
-from currreft_nb.training.resume import fingerprint, full_disk_named, resume_point
+from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
 from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
@@ -70,7 +70,7 @@ def train_grpo(
     samples, order, left_out = draws(samples, rates, settings)
     asked = list(validation) if settings.validate_every else []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
-    made_from = fingerprint(loaded, samples, settings, validation=asked, rates=rated)
+    made_from = training_fingerprint(loaded, samples, settings, validation=asked, rates=rated)
     checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     stopping = EarlyStopping(loaded, validation, folder, settings)
     steps = ranks.from_first(stopping.steps)  # fewer than planned if an interrupted attempt ended the stage already
@@ -96,7 +96,7 @@ def train_sft(
     folder = _check(loaded, rows, folder)
     if needed(settings):
         return train(train_sft, loaded, rows, folder, settings, live)
-    checkpoint = ranks.from_first(lambda: resume_point(folder, fingerprint(loaded, rows, settings)))
+    checkpoint = ranks.from_first(lambda: resume_point(folder, training_fingerprint(loaded, rows, settings)))
     order = draw_order(len(rows), settings.budget, settings.seed)
     return SftTraining(loaded, folder, settings, rows, order, checkpoint).run(live)
 

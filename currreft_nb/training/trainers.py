@@ -1,4 +1,6 @@
-"""TRL's GRPO trainer with the same updates for less work. Each saving can be switched off.
+"""TRL's two trainers, adapted: `GroupTrainer` for reinforcement learning, `AnswerTrainer` for fine-tuning.
+
+`GroupTrainer` makes the same updates as TRL's for less work. Each saving can be switched off:
 
 - images: an image is prepared and encoded once for all completions of its group (`generation.shared_images`).
 - prompts: a prompt is read once for its group, in decoding (`generation.decode`) and training (`training.packing`).
@@ -21,6 +23,7 @@ from currreft_nb.training.packing import pack
 
 ROUNDING = 5e-3  # smaller advantages come from rounding alone: a reward that differs by 1e-4 gives at least 0.3
 IMAGES = ("pixel_values", "image_grid_thw")
+IGNORED = -100  # the label of a token that the loss leaves out
 BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 
 
@@ -222,9 +225,6 @@ def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
 
     by_name = split_pixel_values_by_grid(inputs)
     return unsplit_pixel_values_by_grid({name: choose(value) for name, value in by_name.items()})
-
-
-IGNORED = -100  # the label of a token that the loss leaves out
 
 
 class AnswerTrainer(SFTTrainer):

@@ -149,7 +149,7 @@ def measure_validation(
     return {name: round(value, 6) for name, value in means.items()} | parts
 
 
-def pass_rates(
+def measure_pass_rates(
     loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings
 ) -> dict[str, PassRate]:
     """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.

@@ -108,7 +108,7 @@ def judged(sample: Sample, texts: Sequence[str], verdicts: Sequence[Any], pictur
 
 
 def _asked(sample: Sample, with_picture: bool) -> str:
-    image = html.picture(sample.image, html.question_marks(sample)) if with_picture and sample.image else ""
+    image = html.image_tag(sample.image, html.question_marks(sample)) if with_picture and sample.image else ""
     return html.heading(sample.question, f"gold: {_gold(sample, None)}") + image
 
 
@@ -149,10 +149,10 @@ def card_of(
     """Return a card: a question with origin, picture, prompt and gold, more (name, text) pairs, and HTML below."""
     parts = [html.name_line(sample.id, " · ".join(origin))]
     if sample.image:
-        parts.append(html.picture(sample.image, marks))
+        parts.append(html.image_tag(sample.image, marks))
     parts.append(html.preformatted(_question(sample, style), "prompt"))
-    parts.append(html.lines([("gold", _gold(sample, style)), *pairs]))
-    return html.card([*parts, below])
+    parts.append(html.pairs_table([("gold", _gold(sample, style)), *pairs]))
+    return html.framed([*parts, below])
 
 
 def _question(sample: Sample, style: Style | None) -> str:

@@ -15,6 +15,8 @@ from currreft_nb.data.images import read_image
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.views import plot_style as style
 
+MEMORY_COLOURS = (style.BLUE, style.SKY, style.GREEN, style.PINK, style.ORANGE, style.RED, style.GREY)
+
 
 def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:
     """Draw the most frequent open answers of each task whose answers are labels or texts; the rest is one grey bar."""
@@ -154,9 +156,6 @@ def judge_totals(rows: Sequence[Mapping], threshold: float) -> Figure:
     return figure
 
 
-COLOURS = (style.BLUE, style.SKY, style.GREEN, style.PINK, style.ORANGE, style.RED, style.GREY)
-
-
 def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None = None) -> Figure:
     """Draw a bar for each run, made of what its largest moment holds, in GiB; a dashed line is the card's memory.
 
@@ -167,7 +166,7 @@ def memory_parts(runs: Mapping[str, Mapping[str, float]], card_gib: float | None
     kinds = list(dict.fromkeys(kind for parts in runs.values() for kind in parts))
     places = range(len(runs))
     starts = [0.0] * len(runs)
-    for kind, colour in zip(kinds, COLOURS, strict=False):
+    for kind, colour in zip(kinds, MEMORY_COLOURS, strict=False):
         sizes = [parts.get(kind, 0.0) for parts in runs.values()]
         axis.barh(places, sizes, left=starts, color=colour, height=0.62, label=kind)
         for place, start, size in zip(places, starts, sizes):

@@ -19,7 +19,13 @@ from currreft_nb.views.cards import card_of
 
 SHORT = 120  # characters of a completion that is shown without a click
 COLUMNS = ("", "reward", "advantage", "accuracy", "format", "reason", "tokens", "completion")
-SIDES = ["right"] * 5 + ["left"] * 3
+SIDES = ["right"] * 5 + ["left"] * 3  # alignment of the columns
+VARIED = ("detection", "threshold", "partial", "partial_reward")  # the rules that a reader may change
+FORMAT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+TENTHS = tuple(step / 10 for step in range(11))
+WINNER = "★"
+
+Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the format
 
 
 def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, count: int = 4) -> str:
@@ -34,7 +40,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     chosen = _shuffled(found)[:count]
     steps = sorted({group[0]["step"] for group in found})
     title = f"step {', '.join(map(str, steps))}: {len(chosen)} of {len(found)} groups"
-    shown = [html.beside(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
+    shown = [html.side_by_side(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
     return html.heading(title) + "".join(shown) + f'<div style="{html.MUTED}">{html.clean(meanings, "prompt")}</div>'
@@ -77,14 +83,6 @@ def completion_text(text: str) -> str:
     return ("" if answer is None else html.preformatted(answer, "answer")) + html.details(text)
 
 
-VARIED = ("detection", "threshold", "partial", "partial_reward")
-WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
-TENTHS = tuple(step / 10 for step in range(11))
-WINNER = "★"
-
-Paid = tuple[Rules, float]  # the rules of accuracy, and the weight of the format
-
-
 def repay(sample: Sample, group: Sequence[Mapping], style: Style, rules: Rules, format_weight: float) -> list[dict]:
     """Return a row for each completion of a group by these rules: accuracy, format, reason, reward, advantage, wins.
 
@@ -118,7 +116,7 @@ def variants(sample: Sample, rules: Rules, format_weight: float) -> dict[str, Pa
 def choosable(samples: Iterable[Sample], rules: Rules, format_weight: float) -> dict[str, tuple[list, Any]]:
     """Return the options and the present value of each rule that affects some of the samples."""
     samples = list(samples)
-    found: dict[str, tuple[Sequence, Any]] = {"format_weight": (WEIGHTS, format_weight)}
+    found: dict[str, tuple[Sequence, Any]] = {"format_weight": (FORMAT_WEIGHTS, format_weight)}
     if any(sample.stage == "open" and VALUES[sample.task] == "boxes" for sample in samples):
         found["detection"] = (("hard", "soft", "soft_above_threshold"), rules.detection)
         found["threshold"] = (TENTHS, rules.threshold)
@@ -160,7 +158,7 @@ def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mappi
         body.append([place + 1, *earned, html.clean(last[place]["reason"]), completion_text(row["completion"])])
     table = html.html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
-    return html.heading("who wins the group?", note) + html.beside(asked(sample, group, style), table)
+    return html.heading("who wins the group?", note) + html.side_by_side(asked(sample, group, style), table)
 
 
 def _earned(row: Mapping, weight: float) -> str:

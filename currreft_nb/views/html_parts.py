@@ -91,7 +91,7 @@ def heading(title: str, note: str = "") -> str:
     return f'<div style="margin:8px 4px"><b>{clean(title)}</b>{below}</div>'
 
 
-def lines(pairs: Iterable[tuple[str, Any]]) -> str:
+def pairs_table(pairs: Iterable[tuple[str, Any]]) -> str:
     """Return (name, text) pairs as a small table; gold and answer have the colours of their boxes."""
     cell = "text-align:left;vertical-align:top;padding:1px 6px"
     rows = []
@@ -131,7 +131,7 @@ def name_line(name: str, origin: str) -> str:
     return f'<div><b>{clean(name)}</b></div><div style="{MUTED}">{clean(origin)}</div>'
 
 
-def card(parts: Sequence[str]) -> str:
+def framed(parts: Sequence[str]) -> str:
     """Return the parts in a frame of fixed width."""
     return f'<div style="{CARD}">{"".join(parts)}</div>'
 
@@ -146,21 +146,21 @@ def row(parts: Sequence[str]) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-start">{"".join(parts)}</div>'
 
 
-def beside(left: str, right: str) -> str:
+def side_by_side(left: str, right: str) -> str:
     """Return a card with a second block to its right; on a narrow screen below it, scrolling sideways if too wide."""
     return row([f'<div style="min-width:300px">{left}</div>', f'<div style="overflow:auto">{right}</div>'])
 
 
-def picture(path: str, marks: Sequence[Mark] = ()) -> str:
+def image_tag(path: str, marks: Sequence[Mark] = ()) -> str:
     """Return an image file with its marks as `<img>`, at most 256 pixels a side, or a line saying why there is none."""
     try:
         image = read_image(path)
     except ImageProblem as problem:
         return f'<div style="{MUTED}">{clean(f"the image cannot be shown: {problem}", "answer")}</div>'
-    return f'<img src="{data_address(draw(image, marks))}" alt="the image of this question">'
+    return f'<img src="{data_address(draw_marks(image, marks))}" alt="the image of this question">'
 
 
-def draw(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX) -> Image.Image:
+def draw_marks(image: Image.Image, marks: Iterable[Mark] = (), side_px: int = SIDE_PX) -> Image.Image:
     """Return a copy, `side_px` a side at most, with the boxes drawn in; small images grow by a whole factor."""
     factor = side_px // max(image.size) or side_px / max(image.size)
     width, height = (max(1, round(length * factor)) for length in image.size)

@@ -16,7 +16,7 @@ from currreft_nb.core.samples import STAGES, TASKS, Sample
 from currreft_nb.data.images import read_image
 from currreft_nb.views import plot_style as style
 from currreft_nb.views.cards import answer_pairs
-from currreft_nb.views.html_parts import draw, question_marks
+from currreft_nb.views.html_parts import draw_marks, question_marks
 from currreft_nb.views.plot_style import Rows
 from currreft_nb.views.tables import SPLIT_NAMES
 
@@ -95,7 +95,7 @@ def before_after(
     figure, axes = style.panels(2, len(pairs), width=1.6, height=1.9)
     for axis, record in zip(axes, [record for row in zip(*pairs) for record in row]):
         sample = by_id[record["id"]]
-        axis.imshow(np.asarray(draw(read_image(str(sample.image)), question_marks(sample, record))))
+        axis.imshow(np.asarray(draw_marks(read_image(str(sample.image)), question_marks(sample, record))))
         style.dress(axis, "", percent="", xticks=[], yticks=[])
         answer = " ".join((parse_completion(record["completion"]).answer or "no answer").split())
         colour = style.GREEN if record["correct"] else style.RED

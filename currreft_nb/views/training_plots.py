@@ -20,6 +20,14 @@ from currreft_nb.method.difficulty import PassRate
 from currreft_nb.views import plot_style as style
 from currreft_nb.views.plot_style import Rows
 
+# The panels of `progress`, from left to right: of reinforcement learning, and of fine-tuning on given answers.
+PROGRESS_PANELS = (
+    {"accuracy": "accuracy", "format": "format", "zero_variance": "silent groups", "length": "tokens an answer"},
+    {"loss": "loss", "token_accuracy": "tokens right"},
+)
+SHARES = ("accuracy", "format", "zero_variance", "token_accuracy")  # from 0 to 1
+MOST_BINS = 10  # stretches of the steps in `task_reasons`
+
 
 def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
     """Draw accuracy and format over the training steps, in separate panels; stages follow one another.
@@ -175,19 +183,10 @@ def pass_rates(samples: Sequence[Sample], rates: Mapping[str, PassRate]) -> Figu
     return figure
 
 
-# The panels of `progress`, from left to right: of reinforcement learning, and of fine-tuning on given answers.
-WATCHED = (
-    {"accuracy": "accuracy", "format": "format", "zero_variance": "silent groups", "length": "tokens an answer"},
-    {"loss": "loss", "token_accuracy": "tokens right"},
-)
-SHARES = ("accuracy", "format", "zero_variance", "token_accuracy")  # from 0 to 1
-MOST_BINS = 10
-
-
 def progress(metrics: Sequence[Mapping]) -> Figure:
     """Draw how a training goes, small and quick to draw: each measure in a panel of its own, dots are validations."""
     frame = style.frame_of(metrics, ["step"])
-    watched = next(names for names in WATCHED if set(names) <= set(frame))
+    watched = next(names for names in PROGRESS_PANELS if set(names) <= set(frame))
     with matplotlib.rc_context(style.STYLE | {"font.size": 8}):
         figure = Figure(figsize=(2.4 * len(watched), 1.9))
         axes = figure.subplots(1, len(watched))

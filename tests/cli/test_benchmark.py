@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from currreft_nb import InputError
-from currreft_nb.cli.benchmark import benchmark, family_of, pixel_budget
+from currreft_nb.cli.benchmark import benchmark, model_type_of, pixel_budget
 from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation.evaluate import evaluate_model
-from currreft_nb.evaluation.export import export
+from currreft_nb.evaluation.export import export_model
 from currreft_nb.method import prompts
 from currreft_nb.models.files import source_of
 from currreft_nb.models.load import load_model, read_style, save_adapter
@@ -69,10 +69,10 @@ def test_the_model_is_asked_with_pictures_of_its_own_size(tmp_path):
 
 
 def test_the_family_is_the_one_that_the_folder_names(tmp_path):
-    assert family_of(write_tiny("qwen3_vl", tmp_path / "tiny")) == "qwen3_vl"
+    assert model_type_of(write_tiny("qwen3_vl", tmp_path / "tiny")) == "qwen3_vl"
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="family 'bert'"):
-        family_of(tmp_path)
+        model_type_of(tmp_path)
 
 
 @in_environment
@@ -95,7 +95,7 @@ def trained(folder):
         loaded, sft_targets(drawn, loaded.style), folder / "run", SftSettings(prompts=48, batch_size=8, micro_batch=8)
     )
     save_adapter(loaded, folder / "run" / "adapter", "open")
-    export(folder / "run", folder / "exported")
+    export_model(folder / "run", folder / "exported")
     return folder / "exported"
 
 

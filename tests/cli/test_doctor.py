@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.cli import doctor
-from currreft_nb.cli.doctor import answers, examine, prospects, table
+from currreft_nb.cli.doctor import address_answers, examine, machine_table, prospects
 from currreft_nb.running import machine
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
 
 def test_a_hub_that_answers_is_found(monkeypatch):
     with listening(Answering) as address:
-        assert answers(address)
+        assert address_answers(address)
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", address)  # a mirror
         assert doctor._hub_row() == ("hub", f"{address} answers: models can be downloaded", True)
@@ -116,10 +116,10 @@ def test_a_hub_that_hangs_or_is_not_there_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        assert not answers(address, timeout_s=0.5)
+        assert not address_answers(address, timeout_s=0.5)
         assert time.monotonic() - began < 3
-    assert not answers(address)  # closed: refused at once
-    assert not answers("no address")
+    assert not address_answers(address)  # closed: refused at once
+    assert not address_answers("no address")
 
 
 def test_this_machine_is_examined_offline():
@@ -131,7 +131,7 @@ def test_this_machine_is_examined_offline():
 def test_a_notebook_shows_the_same_with_sound_packages_in_one_row(monkeypatch):
     rows = [("trl", "1.16 (tested <1.17)", True), ("peft", "9 (tested <1)", False), ("cores", "2", None)]
     monkeypatch.setattr(doctor, "examine", lambda folder: rows)
-    assert table(ROOT).to_dict("records") == [
+    assert machine_table(ROOT).to_dict("records") == [
         {"what": "packages", "found": "1 in their tested ranges", "verdict": "ok"},
         {"what": "peft", "found": "9 (tested <1)", "verdict": "look here"},
         {"what": "cores", "found": "2", "verdict": ""},

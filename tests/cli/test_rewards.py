@@ -8,7 +8,7 @@ import pytest
 
 from currreft_nb import InputError
 from currreft_nb.cli.app import main
-from currreft_nb.cli.commands import score_file, summary
+from currreft_nb.cli.commands import score_file, score_lines
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.method.rewards import Rules
@@ -87,7 +87,7 @@ def test_boxes_are_read_in_the_frame_of_the_model(files, tmp_path):
 
 def test_a_summary_of_one_kind_has_no_parts(files, tmp_path):
     write(tmp_path / "answers.jsonl", [RIGHT, RIGHT])
-    assert [line.split()[0] for line in summary(score_file(*files))] == ["2", "2"]
+    assert [line.split()[0] for line in score_lines(score_file(*files))] == ["2", "2"]
 
 
 def test_separators_and_marks_of_other_systems_are_no_trouble(files, tmp_path):

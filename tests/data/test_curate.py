@@ -10,7 +10,7 @@ from PIL import Image
 from currreft_nb import InputError
 from currreft_nb.core.samples import SPLITS, STAGES
 from currreft_nb.data.curate import curate
-from currreft_nb.data.folder import checked, left_out, load_samples, read_manifest, summary
+from currreft_nb.data.folder import checked, data_summary, left_out, load_samples, read_manifest
 from currreft_nb.data.formats import coco, math_vision, voc
 from tests.helpers.pictures import NO_DRAWN, contents, voc_set
 
@@ -90,7 +90,7 @@ def test_an_interrupted_run_is_not_taken_for_data(tmp_path, monkeypatch):
 
 
 def test_the_summary_shows_what_was_asked_for_and_found(drawn):
-    table = summary(drawn[0])
+    table = data_summary(drawn[0])
     assert list(table.columns) == ["split", "task", "asked", "binary", "choice", "open"]
     assert table[table.split == "train"][["asked", "binary", "choice", "open"]].eq(8).all(axis=None)
     assert len(table) == 4 * 3 + 1
@@ -162,7 +162,7 @@ def test_skipped_rows_are_listed_with_their_reasons_and_all_is_accounted_for(tmp
     assert dict(left_out(tmp_path / "data").values) == result["left_out"]
 
 
-def test_a_question_that_stands_there_twice_is_rejected_whatever_the_picture_file_is_called(tmp_path):
+def test_a_duplicate_question_is_rejected_under_any_picture_file_name(tmp_path):
     source = voc_set(tmp_path / "voc", 4)
     pictures = tmp_path / "voc" / "JPEGImages"
     with Image.open(pictures / "p0.png") as image:

@@ -6,7 +6,7 @@ import pytest
 
 from currreft_nb import InputError
 from currreft_nb.data.curate import curate
-from currreft_nb.data.folder import summary
+from currreft_nb.data.folder import data_summary
 
 FEW = {"train_questions": 4, "val_questions": 0, "test_questions": 0, "pool_questions": 6, "ood_sources": []}
 
@@ -41,7 +41,7 @@ def test_the_pool_takes_what_its_sources_bring(tmp_path, sources, tasks, expecte
     texts = [pool_table(tmp_path / "pool", name) if name != "scenes" else name for name in sources]
     result = draw(tmp_path / "data", tasks=tasks, pool_sources=texts)
     assert result["questions"]["pool"] == {"open": expected}, why
-    table = summary(tmp_path / "data")
+    table = data_summary(tmp_path / "data")
     assert dict(table[table.split == "pool"][["task", "open"]].values) == expected
 
 

@@ -197,12 +197,12 @@ def test_a_lying_extension_is_corrected_and_counted(tmp_path):
         ("a", {"format": "PNG"}, ("named without extension, is .png",)),
     ],
 )
-def test_what_was_not_as_it_should_be_is_told(tmp_path, name, options, mended):
+def test_corrections_are_reported(tmp_path, name, options, mended):
     picture = Image.new("RGB", (8, 8), "red").quantize() if name == "a.gif" else Image.new("RGB", (8, 8))
     assert read_picture(save(tmp_path / name, picture, **options)).mended == mended
 
 
-def test_a_turned_image_is_told(tmp_path):
+def test_a_turned_image_is_reported(tmp_path):
     assert read_picture(turned(tmp_path / "a.png")).mended == ("turned upright as its EXIF data says",)
 
 

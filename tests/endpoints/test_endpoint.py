@@ -80,7 +80,7 @@ def test_texts_are_cleaned_of_keys(monkeypatch, text, why):
     assert not {"zq9zq9zq9", "abcd", "aGVsbG8", "hf_abcdefgh"} & set(cleaned.replace(".", " ").split()), why
 
 
-def test_an_account_tells_itself_in_one_line_and_as_plain_values():
+def test_an_account_is_one_line_of_text_and_plain_values():
     account = Account("m@http://h", requests=9, answers=7, tokens_in=100, tokens_out=20, dollars=0.123456, seconds=2.04)
     account.retries["status_429"] += 2
     assert (

@@ -15,10 +15,10 @@ from currreft_nb.core.samples import TASKS
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation.arms import answerer_of, choose_arms, evaluate_arms
-from currreft_nb.evaluation.export import export
+from currreft_nb.evaluation.export import export_model
 from currreft_nb.evaluation.pass_at_k import probe_arms
 from currreft_nb.evaluation.settings import Decoding
-from currreft_nb.evaluation.sources import Source, read_source
+from currreft_nb.evaluation.sources import AnswerSource, read_source
 from currreft_nb.generation.generate import generate
 from currreft_nb.method.prompts import Style, render_answer
 from currreft_nb.models.families import FAMILIES
@@ -71,7 +71,7 @@ def write_answers(path, answers):
 
 
 def test_a_merged_folder_answers_as_its_adapter_does(samples, adapter, tmp_path):
-    export(adapter, tmp_path / "merged")
+    export_model(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
     arms = {"base": None, "attached": adapter, "merged": merged}
     records = evaluate_arms(arms, samples, tmp_path, **SHORT)
@@ -157,7 +157,7 @@ def test_sampled_answers_are_those_of_their_seed(samples, tmp_path):
 def test_an_adapter_is_evaluated_at_the_pixel_budget_that_it_was_trained_with(samples, adapter, tmp_path):
     with pytest.raises(InputError, match=r"rl was trained with max_pixels 4096 but would be evaluated with 8192.*set"):
         evaluate_arms({"rl": adapter}, samples, tmp_path, max_pixels=8192)
-    export(adapter, tmp_path / "merged")
+    export_model(adapter, tmp_path / "merged")
     merged = read_source(f"model:{tmp_path / 'merged'}")
     with pytest.raises(InputError, match="trained with max_pixels 4096"):
         answerer_of(merged, max_pixels=8192)
@@ -192,8 +192,8 @@ def test_a_checkpoint_of_a_training_can_be_an_arm(data, tmp_path):
 def test_one_of_several_is_chosen_by_validation_and_tested_alone(data, adapter, tmp_path):
     arms = {
         "base": read_source("base"),
-        "one": Source(kind="run", place=str(adapter)),
-        "two": Source(kind="model", place="pocket-clean"),
+        "one": AnswerSource(kind="run", place=str(adapter)),
+        "two": AnswerSource(kind="model", place="pocket-clean"),
     }
     tested, choice = choose_arms(arms, ["one", "two"], tmp_path / "choice", data, 2, **SHORT)
     assert list(tested) == ["base", "two"] and choice["chosen"] == "two"

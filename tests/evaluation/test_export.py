@@ -14,7 +14,7 @@ from currreft_nb import InputError
 from currreft_nb.core.files import file_digest
 from currreft_nb.data.scenes import compose
 from currreft_nb.evaluation.arms import evaluate_arms
-from currreft_nb.evaluation.export import ROUNDING, export
+from currreft_nb.evaluation.export import ROUNDING, export_model
 from currreft_nb.models.files import hash_weights, source_of
 from currreft_nb.models.load import load_model, save_adapter
 from tests.helpers.tiny_models import write_tiny
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 
 def test_export_says_what_the_adapter_says(run, tmp_path):
-    checks = export(run, tmp_path / "merged")
+    checks = export_model(run, tmp_path / "merged")
     assert checks["kl_merged"] < ROUNDING < checks["kl_base"]
     merged, attached = load_model(str(tmp_path / "merged")), load_model("pocket", adapter=run / "adapter")
     # weights are stored in 16 bit, so the last digits differ
@@ -41,7 +41,7 @@ def test_export_says_what_the_adapter_says(run, tmp_path):
 
 
 def test_exported_folder_loads_without_this_kit(run, tmp_path):
-    export(run / "adapter", tmp_path / "merged")
+    export_model(run / "adapter", tmp_path / "merged")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
     assert model.dtype == torch.float16 and not any("lora" in name for name, _ in model.named_parameters())
     assert AutoProcessor.from_pretrained(tmp_path / "merged").chat_template
@@ -52,14 +52,14 @@ def test_exported_folder_loads_without_this_kit(run, tmp_path):
 def test_merge_that_changes_nothing_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(PeftModel, "merge_and_unload", lambda self, **options: self.unload(), raising=False)
     with pytest.raises(InputError, match="lost the adapter"):
-        export(run, tmp_path / "merged")
+        export_model(run, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
 def test_full_folder_is_not_overwritten(run, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(InputError, match="exists and is not empty"):
-        export(run, tmp_path)
+        export_model(run, tmp_path)
 
 
 def test_adapter_of_another_base_is_refused(run, tmp_path):
@@ -67,7 +67,7 @@ def test_adapter_of_another_base_is_refused(run, tmp_path):
     provenance = json.loads((folder / "currreft.json").read_text())
     (folder / "currreft.json").write_text(json.dumps({**provenance, "base_hash": "0" * 16}))
     with pytest.raises(InputError, match="was made for the base model"):
-        export(folder, tmp_path / "merged")
+        export_model(folder, tmp_path / "merged")
 
 
 def trained_adapter(base, folder, four_bit=False, lora_on="language"):
@@ -101,7 +101,7 @@ def test_every_family_is_written_as_it_was_released(model_type, tied, tmp_path, 
     monkeypatch.setattr("currreft_nb.evaluation.export.SHARD", "40KB")
     base = write_tiny(model_type, tmp_path / "base", tied, max_shard_size="60KB")
     (base / "LICENSE").write_text("free")
-    checks = export(trained_adapter(str(base), tmp_path, lora_on="vision"), tmp_path / "merged")
+    checks = export_model(trained_adapter(str(base), tmp_path, lora_on="vision"), tmp_path / "merged")
     assert checks["kl_merged"] < checks["kl_base"] / 10
     merged = tmp_path / "merged"
     assert shapes(merged) == shapes(base) and shapes(merged).keys() > set(RELEASED[model_type])
@@ -130,7 +130,7 @@ def test_files_of_an_older_release_stay_what_they_are(tmp_path):
     text = config.pop("text_config") | config.pop("rope_parameters", {})
     flat = {name: value for name, value in text.items() if name != "model_type"} | config
     (base / "config.json").write_text(json.dumps(flat))
-    export(trained_adapter(str(base), tmp_path), tmp_path / "merged")
+    export_model(trained_adapter(str(base), tmp_path), tmp_path / "merged")
     assert json.loads((tmp_path / "merged" / "config.json").read_text()) == flat
     assert not (tmp_path / "merged" / "processor_config.json").exists()
     images = json.loads((tmp_path / "merged" / "preprocessor_config.json").read_text())
@@ -148,13 +148,13 @@ def test_unmatched_adapter_weight_is_refused(run, tmp_path):
     weights[name.replace("language_model.layers", "layers")] = weights.pop(name)
     save_file(weights, folder / "adapter_model.safetensors")
     with pytest.raises(InputError, match="2 adapter weights do not match"):
-        export(folder, tmp_path / "merged")
+        export_model(folder, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
 def test_shift_from_four_bits_is_measured_and_stored(tmp_path, capsys):
     run = trained_adapter("pocket", tmp_path, four_bit=True)
-    checks = export(run, tmp_path / "merged", max_new_tokens=12)
+    checks = export_model(run, tmp_path / "merged", max_new_tokens=12)
     shift = checks["shift"]
     assert shift["asked"] == "drawn scenes" and shift["questions"] == 24 and shift["tokens"] > 24
     assert 0 < shift["kl_per_token"] < 0.5  # nats: 4-bit weights are other weights, but not very
@@ -163,12 +163,12 @@ def test_shift_from_four_bits_is_measured_and_stored(tmp_path, capsys):
 
 
 def test_adapter_of_sixteen_bits_has_no_shift(run, tmp_path):
-    assert set(export(run, tmp_path / "merged")) == {"kl_merged", "kl_base"}
+    assert set(export_model(run, tmp_path / "merged")) == {"kl_merged", "kl_base"}
 
 
 def test_records_say_which_of_the_two_was_scored(tmp_path):
     run = trained_adapter("pocket", tmp_path, four_bit=True)
-    export(run, tmp_path / "merged", max_new_tokens=2)
+    export_model(run, tmp_path / "merged", max_new_tokens=2)
     samples = compose.draw_samples(tmp_path, "math", 2, "id", 0, "val")
     options = {"max_new_tokens": 2, "forced": False}
     adapter = {"open": run / "adapter"}

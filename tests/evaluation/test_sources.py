@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
-from currreft_nb.evaluation.sources import BASE, Source, read_recorded, read_source, read_sources
+from currreft_nb.evaluation.sources import BASE, AnswerSource, read_recorded, read_source, read_sources
 from currreft_nb.running.experiment import read_experiment
 
 COMMON = {"task": "math", "split": "test_id", "source": "demo", "question": "?"}
@@ -21,17 +21,17 @@ ROWS = [{"id": f"m{i}", "completion": f"<think></think><answer>{i}</answer>"} fo
 READ = [
     ("base", BASE, "the bare model"),
     (" base ", BASE, "blanks around mean nothing"),
-    ("outputs/pocket/rl", Source(kind="run", place="outputs/pocket/rl"), "a run"),
-    ("model:org/name", Source(kind="model", place="org/name"), "a hub name"),
+    ("outputs/pocket/rl", AnswerSource(kind="run", place="outputs/pocket/rl"), "a run"),
+    ("model:org/name", AnswerSource(kind="model", place="org/name"), "a hub name"),
     (
         "model:./mine | four_bit false, max_pixels 4096",
-        Source(kind="model", place="./mine", four_bit=False, max_pixels=4096),
+        AnswerSource(kind="model", place="./mine", four_bit=False, max_pixels=4096),
         "a folder with its own loading",
     ),
-    ("recorded:a b.jsonl", Source(kind="recorded", place="a b.jsonl"), "a file with a blank in its name"),
+    ("recorded:a b.jsonl", AnswerSource(kind="recorded", place="a b.jsonl"), "a file with a blank in its name"),
     (
         "recorded:a.jsonl|like qwen3_vl",
-        Source(kind="recorded", place="a.jsonl", like="qwen3_vl"),
+        AnswerSource(kind="recorded", place="a.jsonl", like="qwen3_vl"),
         "boxes as a family writes them",
     ),
 ]

@@ -63,7 +63,7 @@ def score_rows(seed=0):
 
 
 def probe_rows():
-    """Return a table as `evaluation.probe` returns it."""
+    """Return a table as `evaluation.pass_at_k.probe` returns it."""
     rows = []
     for task, levels in {"classification": (0.55, 0.3, 0.002), "detection": (0.6, 0.45, 0.2)}.items():
         for stage, level, chance in zip(("binary", "choice", "open"), levels, (0.5, 0.25, 0.0)):

@@ -23,7 +23,7 @@ def outside_loads(html: str) -> list[str]:
 
 
 class _LoadFinder(HTMLParser):
-    """Collect what tags, style attributes and style sheets load; escaped text, whoever wrote it, is not looked at."""
+    """Collect what tags, style attributes and style sheets load; escaped text of any origin is ignored."""
 
     def __init__(self) -> None:
         super().__init__()

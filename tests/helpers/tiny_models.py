@@ -22,6 +22,13 @@ PROCESSORS = {
     "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor),
     "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
 }
+ENDS = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
+IMAGES = {
+    "image": "<|image_pad|>",
+    "video": "<|video_pad|>",
+    "vision_start": "<|vision_start|>",
+    "vision_end": "<|vision_end|>",
+}
 LANGUAGE_LAYERS = TOWER_BLOCKS = 2
 DEEPSTACK = {"qwen3_vl": 1}  # mergers besides the main one
 PATCH, MERGE = 8, 2
@@ -54,15 +61,6 @@ def tiny_config(model_type, vocabulary=640, tied=True):
     images = {f"{name}_token_id": SPECIAL_TOKENS.index(token) for name, token in IMAGES.items()}
     options = {"text_config": text, "vision_config": vision, "tie_word_embeddings": tied}
     return AutoConfig.for_model(model_type, **options, **images)
-
-
-ENDS = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
-IMAGES = {
-    "image": "<|image_pad|>",
-    "video": "<|video_pad|>",
-    "vision_start": "<|vision_start|>",
-    "vision_end": "<|vision_end|>",
-}
 
 
 def tiny_model(model_type):

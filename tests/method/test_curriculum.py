@@ -276,7 +276,7 @@ def test_yes_and_no_are_equally_frequent(sample):
 
 
 @pytest.mark.parametrize("sample", [COUNT, COLOR, PLACE, FREE, PHOTO], ids=["count", "color", "place", "free", "photo"])
-def test_the_right_option_stands_anywhere_equally_often(sample):
+def test_the_right_option_has_each_position_equally_often(sample):
     letters = Counter(pose(copy, "choice", seed=0).answer[0] for copy in copies(sample, 1000))
     count = TASK_MODULES[sample.task].OPTIONS
     assert all(abs(letters[letter] - 1000 / count) < 62 for letter in LETTERS[:count])  # 4.5 standard errors

@@ -99,7 +99,7 @@ def anything(rng):
 
 def test_a_hundred_thousand_fuzzed_completions_are_scored_without_an_exception(monkeypatch):
     """Every task and stage. Of the comparisons by math-verify, which take too long for so many, the first 200 are made;
-    what such text can do to it is the matter of test_equality and test_verifier.
+    what such text can do to it is tested by test_math_equality and test_math_verifier.
     """
     asked = 0
 

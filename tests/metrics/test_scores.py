@@ -117,7 +117,7 @@ def test_summary():
     assert (overlap["arm"], overlap["task"], overlap["mean"], overlap["n"]) == ("curr_rl", "detection", 0.75, 1)
 
 
-def test_a_summary_tells_sources_apart_where_asked():
+def test_a_summary_separates_sources_on_request():
     records = [record("base", float(n < 8), id=f"s{n}", source="ab"[n % 2]) for n in range(20)]
     table = summarise(records, by=["source"])
     correct = table[table["measure"] == "correct"].set_index("source")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
-from currreft_nb.running.build_report import export
+from currreft_nb.running.build_report import export_report
 from tests.helpers.browser import Watched
 from tests.helpers.commands import BIN, run
 
@@ -116,7 +116,7 @@ def test_an_executed_notebook_becomes_a_page_that_loads_nothing_from_outside(pro
     paths = {path.parent.name: path for path in sorted((project / "outputs" / "smoke").glob("*/notebook.ipynb"))}
     for name, path in paths.items():
         if by == "report":
-            export(path, tmp_path / f"{name}.html")
+            export_report(path, tmp_path / f"{name}.html")
         else:
             command = EXPORT.split()
             code, text = run(BIN / command[0], *command[1:], path, "--output", tmp_path / f"{name}.html", cwd=project)

@@ -12,7 +12,7 @@ import pytest
 
 from currreft_nb.data.formats import curr_reft
 from currreft_nb.data.scenes import compose
-from currreft_nb.evaluation.export import export
+from currreft_nb.evaluation.export import export_model
 from currreft_nb.memory.shapes import shape_of
 from currreft_nb.models.load import load_model, save_adapter
 from currreft_nb.running.experiment import read_experiment
@@ -87,7 +87,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("released")
     loaded = load_model("pocket", trainable=True)
     randomise_adapter(loaded)
-    export(save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
+    export_model(save_adapter(loaded, folder / "adapter", "open"), folder / "merged")
     return folder / "merged"
 
 

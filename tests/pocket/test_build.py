@@ -124,7 +124,7 @@ def test_a_turn_is_what_the_model_meets_when_asked_alone(processor, encoder, mod
     torch.testing.assert_close(packed[0, end - length : end], alone[0, -length:], atol=1e-4, rtol=1e-4)
 
 
-def test_heads_are_told_to_look_at_what_is_named_next_and_at_the_option_that_is_right(encoder):
+def test_heads_learn_to_look_at_the_next_named_cell_and_at_the_right_option(encoder):
     rng, letters, cells_named = random.Random(0), 0, 0
     for turn in (turn for _ in range(60) for turn in picture_lesson(rng, encoder, MIX, careful)[2]):
         text = [encoder.tokenizer.decode([token]) for token in turn.tokens]
@@ -140,7 +140,7 @@ def test_heads_are_told_to_look_at_what_is_named_next_and_at_the_option_that_is_
     assert letters > 50 and cells_named > 50
 
 
-def test_blind_turns_never_ask_for_what_only_a_picture_tells(encoder):
+def test_blind_turns_never_ask_for_what_only_a_picture_shows(encoder):
     rng = random.Random(0)
     for turn in (turn for _ in range(30) for turn in blind_lesson(rng, encoder, MIX)):
         words = [encoder.tokenizer.decode([t]) for t, w in zip(turn.tokens, turn.weights) if w >= 1]

@@ -50,7 +50,7 @@ def test_the_most_frequent_answer(task, stage, answers, expected, why):
     assert most_frequent(known[:1], known) == [f"<think></think><answer>{expected}</answer>"]
 
 
-def test_open_questions_are_told_apart_by_their_words():
+def test_open_questions_are_distinguished_by_their_words():
     known = ask("math", ["1", "1"], question="red?") + ask("math", ["4"], question="blue?")
     assert "4" in most_frequent(ask("math", ["0"], question="blue?"), known)[0]
     assert "1" in most_frequent(ask("math", ["0"], question="green?"), known)[0], "unknown words: as in the first known"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
-from currreft_nb.rejection.flaws import asked_key, doubles, flaw, over_quota
+from currreft_nb.rejection.flaws import asked_key, duplicates, flaw, over_quota
 from currreft_nb.rejection.settings import read_quotas
 
 COMMON = {"id": "a", "split": "pool", "source": "s"}
@@ -89,7 +89,7 @@ def rows(*texts):
     ],
 )
 def test_doubles(given_rows, expected, why):
-    assert doubles(given_rows) == expected, why
+    assert duplicates(given_rows) == expected, why
 
 
 @pytest.mark.parametrize("text", ["math", "700", "math -1", "math many", "", "math 1.5"])

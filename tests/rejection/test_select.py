@@ -29,8 +29,8 @@ from currreft_nb.rejection.select import (
     reasons,
     sample_answers,
     select,
+    selection_summary,
     sft_rows,
-    summary,
     write_sft,
 )
 from currreft_nb.tasks import general
@@ -280,7 +280,7 @@ def test_an_answer_that_could_not_be_had_is_asked_for_again(tmp_path):
 
 def test_the_tables_count_every_answer():
     rows = select(judged((100, "x"), (90, "y"), (0, "z")) + judged((None, "z"), name="b"))
-    (line,) = summary(rows).to_dict("records")
+    (line,) = selection_summary(rows).to_dict("records")
     outcomes = dict.fromkeys(OUTCOMES, 0) | {"kept": 1, "not_best": 1, "below_threshold": 1, "not_judged": 1}
     assert line == {"task": "general", "questions": 2, "answers": 4, **outcomes}
     assert reasons(rows).to_dict("records")[0]["answers"] == 1 and reasons(rows)["answers"].sum() == 4

@@ -157,7 +157,7 @@ def test_the_page_is_small_in_spite_of_a_megabyte_in_an_answer(five):
     assert (five / "results.json").stat().st_size < 3_000_000
 
 
-def test_the_files_beside_the_page_say_what_its_table_says(seen, five):
+def test_the_files_next_to_the_page_agree_with_its_table(seen, five):
     rows = seen.page.evaluate(f"[...({TABLE})().rows].map(row => [...row.cells].map(cell => cell.innerText.trim()))")
     table = pd.DataFrame(rows[1:], columns=rows[0])
     assert list(dict.fromkeys(table["arm"])) == list(ARMS)
@@ -189,7 +189,7 @@ def test_a_second_experiment_is_compared_on_the_questions_that_are_the_same(five
     watched.page.close()
 
 
-def test_of_an_unfinished_experiment_it_tells_what_there_is_and_what_is_missing(five, browser, monkeypatch):
+def test_an_unfinished_experiment_is_reported_with_what_is_missing(five, browser, monkeypatch):
     monkeypatch.chdir(five.parents[1])
     stopped = shutil.copytree(five, five.with_name("stopped"), ignore=shutil.ignore_patterns("report*", "beside-*"))
     for name, status, error in (("evaluate", "failed", "<b>MemoryError</b>"), ("rl_open", "running", None)):

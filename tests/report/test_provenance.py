@@ -8,7 +8,14 @@ import yaml
 
 from currreft_nb.metrics.comparisons import COLUMNS
 from currreft_nb.metrics.scores import summarise
-from currreft_nb.report.comparisons import beside, compare_beside, compared, fairest, over_trainings, verdict
+from currreft_nb.report.comparisons import (
+    compare_experiments,
+    compared,
+    fairest,
+    join_experiments,
+    over_trainings,
+    verdict,
+)
 from currreft_nb.report.provenance import (
     by_label,
     by_source,
@@ -16,7 +23,7 @@ from currreft_nb.report.provenance import (
     choice_text,
     commands,
     data_table,
-    read_rows,
+    read_csv_rows,
     settings_tables,
 )
 from currreft_nb.views.tables import comparison_table
@@ -78,7 +85,7 @@ def test_settings_are_parted_by_whether_runs_differ_and_inputs_are_named():
     ]  # fmt: skip
 
 
-def test_data_are_told_by_file_with_one_hash_for_all_pictures():
+def test_data_are_listed_by_file_with_one_hash_for_all_pictures():
     files = {
         "train-open.jsonl": "a" * 64,
         "images/1.png": "c" * 64,
@@ -118,7 +125,7 @@ def test_without_an_experiment_file_each_run_has_a_command_that_a_shell_reads_ba
     )  # as notebooks read numbers such as 1e-05 that YAML leaves text
 
 
-def test_one_arm_alone_and_arms_of_different_questions_are_told_in_words():
+def test_one_arm_alone_and_arms_of_different_questions_are_reported_in_words():
     found, reason = compared(answers("base", [1, 0]), "base")
     assert found.empty and "Fewer than two arms" in reason
     rows = answers("base", [1] * 8) + answers("sft", [1] * 7)
@@ -154,13 +161,13 @@ def test_gains_are_averaged_over_trainings_each_one_number():
 def test_no_rows_are_no_error(tmp_path, text):
     if text is not None:
         (tmp_path / "passes.csv").write_text(text)
-    assert read_rows(tmp_path / "passes.csv") == []
+    assert read_csv_rows(tmp_path / "passes.csv") == []
 
 
 def test_experiments_are_compared_on_the_questions_that_are_the_same():
     ours, theirs = answers("base", [1, 0, 1]), answers("base", [0, 0], hash="h") + answers("base", [1], hash="other")
     theirs[2]["id"] = "test_id2"  # the same id, another question
-    rows, sentence, comparable = beside(ours, theirs, ("mine", "old"))
+    rows, sentence, comparable = join_experiments(ours, theirs, ("mine", "old"))
     assert comparable and "2 questions are the same" in sentence and "the 3 of mine and the 3 of old" in sentence
     assert [(row["arm"], row["id"]) for row in rows] == [
         (f"base · {name}", f"test_id{number}") for name in ("mine", "old") for number in range(2)
@@ -168,20 +175,24 @@ def test_experiments_are_compared_on_the_questions_that_are_the_same():
 
 
 def test_without_a_common_question_nothing_is_compared_and_all_is_shown():
-    rows, sentence, comparable = beside(answers("base", [1, 0]), answers("base", [1], hash="x"), ("mine", "old"))
+    rows, sentence, comparable = join_experiments(
+        answers("base", [1, 0]), answers("base", [1], hash="x"), ("mine", "old")
+    )
     assert not comparable and len(rows) == 3 and sentence.startswith("No question is the same")
 
 
 def test_each_arm_is_compared_with_its_namesake_and_all_are_corrected_together():
     ours = answers("base", [0] * 30) + answers("sft", [0] * 30) + answers("rl", [1] * 30)
     theirs = answers("base", [0] * 29 + [1]) + answers("sft", [1] * 30)
-    rows, _, _ = beside(ours, theirs, ("mine", "old"))
-    table, reason = compare_beside(rows, ("mine", "old"))
+    rows, _, _ = join_experiments(ours, theirs, ("mine", "old"))
+    table, reason = compare_experiments(rows, ("mine", "old"))
     assert reason == ""
     assert table[["arm", "other"]].values.tolist() == [["base · old", "base · mine"], ["sft · old", "sft · mine"]]
     assert table["difference"].tolist() == pytest.approx([1 / 30, 1])
     assert table["p_holm"].tolist() == pytest.approx([1, 2 * table["p"][1]])
-    none, reason = compare_beside([row for row in rows if not row["arm"].startswith(("base", "sft"))], ("mine", "old"))
+    none, reason = compare_experiments(
+        [row for row in rows if not row["arm"].startswith(("base", "sft"))], ("mine", "old")
+    )
     assert none.empty and reason == "No arm has the same name in both experiments."
 
 

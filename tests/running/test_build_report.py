@@ -12,7 +12,14 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.report.page import figure
-from currreft_nb.running.build_report import build_report, export, found_values, names_of, summary, unfinished
+from currreft_nb.running.build_report import (
+    build_report,
+    export_report,
+    found_values,
+    names_of,
+    report_summary,
+    unfinished,
+)
 from currreft_nb.running.experiment import read_experiment
 from currreft_nb.running.runner import plan, run
 from tests.helpers.outside_loads import outside_loads
@@ -109,7 +116,7 @@ def test_a_report_that_fails_says_so(project):
 
 def test_an_experiment_with_too_few_complete_runs_is_refused(project):
     assert run(read_experiment(write_experiment(project, "steps: [{name: data, notebook: 01_data}]")))
-    with pytest.raises(InputError, match="holds no complete training or evaluation yet: none was run"):
+    with pytest.raises(InputError, match=r"holds no complete training or evaluation yet \(none was run\)"):
         build_report("outputs/tiny")
     stop(project / "outputs/tiny/data", "failed", "MemoryError")
     assert unfinished(project / "outputs/tiny") == ["data (01_data) is not complete: MemoryError"]
@@ -162,7 +169,7 @@ def test_cells_for_users_of_the_notebook_are_not_on_the_page(project):
     for text, tags in (("## Shown & <b>bold</b>", []), ("for makers", ["notebook-only"]), ("of two", ["beside"])):
         tree.cells.append(nbformat.v4.new_markdown_cell(text, metadata={"tags": tags}))
     nbformat.write(tree, path)
-    export(path, project / "page.html")
+    export_report(path, project / "page.html")
     html = (project / "page.html").read_text()
     assert 'href="#Shown' in html.split("<main>")[0]  # its heading is among the contents
     assert "for makers" not in html and "of two" not in html
@@ -211,11 +218,11 @@ def test_the_page_tells_a_browser_to_load_nothing_from_outside(project):
     path = write_notebook(project / "notebooks", "x", 'output: str = ""')
     text = path.read_text().replace('# x"', '# x\\n![a](https://example.org/x.png)"')
     path.write_text(text)
-    export(path, project / "x.html")
+    export_report(path, project / "x.html")
     html = (project / "x.html").read_text()
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:;" in html
     assert outside_loads(html) == ["https://example.org/x.png"]  # which that policy forbids
 
 
 def test_no_summary_is_no_text(tmp_path):
-    assert summary(tmp_path) == ""
+    assert report_summary(tmp_path) == ""

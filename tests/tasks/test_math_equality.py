@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from currreft_nb.core.answers import Unreadable
 from currreft_nb.tasks import math_equality, math_verifier
-from currreft_nb.tasks.math_equality import compare, is_expression, number, split_unit
+from currreft_nb.tasks.math_equality import compare, is_expression, plain_number, split_unit
 from currreft_nb.tasks.math_notation import clean, split_list, split_name
 
 EQUAL = [
@@ -322,9 +322,9 @@ def test_any_text_is_compared_or_refused(text):
 
 
 def test_numbers():
-    assert number("1,234.5") == Fraction(2469, 2)
-    assert number("1.5e-3") == Fraction(3, 2000)
-    assert [number(text) for text in ("", "-", ".", "1/0", "1 2", "1,2", "x", "1e9999")] == [None] * 8
+    assert plain_number("1,234.5") == Fraction(2469, 2)
+    assert plain_number("1.5e-3") == Fraction(3, 2000)
+    assert [plain_number(text) for text in ("", "-", ".", "1/0", "1 2", "1,2", "x", "1e9999")] == [None] * 8
 
 
 @given(st.from_regex(r"-?[0-9]{1,40}([./][0-9]{1,40})?", fullmatch=True))
@@ -362,7 +362,7 @@ def kind_of(gold):
     value, _ = split_unit(split_name(clean(gold))[1])
     if split_list(value):
         return "list"
-    if number(value) is not None:
+    if plain_number(value) is not None:
         return "number"
     readable = is_expression(value) and math_verifier.verify(value, value) == "ok"
     return "formula" if readable else "words"

@@ -165,7 +165,7 @@ def test_every_name_is_known_in_every_writing(name):
     assert classification.normalise(name.replace(" ", "")) == same
 
 
-def test_no_writing_stands_for_two_names():
+def test_no_spelling_means_two_names():
     tables = classification.SYNONYMS + classification.PLURALS
     words = [word for line in tables.strip().splitlines() for word in line.replace(":", "").split()[1:]]
     assert len(words) == len(set(words))

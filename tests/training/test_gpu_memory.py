@@ -12,7 +12,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.generation.generate import encode, prompt_text
 from currreft_nb.models.load import load_model
 from currreft_nb.training import gpu_memory, trl_config
-from currreft_nb.training.gpu_memory import heaviest, lengths, rehearse
+from currreft_nb.training.gpu_memory import heaviest, rehearse, token_counts
 from currreft_nb.training.rows import sft_targets
 from currreft_nb.training.settings import SftSettings
 from currreft_nb.training.train import train_grpo, train_sft
@@ -114,19 +114,19 @@ def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
     completion_mask, advantages, prompt_mask = seen[0]
     assert completion_mask.shape == (SHORT.micro_batch, SHORT.max_new_tokens) and completion_mask.all()
     assert advantages.abs().min() > 0
-    longest = max(map(sum, lengths(loaded, [(sample, "") for sample in samples])))
+    longest = max(map(sum, token_counts(loaded, [(sample, "") for sample in samples])))
     assert prompt_mask.shape[1] == longest
     assert len(seen) == 1 + SMALL.steps * SMALL.completions_per_step // SMALL.micro_batch
 
 
 def test_lengths_are_those_of_the_model_s_inputs(samples):
     loaded = load_model("pocket")
-    for sample, (words, image) in zip(samples, lengths(loaded, [(sample, "") for sample in samples])):
+    for sample, (words, image) in zip(samples, token_counts(loaded, [(sample, "") for sample in samples])):
         inputs = encode(loaded, [sample], [prompt_text(loaded, sample)])
         assert inputs["input_ids"].shape[1] == words + image
         assert (inputs["input_ids"] == loaded.model.config.image_token_id).sum() == image
-    (with_text,) = lengths(loaded, [(samples[0], " yes yes")])
-    assert with_text[0] > lengths(loaded, [(samples[0], "")])[0][0]
+    (with_text,) = token_counts(loaded, [(samples[0], " yes yes")])
+    assert with_text[0] > token_counts(loaded, [(samples[0], "")])[0][0]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_on_a_gpu_it_is_the_default_and_measures_what_training_then_takes(sample
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_memory_that_really_runs_out_is_told_before_the_first_step(samples, tmp_path):
+def test_exhausted_memory_is_reported_before_the_first_step(samples, tmp_path):
     loaded = load_model("pocket", trainable=True)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / torch.cuda.mem_get_info()[1])
     try:

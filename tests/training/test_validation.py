@@ -18,7 +18,7 @@ from currreft_nb.training import train
 from currreft_nb.training.rows import draw_order, draws
 from currreft_nb.training.steps import silent
 from currreft_nb.training.train import train_grpo
-from currreft_nb.training.validation import measure_baseline, pass_rates, stopping_step
+from currreft_nb.training.validation import measure_baseline, measure_pass_rates, stopping_step
 from tests.training.test_train import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
 # A learning rate this small never earns a hundredth more reward, so that patience ends the run.
@@ -153,7 +153,7 @@ class TestBaseline:
     def test_measuring_it_changes_nothing_in_training(self, drawn, plain, tmp_path):
         loaded = load_model("pocket", trainable=True)
         measure_baseline(loaded, drawn[1], tmp_path, SMALL)
-        pass_rates(loaded, drawn[0], tmp_path, replace(SMALL, rate_completions=2))
+        measure_pass_rates(loaded, drawn[0], tmp_path, replace(SMALL, rate_completions=2))
         train_grpo(loaded, drawn[0], tmp_path, SMALL)
         assert_same_adapter(tmp_path, plain)
 
@@ -164,14 +164,16 @@ class TestBaseline:
 class TestDifficulty:
     def test_rates_are_measured_stored_and_resumed(self, drawn, tmp_path, monkeypatch):
         settings, loaded = replace(SMALL, rate_completions=3), load_model("pocket", trainable=True)
-        rates = pass_rates(loaded, drawn[0][:4], tmp_path, settings)
+        rates = measure_pass_rates(loaded, drawn[0][:4], tmp_path, settings)
         assert {rate.of for rate in rates.values()} == {3}
         assert [row["id"] for row in read_journal(tmp_path / "passes-rates.jsonl")] == list(rates)
         before = read_journal(tmp_path / "passes-train.jsonl")
-        more = pass_rates(loaded, drawn[0], tmp_path, settings)  # as after an interruption: the first four are known
+        more = measure_pass_rates(
+            loaded, drawn[0], tmp_path, settings
+        )  # as after an interruption: the first four are known
         assert read_journal(tmp_path / "passes-train.jsonl")[: len(before)] == before
         assert {id: more[id] for id in rates} == rates and len(more) == len(drawn[0])
-        assert pass_rates(loaded, drawn[0], tmp_path, SMALL) == {}
+        assert measure_pass_rates(loaded, drawn[0], tmp_path, SMALL) == {}
 
     def test_without_options_the_order_is_the_usual_one(self, drawn):
         samples, order, left_out = draws(drawn[0], {}, SMALL)

@@ -14,7 +14,7 @@ from currreft_nb.method.rewards import Rules, score
 from currreft_nb.rejection.judges import rule_judge
 from currreft_nb.rejection.select import select
 from currreft_nb.views import cards, group_tables
-from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw, heading, question_marks, table
+from currreft_nb.views.html_parts import GOLD, OPTION, PREDICTED, draw_marks, heading, question_marks, table
 from currreft_nb.views.plot_style import GREEN, RED
 from currreft_nb.views.score_plots import before_after
 from tests.helpers.jupyterlab_sanitiser import colour_at, draw_scene, pixels, read
@@ -113,7 +113,7 @@ def test_a_megabyte_of_text_is_cut_everywhere(scene):
     assert "1,046,000 more characters" in cards.answers([record(sample, huge)], [sample], 1)
 
 
-def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
+def test_text_of_models_is_in_pre_where_jupyter_typesets_nothing():
     sample = Sample(id="a", task="math", split="val", source="s", question="$q$", answer="$g$")
     html = cards.answers([record(sample, "<answer>$a$</answer>$c$")], [sample], 1, Style())
     html += cards.scored(sample, ["$c$"], [score(sample, "$c$")], picture=False)
@@ -121,7 +121,7 @@ def test_text_of_models_stands_in_pre_where_jupyter_typesets_nothing():
     assert "$" not in outside.replace("$q$", "", 1).replace("gold: $g$", "")
 
 
-def test_a_card_tells_question_gold_answer_reward_and_the_whole_completion(scene):
+def test_a_card_shows_question_gold_answer_reward_and_the_whole_completion(scene):
     style = Style(wording="short", frame=Frame(factor=16, min_pixels=1024, max_pixels=4096))
     sample = samples_of(scene)[0]
     completion = "<think>there</think><answer>[10, 10, 30, 25]</answer>"
@@ -221,7 +221,7 @@ def test_a_by_hand_question_needs_no_picture_file():
     assert "cannot be shown" not in text and not pictures
 
 
-def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene, tmp_path):
+def test_the_figure_of_answers_takes_the_shuffled_questions_and_any_text(scene, tmp_path):
     samples = [sample for sample in samples_of(scene, text="$\\frac{1}{") if sample.image]
     records = [record(sample, "<answer>$\\href{$</answer>") for sample in samples]
     records += [record(sample, "no tags", arm="rl", correct=1.0) for sample in samples[:4]]
@@ -238,6 +238,6 @@ def test_the_figure_of_answers_takes_the_questions_of_the_lot_and_any_text(scene
     chosen = [old["id"] for old, _ in cards.answer_pairs(records, "base", "rl")][:3]
     asked = {sample.id: sample for sample in samples}
     drawn = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[:3]]
-    expected = [draw(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]
+    expected = [draw_marks(read_image(scene), question_marks(asked[name], records[0])) for name in chosen]
     assert all((picture == np.asarray(image)).all() for picture, image in zip(drawn, expected))
     assert len(before_after(records, [], "base", "rl").axes) == 1  # which says that there is nothing

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from currreft_nb.views.html_parts import GOLD, PREDICTED, clean, data_address, draw, lines, picture, table
+from currreft_nb.views.html_parts import GOLD, PREDICTED, clean, data_address, draw_marks, image_tag, pairs_table, table
 from tests.helpers.jupyterlab_sanitiser import colour_at, draw_scene, pixels, read
 
 
@@ -20,7 +20,7 @@ def scene(tmp_path):
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_any_text_is_shown_and_not_run(text):
-    shown, _ = read(lines([("gold", text)]))
+    shown, _ = read(pairs_table([("gold", text)]))
     harmless = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
     assert shown == "gold" + harmless
 
@@ -42,7 +42,7 @@ def test_tables_show_numbers_gaps_and_no_index():
 
 
 def test_small_scenes_grow_by_a_whole_factor_without_blur(scene):
-    image = draw(Image.open(scene))
+    image = draw_marks(Image.open(scene))
     assert image.size == (256, 256)
     assert set(image.getcolors()) == {(256 * 256 - 80 * 80, (32, 48, 64)), (80 * 80, (255, 255, 0))}
     assert np.array_equal(np.asarray(pixels(data_address(image))), np.asarray(image)), "flat drawings are kept exactly"
@@ -59,28 +59,28 @@ def test_small_scenes_grow_by_a_whole_factor_without_blur(scene):
     ],
 )
 def test_pictures_fit_and_keep_their_shape(size, shown):
-    assert draw(Image.new("RGB", size)).size == shown
+    assert draw_marks(Image.new("RGB", size)).size == shown
 
 
 def test_photographs_are_stored_as_small_jpegs():
     noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
-    address = data_address(draw(Image.fromarray(noise)))
+    address = data_address(draw_marks(Image.fromarray(noise)))
     assert address.startswith("data:image/jpeg") and len(address) < 60_000
 
 
 def test_a_prediction_on_the_gold_leaves_both_to_be_seen(scene):
     box = (10, 10, 30, 30)
-    image = draw(Image.open(scene), [(box, GOLD, ""), (box, PREDICTED, "")])
+    image = draw_marks(Image.open(scene), [(box, GOLD, ""), (box, PREDICTED, "")])
     assert colour_at(image, 80, 40) == PREDICTED and colour_at(image, 80, 43) == GOLD
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 1000, 1000), (63.9, 63.9, 64, 64), (0, 0, 0.1, 0.1), (30, 30, 5, 5)])
 def test_odd_boxes_can_be_drawn(scene, box):
-    assert draw(Image.open(scene), [(box, PREDICTED, "A")]).size == (256, 256)
+    assert draw_marks(Image.open(scene), [(box, PREDICTED, "A")]).size == (256, 256)
 
 
 def test_a_picture_that_cannot_be_read_says_so(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     for name in ("bad.png", "gone.png"):
-        text, pictures = read(picture(str(tmp_path / name)))
+        text, pictures = read(image_tag(str(tmp_path / name)))
         assert text.startswith("the image cannot be shown") and not pictures

@@ -50,7 +50,7 @@ def test_scores_stand_by_arm_and_answers_with_detection_first():
     assert table.loc[0, "math, in-domain"] == "0.20 [0.10, 0.30]"
 
 
-def test_every_measure_stands_in_a_column_and_what_a_task_lacks_is_a_gap():
+def test_every_measure_has_a_column_and_a_missing_one_is_a_gap():
     tokens = pd.DataFrame([row("rl", "natural", "math", "test_id", 14.04, measure="tokens")])
     table = tables.measure_table(pd.concat([SUMMARY, tokens]))
     assert table.columns.tolist() == ["arm", "task", "split", "correct", "iou", "tokens"]

@@ -103,7 +103,7 @@ def about_image(source: str, folder: Path, image: dict) -> dict[str, Any]:
 
 def read_things(
     found: Instances, image: dict, size: Size, file: Path
-) -> Generator[common.Rejected, None, list[tuple[Any, common.Thing]]]:
+) -> Generator[common.Rejected, None, list[tuple[Any, common.AnnotatedObject]]]:
     """Yield the rejected annotations of an image; return its objects, each with its id (box: None if unusable)."""
     things = []
     for id, category, bbox, crowd in found.annotations.get(image["id"], ()):
@@ -119,5 +119,5 @@ def read_things(
             box = common.fit_box((x, y, round(x + width, 4), round(y + height, 4)), size)  # the file has two decimals
         except BadRow as problem:
             yield common.Rejected(reason=problem.reason, fault=problem.fault, **place)
-        things.append((id, common.Thing(label=found.names[category], box=box, crowd=bool(crowd))))
+        things.append((id, common.AnnotatedObject(label=found.names[category], box=box, crowd=bool(crowd))))
     return things

@@ -57,17 +57,19 @@ def read(path: Path | str, tasks: Collection[str] = TASKS, *, images: str = "") 
             yield file
             continue
         places = [Path(images)] if images else _image_folders(file, Path(path))
-        make = partial(_read_row, stage_of(file), partial(_find_image, places))
+        make = partial(_read_row, stage_in_path(file), partial(_find_image, places))
         for found in common.read_rows(tables.read(file), make, "an official Curr-ReFT row"):
             if isinstance(found, common.Rejected) or found.task in tasks:
                 yield found
 
 
-def stage_of(path: Path) -> str:
+def stage_in_path(path: Path) -> str:
     """Return the stage that the name of the file, or of a folder above it, contains.
 
-    >>> stage_of(Path("train/choice/choice_detection_coco_val.jsonl")), stage_of(Path("train/open/math_train.jsonl"))
-    ('choice', 'open')
+    >>> stage_in_path(Path("train/choice/choice_detection_coco_val.jsonl"))
+    'choice'
+    >>> stage_in_path(Path("train/math_train.jsonl"))
+    'open'
     """
     stages = {"judge": "binary", "binary": "binary", "choice": "choice", "open": "open"}
     names = (place.name.lower() for place in (path, *list(path.parents)[:2]))

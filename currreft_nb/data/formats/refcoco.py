@@ -25,8 +25,9 @@ from currreft_nb.data.formats.coco import Instances, about_image, load, read_thi
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import common
 
-# the last two are the toolkit's own, for COCO and for RefCLEF
+# The last two are the toolkit's own, for COCO and for RefCLEF
 IMAGE_FOLDERS = ("train2014", "images/train2014", "images", "images/mscoco/images/train2014", "images/saiapr_tc-12")
+PLAIN = (str, int, float, bool, type(None))  # types of the values that a pickle may hold, in lists, tuples and dicts
 
 
 def read(
@@ -110,7 +111,7 @@ def _meant(refs: list[dict]) -> dict[str, set]:
     return meant
 
 
-def _questions(refs: list[dict], things: dict[Any, common.Thing]) -> dict[common.Thing, str]:
+def _questions(refs: list[dict], things: dict[Any, common.AnnotatedObject]) -> dict[common.AnnotatedObject, str]:
     """Return the first sentence for each object that is described."""
     described = [ref for ref in refs if ref.get("ann_id") in things and any(_texts(ref))]
     return {things[ref["ann_id"]]: next(filter(None, _texts(ref))) for ref in described}
@@ -135,9 +136,6 @@ def _read_sentence(scene: dict, about: dict, row: dict, file: Path, line: None) 
         extra={"label": thing.label, "others": others, "split": ref.get("split")} | common.origin(file),
         **about,
     )
-
-
-PLAIN = (str, int, float, bool, type(None))
 
 
 def _refuse_bytearray(_: pickle.Unpickler) -> None:

@@ -122,7 +122,7 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> co
             yield common.Rejected(file=str(file), reason=problem.reason, value=f"object {number}, {name or 'no name'}")
         if name:
             difficult = (item.findtext("difficult") or "0").strip() == "1"
-            things.append(common.Thing(label=name, box=box, ask=not difficult))
+            things.append(common.AnnotatedObject(label=name, box=box, ask=not difficult))
     about = {"source": "voc", "image": str(image), "size": size, "split": "train"}
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 

@@ -1,8 +1,8 @@
-"""Readers of data formats: one module per format, whose `read` yields samples and rejections.
+"""Parts that the readers of data formats share: rejections, annotated objects, files, images and boxes.
 
-Every `read(path, tasks, *, ...)` is a generator; its keyword arguments are the options of the format, given as text.
-`data.sources.READERS` holds them by name. This module has what the readers share; `json_streams` reads lines and
-documents, `tables` tables of every kind.
+Each module of `data.formats` has a reader: a generator `read(path, tasks, *, ...)` that yields samples and rejections.
+Its keyword arguments are the options of the format, given as text. `data.sources.READERS` holds the readers by name.
+In this package `json_streams` reads lines and documents, and `tables` reads tables of every kind.
 """
 
 import math
@@ -17,8 +17,7 @@ from currreft_nb.core.answers import Unreadable
 from currreft_nb.core.boxes import Box, Size, clip
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import Sample, inside
-from currreft_nb.data.images import BadRow as BadRow
-from currreft_nb.data.images import ImageProblem, image_size
+from currreft_nb.data.images import BadRow, ImageProblem, image_size
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
@@ -52,7 +51,7 @@ Items = Iterator[Sample | Rejected]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
+class AnnotatedObject:
     """One annotated object; `box`: None if unusable, `crowd`: it is several objects, `ask`: it is not difficult."""
 
     label: str
@@ -170,7 +169,7 @@ def fit_box(box: Box, size: Size) -> tuple[float, ...]:
 
 
 def object_samples(
-    things: list[Thing], id: str, names: list[str], tasks: Collection[str], file: Path, about: dict[str, Any]
+    things: list[AnnotatedObject], id: str, names: list[str], tasks: Collection[str], file: Path, about: dict[str, Any]
 ) -> Items:
     """Yield the questions that the annotated objects of one image answer; `about` are the fields that they share.
 
@@ -191,7 +190,7 @@ def object_samples(
         yield from _detection_samples(things, id, origin(file), about)
 
 
-def _detection_samples(things: list[Thing], id: str, note: dict, about: dict[str, Any]) -> Items:
+def _detection_samples(things: list[AnnotatedObject], id: str, note: dict, about: dict[str, Any]) -> Items:
     counts: Counter[str] = Counter()
     for thing in things:
         counts[thing.label] += 2 if thing.crowd else 1
@@ -205,7 +204,9 @@ def _detection_samples(things: list[Thing], id: str, note: dict, about: dict[str
         yield Sample(id=name, task="detection", question=questions[thing], answer=[box], extra=extra, **about)
 
 
-def other_objects(things: list[Thing], thing: Thing, questions: dict[Thing, str]) -> list[dict]:
+def other_objects(
+    things: list[AnnotatedObject], thing: AnnotatedObject, questions: dict[AnnotatedObject, str]
+) -> list[dict]:
     """Return the image's other objects that have a box, each with the question that asks for it, or None."""
     return [
         {"label": other.label, "question": questions.get(other), "box": list(other.box)}

@@ -64,7 +64,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def lines(path: Path | str) -> Iterator[tuple[int, bytes | None]]:
+def bounded_lines(path: Path | str) -> Iterator[tuple[int, bytes | None]]:
     """Yield (number from 1, line) of a file; the line is None if it has more than `MAX_ROW` bytes."""
     with open(path, "rb") as stream:
         number = 0
@@ -80,7 +80,7 @@ def lines(path: Path | str) -> Iterator[tuple[int, bytes | None]]:
 def json_lines(path: Path | str) -> Iterator[Found]:
     """Yield (file, line number, object or its rejection) for each line that is not blank."""
     file, found = Path(path), False
-    for number, line in lines(file):
+    for number, line in bounded_lines(file):
         if line is None or line.strip():
             found = True
             yield file, number, _json_row(line, "line", file=str(file), line=number)
@@ -137,7 +137,7 @@ def _next_record(table: Iterator[list[str]], file: Path, line: int) -> list[str]
 
 
 def _csv_lines(path: Path) -> Iterator[str]:
-    for number, line in lines(path):
+    for number, line in bounded_lines(path):
         # Replace a line that is too long by a field that is too long, which the csv module reports and skips.
         text = "x" * (csv.field_size_limit() + 1) if line is None else line.decode("utf-8", "surrogateescape")
         yield text.removeprefix("\ufeff") if number == 1 else text

@@ -18,7 +18,7 @@ from PIL import Image
 from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.scenes import questions
-from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Box, Scene, Thing, draw, pairs, place
+from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Box, Scene, Thing, draw_scene, pairs, place
 
 LOOKS = ("id", "ood")
 TASKS = ("detection", "classification", "math", "general")  # whose questions can be drawn
@@ -32,7 +32,7 @@ def draw_question(rng: random.Random, task: str, look: str) -> tuple[Sample, Ima
     if task == "general" and rng.random() < 0.5:
         return questions.ask_in_words(rng), None
     scene, sample = compose(rng, task, look)
-    return sample, draw(scene, rng)
+    return sample, draw_scene(scene, rng)
 
 
 def draw_samples(folder: str | Path, task: str, count: int, look: str, seed: int, split: str) -> list[Sample]:

@@ -94,7 +94,7 @@ def _apart(a: Box, b: Box) -> bool:
     return a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
 
 
-def draw(scene: Scene, rng: random.Random) -> Image.Image:
+def draw_scene(scene: Scene, rng: random.Random) -> Image.Image:
     """Return the scene as an RGB picture of 64 x 64 pixels; `rng` sets shades, texture and rotation."""
     image = _background(scene.look, rng)
     pencil = ImageDraw.Draw(image)

@@ -33,13 +33,13 @@ from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.worker import JOB, MESSAGE, WATCHED
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 
-Settings = GrpoSettings | SftSettings
+TrainingSettings = GrpoSettings | SftSettings
 WORKER = "currreft_nb.training.processes.worker"
 KINDS = ("NO", "MULTI_GPU", "MULTI_CPU")
 KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -9\b")  # in the summary of torch's launcher
 
 
-def needed(settings: Settings) -> bool:
+def needed(settings: TrainingSettings) -> bool:
     """Return whether other processes must be started; False in one of them."""
     return bool(settings.accelerate_config) or settings.num_processes != ranks.count()
 
@@ -49,7 +49,7 @@ def train(
     loaded: Loaded,
     rows: Sequence[Any],
     folder: Path,
-    settings: Settings,
+    settings: TrainingSettings,
     live: Callable[[], None],
     **options: Any,
 ) -> dict:
@@ -82,7 +82,7 @@ def train(
     return next(message["result"] for message in messages if "result" in message)
 
 
-def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> list[str]:
+def launch_command(settings: TrainingSettings, place: Path, on_cpu: bool = False) -> list[str]:
     """Return the command that starts the processes. Raises `InputError` when this machine has too few GPUs for them.
 
     `on_cpu`: the model is small enough to train without a GPU.
@@ -102,7 +102,7 @@ def launch_command(settings: Settings, place: Path, on_cpu: bool = False) -> lis
     return command
 
 
-def _machines(settings: Settings) -> int:
+def _machines(settings: TrainingSettings) -> int:
     """Return the number of machines, after checking the Accelerate configuration."""
     path, number = settings.accelerate_config, settings.num_processes
     if not path:

@@ -204,7 +204,7 @@ def test_clevr_questions_are_mathematics_where_a_number_answers(tmp_path):
     assert [s.answer for s in clevr.read(path, ["math"]) if isinstance(s, Sample)] == ["3", "0"]
 
 
-def test_super_clevr_images_lie_beside_its_questions(tmp_path):
+def test_super_clevr_images_are_next_to_its_questions(tmp_path):
     picture(tmp_path / "images" / "s.png")
     question = {"image_filename": "s.png", "question": "Is it red?", "answer": True}
     path = write(tmp_path / "superCLEVR_questions_5.json", {"questions": [question]})

@@ -113,8 +113,8 @@ def test_rows_that_cannot_be_used_are_rejected_by_line(tmp_path, stage, official
         ("superclevr_test200_counting_problems.jsonl", "open"),
     ],
 )
-def test_the_stage_stands_in_the_path(tmp_path, name, stage):
-    assert curr_reft.stage_of(tmp_path / "data" / name) == stage
+def test_the_path_contains_the_stage(tmp_path, name, stage):
+    assert curr_reft.stage_in_path(tmp_path / "data" / name) == stage
 
 
 OPEN = [

@@ -30,7 +30,7 @@ def test_columns_have_the_names_that_are_given(tmp_path):
         ({"task": "detection", "box": "xyhw"}, "unknown form of box 'xyhw'; did you mean xywh"),
     ],
 )
-def test_a_wrong_name_is_told_before_a_row_is_read(tmp_path, options, message):
+def test_a_wrong_name_is_reported_before_a_row_is_read(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "rows.jsonl", ROWS), **options)
 

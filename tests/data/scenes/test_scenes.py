@@ -16,7 +16,7 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TASKS, read_samples
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.scenes.drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw, pairs, place
+from currreft_nb.data.scenes.drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw_scene, pairs, place
 from currreft_nb.data.scenes.questions import COUNTS, ask_everything, ask_in_words
 from currreft_nb.method.curriculum import pose
 from tests.helpers.made_up_results import write_samples
@@ -78,8 +78,8 @@ def test_placed_boxes_lie_inside_apart_and_in_cells_of_their_own(look, seed, cou
 def test_a_drawn_shape_fills_its_box(shape, look):
     """Detection is scored by the box: a drawing beside its box would make every right answer a bit wrong."""
     box = (20, 12, 41, 33)
-    empty = np.asarray(draw(Scene((), look), random.Random(3))).astype(int)
-    image = draw(Scene((Thing("purple", shape, box),), look), random.Random(3))
+    empty = np.asarray(draw_scene(Scene((), look), random.Random(3))).astype(int)
+    image = draw_scene(Scene((Thing("purple", shape, box),), look), random.Random(3))
     ys, xs = np.nonzero(np.abs(np.asarray(image).astype(int) - empty).max(2) > 30)
     assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == pytest.approx(box, abs=1)
 
