@@ -12,6 +12,7 @@ import pytest
 
 from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
 from currreft_nb.running.build_report import export_report
+from currreft_nb.running.notebook_settings import declared_by
 from tests.helpers.browser import Watched
 from tests.helpers.commands import BIN, run
 
@@ -203,7 +204,9 @@ def shrink(path):
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
     source = "".join(cell["source"])
     for name, value in SMALL.items():
-        source = re.sub(rf"^({name}: int = )\d[\d_]*", rf"\g<1>{value}", source, flags=re.M)
+        source, found = re.subn(rf"^({name}: int = )\d[\d_]*", rf"\g<1>{value}", source, flags=re.M)
+        if not found and name in declared_by(path.stem):  # a setting that the cell does not show: a line is added
+            source += f"\n{name}: int = {value}"
     cell["source"] = source
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
