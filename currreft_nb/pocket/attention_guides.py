@@ -155,7 +155,7 @@ class Guides:
         return functional.cross_entropy(logits, (answers[lettered][:, None] == self.letters).float().argmax(1))
 
 
-def read(model: Model, encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+def read_batch(model: Model, encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the last hidden states (rows x T x width) and the pictures' tokens (rows x cells x width) or None."""
     embedded, features = model.get_input_embeddings()(batch.tokens), None
     rows = len(batch.tokens)

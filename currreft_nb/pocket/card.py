@@ -28,7 +28,7 @@ from currreft_nb.method.prompts import target
 from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded, load_model
 from currreft_nb.pocket.annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTEN, sloppy_thinking
-from currreft_nb.pocket.attention_guides import COLLECTING, GROUNDED, POINTING, language_loss, read
+from currreft_nb.pocket.attention_guides import COLLECTING, GROUNDED, POINTING, language_loss, read_batch
 from currreft_nb.pocket.batches import make_batch
 from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn
 from currreft_nb.pocket.recipe import PHASES, Report
@@ -237,7 +237,7 @@ def teach_without_pictures(loaded: Loaded, steps: int, seed: int, report: Report
     for step in range(1, steps + 1):
         rows = [[_turn(rng, encoder) for _ in range(BLIND_TURNS)] for _ in range(BLIND_ROWS)]
         batch = make_batch(encoder, rows, None)
-        loss = language_loss(model, encoder, batch, read(model, encoder, batch)[0])
+        loss = language_loss(model, encoder, batch, read_batch(model, encoder, batch)[0])
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()

@@ -14,7 +14,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration as Model
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import draw_scene
 from currreft_nb.pocket.annotators import Habits, careful
-from currreft_nb.pocket.attention_guides import Guides, ReadOut, language_loss, read, see
+from currreft_nb.pocket.attention_guides import Guides, ReadOut, language_loss, read_batch, see
 from currreft_nb.pocket.batches import dense_labels, make_batch, pixels
 from currreft_nb.pocket.lessons import TAUGHT, Encoder, Mix, blind_lesson, picture_lesson
 
@@ -115,7 +115,7 @@ class Trainer:
         else:
             lessons = [picture_lesson(rng, self.encoder, mix, habitual or careful) for _ in range(phase.rows)]
             batch = make_batch(self.encoder, [turns for *_, turns in lessons], [lesson[:2] for lesson in lessons])
-        hidden, features = read(self.model, self.encoder, batch)
+        hidden, features = read_batch(self.model, self.encoder, batch)
         losses = {"words": language_loss(self.model, self.encoder, batch, hidden)}
         losses |= {name: GUIDE_WEIGHT * loss for name, loss in guides.losses(batch).items()}
         if features is not None and not phase.habits:

@@ -17,7 +17,7 @@ from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_letters
 from currreft_nb.core.samples import LETTERS
-from currreft_nb.tasks.math_equality import compare, is_expression, same_text
+from currreft_nb.tasks.math_equality import compare_math, is_expression, same_text
 from currreft_nb.tasks.math_notation import clean
 
 QUESTION = "{question}"
@@ -47,15 +47,15 @@ def parse(text: str, sample: Any) -> str:
 
 
 def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
-    """Return 1 or 0, and "ok" or why not: the codes of `math_equality.compare` and, with options, of `read_option`."""
+    """Return 1 or 0, and "ok" or why not: a code of `math_equality.compare_math` or, with options, of `read_option`."""
     if not sample.options:
-        verdict = compare(sample.answer, value)
+        verdict = compare_math(sample.answer, value)
         return float(verdict == "ok"), verdict
     gold, _ = read_option(sample.answer, sample.options)
     letter, problem = read_option(value, sample.options)
     if gold is None:  # the gold is a value that is not among the options
         try:
-            verdict = compare(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
+            verdict = compare_math(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
         except Unreadable as problem:  # of an option: curation does not check them
             verdict = problem.reason
         return float(verdict == "ok"), verdict
@@ -87,7 +87,7 @@ def read_option(text: str, options: list[str]) -> tuple[str | None, str]:
 def same(a: str, b: str) -> bool:
     """Say whether two results are equal; a too complex one equals only itself."""
     try:
-        return compare(a, b) == "ok"
+        return compare_math(a, b) == "ok"
     except Unreadable:
         return a.strip() == b.strip()
 

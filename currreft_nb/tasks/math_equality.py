@@ -96,13 +96,13 @@ _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 
 
 @lru_cache(maxsize=100_000)
-def compare(gold: str, answer: str) -> str:
+def compare_math(gold: str, answer: str) -> str:
     """Return "ok" if the answer equals the gold, else "wrong", "wrong_unit", "not_an_expression" or a verifier's code.
 
     Raises `Unreadable` for an answer that is too complex; a gold that is too complex can be matched word for word.
 
-    >>> compare("140°", "140 degrees"), compare("42", "17"), compare("5 cm", "5 m"), compare("42", "17 or 42")
-    ('ok', 'wrong', 'wrong_unit', 'wrong')
+    >>> compare_math("140°", "140 degrees"), compare_math("5 cm", "5 m"), compare_math("42", "17 or 42")
+    ('ok', 'wrong_unit', 'wrong')
     """
     answer = clean(answer)
     try:

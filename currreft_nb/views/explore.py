@@ -20,7 +20,7 @@ from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules
 from currreft_nb.views.cards import kept_and_rejected
 from currreft_nb.views.group_tables import VARIED, by_rules, choosable, groups, most_informative_group, variants
-from currreft_nb.views.html_parts import clean, heading
+from currreft_nb.views.html_parts import escaped, heading
 from currreft_nb.views.live import in_notebook
 
 ANY = "any"
@@ -117,7 +117,7 @@ def browse_rejection(samples: Iterable[Sample], rows: Sequence[Mapping], count: 
 
     def narrow(values: Values) -> Iterator[tuple[str, list]]:
         names = dict.fromkeys(row["id"] for row in chosen(values()["outcome"]))
-        yield "question", [(f"{count} shuffled by hash", ANY), *((clean(name), name) for name in names)]
+        yield "question", [(f"{count} shuffled by hash", ANY), *((escaped(name), name) for name in names)]
 
     outcomes = [ANY, *dict.fromkeys(row["outcome"] for row in rows)]
     watch(view, {"outcome": (outcomes, ANY), "question": ([ANY], ANY)}, narrow)

@@ -43,7 +43,7 @@ def groups(rows: Sequence[Mapping], samples: Iterable[Sample], style: Style, cou
     shown = [html.side_by_side(asked(by_id[group[0]["id"]], group, style), _table(group)) for group in chosen]
     reasons = dict.fromkeys(answer["reason"] for group in chosen for answer in group)
     meanings = "; ".join(f"{name}: {REASONS.get(name, 'unknown')}" for name in reasons)
-    return html.heading(title) + "".join(shown) + f'<div style="{html.MUTED}">{html.clean(meanings, "prompt")}</div>'
+    return html.heading(title) + "".join(shown) + f'<div style="{html.MUTED}">{html.escaped(meanings, "prompt")}</div>'
 
 
 def _shuffled(found: Iterable[Sequence[Mapping]]) -> list[Sequence[Mapping]]:
@@ -69,7 +69,7 @@ def _table(group: Sequence[Mapping]) -> str:
     rows: list[list] = [[f"<b>{name}</b>" for name in COLUMNS]]
     for number, answer in enumerate(group, 1):
         earned = (f"{answer['reward']:.2f}", f"{answer['advantage']:+.2f}")
-        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", html.clean(answer["reason"]))
+        parts = (f"{answer['accuracy']:.2f}", f"{answer['format']:.2f}", html.escaped(answer["reason"]))
         length = f"{answer['length']}{', cut off' if answer['truncated'] else ''}"
         rows.append([number, *earned, *parts, length, completion_text(answer["completion"])])
     return html.html_table(rows, SIDES)
@@ -150,12 +150,12 @@ def by_rules(sample: Sample, group: Sequence[Mapping], style: Style, ways: Mappi
     """Return one question with its completions and the reward of each in each way of paying; winners are bold."""
     paid = {name: repay(sample, group, style, *way) for name, way in ways.items()}
     notes = {name: "" if any(row["wins"] for row in rows) else "silent: teaches nothing" for name, rows in paid.items()}
-    heads = ["", *(f'<b>{html.clean(name)}</b><div style="{html.MUTED}">{notes[name]}</div>' for name in paid)]
+    heads = ["", *(f'<b>{html.escaped(name)}</b><div style="{html.MUTED}">{notes[name]}</div>' for name in paid)]
     last = list(paid.values())[-1]
     body: list[list] = [[*heads, "<b>reason</b>", "<b>completion</b>"]]
     for place, row in enumerate(group):
         earned = [_earned(rows[place], weight) for rows, (_, weight) in zip(paid.values(), ways.values())]
-        body.append([place + 1, *earned, html.clean(last[place]["reason"]), completion_text(row["completion"])])
+        body.append([place + 1, *earned, html.escaped(last[place]["reason"]), completion_text(row["completion"])])
     table = html.html_table(body, ["left"] * len(body[0]))
     note = f"accuracy + weight × format = reward; {WINNER} wins the group: the highest reward"
     return html.heading("who wins the group?", note) + html.side_by_side(asked(sample, group, style), table)

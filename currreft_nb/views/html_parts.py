@@ -35,12 +35,12 @@ Item = TypeVar("Item")
 Mark = tuple[Box, str, str]  # box in pixels of the stored image, colour, label
 
 
-def clean(text: str, kind: str = "name") -> str:
+def escaped(text: str, kind: str = "name") -> str:
     """Return text from outside as harmless HTML: cut to the limit of its kind, without control characters, escaped.
 
-    >>> clean("<script>alert('hello')</script>")
+    >>> escaped("<script>alert('hello')</script>")
     '&lt;script&gt;alert(&#x27;hello&#x27;)&lt;/script&gt;'
-    >>> clean("x" * 1_000_000, "answer")[-26:]
+    >>> escaped("x" * 1_000_000, "answer")[-26:]
     ' … 999,700 more characters'
     """
     limit = LIMITS[kind]
@@ -50,14 +50,14 @@ def clean(text: str, kind: str = "name") -> str:
 
 def preformatted(text: str, kind: str) -> str:
     """Return text from outside as a block; `<pre>` keeps its lines, and Jupyter typesets no formulas in it."""
-    return f'<pre style="{TEXT}">{clean(text, kind)}</pre>'
+    return f'<pre style="{TEXT}">{escaped(text, kind)}</pre>'
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> str:
     """Return a table as safe HTML without its index; numbers right-aligned with `digits` decimals, gaps as dashes."""
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     columns = [_values(frame.iloc[:, place], digits) for place in range(len(sides))]
-    rows = [[f"<b>{clean(str(name))}</b>" for name in frame], *zip(*columns)]
+    rows = [[f"<b>{escaped(str(name))}</b>" for name in frame], *zip(*columns)]
     return f'<div style="overflow:auto">{html_table(rows, sides)}</div>'
 
 
@@ -81,14 +81,14 @@ def _value(value: Any, digits: int) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     if isinstance(value, (bool, int)) or len(str(value)) <= SHORT:
-        return f'<pre style="{LINE}">{clean(str(value))}</pre>'
+        return f'<pre style="{LINE}">{escaped(str(value))}</pre>'
     return preformatted(str(value), "answer")
 
 
 def heading(title: str, note: str = "") -> str:
     """Return a line in bold and, smaller below it, a note."""
-    below = f'<div style="{MUTED}">{clean(note, "prompt")}</div>' if note else ""
-    return f'<div style="margin:8px 4px"><b>{clean(title)}</b>{below}</div>'
+    below = f'<div style="{MUTED}">{escaped(note, "prompt")}</div>' if note else ""
+    return f'<div style="margin:8px 4px"><b>{escaped(title)}</b>{below}</div>'
 
 
 def pairs_table(pairs: Iterable[tuple[str, Any]]) -> str:
@@ -97,7 +97,7 @@ def pairs_table(pairs: Iterable[tuple[str, Any]]) -> str:
     rows = []
     for name, text in pairs:
         colour = f";color:{LINE_COLOURS[name]}" if name in LINE_COLOURS else ""
-        label = f'<td style="{cell};font-size:12px{colour}">{clean(name)}</td>'
+        label = f'<td style="{cell};font-size:12px{colour}">{escaped(name)}</td>'
         rows.append(f'<tr>{label}<td style="{cell}">{preformatted(str(text), "answer")}</td></tr>')
     return f"<table>{''.join(rows)}</table>"
 
@@ -123,12 +123,12 @@ def details(text: str) -> str:
 
 def folded(title: str, inside: str) -> str:
     """Return harmless HTML folded away below a title until that is clicked."""
-    return f"<details><summary>{clean(title)}</summary>{inside}</details>"
+    return f"<details><summary>{escaped(title)}</summary>{inside}</details>"
 
 
 def name_line(name: str, origin: str) -> str:
     """Return the head of a card: a name in bold, its origin muted below it."""
-    return f'<div><b>{clean(name)}</b></div><div style="{MUTED}">{clean(origin)}</div>'
+    return f'<div><b>{escaped(name)}</b></div><div style="{MUTED}">{escaped(origin)}</div>'
 
 
 def framed(parts: Sequence[str]) -> str:
@@ -156,7 +156,7 @@ def image_tag(path: str, marks: Sequence[Mark] = ()) -> str:
     try:
         image = read_image(path)
     except ImageProblem as problem:
-        return f'<div style="{MUTED}">{clean(f"the image cannot be shown: {problem}", "answer")}</div>'
+        return f'<div style="{MUTED}">{escaped(f"the image cannot be shown: {problem}", "answer")}</div>'
     return f'<img src="{data_address(draw_marks(image, marks))}" alt="the image of this question">'
 
 

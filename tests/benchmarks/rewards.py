@@ -21,7 +21,7 @@ from math_verify import parse, verify
 from currreft_nb.core.samples import LETTERS, STAGES, TRAINED_TASKS, Sample
 from currreft_nb.method.curriculum import pose
 from currreft_nb.method.rewards import score
-from currreft_nb.tasks.math_equality import compare
+from currreft_nb.tasks.math_equality import compare_math
 
 CANDIDATES = ["bird", "cat", "cow", "dog", "horse", "sheep"]
 LEAST, LEAST_RATIO = 20_000, 5  # completions a second; times as fast as plain math-verify
@@ -116,7 +116,7 @@ def main() -> int:
         pairs = numbers(20_000, seed)
         fast.append(rate(ours, pairs, seconds / 2))
         slow.append(rate(plain, pairs, seconds / 2))
-        differ += sum(plain(pair) != (compare(*pair) == "ok") for pair in pairs[:200])
+        differ += sum(plain(pair) != (compare_math(*pair) == "ok") for pair in pairs[:200])
     ratios = sorted(a / b for a, b in zip(fast, slow))
     print(f"numbers: ours {max(fast):,.0f}/s, plain math-verify {max(slow):,.0f}/s")
     print(f"ratio {ratios[ROUNDS // 2]:.1f} (median of {ROUNDS}, {ratios[0]:.1f} to {ratios[-1]:.1f})")

@@ -116,7 +116,7 @@ def test_a_hundred_thousand_fuzzed_completions_are_scored_without_an_exception(m
         assert 0 <= result["value"] <= 1 and result["format"] in (0, 1)
         reasons.add(result["reason"])
         right |= {NAMES[place]} if result["correct"] else set()
-    math_equality.compare.cache_clear()  # of what was not compared
+    math_equality.compare_math.cache_clear()  # of what was not compared
     assert asked > 200
     assert reasons <= set(REASONS) and len(reasons) > 20, "they are of many kinds, and each is explained"
     assert right == set(NAMES), "some are right, so what was fuzzed is near good answers"

@@ -24,7 +24,7 @@ from currreft_nb.method.prompts import messages, target
 from currreft_nb.models.load import load_model
 from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
 from currreft_nb.pocket.annotators import Habits, careful, misjudge, sloppy_thinking
-from currreft_nb.pocket.attention_guides import read
+from currreft_nb.pocket.attention_guides import read_batch
 from currreft_nb.pocket.batches import make_batch
 from currreft_nb.pocket.build import _phase_hash, build, mislead, recipe_hash
 from currreft_nb.pocket.card import FIRST, answer_correctly, card_cells
@@ -118,7 +118,7 @@ def test_a_turn_is_what_the_model_meets_when_asked_alone(processor, encoder, mod
     length = len(turn.tokens)
     assert inputs["input_ids"][0, -length:].tolist() == turn.tokens
     with torch.no_grad():
-        packed = model.lm_head(read(model, encoder, batch)[0])
+        packed = model.lm_head(read_batch(model, encoder, batch)[0])
         alone = model(**inputs).logits
     end = batch.tokens.shape[1] - len(other.tokens)
     torch.testing.assert_close(packed[0, end - length : end], alone[0, -length:], atol=1e-4, rtol=1e-4)

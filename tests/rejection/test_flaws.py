@@ -1,4 +1,4 @@
-"""Flaws, doubles and quotas: a table of texts with the reason for each, then what holds for every text."""
+"""Flaws, duplicates and quotas: a table of texts with the reason for each, then what holds for every text."""
 
 import pytest
 from hypothesis import given

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from currreft_nb.core.answers import Unreadable
 from currreft_nb.tasks import math_equality, math_verifier
-from currreft_nb.tasks.math_equality import compare, is_expression, plain_number, split_unit
+from currreft_nb.tasks.math_equality import compare_math, is_expression, plain_number, split_unit
 from currreft_nb.tasks.math_notation import clean, split_list, split_name
 
 EQUAL = [
@@ -276,47 +276,47 @@ REASONS = ("ok", "wrong", "wrong_unit", "not_an_expression", "not_parsed", "veri
 
 @pytest.mark.parametrize(("gold", "answer", "why"), EQUAL)
 def test_equal(gold, answer, why):
-    assert compare(gold, answer) == "ok", why
+    assert compare_math(gold, answer) == "ok", why
 
 
 @pytest.mark.parametrize(("gold", "answer", "reason", "why"), DIFFERENT)
 def test_different(gold, answer, reason, why):
-    assert compare(gold, answer) == reason, why
+    assert compare_math(gold, answer) == reason, why
 
 
 @pytest.mark.parametrize(("answer", "why"), TOO_COMPLEX)
 def test_too_complex_answers_are_refused_before_any_work(answer, why, monkeypatch):
     monkeypatch.setattr(math_equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
     with pytest.raises(Unreadable, match="too_complex"):
-        compare("2", answer)
+        compare_math("2", answer)
 
 
 @pytest.mark.parametrize(("answer", "why"), FINE)
 def test_just_within_the_limits(answer, why):
-    assert compare(answer, f"${answer}$") == "ok", why
+    assert compare_math(answer, f"${answer}$") == "ok", why
 
 
 def test_a_gold_beyond_the_limits_can_be_met_word_for_word():
-    assert compare("word " * 200, "1") == "wrong"
+    assert compare_math("word " * 200, "1") == "wrong"
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 1000), st.sampled_from(["", "°", " cm", "%"]))
 def test_a_number_equals_itself_in_every_writing(top, bottom, unit):
     forms = [f"{top}/{bottom}{unit}", f"\\frac{{{top}}}{{{bottom}}}{unit}", f"${top}/{bottom}${unit}"]
-    assert all(compare(a, b) == "ok" for a in forms for b in forms)
-    assert compare(forms[0], f"{top + 1}/{bottom}{unit}") == "wrong"
+    assert all(compare_math(a, b) == "ok" for a in forms for b in forms)
+    assert compare_math(forms[0], f"{top + 1}/{bottom}{unit}") == "wrong"
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
 def test_whole_numbers_are_equal_only_to_themselves(a, b):
-    assert (compare(str(a), str(b)) == "ok") == (a == b)
+    assert (compare_math(str(a), str(b)) == "ok") == (a == b)
 
 
 @settings(deadline=None)  # math-verify's worker may have to start
 @given(st.text(alphabet="0123456789+-*/^_{}()[]\\,.=<>xyzpi $%°√πfracsqrt", max_size=60))
 def test_any_text_is_compared_or_refused(text):
     try:
-        assert compare("42", text) in REASONS
+        assert compare_math("42", text) in REASONS
     except Unreadable as refused:
         assert refused.reason == "too_complex"
 
@@ -345,7 +345,7 @@ def corpus():
 
 def test_the_fast_path_says_what_math_verify_says():
     """On plain numbers; cases in which ours is meant to be stricter are in DIFFERENT."""
-    verdicts = [(compare(*pair) == "ok", math_verifier.verify(*pair) == "ok", pair) for pair in corpus()]
+    verdicts = [(compare_math(*pair) == "ok", math_verifier.verify(*pair) == "ok", pair) for pair in corpus()]
     assert [pair for ours, theirs, pair in verdicts if ours != theirs] == [("1/0", "1/0")], "alike in writing"
     assert 200 < sum(ours for ours, _, _ in verdicts) < len(verdicts) - 200, "many are equal, and many are not"
 
@@ -354,7 +354,7 @@ def test_numbers_take_the_fast_path(monkeypatch):
     monkeypatch.setattr(math_equality, "verify", lambda *asked: pytest.fail(f"{asked} went to the verifier"))
     for gold, answer in corpus():
         if "/0" not in gold + answer:
-            compare.__wrapped__(gold, answer)  # past the cache
+            compare_math.__wrapped__(gold, answer)  # past the cache
 
 
 def kind_of(gold):
@@ -375,5 +375,5 @@ def test_every_gold_of_geoqa_parses(real_data):
     kinds = {gold: kind_of(gold) for gold in dict.fromkeys(golds)}
     assert Counter(kinds[gold] for gold in golds) == {"number": 677, "formula": 77}
     for gold in kinds:
-        assert compare(gold, f"$\\boxed{{{gold}}}$") == "ok"
-        assert compare(gold, "777777") == "wrong", gold
+        assert compare_math(gold, f"$\\boxed{{{gold}}}$") == "ok"
+        assert compare_math(gold, "777777") == "wrong", gold

@@ -97,7 +97,7 @@ def test_it_works_in_a_notebook(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     from nbclient import NotebookClient
 
-    source = "from currreft_nb.tasks.math_equality import compare\ncompare('√12', '2√3')"
+    source = "from currreft_nb.tasks.math_equality import compare_math\ncompare_math('√12', '2√3')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert notebook.cells[0].outputs[0]["data"]["text/plain"] == "'ok'"

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from currreft_nb.views.html_parts import GOLD, PREDICTED, clean, data_address, draw_marks, image_tag, pairs_table, table
+from currreft_nb.views.html_parts import (
+    GOLD,
+    PREDICTED,
+    data_address,
+    draw_marks,
+    escaped,
+    image_tag,
+    pairs_table,
+    table,
+)
 from tests.helpers.jupyterlab_sanitiser import colour_at, draw_scene, pixels, read
 
 
@@ -26,7 +35,7 @@ def test_any_text_is_shown_and_not_run(text):
 
 
 def test_clean_escapes_quotes_for_attributes():
-    assert clean("\"'<&>") == "&quot;&#x27;&lt;&amp;&gt;"
+    assert escaped("\"'<&>") == "&quot;&#x27;&lt;&amp;&gt;"
 
 
 def test_tables_show_numbers_gaps_and_no_index():
