@@ -39,7 +39,7 @@ ALLOWED = {
     "int": "an int",
     "float": "a finite float",
     "bool": "a bool (true or false)",
-    "list[str]": "a list[str] (quote its items)",
+    "list[str]": "a list[str], such as [a, b], or [] for none",
 }
 
 

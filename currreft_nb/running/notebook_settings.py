@@ -198,8 +198,8 @@ def settings_rows(declarations: Mapping[str, Declaration]) -> list[dict[str, str
 
 
 def settings_table(declarations: Mapping[str, Declaration], values: Mapping[str, Any]) -> "pd.DataFrame":
-    """Return the same rows as a table, each with the value in effect."""
+    """Return the same rows as a table, each with the value in effect, the most important columns first."""
     import pandas as pd  # slow to import, and needed only for this
 
-    found = [{"name": row["name"], "value": repr(values[row["name"]]), **row} for row in settings_rows(declarations)]
-    return pd.DataFrame(found)
+    table = pd.DataFrame(settings_rows(declarations)).assign(value=[repr(values[name]) for name in declarations])
+    return table[["name", "value", "meaning", "decides", "default", "unit", "bounds", "type"]]

@@ -39,7 +39,7 @@ from currreft_nb.running.fingerprints import (
 from currreft_nb.running.locks import LockHeld, acquire
 from currreft_nb.running.parameters import cell_declarations, check_namespace, declarations
 from currreft_nb.running.project import NOTEBOOK_VARIABLE, display_path, find_notebook, project_root
-from currreft_nb.running.record import METRICS, RECORD, RunFolder, complete_record, now
+from currreft_nb.running.record import METRICS, RECORD, SET_ASIDE, RunFolder, complete_record, now
 from currreft_nb.tasks.classification import LABELS_VERSION
 from currreft_nb.views.live import LiveFigure
 
@@ -237,6 +237,8 @@ class Run:
         changes = kept.changes(vars(self.settings), self.root)
         if changes and kept.take_back(vars(self.settings), self.root):
             earlier, changes = kept.record, []
+            place = display_path(self.folder / SET_ASIDE, self.root)
+            print(f"an earlier attempt with these settings was taken back; work with other settings is in {place}")
         if (last := kept.last_complete()) and last.get("adapter"):
             self._record["last_complete"] = last
         if earlier and not kept.is_complete and not changes:
