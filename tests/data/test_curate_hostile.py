@@ -96,6 +96,7 @@ def test_an_error_in_a_process_is_raised_and_no_process_is_left(tmp_path):
     assert not workers_of(os.getpid())
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_behind_by_one_that_is_stopped(tmp_path, signal_number):
     jobs(tmp_path, 2)
@@ -108,7 +109,7 @@ def test_no_process_is_left_behind_by_one_that_is_stopped(tmp_path, signal_numbe
     process.stdout.readline()
     started = workers_of(process.pid)
     process.send_signal(signal_number)
-    process.communicate()
+    process.communicate(timeout=60)
     assert started and process.returncode
     wait_for_end(started)
 
