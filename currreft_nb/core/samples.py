@@ -226,3 +226,19 @@ def stage_of(samples: Sequence[Sample]) -> str:
     """Return the stage that all samples are at, or "mixed"."""
     stages = {sample.stage for sample in samples}
     return stages.pop() if len(stages) == 1 else "mixed"
+
+
+def forms_asked(stages: Sequence[str], rehearse_share: float) -> list[str]:
+    """Return the forms whose questions a training needs: its own, and with a share above 0 all earlier ones first.
+
+    Raises `InputError` for a share above 0 where no form is earlier, or where several forms are mixed anyway.
+
+    >>> forms_asked(["open"], 0.25), forms_asked(["open"], 0.0), forms_asked(["binary", "open"], 0.0)
+    (['binary', 'choice', 'open'], ['open'], ['binary', 'open'])
+    """
+    if rehearse_share and list(stages) not in (["choice"], ["open"]):
+        raise InputError(
+            f"rehearse_share is {rehearse_share:g}, but stages is [{', '.join(stages)}]; set stages to [choice] or"
+            " [open], whose earlier forms can be rehearsed, or rehearse_share to 0"
+        )
+    return [*(STAGES[: STAGES.index(stages[0])] if rehearse_share else ()), *stages]

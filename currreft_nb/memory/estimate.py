@@ -19,12 +19,11 @@ from currreft_nb.memory.parts import Parts
 from currreft_nb.memory.shapes import Shape, config_of, shape_of
 from currreft_nb.models.load import default_pixels
 from currreft_nb.training.gpu_memory import ADVICE, GIB
-from currreft_nb.training.settings import GrpoSettings
+from currreft_nb.training.settings import ANSWERS_AT_ONCE, GrpoSettings
 
 CONTEXT_GIB = 0.6  # of CUDA itself
 SPARE = 0.1  # the allocator's cache, as a share of the allocated memory
 MOST_PROMPTS, MOST_ANSWERS, MOST_PIXELS = 512, 256, 12_845_056  # proposed; the last: Qwen's own limit
-ANSWERS_AT_ONCE = 64  # batch size of `generation.generate.generate`, which rejection sampling calls
 MOMENTS = (
     "loading",
     "baseline (vision)",
@@ -108,23 +107,28 @@ def estimate_sft(
     batch_size: int = 16,
     micro_batch: int = 4,
     completions: int = 0,
+    rate_completions: int = 0,
     max_new_tokens: int = 256,
     text_tokens: int = 200,
+    target_tokens: int = 256,
     **others: Any,
 ) -> list[dict]:
-    """Return the same for supervised fine-tuning on texts of `max_new_tokens`.
+    """Return the same for supervised fine-tuning on texts of `target_tokens`.
 
-    `completions` above 0: rejection sampling with that many answers to each question comes first.
+    `completions` above 0: rejection sampling with that many answers to each question comes first, and the texts are
+    answers of `max_new_tokens`. `rate_completions` above 0: pass rates are measured first.
     """
     shape, patches = _shape_and_patches(model, max_pixels)
     prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
     read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
+    learnt = max_new_tokens if completions else target_tokens
     parts = [
         *memory_parts.weights(shape, four_bit, lora_rank, lora_on, 0.0),
+        *memory_parts.before(shape, ANSWERS_AT_ONCE, patches, prompt, max_new_tokens, False, rate_completions),
         ("pixels of a batch", max(rows, read) * memory_parts.pixel_bytes(shape, patches), "step"),
         *memory_parts.vision(shape, patches, read, frozen),
         *memory_parts.generation(shape, read, read * completions, prompt, max_new_tokens, "plain"),
-        *memory_parts.training(shape, rows, 1, prompt, max_new_tokens),
+        *memory_parts.training(shape, rows, 1, prompt, learnt),
         *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
     ]
     if not frozen:

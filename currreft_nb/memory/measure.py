@@ -41,7 +41,7 @@ def measure_step(settings: dict[str, Any], samples: Sequence[Sample], folder: st
     found = {"loading": loading, **_train(loaded, settings, drawn, Path(folder))}
     questions = [(sample, "") for sample, _ in drawn]
     asked, whole = (max(words for words, _ in token_counts(loaded, pairs)) for pairs in (questions, drawn))
-    tokens = {"text_tokens": asked, "max_new_tokens": whole - asked}
+    tokens = {"text_tokens": asked, "target_tokens": whole - asked}
     no_baseline = {"validation_questions": 0, "rate_completions": 0}
     return compare_phases(estimate_step({**tokens, **settings, **no_baseline}), found)
 

@@ -108,7 +108,7 @@ def _log_weight(rate: PassRate, target: float) -> float:
     return right * math.log(target) + wrong * math.log(1 - target) - at_own
 
 
-def draw_near(rates: Sequence[PassRate], rows: int, target: float, seed: int) -> list[int]:
+def draw_near(rates: Sequence[PassRate], rows: int, target: float, seed: int | str) -> list[int]:
     """Return the index of a question for each of `rows` places, drawn with replacement in proportion to `weight`."""
     logs = [_log_weight(rate, target) for rate in rates]
     top = max(logs)

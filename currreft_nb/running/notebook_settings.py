@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS
+from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, forms_asked
 from currreft_nb.core.settings import Declaration, Settings, declared, setting, settings_class
 from currreft_nb.data.settings import CurationSettings
 from currreft_nb.evaluation.settings import EvaluationSettings
@@ -74,6 +74,10 @@ class RlBinary(settings.GrpoSettings, settings.Adapter, Asked, settings.Loading,
     stages: Sequence[str] = setting(
         ("binary",), "forms of the questions; several make a mixture", choices=STAGES, least=1
     )
+
+    def check_together(self) -> None:
+        super().check_together()
+        forms_asked(self.stages, self.rehearse_share)
 
 
 @settings_class

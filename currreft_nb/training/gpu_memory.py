@@ -29,7 +29,8 @@ from currreft_nb.models.load import Loaded
 GIB = 1024**3
 ADVICE = {  # the parameters to lower, by the phase in which memory ran out
     "loading": "set four_bit, or take a smaller model",
-    "baseline": "set validation_questions to 0, or lower prompts_per_step or group_size, then max_new_tokens",
+    "baseline": "set validation_questions and rate_completions to 0, or lower prompts_per_step or group_size, then"
+    " max_new_tokens",
     "vision": "lower max_pixels, or set four_bit",
     "generation": "lower prompts_per_step or group_size, then max_new_tokens and max_pixels, or set four_bit",
     "training": "lower micro_batch, then max_pixels and max_new_tokens, or set four_bit",

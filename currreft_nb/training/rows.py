@@ -9,19 +9,21 @@ For training with TRL or another library, a data folder as a Hugging Face data s
 import math
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 from datasets import Dataset, Features, Image, List, Value
 
 from currreft_nb import InputError
-from currreft_nb.core.samples import Sample
+from currreft_nb.core.samples import STAGES, Sample
 from currreft_nb.data.folder import load_samples
 from currreft_nb.generation.generate import picture
 from currreft_nb.method import prompts, rewards
 from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.load import Loaded
-from currreft_nb.training.settings import GrpoSettings
+from currreft_nb.training.settings import GrpoSettings, SftSettings
 
 Target = tuple[Sample, str]  # a question and the text to learn
 
@@ -59,26 +61,71 @@ def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:
 
 
 def draws(
-    samples: Sequence[Sample], rates: Mapping[str, PassRate], settings: GrpoSettings
-) -> tuple[list[Sample], list[int], dict[str, int]]:
-    """Return the samples to train on, which of them is drawn at each place, and how many are left out, by reason.
+    samples: Sequence[Sample],
+    rates: Mapping[str, PassRate],
+    settings: GrpoSettings | SftSettings,
+    rehearse_share: float = 0.0,
+) -> tuple[list[int], dict[str, int]]:
+    """Return the index of the sample that is drawn at each place of the budget, and how many are left out, by reason.
 
-    Raises `InputError` for a sample without a pass rate where a setting of `Difficulty` needs it.
+    `rehearse_share`, from 0 to below 1: the share of places for earlier forms, that is all but the latest form among
+    the samples; at 0 all forms are drawn alike. Raises `InputError` without samples of an earlier form for a share
+    above 0, and for a sample without a pass rate where a setting of `Difficulty` needs it.
     """
-    if not settings.by_difficulty:
-        return list(samples), draw_order(len(samples), settings.budget, settings.seed), {}
-    if lacking := [sample.id for sample in samples if sample.id not in rates]:
+    if settings.by_difficulty and (lacking := [sample.id for sample in samples if sample.id not in rates]):
         raise InputError(
             f"sample {lacking[0]!r} has no pass rate; measure it with training.validation.measure_pass_rates first"
         )
+    places = rehearsal_places(settings.budget, rehearse_share)
+    latest = max((sample.stage for sample in samples), key=STAGES.index)
+    earlier = [rehearse_share > 0 and sample.stage != latest for sample in samples]
+    if rehearse_share and not any(earlier):
+        raise InputError(
+            f"rehearse_share is {rehearse_share:g}, but no sample has an earlier form than {latest}; give samples of"
+            " the earlier forms too, as notebooks 03 and 04 do, or set rehearse_share to 0"
+        )
+    drawn, reasons = {}, Counter[str]()
+    for part, seed in ((False, f"{settings.seed}"), (True, f"{settings.seed} earlier")):
+        members = [index for index, is_earlier in enumerate(earlier) if is_earlier is part]
+        order, left_out = _part_draws([samples[i] for i in members], rates, settings, places.count(part), seed)
+        drawn[part] = iter([members[index] for index in order])
+        reasons.update(left_out)
+    if reasons:
+        print("left out: " + ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())))
+    return [next(drawn[part]) for part in places], dict(sorted(reasons.items()))
+
+
+def rehearsal_places(count: int, share: float) -> list[bool]:
+    """Return at which of `count` places an earlier form is drawn: evenly spread, the first n hold n * share of them.
+
+    >>> rehearsal_places(8, 0.25)
+    [False, False, False, True, False, False, False, True]
+    """
+    exact = Fraction(str(share))  # as it was written: 100 * 0.29 is below 29 in binary numbers
+    return [math.floor((place + 1) * exact) > math.floor(place * exact) for place in range(count)]
+
+
+def _part_draws(
+    samples: Sequence[Sample],
+    rates: Mapping[str, PassRate],
+    settings: GrpoSettings | SftSettings,
+    count: int,
+    seed: str,
+) -> tuple[list[int], dict[str, int]]:
+    """Return which of the samples is drawn at each of `count` places, and how many are left out, by reason."""
+    if not (samples and settings.by_difficulty):
+        return draw_order(len(samples), count, seed), {}
     kept, left_out = keep(samples, rates, settings.drop)
-    if left_out:
-        print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
     known = [rates[sample.id] for sample in kept]
-    order = draw_order(len(kept), settings.budget, settings.seed)
     if settings.target_rate:
-        order = draw_near(known, settings.budget, settings.target_rate, settings.seed)
-    return kept, easy_first(order, known) if settings.order == "easy_to_hard" else order, left_out
+        order = draw_near(known, count, settings.target_rate, seed)
+    else:
+        order = draw_order(len(kept), count, seed)
+    if settings.order == "easy_to_hard":
+        order = easy_first(order, known)
+    ids = {sample.id for sample in kept}
+    indices = [index for index, sample in enumerate(samples) if sample.id in ids]
+    return [indices[place] for place in order], left_out
 
 
 def question_row(sample: Sample, loaded: Loaded) -> dict:
@@ -92,7 +139,7 @@ def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
     return question_row(sample, loaded) | {"completion": completion}
 
 
-def draw_order(count: int, rows: int, seed: int) -> list[int]:
+def draw_order(count: int, rows: int, seed: int | str) -> list[int]:
     """Return which of `count` samples is drawn for each of `rows` places: one permutation after another, each seeded.
 
     >>> draw_order(3, 7, seed=0)
@@ -101,7 +148,7 @@ def draw_order(count: int, rows: int, seed: int) -> list[int]:
     # The data loader does not shuffle: a resumed training skips the places that it has trained on, and so continues in
     # the same order, in a later pass over the data too.
     order: list[int] = []
-    for number in range(math.ceil(rows / count)):
+    for number in range(math.ceil(rows / count) if rows else 0):
         order += random.Random(f"{seed} {number}").sample(range(count), count)
     return order[:rows]
 

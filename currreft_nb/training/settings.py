@@ -15,6 +15,7 @@ from currreft_nb.models.families import LORA_ON
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
 VALIDATION_ANSWERS = 4  # to each validation question
+ANSWERS_AT_ONCE = 64  # sampled together where no setting says how many: the batch size of `generation.generate`
 # The packages of each tracker, one of which must be installed, and the variable that says where it writes.
 TRACKERS = {
     "tensorboard": (("tensorboard", "tensorboardX"), "TENSORBOARD_LOGGING_DIR"),
@@ -89,7 +90,7 @@ class Optimising(Learning, Seeded):
     )
     rehearse: str = setting(
         "auto",
-        "take the largest step once before the first and undo it; auto: on a GPU",
+        "take the largest step once before the first and undo it, to see that it fits in memory; auto: on a GPU",
         decides="cost",
         choices=REHEARSE,
     )
@@ -152,6 +153,19 @@ class Difficulty(Settings):
 
 
 @settings_class
+class Rehearsing(Settings):
+    """How much a stage repeats of the stages before it."""
+
+    rehearse_share: float = setting(
+        0.0,
+        "share of the questions drawn that are asked in earlier forms, against forgetting; 0 asks none (memory is"
+        " tried out by rehearse)",
+        least=0,
+        below=1,
+    )
+
+
+@settings_class
 class Validating(Settings):
     """When a stage is validated, and when that ends it."""
 
@@ -184,7 +198,7 @@ class Grouped(Settings):
 
 
 @settings_class
-class GrpoSettings(Validating, Processes, Optimising, Answers, Difficulty, Grouped):
+class GrpoSettings(Validating, Processes, Optimising, Answers, Rehearsing, Difficulty, Grouped):
     """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
 
     Raises `InputError` for values that do not go together.
@@ -212,12 +226,17 @@ class GrpoSettings(Validating, Processes, Optimising, Answers, Difficulty, Group
         _check_divides("micro_batch", self.at_once(self.completions_per_process), whole, self.completions_per_process)
 
     @property
+    def answers_at_once(self) -> int:
+        """How many answers are sampled at once, before the training too."""
+        return self.completions_per_step
+
+    @property
     def completions_per_process(self) -> int:
         return self.completions_per_step // self.num_processes
 
     def one_step(self) -> Self:
         """Return the settings of one rehearsed step, to measure its memory."""
-        off = {**defaults(Difficulty), **defaults(Validating)}
+        off = {**defaults(Difficulty), **defaults(Rehearsing), **defaults(Validating)}
         return dataclasses.replace(self, steps=1, save_every=0, rehearse="always", **off)
 
 
@@ -229,8 +248,8 @@ class Imitating(Optimising):
 
 
 @settings_class
-class SftSettings(Processes, Imitating):
-    """How supervised fine-tuning goes; the budget is `prompts` questions.
+class SftSettings(Processes, Imitating, Answers, Difficulty):
+    """How supervised fine-tuning goes; the budget is `prompts` questions. Answers are sampled only for pass rates.
 
     Raises `InputError` for values that do not go together.
 
@@ -264,12 +283,19 @@ class SftSettings(Processes, Imitating):
         return math.ceil(self.budget / self.batch_size)
 
     @property
+    def answers_at_once(self) -> int:
+        """How many answers are sampled at once, before the training."""
+        return ANSWERS_AT_ONCE
+
+    @property
     def questions_per_process(self) -> int:
         return self.batch_size // self.num_processes
 
     def one_step(self) -> Self:
         """Return the settings of one rehearsed step, to measure its memory."""
-        return dataclasses.replace(self, prompts=self.batch_size, save_every=0, rehearse="always")
+        return dataclasses.replace(
+            self, prompts=self.batch_size, save_every=0, rehearse="always", **defaults(Difficulty)
+        )
 
 
 def _check_divides(name: str, value: int, whole_name: str, whole: int) -> None:

@@ -36,7 +36,7 @@ from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter,
 from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
-from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
+from currreft_nb.training.rows import Target, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
 from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
@@ -67,7 +67,7 @@ def train_grpo(
         EarlyStopping(loaded, validation, folder, settings)  # asks before the first step, which one process does alone
         options = {"validation": list(validation), "rates": dict(rates)}
         return train(train_grpo, loaded, samples, folder, settings, live, **options)
-    samples, order, left_out = draws(samples, rates, settings)
+    order, left_out = draws(samples, rates, settings, settings.rehearse_share)
     asked = list(validation) if settings.validate_every else []
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
     made_from = training_fingerprint(loaded, samples, settings, validation=asked, rates=rated)
@@ -75,9 +75,8 @@ def train_grpo(
     stopping = EarlyStopping(loaded, validation, folder, settings)
     steps = ranks.from_first(stopping.steps)  # fewer than planned if an interrupted attempt ended the stage already
     order = order[: steps * settings.prompts_per_step]
-    measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
-    rows = [(sample, "") for sample in samples]
-    return GrpoTraining(loaded, folder, settings, rows, order, checkpoint, stopping, steps, measured).run(live)
+    rows, measured = [(sample, "") for sample in samples], _rating(rates, left_out)
+    return GrpoTraining(loaded, folder, settings, rows, order, checkpoint, measured, stopping, steps).run(live)
 
 
 def train_sft(
@@ -86,19 +85,28 @@ def train_sft(
     folder: str | Path,
     settings: SftSettings,
     *,
+    rates: Mapping[str, PassRate] | None = None,
     live: Callable[[], None] = lambda: None,
 ) -> dict:
     """Fine-tune the adapter on (sample, text) pairs, such as `sft_targets`; return the run's measures.
 
-    The loss is taken over the text and the token that ends it. `live`, resuming and `InputError` are as in
+    The loss is taken over the text and the token that ends it. `rates`, `live`, resuming and `InputError` are as in
     `train_grpo`.
     """
-    folder = _check(loaded, rows, folder)
+    folder, rates = _check(loaded, rows, folder), rates or {}
     if needed(settings):
-        return train(train_sft, loaded, rows, folder, settings, live)
-    checkpoint = ranks.from_first(lambda: resume_point(folder, training_fingerprint(loaded, rows, settings)))
-    order = draw_order(len(rows), settings.budget, settings.seed)
-    return SftTraining(loaded, folder, settings, rows, order, checkpoint).run(live)
+        return train(train_sft, loaded, rows, folder, settings, live, rates=dict(rates))
+    samples = [sample for sample, _ in rows]
+    order, left_out = draws(samples, rates, settings)
+    rated = rate_rows(samples, rates) if settings.by_difficulty else []
+    made_from = training_fingerprint(loaded, rows, settings, rates=rated)
+    checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
+    return SftTraining(loaded, folder, settings, rows, order, checkpoint, _rating(rates, left_out)).run(live)
+
+
+def _rating(rates: Mapping[str, PassRate], left_out: Mapping[str, int]) -> dict:
+    """Return for the result what measuring pass rates cost and led to. Its answers are no part of the budget."""
+    return {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
 
 
 def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
@@ -116,6 +124,7 @@ class Training:
     """What both kinds of training share.
 
     `rows`: (sample, text) pairs; the text is "" where the model writes it. `order`: which row is drawn at each place.
+    `measured`: for the result, what was measured before the training.
     """
 
     loaded: Loaded
@@ -124,6 +133,7 @@ class Training:
     rows: Sequence[Target]
     order: list[int]
     checkpoint: Path | None
+    measured: dict
 
     shown: ClassVar[tuple[str, ...]]  # measures on the printed line
     closing: ClassVar[tuple[str, ...]]  # measures whose mean over the last steps is in the result
@@ -174,7 +184,7 @@ class Training:
         rows = ranks.from_first(lambda: read_journal(self.folder / "metrics.jsonl"))
         counted = [name for name in ("prompts", "completions", "tokens") if name in rows[0]]
         found: dict[str, Any] = {"steps": len(rows), **{name: sum(row[name] for row in rows) for name in counted}}
-        found |= {"base_hash": self.loaded.base_hash, "parent_adapter": self.loaded.adapter_hash}
+        found |= self.measured | {"base_hash": self.loaded.base_hash, "parent_adapter": self.loaded.adapter_hash}
         found["seconds"] = round(sum(row["seconds"] for row in rows), 1)
         if peaks := [peak for peak in ranks.from_all([measured_peak()]) if peak is not None]:
             found["peak_gpu_gib"] = max(peaks)
@@ -187,7 +197,6 @@ class GrpoTraining(Training):
 
     stopping: EarlyStopping
     steps: int
-    measured: dict  # before training, for the result
     scored: list[dict] = field(default_factory=list)  # the current step's completions with their scores
 
     shown = ("accuracy", "format", "zero_variance", "length", "kl")
@@ -222,7 +231,7 @@ class GrpoTraining(Training):
         return image_free_batches(self.loaded.model)
 
     def result(self) -> dict:
-        return super().result() | {"promotion": ranks.from_first(self.stopping.record)} | self.measured
+        return super().result() | {"promotion": ranks.from_first(self.stopping.record)}
 
 
 @dataclass

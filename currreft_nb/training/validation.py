@@ -22,7 +22,7 @@ from currreft_nb.metrics.scores import measure
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.processes import ranks
 from currreft_nb.training.settings import VALIDATION_ANSWERS as ANSWERS
-from currreft_nb.training.settings import GrpoSettings
+from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import by_part
 
 STORED_AT_ONCE = 64  # questions whose answers are written to the file together
@@ -43,7 +43,12 @@ def measure_baseline(
 
 
 def stored_answers(
-    loaded: Loaded, samples: Sequence[Sample], path: Path, settings: GrpoSettings, count: int, forced: bool = False
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    path: Path,
+    settings: GrpoSettings | SftSettings,
+    count: int,
+    forced: bool = False,
 ) -> list[list[str]]:
     """Return `count` answers to each sample, sampled as in training; those in the file are not sampled again."""
     draw = sampler(loaded, **_sampling(settings, count), forced=forced)
@@ -55,9 +60,9 @@ def stored_answers(
     return [texts[sample.id] for sample in samples]
 
 
-def _sampling(settings: GrpoSettings, count: int) -> dict:
+def _sampling(settings: GrpoSettings | SftSettings, count: int) -> dict:
     common = {name: getattr(settings, name) for name in ("temperature", "max_new_tokens", "seed")}
-    return common | {"completions": count, "batch_size": settings.completions_per_step}
+    return common | {"completions": count, "batch_size": settings.answers_at_once}
 
 
 def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | None:
@@ -150,9 +155,9 @@ def measure_validation(
 
 
 def measure_pass_rates(
-    loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings
+    loaded: Loaded, samples: Sequence[Sample], folder: str | os.PathLike, settings: GrpoSettings | SftSettings
 ) -> dict[str, PassRate]:
-    """Sample `rate_completions` answers to each training question as training would; return the pass rates by id.
+    """Sample `rate_completions` answers to each training question as RL would; return the pass rates by id.
 
     An answer is right if evaluation counts it as correct. Answers are stored in the folder's passes-train.jsonl, the
     rates with their intervals in passes-rates.jsonl. Empty if `rate_completions` is 0.

@@ -63,10 +63,23 @@ def test_the_ablation_asks_for_all_arms_and_orders_over_seeds():
     assert len({settings["seed"] for settings in evaluations}) == len(evaluations) > 1
     paper = {"base", "sft", "rl", "curr_rl", "curr_reft", "reft", "rl_reft"}
     orders = {"reverse", "mixed", "rehearsed", "binary_only", "choice_only"}
+    others = {"sft_rl", "sft_medium"}
     for settings in evaluations:
-        assert set(settings["arms"]) == paper | orders
+        assert set(settings["arms"]) == paper | orders | others
         used = [folder for folder in settings["start_from"] if folder != "base"]
         assert all(folder.endswith(f"seed-{settings['seed']}") for folder in used), "no arm is of another seed"
+
+
+def test_the_arms_of_the_ablation_differ_in_what_they_are_named_for():
+    steps = {step.name: step.settings for step in read_experiment(FILES[0].parent / "ablation.yaml").steps}
+    medium, sft = steps["sft_medium-seed-0"], steps["sft-seed-0"]
+    assert medium["drop"] == ["never", "always"] and medium["rate_completions"] and not sft["drop"]
+    first, then = steps["sft_first-seed-0"], steps["sft_rl-seed-0"]
+    assert first["prompts"] == then["steps"] * then["prompts_per_step"] == sft["prompts"] / 2, "half each"
+    for stage in ("choice", "open"):
+        rehearsed, forward = steps[f"rehearsed_{stage}-seed-0"], steps[f"forward_{stage}-seed-0"]
+        differing = {name for name in forward if forward[name] != rehearsed[name]} - {"output"}
+        assert differing == {"rehearse_share"} | ({"start_from"} if stage == "open" else set())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
@@ -133,6 +146,8 @@ def test_the_smoke_run_of_the_large_file_takes_five_steps_of_every_training():
         ("single.order=hard_to_easy", "order is 'hard_to_easy', but must be one of shuffled, easy_to_hard"),
         ("single.drop=[sometimes]", "drop contains 'sometimes', but may only contain never, always"),
         ("single.target_rate=0.5", "need pass rates; set rate_completions"),
+        ("mixed.rehearse_share=0.25", r"but stages is \[binary, choice, open\]; set stages to \[choice\] or \[open\]"),
+        ("forward_binary.rehearse_share=0.25", r"but stages is \[binary\]"),
         ("patience=2", "patience is 2, but validate_every is 0"),
         ("report_to=[tensorbord]", "report_to contains 'tensorbord', .*; did you mean tensorboard?"),
     ],

@@ -25,6 +25,10 @@ from currreft_nb.training.settings import GrpoSettings, SftSettings
         (GrpoSettings, {"micro_batch": 24}, "must divide prompts_per_step [*] group_size, which is 64; set it to 16"),
         (GrpoSettings, {"detection_reward": "strict"}, "detection_reward is 'strict', but must be one of"),
         (GrpoSettings, {"save_every": -1}, "save_every is -1"),
+        (GrpoSettings, {"rehearse_share": 1.0}, "rehearse_share is 1.0, but must be at least 0 and below 1"),
+        (GrpoSettings, {"rehearse_share": -0.1}, "rehearse_share is -0.1"),
+        (SftSettings, {"drop": ["never"]}, "need pass rates; set rate_completions"),
+        (SftSettings, {"target_rate": 1.0}, "target_rate is 1.0, but must be at least 0 and below 1"),
         (
             SftSettings,
             {"prompts": 0},
@@ -66,6 +70,14 @@ def test_sft_steps_cover_the_budget(prompts, batch_size, steps):
 
 def test_equal_budgets_of_the_demo():
     assert 3 * GrpoSettings(steps=60).budget == GrpoSettings(steps=180).budget == SftSettings().budget == 1440
+
+
+def test_a_step_that_measures_memory_neither_rates_nor_rehearses_forms():
+    rated = {"rate_completions": 4, "drop": ["never"], "order": "easy_to_hard", "target_rate": 0.5}
+    for settings in (GrpoSettings(**rated, rehearse_share=0.25), SftSettings(**rated)):
+        step = settings.one_step()
+        assert step.steps == 1 and not step.by_difficulty and not step.rate_completions
+        assert getattr(step, "rehearse_share", 0) == 0 and step.rehearse == "always"
 
 
 def test_parameters_of_a_notebook_are_taken_by_name():

@@ -1,5 +1,6 @@
 """Supervised fine-tuning on the pocket model with TRL's real trainer: budget, loss, and resuming bit for bit."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.generation.generate import encode, end_tokens, generate, prompt_text
 from currreft_nb.method import prompts, rewards
+from currreft_nb.method.difficulty import PassRate
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
 from currreft_nb.training import train, trl_config
@@ -17,6 +19,7 @@ from currreft_nb.training.rows import lazy_dataset, sft_row, sft_targets
 from currreft_nb.training.settings import SftSettings
 from currreft_nb.training.train import SftTraining, train_sft
 from currreft_nb.training.trainers import AnswerTrainer
+from currreft_nb.training.validation import measure_pass_rates
 from tests.training.test_train import assert_close_adapter, assert_same_adapter, interrupt_after, mixed_samples
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
@@ -134,6 +137,66 @@ class TestSft:
         train_sft(loaded, [(samples[0], "<answer>5</answer>")], tmp_path, replace(FINE, prompts=2))
         with pytest.raises(InputError, match="made with another data"):
             train_sft(loaded, [(samples[0], "<answer>6</answer>")], tmp_path, replace(FINE, prompts=2))
+
+
+class TestDifficulty:
+    MEDIUM = replace(FINE, rate_completions=4, drop=["never", "always"], temperature=1.3)
+
+    def rated(self, samples, folder, settings=MEDIUM):
+        """Measure pass rates and train, as the notebook does."""
+        loaded = load_model("pocket", trainable=True)
+        rates = measure_pass_rates(loaded, samples, folder, settings)
+        return rates, train_sft(loaded, sft_targets(samples, loaded.style), folder, settings, rates=rates)
+
+    @pytest.fixture(scope="class")
+    def medium(self, samples, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("medium")
+        return folder, *self.rated(samples, folder)
+
+    def test_rates_are_stored_and_their_cost_is_no_part_of_the_budget(self, samples, medium):
+        folder, rates, result = medium
+        assert [row["id"] for row in read_journal(folder / "passes-rates.jsonl")] == [sample.id for sample in samples]
+        assert (result["prompts"], result["rating_completions"]) == (22, 4 * len(samples))
+        extreme = sum(rate.rate in (0, 1) for rate in rates.values())
+        assert sum(result["left_out"].values()) == extreme and 0 < extreme < len(samples)
+
+    def test_only_medium_rows_are_imitated(self, samples, tmp_path, monkeypatch):
+        seen, make_row = set(), SftTraining.make_row
+        monkeypatch.setattr(SftTraining, "make_row", lambda s, sample, t: seen.add(sample.id) or make_row(s, sample, t))
+        rates = {sample.id: PassRate(right, 4) for sample, right in zip(samples, (0, 1, 4, 2, 0, 3, 4, 4))}
+        loaded = load_model("pocket", trainable=True)
+        rows = sft_targets(samples, loaded.style)
+        result = train_sft(loaded, rows, tmp_path, self.MEDIUM, rates=rates)
+        assert seen == {sample.id for sample in samples if rates[sample.id].right in (1, 2, 3)} and len(seen) == 3
+        assert sum(result["left_out"].values()) == 5
+
+    def test_an_interrupted_run_ends_with_the_same_adapter(self, samples, medium, tmp_path, monkeypatch):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, SftTraining, "row_of", 4)
+            with pytest.raises(KeyboardInterrupt):
+                self.rated(samples, tmp_path)
+        answers = (tmp_path / "passes-train.jsonl").stat().st_mtime_ns
+        rates, result = self.rated(samples, tmp_path)
+        assert rates == medium[1] and (tmp_path / "passes-train.jsonl").stat().st_mtime_ns == answers
+        assert result["left_out"] == medium[2]["left_out"]
+        assert_same_adapter(tmp_path, medium[0])
+
+    def test_other_rates_are_another_run(self, samples, medium, tmp_path):
+        folder, rates, _ = medium
+        shutil.copytree(folder, tmp_path / "run")
+        loaded = load_model("pocket", trainable=True)
+        others = {id: PassRate(4 - rate.right, 4) for id, rate in rates.items()}
+        with pytest.raises(InputError, match="made with another rates"):
+            train_sft(loaded, sft_targets(samples, loaded.style), tmp_path / "run", self.MEDIUM, rates=others)
+
+    def test_a_choice_without_rates_is_refused(self, samples, tmp_path):
+        with pytest.raises(InputError, match="has no pass rate"):
+            sft(samples, tmp_path, self.MEDIUM)
+
+    def test_measuring_alone_changes_nothing_in_training(self, samples, tmp_path):
+        sft(samples, tmp_path / "plain")
+        self.rated(samples, tmp_path / "rated", replace(FINE, rate_completions=2))
+        assert_same_adapter(tmp_path / "plain", tmp_path / "rated")
 
 
 def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):

@@ -176,8 +176,7 @@ class TestDifficulty:
         assert measure_pass_rates(loaded, drawn[0], tmp_path, SMALL) == {}
 
     def test_without_options_the_order_is_the_usual_one(self, drawn):
-        samples, order, left_out = draws(drawn[0], {}, SMALL)
-        assert (samples, left_out) == (drawn[0], {}) and order == draw_order(9, SMALL.budget, SMALL.seed)
+        assert draws(drawn[0], {}, SMALL) == (draw_order(9, SMALL.budget, SMALL.seed), {})
 
     def test_a_run_goes_from_easy_to_hard_without_the_impossible(self, drawn, tmp_path):
         samples = drawn[0]
@@ -214,6 +213,22 @@ class TestMixture:
         assert any(name.startswith("reason/math/binary/") for name in names)
         assert json.dumps(result) and "accuracy/binary" in result
         assert adapter_weights(tmp_path)
+
+    def test_a_share_of_earlier_forms_is_asked_in_every_step_and_resumed(self, drawn, tmp_path, monkeypatch):
+        samples = [p for stage in ("binary", "choice") for p in pose_all(drawn[0], stage, 0)[0]]
+        settings = replace(SMALL, rehearse_share=0.5, save_every=1)
+        grpo(samples, tmp_path / "whole", settings)
+        rows = [read_journal(file) for file in sorted((tmp_path / "whole" / "completions").iterdir())]
+        assert [sorted(row["stage"] for row in step) for step in rows] == 4 * [4 * ["binary"] + 4 * ["choice"]]
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 2)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(samples, tmp_path / "cut", settings)
+        grpo(samples, tmp_path / "cut", settings)
+        assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
+        assert_same_adapter(tmp_path / "cut", tmp_path / "whole")
+        with pytest.raises(InputError, match="made with another rehearse_share"):
+            grpo(samples, tmp_path / "cut", replace(settings, rehearse_share=0.25))
 
 
 class TestRows:
