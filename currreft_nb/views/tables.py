@@ -10,7 +10,7 @@ import pandas as pd
 from currreft_nb.core.samples import TASKS
 
 SPLIT_NAMES = {"val": "validation", "test_id": "in-domain", "test_ood": "out-of-domain"}
-COSTS = ("prompts", "completions", "tokens", "seconds")
+COSTS = ("prompts", "completions", "tokens", "rating_completions", "seconds")
 
 
 def labelled(folders: Sequence[Path]) -> dict[str, Path]:
@@ -147,13 +147,15 @@ def cost_table(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return the costs of each training run as text: questions, completions, tokens, seconds.
 
     `records`: run records by the name of the run. Costs that a run does not have are gaps: imitation samples nothing.
+    Answers that measured pass rates have a column of their own where a run has some; they are in no other column.
     """
     rows: list[dict[str, str | None]] = []
     for name, record in records.items():
         costs = {cost: record["metrics"].get(cost) for cost in COSTS}
         texts = {cost: None if value is None else f"{value:,.0f}" for cost, value in costs.items()}
         rows.append({"run": name, "notebook": record["notebook"], **texts})
-    return pd.DataFrame(rows)
+    rated = any("rating_completions" in record["metrics"] for record in records.values())
+    return pd.DataFrame(rows).drop(columns=[] if rated else ["rating_completions"], errors="ignore")
 
 
 def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

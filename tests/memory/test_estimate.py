@@ -132,10 +132,21 @@ def test_baseline_reads_a_quarter_of_the_answers_again_behind_their_prompts():
 
 def test_supervised_training_generates_nothing_unless_it_draws_its_own_answers():
     assert list(estimate.phases(estimate_sft(PAPER))) == ["loading", "vision", "training"]
+    rated = estimate.phases(estimate_sft(PAPER, rate_completions=4))
+    assert list(rated) == ["loading", "baseline", "vision", "training"]
+    assert rated["training"] == estimate.phases(estimate_sft(PAPER))["training"]
     drawing = estimate_step({"model": PAPER, "completions": 8, "batch_size": 32, "micro_batch": 2})
     assert drawing[-1]["when"] == "generation"
     small, large = (estimate_sft(PAPER, micro_batch=size)[-1]["gib"] for size in (1, 8))
     assert small < large == estimate_sft(PAPER, batch_size=8, micro_batch=99)[-1]["gib"]
+
+
+def test_texts_to_learn_are_as_long_as_answers_only_where_they_are_answers():
+    def training(**settings):
+        return estimate.phases(estimate_sft(PAPER, **settings))["training"]
+
+    assert training(max_new_tokens=512) == training() < training(target_tokens=512)
+    assert training(completions=8) < training(completions=8, max_new_tokens=512)
 
 
 def test_all_parameters_of_a_notebook_are_accepted():

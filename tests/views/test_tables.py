@@ -117,6 +117,13 @@ def test_costs_have_gaps_where_nothing_was_sampled():
     assert pd.isna(table.loc[1, "completions"])
 
 
+def test_answers_that_rated_questions_are_a_cost_of_their_own():
+    rated = {"notebook": "baseline_sft", "metrics": {"prompts": 32, "rating_completions": 5760, "seconds": 2}}
+    table = tables.cost_table({"rl": RECORD, "sft_medium": rated})
+    assert table.loc[1, ["prompts", "rating_completions", "seconds"]].tolist() == ["32", "5,760", "2"]
+    assert pd.isna(table.loc[0, "rating_completions"])
+
+
 def test_provenance_names_what_is_needed_to_make_it_again():
     assert tables.provenance({"rl": RECORD}).loc[0].tolist() == [
         "rl",
