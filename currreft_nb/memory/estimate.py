@@ -41,7 +41,7 @@ MOMENTS = (
 )
 
 KINDS = {  # of parts, by the start of their names; all others are "at work"
-    "language model": ("language model",),
+    "language model": ("language model", "teacher's"),
     "vision tower and embeddings": ("vision tower, ", "embeddings"),
     "adapter and optimiser": ("adapter", "its gradient", "reference adapter"),
     "dense copies": ("dense copies",),
@@ -111,18 +111,23 @@ def estimate_sft(
     max_new_tokens: int = 256,
     text_tokens: int = 200,
     target_tokens: int = 256,
+    teacher: str | Shape = "",
     **others: Any,
 ) -> list[dict]:
     """Return the same for supervised fine-tuning on texts of `target_tokens`.
 
     `completions` above 0: rejection sampling with that many answers to each question comes first, and the texts are
-    answers of `max_new_tokens`. `rate_completions` above 0: pass rates are measured first.
+    answers of `max_new_tokens`. `rate_completions` above 0: pass rates are measured first. `teacher`: in each step the
+    model answers `batch_size` questions by itself.
     """
     shape, patches = _shape_and_patches(model, max_pixels)
     prompt, rows, frozen = patches // shape.merge**2 + text_tokens, min(micro_batch, batch_size), lora_on == "language"
     read = max(1, ANSWERS_AT_ONCE // completions) if completions else 0
+    if teacher:
+        read, completions = batch_size, 1
     learnt = max_new_tokens if completions else target_tokens
     parts = [
+        *_teacher_parts(teacher, max_pixels, four_bit),
         *memory_parts.weights(shape, four_bit, lora_rank, lora_on, 0.0),
         *memory_parts.before(shape, ANSWERS_AT_ONCE, patches, prompt, max_new_tokens, False, rate_completions),
         ("pixels of a batch", max(rows, read) * memory_parts.pixel_bytes(shape, patches), "step"),
@@ -134,6 +139,13 @@ def estimate_sft(
     if not frozen:
         parts += memory_parts.trained_vision(shape, patches, rows, lora_on)
     return _table(parts)
+
+
+def _teacher_parts(teacher: str | Shape, max_pixels: int, four_bit: bool) -> Parts:
+    if not teacher:
+        return []
+    stays = memory_parts.weights(_shape_and_patches(teacher, max_pixels)[0], four_bit, 1, "language", 0.0)[:3]
+    return [(f"teacher's {part}", size, when) for part, size, when in stays]  # its weights; it has no adapter
 
 
 def estimate_step(settings: Mapping[str, Any], model: str | Shape | None = None, **changes: Any) -> list[dict]:

@@ -90,7 +90,13 @@ def changed_settings(record: Mapping, folder: Path, settings: Mapping[str, Any],
     return sorted(name for name in {*before, *now} if before.get(name, missing) != now.get(name, missing))
 
 
+def hash_weights(settings: Mapping[str, Any], root: Path) -> str | None:
+    """Return the hash of the weights on this disk that a run uses, of its model and its teacher; None without any."""
+    found = [hash_model(settings[name], root) for name in ("model", "teacher") if settings.get(name)]
+    return " ".join(filter(None, found)) or None
+
+
 def other_weights(record: Mapping, settings: Mapping[str, Any], root: Path) -> bool:
     """Say whether the model has other weights than in the record; those that are not on this machine are the same."""
-    weights, before = hash_model(settings.get("model", ""), root), record.get("weights")
+    weights, before = hash_weights(settings, root), record.get("weights")
     return bool(weights and before and weights != before)

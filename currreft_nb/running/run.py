@@ -25,12 +25,12 @@ from currreft_nb import InputError, __version__
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation.sources import AnswerSource, read_sources
-from currreft_nb.models.weights import hash_model
 from currreft_nb.running import machine, notebook_settings
 from currreft_nb.running.fingerprints import (
     ADAPTER,
     adapter_hash,
     fingerprint,
+    hash_weights,
     identity,
     input_folder,
     portable_path,
@@ -82,7 +82,7 @@ class Run:
             "finished": None,
             "seconds": 0.0,
             "settings": settings,
-            "weights": hash_model(settings.get("model", ""), self.root),
+            "weights": hash_weights(settings, self.root),
             "inputs": [],
             "metrics": {},
             "error": None,

@@ -55,7 +55,7 @@ def schedule(
     def run() -> None:
         sizes = token_counts(loaded, drawn)
         copies, rows = getattr(trainer, "num_generations", 1), trainer.args.per_device_train_batch_size
-        rows *= trainer.args.steps_per_generation if copies > 1 else 1
+        rows *= trainer.args.gradient_accumulation_steps if hasattr(trainer, "num_generations") else 1
         chosen = heaviest(sizes, math.ceil(rows / copies))
         batch = [make_row(*drawn[index]) for index in chosen for _ in range(copies)]
         found["rehearsal"] = rehearse(trainer, loaded, batch[:rows])

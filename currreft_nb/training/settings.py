@@ -260,12 +260,22 @@ class SftSettings(Processes, Imitating, Answers, Difficulty):
     prompts: int = setting(
         1440, "questions drawn in all, with repetition; the last step takes what is left", unit="questions", least=1
     )
+    teacher: str = setting(
+        "",
+        "model whose word-by-word judgement of the run's own answers is imitated in place of given answers, such as"
+        " pocket-clean; it must be of the same kind and have the same tokens",
+    )
 
     def check_together(self) -> None:
         super().check_together()
         _check_divides("num_processes", self.num_processes, "batch_size", self.batch_size)
         at_once, whole = self.at_once(self.questions_per_process), "batch_size" + self.per_process
         _check_divides("micro_batch", at_once, whole, self.questions_per_process)
+        if self.teacher and (self.num_processes > 1 or self.prompts % self.batch_size):
+            raise InputError(
+                f"a teacher needs num_processes 1, which is {self.num_processes}, and whole steps: prompts is"
+                f" {self.prompts}; set it to a multiple of batch_size, {self.batch_size}"
+            )
         together = at_once * self.num_processes
         if self.num_processes > 1 and self.budget % together:  # some processes would have to repeat questions
             raise InputError(

@@ -1,4 +1,4 @@
-"""Train an adapter: by reinforcement learning with verifiable rewards (GRPO), or on given answers (SFT).
+"""Train an adapter: by reinforcement learning with verifiable rewards (GRPO), or by imitation of answers (SFT).
 
 GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
@@ -8,13 +8,13 @@ Three files lead from a notebook's cell to TRL's trainer:
 
 - train.py: `train_grpo` or `train_sft` makes a `Training`; its `run` builds the trainer, runs it and saves `adapter/`.
 - loop.py: `run_trainer` calls the trainer's `train`; after each step `StepLogger` checks, prints and writes its row.
-- trainers.py: the trainers are TRL's, and `GroupTrainer` and `AnswerTrainer` say in which methods they differ.
+- trainers.py: the trainers are TRL's; `GroupTrainer`, `AnswerTrainer` and `TaughtTrainer` say where they differ.
 
 An interrupted training resumes from its last checkpoint; on the CPU its adapter is the same bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from currreft_nb.generation.generate import end_tokens
 from currreft_nb.generation.shared_images import image_free_batches, shared_images
 from currreft_nb.method import rewards
 from currreft_nb.method.difficulty import PassRate, rate_rows
-from currreft_nb.models.load import Loaded, save_adapter
+from currreft_nb.models.load import Loaded, load_model, save_adapter
 from currreft_nb.training.checks import check_first_steps, check_saved
 from currreft_nb.training.gpu_memory import measured_peak, schedule
 from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
@@ -39,8 +39,8 @@ from currreft_nb.training.resume import full_disk_named, resume_point, training_
 from currreft_nb.training.rows import Target, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
-from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
-from currreft_nb.training.trl_config import grpo_config, sft_config, trackers_in
+from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer, TaughtTrainer
+from currreft_nb.training.trl_config import distillation_config, grpo_config, sft_config, trackers_in
 from currreft_nb.training.validation import EarlyStopping
 
 
@@ -90,8 +90,9 @@ def train_sft(
 ) -> dict:
     """Fine-tune the adapter on (sample, text) pairs, such as `sft_targets`; return the run's measures.
 
-    The loss is taken over the text and the token that ends it. `rates`, `live`, resuming and `InputError` are as in
-    `train_grpo`.
+    The loss is taken over the text and the token that ends it. With a `teacher` in `settings` the texts are not used:
+    the model answers by itself, and the teacher's probabilities of each of its tokens are the target. `rates`, `live`,
+    resuming and `InputError` are as in `train_grpo`.
     """
     folder, rates = _check(loaded, rows, folder), rates or {}
     if needed(settings):
@@ -99,9 +100,24 @@ def train_sft(
     samples = [sample for sample, _ in rows]
     order, left_out = draws(samples, rates, settings)
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
-    made_from = training_fingerprint(loaded, rows, settings, rates=rated)
+    teacher = load_teacher(settings.teacher, loaded) if settings.teacher else None
+    taught_by = {"teacher_hash": teacher.base_hash} if teacher else {}
+    made_from = training_fingerprint(loaded, rows, settings, rates=rated) | taught_by
     checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
-    return SftTraining(loaded, folder, settings, rows, order, checkpoint, _rating(rates, left_out)).run(live)
+    common = (loaded, folder, settings, rows, order, checkpoint, _rating(rates, left_out) | taught_by)
+    return (TaughtTraining(*common, teacher) if teacher else SftTraining(*common)).run(live)
+
+
+def load_teacher(name: str, loaded: Loaded) -> Loaded:
+    """Load a teacher for a model. Raises `InputError` if it sees other pictures or writes other tokens."""
+    teacher = load_model(name, four_bit=loaded.four_bit, max_pixels=loaded.style.frame.max_pixels)
+    kinds = [(one.model.config.model_type, one.model.config.get_text_config().vocab_size) for one in (loaded, teacher)]
+    if kinds[0] != kinds[1]:
+        told = [f"{model_type} with {size:,} tokens" for model_type, size in kinds]
+        raise InputError(
+            f"teacher {name!r} is {told[1]}, but model {loaded.name!r} is {told[0]}; take a teacher of the same kind"
+        )
+    return teacher
 
 
 def _rating(rates: Mapping[str, PassRate], left_out: Mapping[str, int]) -> dict:
@@ -257,4 +273,40 @@ class SftTraining(Training):
             "entropy": logs["entropy"],
             "gradient_norm": logs["grad_norm"],
             "prompts": min(self.settings.batch_size, self.settings.budget - drawn_before),
+        }
+
+
+@dataclass
+class TaughtTraining(Training):
+    """Learning from a teacher on the model's own answers."""
+
+    teacher: Loaded
+
+    shown = ("loss", "length", "gradient_norm")
+    closing = ("loss", "length", "entropy")
+
+    def make_row(self, sample: Sample, text: str) -> dict:
+        return question_row(sample, self.loaded)
+
+    def build(self, **common: Any) -> Trainer:
+        config = distillation_config(self.loaded, self.folder, self.settings)
+        return TaughtTrainer(teacher_model=self.teacher.model, args=config, **common)
+
+    def sharing(self) -> AbstractContextManager:
+        contexts = ExitStack()
+        contexts.enter_context(super().sharing())
+        contexts.enter_context(image_free_batches(self.teacher.model))
+        return contexts
+
+    def row_of(self, logs: dict) -> dict:
+        count, length = self.settings.batch_size, logs["completions/mean_length"]
+        return {
+            "stage": self.stage,
+            "loss": logs["loss"],
+            "length": length,
+            "entropy": logs["entropy"],
+            "gradient_norm": logs["grad_norm"],
+            "prompts": count,
+            "completions": count,
+            "tokens": round(length * count),
         }

@@ -1,4 +1,4 @@
-"""TRL's two trainers, adapted: `GroupTrainer` for reinforcement learning, `AnswerTrainer` for fine-tuning.
+"""TRL's trainers, adapted: `GroupTrainer` for reinforcement learning, `AnswerTrainer` and `TaughtTrainer` to imitate.
 
 `GroupTrainer` makes the same updates as TRL's for less work. Each saving can be switched off:
 
@@ -14,7 +14,7 @@ from itertools import accumulate, groupby
 from typing import Any
 
 import torch
-from trl import GRPOTrainer, SFTTrainer
+from trl import DistillationTrainer, GRPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
@@ -247,6 +247,16 @@ class AnswerTrainer(SFTTrainer):
             return {**batch, "labels": cut_behind_end(batch["labels"], end_tokens)}
 
         self.data_collator = collate_answers
+
+
+class TaughtTrainer(DistillationTrainer):
+    """TRL's trainer of a model on its own answers, one to each question, by a teacher's probabilities of each token."""
+
+    num_generations = 1  # `training.gpu_memory` also measures the generation
+
+    def _tokenize_prompts(self, prompts: list) -> tuple:
+        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
+        return prompt_ids, images and [pictures or [] for pictures in images], fields  # as in `GroupTrainer`
 
 
 def cut_behind_end(labels: torch.Tensor, end_tokens: Collection[int]) -> torch.Tensor:

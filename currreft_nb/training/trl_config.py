@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl import GRPOConfig, SFTConfig
+from trl import DistillationConfig, GRPOConfig, SFTConfig
 
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import TRACKERS, GrpoSettings, SftSettings
@@ -67,6 +67,28 @@ def sft_config(loaded: Loaded, folder: Path, settings: SftSettings) -> SFTConfig
         completion_only_loss=True,
         loss_type="nll",
         train_sampling_strategy="sequential",
+    )
+    return _on_one_gpu(config)
+
+
+def distillation_config(loaded: Loaded, folder: Path, settings: SftSettings) -> DistillationConfig:
+    """Return TRL's configuration for learning from a teacher on the model's own answers, one to each question."""
+    micro_batch = settings.at_once(settings.batch_size)
+    config = DistillationConfig(
+        **common(loaded, folder, settings),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=settings.batch_size // micro_batch,
+        max_completion_length=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=None,
+        repetition_penalty=1.0,
+        beta=1.0,  # the divergence is KL(student || teacher), as in on-policy GKD (arXiv:2306.13649)
+        disable_dropout=True,
+        shuffle_dataset=False,
+        use_vllm=False,
+        log_completions=False,
     )
     return _on_one_gpu(config)
 

@@ -24,6 +24,7 @@ from currreft_nb.views.plot_style import Rows
 PROGRESS_PANELS = (
     {"accuracy": "accuracy", "format": "format", "zero_variance": "silent groups", "length": "tokens an answer"},
     {"loss": "loss", "token_accuracy": "tokens right"},
+    {"loss": "loss", "length": "tokens an answer"},
 )
 SHARES = ("accuracy", "format", "zero_variance", "token_accuracy")  # from 0 to 1
 MOST_BINS = 10  # stretches of the steps in `task_reasons`

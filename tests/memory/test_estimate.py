@@ -141,6 +141,15 @@ def test_supervised_training_generates_nothing_unless_it_draws_its_own_answers()
     assert small < large == estimate_sft(PAPER, batch_size=8, micro_batch=99)[-1]["gib"]
 
 
+def test_a_teacher_stays_in_memory_and_the_student_answers():
+    alone, taught = estimate_sft(PAPER), estimate_sft(PAPER, teacher=PAPER)
+    assert list(estimate.phases(taught)) == ["loading", "vision", "generation", "training"]
+    added = estimate.phases(taught)["loading"] - estimate.phases(alone)["loading"]
+    assert added == pytest.approx(1.1 * sum(row["gib"] for row in taught if "teacher" in row["part"]), abs=1e-3)
+    shape = shape_of(PAPER)
+    assert added > (0.5 * shape.language_weights + 2 * shape.vision_weights) / GIB
+
+
 def test_texts_to_learn_are_as_long_as_answers_only_where_they_are_answers():
     def training(**settings):
         return estimate.phases(estimate_sft(PAPER, **settings))["training"]

@@ -63,7 +63,7 @@ def test_the_ablation_asks_for_all_arms_and_orders_over_seeds():
     assert len({settings["seed"] for settings in evaluations}) == len(evaluations) > 1
     paper = {"base", "sft", "rl", "curr_rl", "curr_reft", "reft", "rl_reft"}
     orders = {"reverse", "mixed", "rehearsed", "binary_only", "choice_only"}
-    others = {"sft_rl", "sft_medium"}
+    others = {"sft_rl", "sft_medium", "distilled"}
     for settings in evaluations:
         assert set(settings["arms"]) == paper | orders | others
         used = [folder for folder in settings["start_from"] if folder != "base"]
@@ -74,6 +74,7 @@ def test_the_arms_of_the_ablation_differ_in_what_they_are_named_for():
     steps = {step.name: step.settings for step in read_experiment(FILES[0].parent / "ablation.yaml").steps}
     medium, sft = steps["sft_medium-seed-0"], steps["sft-seed-0"]
     assert medium["drop"] == ["never", "always"] and medium["rate_completions"] and not sft["drop"]
+    assert {name for name in sft if sft[name] != steps["distilled-seed-0"][name]} == {"teacher", "output"}
     first, then = steps["sft_first-seed-0"], steps["sft_rl-seed-0"]
     assert first["prompts"] == then["steps"] * then["prompts_per_step"] == sft["prompts"] / 2, "half each"
     for stage in ("choice", "open"):

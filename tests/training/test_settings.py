@@ -41,6 +41,12 @@ from currreft_nb.training.settings import GrpoSettings, SftSettings
         (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; set it to 4"),
         (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; set it to 4"),
         (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; set it to 2"),
+        (
+            SftSettings,
+            {"teacher": "pocket-clean", "prompts": 22},
+            "prompts is 22; set it to a multiple of batch_size, 16",
+        ),
+        (SftSettings, {"teacher": "pocket-clean", "num_processes": 2}, "needs num_processes 1, which is 2"),
         # 22 = 16 + 6: a second step of 6 questions, in passes of 2 x 2, would repeat two of them
         (SftSettings, {"num_processes": 2, "prompts": 22, "micro_batch": 2}, "a multiple of 4, .*; set it to 24"),
     ],

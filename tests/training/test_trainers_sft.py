@@ -17,9 +17,10 @@ from currreft_nb.models.load import load_model
 from currreft_nb.training import train, trl_config
 from currreft_nb.training.rows import lazy_dataset, sft_row, sft_targets
 from currreft_nb.training.settings import SftSettings
-from currreft_nb.training.train import SftTraining, train_sft
+from currreft_nb.training.train import SftTraining, TaughtTraining, train_sft
 from currreft_nb.training.trainers import AnswerTrainer
 from currreft_nb.training.validation import measure_pass_rates
+from tests.helpers.tiny_models import write_tiny
 from tests.training.test_train import assert_close_adapter, assert_same_adapter, interrupt_after, mixed_samples
 
 FINE = SftSettings(prompts=22, batch_size=4, micro_batch=2, save_every=2, learning_rate=1e-3)
@@ -197,6 +198,59 @@ class TestDifficulty:
         sft(samples, tmp_path / "plain")
         self.rated(samples, tmp_path / "rated", replace(FINE, rate_completions=2))
         assert_same_adapter(tmp_path / "plain", tmp_path / "rated")
+
+
+class TestTeacher:
+    TAUGHT = replace(FINE, prompts=24, teacher="pocket-clean")
+
+    def taught(self, samples, folder, settings=TAUGHT):
+        """Train, of the samples, which include text-only ones, on questions and not on the given texts."""
+        loaded = load_model("pocket", trainable=True)
+        return train_sft(loaded, [(sample, "") for sample in samples], folder, settings)
+
+    @pytest.fixture(scope="class")
+    def whole(self, samples, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("taught")
+        return folder, self.taught(samples, folder)
+
+    def test_budget_and_teacher_are_recorded(self, whole):
+        folder, result = whole
+        rows = read_journal(folder / "metrics.jsonl")
+        assert (result["prompts"], result["completions"], len(rows)) == (24, 24, 6)
+        assert result["tokens"] == sum(row["tokens"] for row in rows) > 24
+        assert result["teacher_hash"] == load_model("pocket-clean").base_hash != result["base_hash"]
+
+    def test_the_model_comes_nearer_to_its_teacher_on_its_own_answers(self, samples, tmp_path):
+        self.taught(samples, tmp_path, replace(self.TAUGHT, prompts=96, batch_size=8, micro_batch=8))
+        losses = [row["loss"] for row in read_journal(tmp_path / "metrics.jsonl")]
+        assert sum(losses[-4:]) < 0.75 * sum(losses[:4]), losses
+
+    def test_the_loss_is_the_divergence_from_the_teacher(self, samples, tmp_path, whole):
+        assert read_journal(whole[0] / "metrics.jsonl")[0]["loss"] > 0.1
+        self.taught(samples, tmp_path, replace(self.TAUGHT, teacher="pocket", prompts=4))
+        assert read_journal(tmp_path / "metrics.jsonl")[0]["loss"] == pytest.approx(0, abs=1e-5), "its own teacher"
+
+    def test_resumed_run_ends_with_the_same_adapter_bit_for_bit(self, samples, whole, tmp_path, monkeypatch):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, TaughtTraining, "row_of", 4)
+            with pytest.raises(KeyboardInterrupt):
+                self.taught(samples, tmp_path)
+        self.taught(samples, tmp_path)
+        assert_same_adapter(tmp_path, whole[0])
+        with pytest.raises(InputError, match="made with another teacher, teacher_hash"):
+            self.taught(samples, tmp_path, replace(self.TAUGHT, teacher="pocket"))
+
+    def test_rehearsal_and_micro_batch_cost_and_do_not_decide(self, samples, whole, tmp_path):
+        result = self.taught(samples, tmp_path / "rehearsed", replace(self.TAUGHT, rehearse="always"))
+        assert list(result["rehearsal"]) == ["vision", "generation", "training"]
+        assert_same_adapter(tmp_path / "rehearsed", whole[0])
+        self.taught(samples, tmp_path / "large", replace(self.TAUGHT, micro_batch=4))
+        assert_close_adapter(tmp_path / "large", whole[0], 1e-4)
+
+    def test_a_teacher_of_another_kind_is_refused(self, samples, tmp_path):
+        write_tiny("qwen3_vl", tmp_path / "other")
+        with pytest.raises(InputError, match="take a teacher of the same kind"):
+            self.taught(samples, tmp_path, replace(self.TAUGHT, teacher=str(tmp_path / "other")))
 
 
 def test_a_four_bit_model_learns_after_it_has_answered(samples, tmp_path):
