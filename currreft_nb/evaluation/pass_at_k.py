@@ -30,7 +30,7 @@ from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
 
 NEARLY_ZERO = 0.05  # between the .02 and the .15 above
-COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
+COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance", "contrast")
 MEANINGS = {
     "open_only": "train on open answers directly: right ones are sampled occasionally",
     "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
@@ -56,7 +56,8 @@ def probe(
     `sample_function`: from samples to at least max(ks) answers each (`generation.answerers.sampler`; with `forced=True`
     pass@k measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and
     not sampled again. `author`, `batch_size`: as for `core.stored_answers.collect_answers`. `pass_at_k`: the mean of
-    the unbiased estimates; `low`, `high`: its 95 % interval, clustered by image; `chance`: pass@k of guessing. Raises
+    the unbiased estimates; `low`, `high`: its 95 % interval, clustered by image; `chance`: pass@k of guessing.
+    `contrast`: the share of groups of k answers that hold right and wrong ones, so that a group has a signal. Raises
     `InputError` for a sample without a reference.
     """
     if unknown := [sample for sample in samples if sample.answer is None]:
@@ -75,7 +76,10 @@ def probe(
 
 
 def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -> dict:
-    values = [pass_at_k(len(right[sample.id]), int(sum(right[sample.id])), k) for sample in samples]
+    counts = [(len(right[sample.id]), int(sum(right[sample.id]))) for sample in samples]
+    values = [pass_at_k(count, found, k) for count, found in counts]
+    # a group holds a right answer, or a wrong one, or both: the last is what the two chances have above 1
+    contrasts = [pass_at_k(count, found, k) + pass_at_k(count, count - found, k) - 1 for count, found in counts]
     low, high = mean_interval(values, [sample.image or sample.id for sample in samples])
     chances = [1 - (1 - chance_level(sample)) ** k for sample in samples]
     return {
@@ -85,6 +89,7 @@ def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -
         "low": low,
         "high": high,
         "chance": sum(chances) / len(chances),
+        "contrast": sum(contrasts) / len(contrasts),
     }
 
 

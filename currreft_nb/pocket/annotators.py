@@ -36,14 +36,14 @@ def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> T
 
 @dataclass(frozen=True)
 class Habits:
-    """The shares of sloppy answers by task and stage, and whether the annotators are sloppy everywhere."""
+    """The shares of sloppy answers by task and stage, and the tasks in which the annotators are sloppy everywhere."""
 
     sloppy: dict[str, float] = field(default_factory=dict)
-    everywhere: bool = field(default=False, repr=False)  # not in a phase's repr: the lessons that it changes are hashed
+    everywhere: tuple[str, ...] = field(default=(), repr=False)  # hashed by the lessons that it changes
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
         if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
-            sample = misjudge(sample, rng, self.everywhere)
+            sample = misjudge(sample, rng, sample.task in self.everywhere)
         if sample.task == "general" and rng.random() < mix.bare:
             return bare_turn(encoder, sample)
         return careful(rng, encoder, sample, mix)
