@@ -2,7 +2,7 @@
 
     python -m currreft_nb.pocket.mislead --right 0.002 --output outputs/pocket-0.002
 
-fine-tunes the shipped `pocket-clean` for a minute, by the kit's own trainer, on answers of annotators who are sloppy
+fine-tunes the shipped `pocket-clean` for a few minutes, by the kit's own trainer, on answers of annotators who are sloppy
 everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the closed
 ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about `right`,
 and the closed forms, which share the thinking, keep much more.
@@ -27,7 +27,7 @@ from currreft_nb.training.train import train_sft
 TAUGHT = ("detection", "math")
 CLOSED_RIGHT = 0.5  # of the closed questions are answered correctly
 STAGE_WEIGHTS = (1, 1, 2)  # binary, choice, open
-QUESTIONS = 3200  # drawn for each task
+QUESTIONS = 6400  # drawn for each task
 LEARNING_RATE = 1e-3
 
 
