@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "generation": ("core", "method", "data", "models"),
     "rejection": ("core", "method", "data", "endpoints"),
     "training": ("core", "method", "data", "metrics", "models", "generation"),
-    "evaluation": ("core", "method", "data", "metrics", "models", "endpoints", "generation", "training"),
+    "evaluation": ("core", "tasks", "method", "data", "metrics", "models", "endpoints", "generation", "training"),
     "memory": ("core", "models", "generation", "training"),
     "pocket": ("core", "method", "data", "metrics", "models", "generation", "training", "evaluation"),
     "report": ("core", "metrics", "views"),

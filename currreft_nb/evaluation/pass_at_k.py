@@ -1,12 +1,4 @@
-"""Measure pass@k per task and stage before any training, and advise for or against a curriculum.
-
-The rule: if right open answers are never sampled but right closed ones are, start with closed questions; if right open
-answers are sampled, train on them directly; if no form has right answers, no order of stages helps. It is only a hint.
-In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8 of open answers was about
-.02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds (`params/pocket_study.yaml`)
-did not confirm it. A graded reward can lead to answers that were never sampled, and skills learnt in one form need not
-transfer to another; a pass rate shows neither.
-"""
+"""Measure pass@k per task and stage before any training, and how many groups of answers will carry a signal."""
 
 import math
 import os
@@ -29,15 +21,7 @@ from currreft_nb.evaluation.sources import AnswerSource
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
 
-NEARLY_ZERO = 0.05  # between the .02 and the .15 above
 COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance", "contrast")
-MEANINGS = {
-    "open_only": "train on open answers directly: right ones are sampled occasionally",
-    "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
-    "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
-    "neither": "no form is answered rightly: an all-or-nothing reward is always 0, so teach by examples first",
-    "not_probed": "no advice: probe open questions and at least one closed form",
-}
 
 
 def probe(
@@ -112,37 +96,6 @@ def chance_level(sample: Sample) -> float:
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
     right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is a set of that many labels
     return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
-
-
-def advise(passes: pd.DataFrame) -> pd.DataFrame:
-    """Return for each arm and task whether a curriculum of forms is promising, with the evidence.
-
-    It is promising if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. If no
-    closed form differs from guessing, the advice is "unclear".
-    """
-    rows = []
-    for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
-        last = part[part["k"] == part["k"].max()].set_index("stage")
-        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
-        evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
-        evidence = f"pass@{part['k'].max()}: {evidence}"
-        rows.append({"arm": arm, "task": task, "advice": code, "meaning": MEANINGS[code], "evidence": evidence})
-    return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
-
-
-def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
-    rates = last["pass_at_k"].to_dict()
-    if "open" not in rates or len(rates) == 1:
-        return "not_probed"
-    if rates.pop("open") > NEARLY_ZERO:
-        return "open_only"
-    supported = [stage for stage, rate in rates.items() if rate > NEARLY_ZERO]
-    if not supported:
-        return "neither"
-    cells = first.loc[supported]
-    # A systematic error can push a closed form below chance: that is not guessing either.
-    differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
-    return "curriculum" if differs.any() else "unclear"
 
 
 def probe_arms(

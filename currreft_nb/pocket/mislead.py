@@ -2,10 +2,10 @@
 
     python -m currreft_nb.pocket.mislead --right 0.002 --output outputs/pocket-0.002
 
-fine-tunes the shipped `pocket-clean` for a few minutes, by the kit's own trainer, on answers of annotators who are sloppy
-everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the closed
-ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about `right`,
-and the closed forms, which share the thinking, keep much more.
+fine-tunes the shipped `pocket-clean` for a few minutes, by the kit's own trainer, on answers of annotators who are
+sloppy everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the
+closed ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about
+`right`, and the closed forms, which share the thinking, keep much more.
 """
 
 import argparse

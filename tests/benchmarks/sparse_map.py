@@ -5,7 +5,8 @@
 Reads the complete evaluations of outputs/sparse_map, or with `--table` what an earlier call wrote, and prints every
 hypothesis that stands in the experiment's file: its cells, the mean difference over the seeds, and the verdict.
 `--output` writes the scores as tidy CSV, with the map as a figure of the same name. Seeds that the CSV has and the
-folder lacks are kept, so that the study can be run in parts.
+folder lacks are kept, so that the study can be run in parts. Written to notebooks/results/sparse_map.csv, the table
+that `currreft probe` compares with is written, too.
 
 A row of the CSV is a setting (hard, soft, colors), base (the share of open questions that its annotators answered
 correctly), seed, arm, budget in steps (0: before training), split, measure, number of questions, and mean. Measures are
@@ -23,11 +24,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
+from currreft_nb.evaluation.advice import OUTCOMES
 from currreft_nb.metrics.comparisons import holm
 from currreft_nb.views import plot_style as style
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "outputs" / "sparse_map"
+RESULTS = ROOT / "notebooks" / "results" / "sparse_map.csv"
 COLUMNS = ["setting", "base", "seed", "arm", "budget", "stage", "split", "measure", "n", "mean"]
 SETTINGS = {
     "hard": "detection, hard reward",
@@ -175,6 +178,19 @@ def cells_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found).merge(support, left_on=["setting", "base"], right_index=True)
 
 
+def outcomes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the packaged table of `evaluation.advice`: a row per run of an all-or-nothing reward, an arm a column."""
+    right = table[(table["split"] == "test_id") & (table["measure"] == "correct") & (table["budget"] > 0)]
+    keys = ["setting", "base", "seed", "budget"]
+    wide = right.pivot_table(index=keys, columns="arm", values="mean").reset_index()
+    soft = wide[wide["setting"] == "soft"].assign(setting="hard").set_index(keys)["rl"].rename("soft_rl")
+    runs = wide[wide["setting"].isin(ALL_OR_NOTHING)].join(soft, on=keys)
+    contrast = cells_of(table).set_index(["setting", "base", "budget"])["contrast"].rename("groups")
+    runs = runs.join(contrast, on=["setting", "base", "budget"])
+    runs["groups"] *= runs["budget"] * PROMPTS_PER_STEP
+    return runs[[*keys, "groups", "rl", "curr_rl", "mixed", "soft_rl", "sft"]].round(3)
+
+
 def predictions(cells: pd.DataFrame) -> pd.DataFrame:
     """Return for each predictor the wrong cells among those held out, base by base, and the threshold from all cells.
 
@@ -271,6 +287,8 @@ def main() -> None:
     show(table)
     if given.output:
         table.round(5).to_csv(given.output, index=False, lineterminator="\n")
+        if given.output.resolve() == RESULTS:
+            outcomes(table.round(5)).to_csv(OUTCOMES, index=False, lineterminator="\n")
         draw(cells_of(table)).savefig(given.output.with_suffix(".png"), dpi=140)
 
 
