@@ -76,10 +76,10 @@ def _advice(task: str, last: pd.DataFrame, part: pd.DataFrame, budget: Budget) -
     questions, contrast = asked["questions"], asked["contrast"]
     groups = contrast * budget.steps * budget.prompts_per_step
     near = near_runs(groups)
-    code = "cures" if failed(near, "rl") >= MOSTLY * len(near) else "open_only"
+    first = float(part[(part["k"] == 1) & (part["stage"] == "open")]["pass_at_k"].iloc[0])
+    code = "cures" if first < TOOK_OFF and failed(near, "rl") >= MOSTLY * len(near) else "open_only"
     if code == "cures" and not (last.loc[closed, "contrast"] > 0).any():
         code = "neither"
-    first = part[(part["k"] == 1) & (part["stage"] == "open")]["pass_at_k"].iloc[0]
     evidence = (
         f"open answers are right {_share(first)} of the time; in {budget} {_expected(contrast, questions, budget)}"
     )
