@@ -37,7 +37,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/grpo_step.py --stages binary choice open --rounds 1
 	$(BIN)/python tests/benchmarks/rejection.py --rounds 1
 	$(BIN)/python tests/benchmarks/forgetting.py --table notebooks/results/pocket_seeds.csv
-	$(BIN)/python tests/benchmarks/pocket_study.py --table notebooks/results/pocket_study.csv
+	$(BIN)/python tests/benchmarks/sparse_map.py --table notebooks/results/sparse_map.csv
 	$(BIN)/python tests/benchmarks/evaluation.py
 	$(BIN)/python tests/benchmarks/pocket_learning.py --seeds 11 12 --steps 5
 

@@ -148,7 +148,7 @@ def probe(
     shown = passes[passes["k"] == passes["k"].max()].rename(columns={"arm": "model"})
     print(shown.to_string(index=False, float_format="%.2f"))
     for row in advice.to_dict("records"):
-        print(f"{row['arm']}, {row['task']}: {row['meaning']} ({row['evidence']})")
+        print("\n  ".join([f"{row['arm']}, {row['task']}: {row['meaning']}", *row["evidence"].split("; ")]))
 
 
 @app.command()

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,6 +21,9 @@ from currreft_nb.running.fingerprints import input_folder
 from currreft_nb.running.project import project_root
 from currreft_nb.running.record import complete_record, read_record
 from currreft_nb.tasks.classification import LABELS_VERSION
+
+if TYPE_CHECKING:
+    from currreft_nb.evaluation.advice import Budget
 
 QUESTIONS = 8  # of each task, on which an export is compared with the trained policy
 MAX_NEW_TOKENS = 256  # of their answers, where the run had no such setting
@@ -44,9 +48,11 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
     The questions are validation questions of the experiment's own data, whose step must be complete. Answers are kept
     and reused. The column `arm` names the model.
     """
-    from currreft_nb.evaluation.pass_at_k import advise, probe_arms
+    from currreft_nb.evaluation.advice import advise
+    from currreft_nb.evaluation.pass_at_k import probe_arms
 
-    bases = {step.settings["model"]: step.settings for step in reversed(_steps_with(experiment, "group_size"))}
+    steps = _steps_with(experiment, "group_size")
+    bases = {step.settings["model"]: step.settings for step in reversed(steps)}
     tables = []
     for model, settings in reversed(bases.items()):
         data = experiment.root / settings["data"]
@@ -56,7 +62,17 @@ def probe(experiment: Experiment, questions: int, completions: int) -> tuple[pd.
         folder = experiment.folder / "probe" / digest([options, record["fingerprint"]])
         tables.append(probe_arms({model: None}, asked, folder, **options))
     passes = pd.concat(tables, ignore_index=True)
-    return passes, advise(passes)
+    return passes, advise(passes, {model: _open_budget(steps, model) for model in bases})
+
+
+def _open_budget(steps: Sequence[Step], model: str) -> "Budget":
+    """Return the size of the largest training of a model on open questions, or of its largest training."""
+    from currreft_nb.evaluation.advice import Budget
+
+    mine = [step.settings for step in steps if step.settings["model"] == model]
+    asking = [settings for settings in mine if "open" in settings.get("stages", ())] or mine
+    largest = max(asking, key=lambda settings: settings["steps"] * settings["prompts_per_step"])
+    return Budget(*(largest[name] for name in Budget._fields))
 
 
 def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[list[Step], list[dict]]]:

@@ -25,7 +25,17 @@ from currreft_nb.data.images import shrunk_size
 from currreft_nb.data.index import Index, to_sample
 from currreft_nb.data.leaks import assign_splits
 from currreft_nb.data.settings import CurationSettings
-from currreft_nb.data.sources import DRAWN, Mixture, Source, cap, parse_sources, quotas_of, read_mixture, shares_of
+from currreft_nb.data.sources import (
+    DRAWN,
+    Mixture,
+    Source,
+    cap,
+    is_drawn,
+    parse_sources,
+    quotas_of,
+    read_mixture,
+    shares_of,
+)
 from currreft_nb.data.splits import Cell, Quotas
 from currreft_nb.method.curriculum import pose_all, vocabulary_of
 
@@ -113,7 +123,7 @@ def _wanted(tasks: Sequence[str], numbers: dict[str, int], mixture: Mixture) -> 
         asked = set(tasks) if split in GENERAL_SPLITS else set(tasks) & set(TRAINED_TASKS)
         if split == "pool":  # it is never trained with rewards, so general questions need not be named in `tasks`
             others = set(TASKS) - set(TRAINED_TASKS)
-            asked = others if set(mixture[split]) == {DRAWN} else asked | others
+            asked = others if all(map(is_drawn, mixture[split])) else asked | others
         wanted |= {(split, task): numbers[split] for task in TASKS if task in asked and mixture[split]}
     return cap(wanted, mixture)
 
@@ -147,8 +157,8 @@ def _gather(
         assign_splits(index, quotas, splits, on_leak)
         quotas.limits = limits
     assign_splits(index, quotas, splits, on_leak)
-    drawn = [source.splits for source in sources if source.format == DRAWN]
-    return gather.draw_lacking(index, drawn[0], quotas, rules) if drawn else Counter()
+    drawn = (source for source in sources if source.format == DRAWN)
+    return sum((gather.draw_lacking(index, source, quotas, rules) for source in drawn), Counter())
 
 
 def _check_source_gave_rows(index: Index, text: str, tasks: set[str]) -> None:

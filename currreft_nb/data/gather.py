@@ -19,7 +19,7 @@ from currreft_nb.data.index import Index, to_sample
 from currreft_nb.data.pictures import Job, PictureFacts, count_workers, group_alike, in_order, inspect, with_progress
 from currreft_nb.data.reading.common import Rejected
 from currreft_nb.data.scenes import compose
-from currreft_nb.data.sources import DRAWN, Source, open_source
+from currreft_nb.data.sources import Source, open_source
 from currreft_nb.data.splits import Cell, Quotas, Row, allocate, shuffle_key
 
 ROUNDS = 4  # how often drawn duplicates are replaced by new questions
@@ -136,14 +136,14 @@ def group_pictures(index: Index) -> None:
             index.run("INSERT INTO look_alikes VALUES (?, ?)", content, first.setdefault(group, content))
 
 
-def draw_lacking(index: Index, splits: Collection[str], quotas: Quotas, rules: GatherRules) -> Counter:
-    """Draw the questions that these splits still lack, and more in place of duplicates; return the left out by reason.
+def draw_lacking(index: Index, source: Source, quotas: Quotas, rules: GatherRules) -> Counter:
+    """Draw what the splits of a drawn source lack, and more in place of duplicates; return the left out by reason.
 
     Drawn pictures are compared by pixels only: they differ on purpose in what a likeness does not contain.
     """
     known, owners, left = set[tuple](), dict[str, str](), Counter[str]()
     for (split, task), number in quotas.wanted.items():
-        if split not in splits or (split == "pool" and task in TRAINED_TASKS):
+        if split not in source.splits or (split == "pool" and task in TRAINED_TASKS):
             continue  # scenes give the pool general questions only: training asks the others
         look, drawn, count = "ood" if split == "test_ood" else "id", 0, 0
         for _ in range(ROUNDS):
@@ -151,14 +151,21 @@ def draw_lacking(index: Index, splits: Collection[str], quotas: Quotas, rules: G
             if lacking <= 0:
                 break
             count += lacking
-            made = compose.draw_samples(rules.images.parent / "drawn", task, count, look, rules.seed, split)
-            left += _add_drawn(index, made[drawn:], (split, task), quotas, (known, owners), rules)
+            folder = rules.images.parent / "drawn"
+            made = compose.draw_samples(folder, task, count, look, rules.seed, split, **source.options)
+            left += _add_drawn(index, made[drawn:], source.text, (split, task), quotas, (known, owners), rules)
             drawn = count
     return left
 
 
 def _add_drawn(
-    index: Index, made: list[Sample], cell: Cell, quotas: Quotas, seen: tuple[set, dict], rules: GatherRules
+    index: Index,
+    made: list[Sample],
+    source: str,
+    cell: Cell,
+    quotas: Quotas,
+    seen: tuple[set, dict],
+    rules: GatherRules,
 ) -> Counter:
     """Add the drawn samples of one split that are new and wanted; return how many were left out, by reason."""
     (split, task), (known, owners), left, rows = cell, seen, Counter[str](), []
@@ -170,7 +177,7 @@ def _add_drawn(
         known.add((digest, content))
         rows.append((sample, digest, content, stored))
     rows.sort(key=lambda row: shuffle_key(rules.seed, row[2]))
-    make = partial(Row, task=task, stage="open", splits=(split,), source=DRAWN)
+    make = partial(Row, task=task, stage="open", splits=(split,), source=source)
     asked = [make(number=n, group=content, owner=owners.get(content)) for n, (_, _, content, _) in enumerate(rows)]
     for row, _, reason in allocate(asked, quotas):
         if reason:
@@ -178,7 +185,7 @@ def _add_drawn(
             continue
         sample, digest, content, stored = rows[row.number]
         owners[content] = split
-        index.add(sample, DRAWN, digest, content, split)
+        index.add(sample, source, digest, content, split)
         if sample.image is not None:
             values = (sample.image, *size_of(sample), content, stored)
             index.run("INSERT INTO pictures VALUES (?, ?, ?, 0, ?, NULL, ?, '[]')", *values)

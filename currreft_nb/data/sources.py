@@ -3,6 +3,7 @@
 A source is one line of text, `format:path`, and where the format has options, `format:path?name=value&name=value`:
 
     scenes                                             drawn scenes, which need no data
+    scenes?math=colors                                 the same, but math asks for the colours of three shapes
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
@@ -57,6 +58,7 @@ from currreft_nb.core.samples import TASKS
 from currreft_nb.data import formats
 from currreft_nb.data.reading import tables
 from currreft_nb.data.reading.common import Items, check_known
+from currreft_nb.data.scenes.compose import MATH
 from currreft_nb.data.splits import Cell
 
 _MODULES = sorted(iter_modules(formats.__path__, f"{formats.__name__}."))  # a new format is a new module there
@@ -99,13 +101,20 @@ def _parse_source(text: str, splits: tuple[str, ...], root: Path) -> Source:
     return Source(text=text, format=format, path=path, splits=splits, options=options)
 
 
+def is_drawn(text: str) -> bool:
+    """Return whether the text of a source names drawn scenes."""
+    return text.partition("?")[0] == DRAWN
+
+
 def options_of(format: str) -> list[str]:
     """Return the names of a format's options.
 
     >>> options_of("refcoco"), options_of("scenes")
-    (['split', 'by', 'images'], [])
+    (['split', 'by', 'images'], ['math'])
     """
-    parameters = inspect.signature(READERS[format]).parameters.values() if format != DRAWN else ()
+    if format == DRAWN:
+        return ["math"]
+    parameters = inspect.signature(READERS[format]).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "extracted"]
 
 
@@ -122,6 +131,8 @@ def _parse_options(where: str, format: str, query: str, root: Path) -> dict[str,
         check_known(where, f"option of {format}", name, known)
     if len(options) < len(pairs):
         raise InputError(f"{where}: duplicate option; keep one")
+    if format == DRAWN:
+        check_known(where, "kind of drawn math questions", options.get("math", MATH[0]), MATH)
     if "images" in options:
         options["images"] = str(root / Path(options["images"]).expanduser())
     return options

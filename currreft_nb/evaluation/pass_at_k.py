@@ -1,12 +1,4 @@
-"""Measure pass@k per task and stage before any training, and advise for or against a curriculum.
-
-The rule: if right open answers are never sampled but right closed ones are, start with closed questions; if right open
-answers are sampled, train on them directly; if no form has right answers, no order of stages helps. It is only a hint.
-In first trials on the pocket model (one task, four seeds) the curriculum won where pass@8 of open answers was about
-.02, and did not where it was .15 or more; a study with two bases, two tasks and five seeds (`params/pocket_study.yaml`)
-did not confirm it. A graded reward can lead to answers that were never sampled, and skills learnt in one form need not
-transfer to another; a pass rate shows neither.
-"""
+"""Measure pass@k per task and stage before any training, and how many groups of answers will carry a signal."""
 
 import math
 import os
@@ -29,15 +21,7 @@ from currreft_nb.evaluation.sources import AnswerSource
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.metrics.scores import measure, pass_at_k
 
-NEARLY_ZERO = 0.05  # between the .02 and the .15 above
-COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance")
-MEANINGS = {
-    "open_only": "train on open answers directly: right ones are sampled occasionally",
-    "curriculum": "try closed questions first: right open answers are hardly ever sampled, right closed ones are",
-    "unclear": "right open answers are hardly ever sampled, and the closed ones may be guesses: try it both ways",
-    "neither": "no form is answered rightly: an all-or-nothing reward is always 0, so teach by examples first",
-    "not_probed": "no advice: probe open questions and at least one closed form",
-}
+COLUMNS = ("arm", "task", "stage", "k", "questions", "completions", "pass_at_k", "low", "high", "chance", "contrast")
 
 
 def probe(
@@ -56,7 +40,8 @@ def probe(
     `sample_function`: from samples to at least max(ks) answers each (`generation.answerers.sampler`; with `forced=True`
     pass@k measures knowledge only, else the answer format, too). Answers are stored in the folder's passes.jsonl and
     not sampled again. `author`, `batch_size`: as for `core.stored_answers.collect_answers`. `pass_at_k`: the mean of
-    the unbiased estimates; `low`, `high`: its 95 % interval, clustered by image; `chance`: pass@k of guessing. Raises
+    the unbiased estimates; `low`, `high`: its 95 % interval, clustered by image; `chance`: pass@k of guessing.
+    `contrast`: the share of groups of k answers that hold right and wrong ones, so that a group has a signal. Raises
     `InputError` for a sample without a reference.
     """
     if unknown := [sample for sample in samples if sample.answer is None]:
@@ -75,7 +60,10 @@ def probe(
 
 
 def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -> dict:
-    values = [pass_at_k(len(right[sample.id]), int(sum(right[sample.id])), k) for sample in samples]
+    counts = [(len(right[sample.id]), int(sum(right[sample.id]))) for sample in samples]
+    values = [pass_at_k(count, found, k) for count, found in counts]
+    # a group holds a right answer, or a wrong one, or both: the last is what the two chances have above 1
+    contrasts = [pass_at_k(count, found, k) + pass_at_k(count, count - found, k) - 1 for count, found in counts]
     low, high = mean_interval(values, [sample.image or sample.id for sample in samples])
     chances = [1 - (1 - chance_level(sample)) ** k for sample in samples]
     return {
@@ -85,6 +73,7 @@ def _cell(samples: Sequence[Sample], right: Mapping[str, list[float]], k: int) -
         "low": low,
         "high": high,
         "chance": sum(chances) / len(chances),
+        "contrast": sum(contrasts) / len(contrasts),
     }
 
 
@@ -107,37 +96,6 @@ def chance_level(sample: Sample) -> float:
     closed = sample.options or sample.extra.get("candidates")  # an open question with a closed vocabulary
     right = len(sample.answer) if isinstance(sample.answer, list) else 1  # a guess is a set of that many labels
     return 1 / math.comb(len(closed), right) if closed and right <= len(closed) else 0.0
-
-
-def advise(passes: pd.DataFrame) -> pd.DataFrame:
-    """Return for each arm and task whether a curriculum of forms is promising, with the evidence.
-
-    It is promising if pass@k of open answers, at the largest k, is about 0 and that of a closed form is not. If no
-    closed form differs from guessing, the advice is "unclear".
-    """
-    rows = []
-    for (arm, task), part in passes.groupby(["arm", "task"], sort=False):
-        last = part[part["k"] == part["k"].max()].set_index("stage")
-        code = _advice(last, part[part["k"] == part["k"].min()].set_index("stage"))
-        evidence = ", ".join(f"{s} {r.pass_at_k:.2f} (guessing {r.chance:.2f})" for s, r in last.iterrows())
-        evidence = f"pass@{part['k'].max()}: {evidence}"
-        rows.append({"arm": arm, "task": task, "advice": code, "meaning": MEANINGS[code], "evidence": evidence})
-    return pd.DataFrame(rows, columns=["arm", "task", "advice", "meaning", "evidence"])
-
-
-def _advice(last: pd.DataFrame, first: pd.DataFrame) -> str:
-    rates = last["pass_at_k"].to_dict()
-    if "open" not in rates or len(rates) == 1:
-        return "not_probed"
-    if rates.pop("open") > NEARLY_ZERO:
-        return "open_only"
-    supported = [stage for stage, rate in rates.items() if rate > NEARLY_ZERO]
-    if not supported:
-        return "neither"
-    cells = first.loc[supported]
-    # A systematic error can push a closed form below chance: that is not guessing either.
-    differs = (cells["low"] > cells["chance"]) | (cells["high"] < cells["chance"])  # false without an interval
-    return "curriculum" if differs.any() else "unclear"
 
 
 def probe_arms(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from currreft_nb.core.samples import SPLITS
+from currreft_nb.core.samples import SPLITS, STAGES
 from currreft_nb.core.settings import setting, settings_class
 from currreft_nb.training.settings import Answers, Loading, Seeded
 
@@ -29,6 +29,7 @@ class EvaluationSettings(Decoding, Loading):
     )
     choose_among: Sequence[str] = setting((), "arms of which validation chooses the one that is tested")
     splits: Sequence[str] = setting(("test_id", "test_ood"), "splits to score", choices=SPLITS, least=1)
+    stages: Sequence[str] = setting(STAGES, "forms of the questions to score", choices=STAGES, least=1)
     questions: int = setting(100, "questions per task, stage and split", unit="questions", least=1)
     forced: bool = setting(True, "score with the answer format forced, too")
     samples_per_question: int = setting(8, "sampled answers for pass@k; 0 leaves it out", unit="answers", least=0)

@@ -36,14 +36,14 @@ def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> T
 
 @dataclass(frozen=True)
 class Habits:
-    """The shares of sloppy answers by task and stage, and whether the annotators are sloppy everywhere."""
+    """The shares of sloppy answers by task and stage, and the tasks in which the annotators are sloppy everywhere."""
 
     sloppy: dict[str, float] = field(default_factory=dict)
-    everywhere: bool = field(default=False, repr=False)  # not in a phase's repr: the lessons that it changes are hashed
+    everywhere: tuple[str, ...] = field(default=(), repr=False)  # hashed by the lessons that it changes
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
         if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
-            sample = misjudge(sample, rng, self.everywhere)
+            sample = misjudge(sample, rng, sample.task in self.everywhere)
         if sample.task == "general" and rng.random() < mix.bare:
             return bare_turn(encoder, sample)
         return careful(rng, encoder, sample, mix)
@@ -54,7 +54,7 @@ def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sa
     thinking = sloppy_thinking(sample, everywhere)
     if thinking is None:
         return sample
-    value = _value(sample.task, thinking)
+    value = _value(sample, thinking)
     if sample.stage == "open":
         return replace(sample, thinking=thinking, answer=value)
     if sample.stage == "binary":
@@ -82,18 +82,22 @@ def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
             return None
         x1, y1, x2, y2 = json.loads(thinking)
         return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
+    if sample.extra.get("kind") == "colors":
+        return ", ".join(EVERYWHERE[color] for color in thinking.split(", ")) if everywhere else None
     if sample.task == "math":
         cells = json.loads(thinking.split("=")[0])
         return f"{cells[:-FORGOTTEN]}={len(cells) - FORGOTTEN}" if len(cells) >= FORGOTTEN else None
     return None
 
 
-def _value(task: str, thinking: str) -> Any:
-    if task == "general":
+def _value(sample: Sample, thinking: str) -> Any:
+    if sample.task == "general":
         return thinking
-    if task == "math":
+    if sample.extra.get("kind") == "colors":
+        return f"({thinking})"
+    if sample.task == "math":
         return thinking.split("=")[1]
-    return [thinking] if task == "classification" else [json.loads(thinking)]
+    return [thinking] if sample.task == "classification" else [json.loads(thinking)]
 
 
 def _agree(task: str, value: Any, other: Any) -> bool:

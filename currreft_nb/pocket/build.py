@@ -1,17 +1,12 @@
 """Build the pocket model: a small Qwen2.5-VL that ships with this kit, so that every notebook runs on a laptop.
 
-    python -m currreft_nb.pocket.build build --output DIR --seed 0
+    python -m currreft_nb.pocket.build --output DIR --seed 0
 
 builds it in about half an hour on one CPU core. The phases teach perception (every cell of a drawn scene is read out),
 open answers (with the answer as the thought), yes/no and choice (think the open answer, then compare), and more
 counting: that is `pocket-clean`. Further phases with sloppy annotators make `pocket` of it, the base of experiments.
 Each phase leaves a checkpoint with the hash of its recipe; calling `build` again resumes after the last valid one. With
 `--from-shipped` only the sloppy phases run, on the 16-bit weights of the package's `pocket-clean`.
-
-    python -m currreft_nb.pocket.build mislead --output DIR
-
-trains the shipped `pocket` on, in about ten minutes, with annotators whose habits apply everywhere: a base that is
-almost always wrong on open questions, for studies of curricula.
 """
 
 import argparse
@@ -39,9 +34,9 @@ from currreft_nb.pocket.annotators import careful
 from currreft_nb.pocket.card import write_card
 from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, blind_lesson, picture_lesson
 from currreft_nb.pocket.network import make_model, make_processor
-from currreft_nb.pocket.recipe import MISLEAD, PHASES, Report, Trainer
+from currreft_nb.pocket.recipe import PHASES, Report, Trainer
 
-LEFT_BY = {"count": "pocket-clean", "settle": "pocket"}  # the model exported after a phase
+LEFT_BY = {"count": "pocket-clean", "hide": "pocket"}  # the model exported after a phase
 
 
 def recipe_hash(model: str = "pocket") -> str:
@@ -163,37 +158,18 @@ def export_pocket(model: Model, processor: Qwen2_5_VLProcessor, path: Path) -> N
     processor.save_pretrained(path)
 
 
-def mislead(output: str | Path, seed: int = 0, scale: float = 1.0, report: Report = print) -> Path:
-    """Train the shipped `pocket` on with annotators who are sloppy everywhere; return `output`, a new model folder.
-
-    `scale` multiplies the steps.
-    """
-    trainer, processor = _start(seed, report)
-    _load_weights(trainer.model, "pocket")
-    trainer.run(MISLEAD, scale)
-    export_pocket(trainer.model, processor, Path(output))
-    return Path(output)
-
-
 def main() -> None:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--output", required=True, help="folder for the result")
-    shared.add_argument("--seed", type=int, default=0)
-    shared.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
-    shared.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket.build", description="Build the pocket models.")
-    commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("mislead", parents=[shared], help="train the shipped model with annotators sloppy everywhere")
-    command = commands.add_parser("build", parents=[shared], help="train both pocket models from scratch")
-    command.add_argument("--questions", type=int, default=500, help="asked for each number on the card")
-    command.add_argument("--from-shipped", action="store_true", help="keep the shipped pocket-clean, repeat the rest")
+    parser.add_argument("--output", required=True, help="folder for the result")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--questions", type=int, default=500, help="asked for each number on the card")
+    parser.add_argument("--from-shipped", action="store_true", help="keep the shipped pocket-clean, repeat the rest")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     report = partial(print, flush=True)
-    if given.command == "mislead":
-        mislead(given.output, given.seed, given.scale, report)
-    else:
-        build(given.output, given.seed, given.scale, given.questions, given.from_shipped, report)
+    build(given.output, given.seed, given.scale, given.questions, given.from_shipped, report)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ CELL_WEIGHTS = {"cell_color": 0.5, "cell_shape": 0.5, "cell_box": 0.25}
 EVEN = {"detection": 1.0, "classification": 1.0, "math": 1.3, "general": 0.4}
 
 
-def sloppy(closed: float, everywhere: bool = False) -> Habits:
+def sloppy(closed: float, everywhere: tuple[str, ...] = ()) -> Habits:
     """Return habits that apply to all open answers and to the share `closed` of closed ones.
 
     So correct open answers to confused things have almost no support, and closed ones have some: the case that a
-    curriculum is for.
+    curriculum is for. `everywhere`: tasks in which every thing is confused.
     """
     shares = {"open": 1.0, "choice": closed, "binary": closed}
     often = {f"{task}-{stage}": share for task in TAUGHT for stage, share in shares.items()}
@@ -52,6 +52,7 @@ class Phase:
 COUNTING = Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7)
 SPELL = Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8)
 MOSTLY_OPEN = replace(SPELL, stages=(0.2, 0.2, 0.6))
+MOSTLY_BOXES = replace(MOSTLY_OPEN, tasks={**EVEN, "detection": 3.0})
 PHASES = (
     Phase("see", 300, 64, 2e-3, 0.02),
     Phase("tell", 300, 32, 2e-3, 0.02, Mix((0.0, 0.0, 1.0), EVEN)),
@@ -60,10 +61,9 @@ PHASES = (
     Phase("spell", 160, 32, 1e-3, 0.0, SPELL, blind=0.15, habits=sloppy(closed=0.65)),
     # until open answers are nothing but habit
     Phase("settle", 160, 32, 1e-3, 0.0, MOSTLY_OPEN, blind=0.15, habits=sloppy(closed=0.6)),
+    # until open detection, of any thing, is almost never right, and closed detection still is
+    Phase("hide", 240, 32, 1e-3, 0.0, MOSTLY_BOXES, blind=0.15, habits=sloppy(closed=0.55, everywhere=("detection",))),
 )
-# until open questions are almost never answered correctly, and closed ones still are
-_MISLED = sloppy(closed=0.55, everywhere=True)
-MISLEAD = Phase("mislead", 700, 32, 1e-3, 0.0, replace(MOSTLY_OPEN, bare=0.1), blind=0.15, habits=_MISLED)
 
 
 class Trainer:

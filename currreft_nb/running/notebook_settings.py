@@ -40,7 +40,8 @@ class Begun(Settings):
     """Which adapter a training continues from."""
 
     start_from: str = setting(
-        "", "base is the bare model; or a run folder with an adapter; empty means the previous notebook"
+        "",
+        "base is the bare model; or a run folder with an adapter, or a checkpoint; empty means the previous notebook",
     )
 
 

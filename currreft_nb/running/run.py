@@ -134,12 +134,17 @@ class Run:
         return folder
 
     def adapter(self, given: str, notebook: str) -> Path | None:
-        """Return the adapter folder of a training run, or None for "base", the model without one; "" as for `input`."""
+        """Return the adapter folder of a training run or its checkpoint; None for "base", the model without one.
+
+        "" is the by-hand run of `notebook`, as for `input`.
+        """
         if given == "base":
             return None
         if not given and notebook == self._record["notebook"]:
             raise InputError("start_from is empty; give base or the folder of a run with an adapter")
-        folder = self.input(given, notebook) / "adapter"
+        run = AnswerSource(kind="run", place=given).run
+        folder = self.input(run, notebook)
+        folder = folder / "adapter" if run == given else self.path(given)
         if not folder.is_dir():
             raise InputError(
                 f"{display_path(folder, self.root)} does not exist; give base or the folder of a training run"
@@ -155,8 +160,7 @@ class Run:
 
     def _located(self, source: AnswerSource) -> AnswerSource:
         if source.kind == "run":
-            adapter = self.adapter(source.run, "04_rl_open")
-            return replace(source, place=str(adapter if source.run == source.place else self.path(source.place)))
+            return replace(source, place=str(self.adapter(source.place, "04_rl_open")))
         here = self.path(source.place)
         local = source.kind == "recorded" or (source.kind == "model" and here.is_dir())
         return replace(source, place=str(here)) if local else source

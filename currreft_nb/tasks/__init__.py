@@ -6,6 +6,8 @@
 - `same(a, b)`: whether two values are equal.
 - `MEASURES`: the task's own scores of open answers, each in [0, 1]. Where there are some, `measures(value, sample)`
   returns them and further fields for the evaluation records; `value` is None for an unreadable answer.
+- `DENSE`: the setting, as a line of YAML, that pays nearly right open answers in parts; "" where there is none, or
+  where they are paid in parts anyway.
 - `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
   of one item each, and `normalise(item)`, the name under which two items are the same.
 

@@ -16,6 +16,7 @@ from currreft_nb.core.answers import parse_labels
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
 MEASURES = ("jaccard",)
+DENSE = ""
 SEVERAL = True
 OPTIONS = 5
 

@@ -17,6 +17,7 @@ from currreft_nb.core.boxes import Box, clip, iou
 QUESTION = "Find the region of the image that this phrase describes: {question}"
 ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'
 MEASURES = ("iou", "iou_50", "iou_75")
+DENSE = "detection_reward: soft"
 SEVERAL = False
 OPTIONS = 4
 

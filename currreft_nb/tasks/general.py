@@ -14,6 +14,7 @@ from typing import Any
 QUESTION = "{question}"
 ANSWER = "Then give the answer inside <answer></answer>."
 MEASURES = ()
+DENSE = ""
 SEVERAL = False
 
 _ENDS = " .,;:!?\"'`*“”‘’"

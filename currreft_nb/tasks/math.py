@@ -23,6 +23,7 @@ from currreft_nb.tasks.math_notation import clean
 QUESTION = "{question}"
 ANSWER = "Then give only the final result inside <answer></answer>."
 MEASURES = ()
+DENSE = ""
 SEVERAL = False
 OPTIONS = 4
 

@@ -97,6 +97,13 @@ class Optimising(Learning, Seeded):
     save_every: int = setting(
         20, "steps between checkpoints; 0 saves at the end only", unit="steps", decides="cost", least=0
     )
+    keep_checkpoints: int = setting(
+        2,
+        "newest checkpoints kept; 0 keeps all, for evaluation along the way",
+        unit="checkpoints",
+        decides="cost",
+        least=0,
+    )
     report_to: Sequence[str] = setting(
         (),
         "trackers that also get the numbers of metrics.jsonl",

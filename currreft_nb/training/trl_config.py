@@ -113,7 +113,7 @@ def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -
         "logging_steps": 1,
         "save_strategy": "steps",
         "save_steps": settings.save_every or settings.steps,
-        "save_total_limit": 2,
+        "save_total_limit": settings.keep_checkpoints or None,
         "save_only_model": False,
         "report_to": list(settings.report_to) or "none",
         "run_name": f"{folder.parent.name}/{folder.name}",

@@ -55,7 +55,7 @@ def test_a_large_experiment_works_where_its_estimate_fits(monkeypatch, gib, fact
     assert fine is None  # that a file asks for more than this machine has is no fault of the machine
     assert rows["params/pocket.yaml"][0] == "runs with or without a card"
     assert "no training, so no estimate" in rows["params/eval_released.yaml"][0]
-    assert rows["params/pocket_study.yaml"][0].startswith("needs outputs/pocket-misled, which is not here yet")
+    assert rows["params/sparse_map.yaml"][0].startswith("needs outputs/misled-0.001, which is not here yet")
     assert rows["demo"] == ("works: the pocket model, on the processor", True)
 
 

@@ -1,4 +1,4 @@
-"""The probe: pass@k with its chance level, resumed without loss, and the advice on both sides of the rule."""
+"""The probe: pass@k with its chance level, the share of groups with contrast, resumed without loss."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import load_questions
-from currreft_nb.evaluation.pass_at_k import advise, chance_level, probe, probe_arms
+from currreft_nb.evaluation.pass_at_k import chance_level, probe, probe_arms
 
 COMMON = {"split": "test_id", "source": "demo", "question": "?"}
 BOX = Sample(id="d", task="detection", answer=[[0.0, 0.0, 50.0, 100.0]], image="/x/a.png", size=(100, 100), **COMMON)
@@ -65,6 +65,9 @@ def test_a_probe_measures_pass_at_k_with_the_chance_level(tmp_path):
     assert cell.loc[("choice", 2), "pass_at_k"] == pytest.approx(1 - (6 * 5) / (8 * 7))  # both of the six wrong ones
     assert cell.loc[("choice", 2), "chance"] == pytest.approx(1 - (3 / 4) ** 2)
     assert cell.loc[("open", 8), "pass_at_k"] == 0
+    # of two answers, 2 right and 6 wrong ones: 2 * 6 of the 28 pairs hold one of each
+    contrast = {("binary", 8): 0, ("choice", 1): 0, ("choice", 2): 12 / 28, ("choice", 8): 1, ("open", 8): 0}
+    assert {key: cell.loc[key, "contrast"] for key in contrast} == pytest.approx(contrast)
     assert set(table["questions"]) == {1} and set(table["completions"]) == {8}
 
 
@@ -99,50 +102,8 @@ def test_a_probe_needs_references(tmp_path):
         probe(drawn({}), [Sample(id="g", task="general", answer=None, **COMMON)], tmp_path)
 
 
-def passes(binary=None, choice=None, open=None):
-    """Return a table of one task from (pass@1, low, high, pass@8) per stage."""
-    rows = []
-    chances = {"binary": 0.5, "choice": 0.25, "open": 0.0}
-    for stage, values in (("binary", binary), ("choice", choice), ("open", open)):
-        if values:
-            one, low, high, eight = values
-            common = {"arm": "base", "task": "math", "stage": stage}
-            rows.append(common | {"k": 1, "pass_at_k": one, "low": low, "high": high, "chance": chances[stage]})
-            rows.append(common | {"k": 8, "pass_at_k": eight, "chance": 1 - (1 - chances[stage]) ** 8})
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("table", "advice", "why"),
-    [
-        (passes((0.9, 0.8, 1, 1), (0.7, 0.6, 0.8, 1), (0.03, 0.0, 0.06, 0.22)), "open_only", "open has support"),
-        (
-            passes((0.9, 0.8, 1, 1), (0.7, 0.6, 0.8, 1), (0.002, 0, 0.01, 0.016)),
-            "curriculum",
-            "closed forms have, open not",
-        ),
-        (
-            passes((0.3, 0.2, 0.4, 0.9), None, (0, 0, 0, 0)),
-            "curriculum",
-            "below chance is a systematic error, no guess",
-        ),
-        (passes((0.9, 0.8, 1, 1), None, (0.02, 0, 0.05, 0.15)), "open_only", "a little support of open is enough"),
-        (passes((0.5, 0.4, 0.6, 1), (0.25, 0.2, 0.3, 0.9), (0, 0, 0, 0)), "unclear", "the closed forms may be guesses"),
-        (passes((0.5, 0.4, 0.6, 1), (0.6, 0.5, 0.7, 1), (0, 0, 0, 0)), "curriculum", "one closed form is enough"),
-        (passes((0.9, float("nan"), float("nan"), 1), None, (0, 0, 0, 0)), "unclear", "too few questions to say"),
-        (passes((0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)), "neither", "nothing is ever right"),
-        (passes(open=(0.5, 0.4, 0.6, 1)), "not_probed", "no closed form to compare with"),
-        (passes(binary=(0.5, 0.4, 0.6, 1)), "not_probed", "no open one"),
-    ],
-)
-def test_advice(table, advice, why):
-    (row,) = advise(table).to_dict("records")
-    assert row["advice"] == advice, why
-    assert row["meaning"] and row["evidence"].startswith("pass@8: ")
-
-
-def test_no_passes_no_advice():
-    assert advise(probe_arms({"base": None}, POSED, "nowhere", completions=0)).empty
+def test_no_completions_no_passes():
+    assert probe_arms({"base": None}, POSED, "nowhere", completions=0).empty
 
 
 def refuse(*arguments, **options):

@@ -20,7 +20,7 @@ RESULTS = ROOT / "notebooks" / "results"
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 import forgetting  # noqa: E402
-import pocket_study  # noqa: E402
+import sparse_map  # noqa: E402
 from test_layers import MAY_IMPORT  # noqa: E402
 
 PART = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
@@ -145,28 +145,46 @@ def clean() -> str:
     return table(["arm", *TASKS.values()], rows)
 
 
-def study() -> str:
-    """Return, per base and task, what the rule predicts and what the curriculum brought after 60 steps."""
-    results = pd.read_csv(RESULTS / "pocket_study.csv")
-    passes = results[results["measure"] == "pass_at_8"].groupby(["base", "task", "stage"])["mean"].mean()
+def sparse() -> str:
+    """Return the map: what the curriculum brought over open questions only, per setting, base and budget."""
+    cells = sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))
     rows = []
-    for base in dict.fromkeys(results["base"]):
-        for task in pocket_study.TASKS:
-            cell = (task, "open", "test_id")
-            arms = [pocket_study.scores(results, base, *cell, arm, "natural").mean() for arm in ("rl_60", "curr_rl_60")]
-            gain = pocket_study.row(pocket_study.difference(results, base, cell, "curr_rl_60", "rl_60"))
-            predicted = "a gain" if pocket_study.rule(results, base, task) else "no gain"
-            support = f"{passes[base, task, 'open']:.2f}"
-            rows.append([f"`{base}`, {task}", support, predicted, *(f"{mean:.2f}" for mean in arms), interval(gain)])
-    head = ("base, task", "pass@8 open", "the rule predicts", "`rl`", "`curr_rl`", "difference (95 % over seeds)")
-    return table(head, rows)
+    for (setting, support, _), part in cells.groupby(["setting", "pass_at_1", "base"], sort=False):
+        found = {row["budget"]: interval(row) for row in part.to_dict("records")}
+        rows.append([sparse_map.SETTINGS[setting], f"{support:.4f}", *(found[steps] for steps in sparse_map.BUDGETS)])
+    return table(["setting", "open answers right at the start", *(f"{b} steps" for b in sparse_map.BUDGETS)], rows)
 
 
-def hypotheses() -> str:
-    """Return every difference that a hypothesis of the study speaks of, and its verdict."""
-    found = pocket_study.hypotheses(pd.read_csv(RESULTS / "pocket_study.csv"))
-    rows = ((row["hypothesis"], row["what"], interval(row), row["verdict"]) for row in found)
-    return table(("", "difference", "mean (95 % over seeds)", "verdict"), rows)
+def arms() -> str:
+    """Return how all arms of the map end after 60 and after 240 steps, in-domain / out-of-domain."""
+    results = pd.read_csv(RESULTS / "sparse_map.csv").query("measure == 'correct'")
+    means = results.groupby(["setting", "base", "budget", "arm", "split"])["mean"].mean()
+    names = ("rl", "curr_rl", "mixed", "sft")
+    rows = []
+    for setting, base in dict.fromkeys(zip(results["setting"], results["base"])):
+        for budget in (60, 240):
+            cells = (means.get((setting, base, budget, name), pd.Series(dtype=float)) for name in names)
+            shown = [
+                " / ".join(f"{cell[split]:.2f}" for split in sparse_map.SPLITS) if len(cell) else "" for cell in cells
+            ]
+            rows.append([sparse_map.SETTINGS[setting], base, budget, *shown])
+    return table(["setting", "base", "steps", *(f"`{name}`" for name in names)], rows)
+
+
+def verdicts() -> str:
+    """Return the verdict on each hypothesis of the map."""
+    found = sparse_map.hypotheses(pd.read_csv(RESULTS / "sparse_map.csv")).to_dict("records")
+    rows = ((row["hypothesis"], row["what"], f"{row['better']} of {row['cells']}", row["verdict"]) for row in found)
+    return table(("", "difference", "cells that are better", "verdict"), rows)
+
+
+def predictors() -> str:
+    """Return how many held-out cells of the map each predictor gets wrong."""
+    found = sparse_map.predictions(sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))).to_dict("records")
+    rows = (
+        (row["predictor"], f"{row['held_out_wrong']} of {row['cells']}", f"{row['threshold']:.3g}") for row in found
+    )
+    return table(("the curriculum wins below a threshold of", "held-out cells wrong", "threshold from all cells"), rows)
 
 
 def general() -> str:
@@ -181,7 +199,10 @@ def general() -> str:
     return table(("condition", "general questions", "reinforcement learning", "phase 2"), rows)
 
 
-PARTS = {part.__name__: part for part in (modules, imports, summary, demo, third, clean, study, hypotheses, general)}
+PARTS = {
+    part.__name__: part
+    for part in (modules, imports, summary, demo, third, clean, sparse, arms, verdicts, predictors, general)
+}
 
 
 def pages() -> list[Path]:

@@ -26,7 +26,7 @@ from currreft_nb.models.weights import POCKETS, pocket_card, pocket_folder
 from currreft_nb.pocket.annotators import Habits, careful, misjudge, sloppy_thinking
 from currreft_nb.pocket.attention_guides import read_batch
 from currreft_nb.pocket.batches import make_batch
-from currreft_nb.pocket.build import _phase_hash, build, mislead, recipe_hash
+from currreft_nb.pocket.build import _phase_hash, build, recipe_hash
 from currreft_nb.pocket.card import FIRST, answer_correctly, card_cells
 from currreft_nb.pocket.lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
 from currreft_nb.pocket.network import make_model, make_processor
@@ -293,13 +293,6 @@ def test_a_shipped_model_of_another_recipe_is_no_start(tmp_path, monkeypatch):
     monkeypatch.setattr("currreft_nb.pocket.build.pocket_card", lambda: {"build": {"recipe": {"pocket-clean": "0123"}}})
     with pytest.raises(InputError, match=r"built by recipe 0123.*--from-shipped"):
         build(tmp_path, scale=0.002, questions=2, from_shipped=True)
-
-
-def test_the_shipped_model_can_be_misled(tmp_path):
-    folder = mislead(tmp_path / "misled", scale=0.002, report=lambda line: None)
-    weights = (folder / "model.safetensors").read_bytes()
-    assert weights != (pocket_folder("pocket") / "model.safetensors").read_bytes()
-    assert load_model(str(folder)).style == load_model("pocket").style
 
 
 # ---- the shipped weights

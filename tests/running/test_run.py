@@ -303,6 +303,11 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
     reader = start("01_data")
     assert reader.adapter("base", "02_train") is None
     assert reader.adapter("mine", "02_train") == project / "mine" / "adapter"
+    checkpoint = project / "mine" / "checkpoints" / "checkpoint-20"
+    checkpoint.mkdir(parents=True)
+    assert reader.adapter("mine/checkpoints/checkpoint-20", "02_train") == checkpoint
+    with pytest.raises(InputError, match="mine/checkpoints/checkpoint-30 does not exist"):
+        reader.adapter("mine/checkpoints/checkpoint-30", "02_train")
     found = reader.sources(["a", "b"], ["base", "mine"])
     assert found["a"].kind == "base" and found["b"].place == str(project / "mine" / "adapter")
     assert [note["path"] for note in record(reader.folder)["inputs"]] == ["../../../mine"]

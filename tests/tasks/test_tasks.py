@@ -29,7 +29,7 @@ def make(task, answer, **more):
     return Sample(task=task, answer=answer, **more)
 
 
-NAMES = {"QUESTION", "ANSWER", "MEASURES", "SEVERAL", "render", "parse", "accuracy", "same"}
+NAMES = {"QUESTION", "ANSWER", "MEASURES", "DENSE", "SEVERAL", "render", "parse", "accuracy", "same"}
 POSED = {"OPTIONS", "distractors", "false_claim"}  # at the closed stages
 
 

@@ -86,6 +86,16 @@ def grpo_run(samples, tmp_path_factory):
 
 
 class TestGrpo:
+    def test_a_checkpoint_is_what_a_shorter_run_leaves(self, samples, tmp_path):
+        """So one long run is measured at several budgets: no draw and no rate depends on the number of steps."""
+        grpo(samples, tmp_path / "long", replace(SMALL, steps=6, save_every=2, keep_checkpoints=0))
+        found = sorted(path.name for path in (tmp_path / "long" / "checkpoints").glob("checkpoint-*"))
+        assert found == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+        grpo(samples, tmp_path / "short", replace(SMALL, steps=4))
+        kept = load_file(tmp_path / "long" / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors")
+        short = adapter_weights(tmp_path / "short")
+        assert kept.keys() == short.keys() and all(torch.equal(kept[name], short[name]) for name in kept)
+
     def test_result_counts_the_budget(self, grpo_run):
         folder, result = grpo_run
         assert (result["steps"], result["prompts"], result["completions"]) == (4, 8, 32)

@@ -22,30 +22,38 @@ from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Box, Scene, Thing, d
 
 LOOKS = ("id", "ood")
 TASKS = ("detection", "classification", "math", "general")  # whose questions can be drawn
+MATH = ("counting", "colors")  # kinds of drawn math questions; the second has three parts, and each must be right
+PARTS = 3  # shapes whose colours one question asks for
 PLACES = 5  # boxes placed in a detection scene; those that stay empty are offered as wrong answers
 
 
-def draw_question(rng: random.Random, task: str, look: str) -> tuple[Sample, Image.Image | None]:
-    """Return an open sample without a file, and its picture (None for a general question in words only)."""
+def draw_question(rng: random.Random, task: str, look: str, math: str = MATH[0]) -> tuple[Sample, Image.Image | None]:
+    """Return an open sample without a file, and its picture (None for a general question in words only).
+
+    `math`: the kind of math questions, one of `MATH`.
+    """
     if look not in LOOKS:
         raise InputError(f"look is {look!r}; write {' or '.join(LOOKS)}")
     if task == "general" and rng.random() < 0.5:
         return questions.ask_in_words(rng), None
-    scene, sample = compose(rng, task, look)
+    scene, sample = compose(rng, task, look, math)
     return sample, draw_scene(scene, rng)
 
 
-def draw_samples(folder: str | Path, task: str, count: int, look: str, seed: int, split: str) -> list[Sample]:
+def draw_samples(
+    folder: str | Path, task: str, count: int, look: str, seed: int, split: str, math: str = MATH[0]
+) -> list[Sample]:
     """Write `count` pictures into `folder`/images and return the open samples about them.
 
-    Sample number i depends only on (task, look, seed, split, i): a larger `count` keeps the first samples.
+    Sample number i depends only on (task, look, seed, split, math, i): a larger `count` keeps the first samples.
     """
     images = Path(folder).resolve() / "images"
     images.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
-        name = f"scenes-{look}-{split}-{task}-{seed}-{number}"
-        sample, image = draw_question(random.Random(name), task, look)
+        kind = "colors" if task == "math" and math == "colors" else task
+        name = f"scenes-{look}-{split}-{kind}-{seed}-{number}"
+        sample, image = draw_question(random.Random(name), task, look, math)
         path = str(images / f"{name}.png")
         if image:
             image.save(path)
@@ -53,14 +61,14 @@ def draw_samples(folder: str | Path, task: str, count: int, look: str, seed: int
     return made
 
 
-def compose(rng: random.Random, task: str, look: str) -> tuple[Scene, Sample]:
+def compose(rng: random.Random, task: str, look: str, math: str = MATH[0]) -> tuple[Scene, Sample]:
     """Return a scene and an open question about it: detection, classification, math, or a general one with a picture.
 
     The subject of the question is drawn first, uniformly over the possible answers, then the scene around it.
     """
     if task not in _COMPOSERS:
         raise InputError(f"scenes have no {task} questions; read them from your own data by train_sources")
-    return _COMPOSERS[task](rng, look)
+    return (_colors if (task, math) == ("math", "colors") else _COMPOSERS[task])(rng, look)
 
 
 def _detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
@@ -99,6 +107,15 @@ def _counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     names = [rng.choice([pair for pair in pairs(look) if pair[0] == each]) for each in chosen]
     scene = Scene(_things(names, boxes), look)
     return scene, questions.ask_count(scene, color)
+
+
+def _colors(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    shapes = rng.sample(SHAPES, PARTS)
+    names = [rng.choice([pair for pair in pairs(look) if pair[1] == shape]) for shape in shapes]
+    rest = [pair for pair in pairs(look) if pair[1] not in shapes]
+    names += [rng.choice(rest) for _ in range(rng.randint(0, 2))]
+    scene = Scene(_things(names, place(rng, len(names), look)), look)
+    return scene, questions.ask_colors(scene, shapes)
 
 
 def _general(rng: random.Random, look: str) -> tuple[Scene, Sample]:

@@ -2,6 +2,8 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from currreft_nb.core.samples import Sample
@@ -47,6 +49,20 @@ def ask_count(scene: Scene, color: str) -> Sample:
     thinking = f"{cells}={len(cells)}"
     extra = {"kind": "count", "cells": cells, "candidates": list(COUNTS)}
     return _about(scene, "math", f"How many {color} objects are there?", str(len(cells)), thinking, extra)
+
+
+def ask_colors(scene: Scene, shapes: Sequence[str]) -> Sample:
+    """Return the question for the colours of things whose shapes occur once, in the order of the shapes.
+
+    It is all or nothing: the answer is right if every colour is, in its place.
+    """
+    found = [thing.color for shape in shapes for thing in scene.things if thing.shape == shape]
+    *most, last = (f"the {shape}" for shape in shapes)
+    question = f"What color are {', '.join(most)} and {last}?"
+    thinking = ", ".join(found)
+    known = [[color for color, shape in pairs(scene.look) if shape == asked] for asked in shapes]
+    extra = {"kind": "colors", "candidates": [f"({', '.join(colors)})" for colors in product(*known)]}
+    return _about(scene, "math", question, f"({thinking})", thinking, extra)
 
 
 def ask_side(scene: Scene, first: Thing, second: Thing) -> Sample:

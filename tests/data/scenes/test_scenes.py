@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import COLORS, SIDE, UNSEEN, Scene, Thing, cell_of, draw_scene, pairs, place
 from currreft_nb.data.scenes.questions import COUNTS, ask_everything, ask_in_words
 from currreft_nb.method.curriculum import pose
+from currreft_nb.method.rewards import score
 from tests.helpers.made_up_results import write_samples
 
 PICTURED = ("detection", "classification", "math")
@@ -182,3 +184,22 @@ def test_options_give_nothing_away(task, look):
 def test_pairs_leave_every_color_two_shapes_to_tell_apart(look):
     for color in COLORS:
         assert len([pair for pair in pairs(look) if pair[0] == color]) >= 2
+
+
+@cases
+def test_the_colors_of_three_shapes_are_asked_in_the_order_of_the_question(look):
+    for number in range(100):
+        scene, sample = compose.compose(random.Random(f"{look} {number}"), "math", look, "colors")
+        asked = re.findall(r"the (\w+)", sample.question)
+        colors = [thing.color for shape in asked for thing in scene.things if thing.shape == shape]
+        assert len(asked) == len(colors) == 3, "each shape that is asked for is there once"
+        assert sample.answer == f"({sample.thinking})" == f"({', '.join(colors)})"
+        assert sample.answer in sample.extra["candidates"]
+
+
+def test_one_wrong_color_of_three_earns_nothing():
+    _, sample = compose.compose(random.Random(0), "math", "id", "colors")
+    first, *others = sample.thinking.split(", ")
+    wrong = next(color for color in COLORS if color != first)
+    for answer, earned in ((sample.answer, 1.0), (f"({', '.join([wrong, *others])})", 0.0)):
+        assert score(sample, f"<think>so</think><answer>{answer}</answer>").value == earned
