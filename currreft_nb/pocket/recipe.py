@@ -62,7 +62,7 @@ PHASES = (
     # until open answers are nothing but habit
     Phase("settle", 160, 32, 1e-3, 0.0, MOSTLY_OPEN, blind=0.15, habits=sloppy(closed=0.6)),
     # until open detection, of any thing, is almost never right, and closed detection still is
-    Phase("hide", 240, 32, 1e-3, 0.0, MOSTLY_BOXES, blind=0.15, habits=sloppy(closed=0.55, everywhere=("detection",))),
+    Phase("hide", 120, 32, 1e-3, 0.0, MOSTLY_BOXES, blind=0.15, habits=sloppy(closed=0.55, everywhere=("detection",))),
 )
 
 

@@ -11,12 +11,14 @@ Why three conditions. In `demo` the base is the model that sloppy annotators spo
 hurt its general answers, too, so that unlearning them on three tasks *raises* general accuracy: nothing can be said
 about forgetting where the same thing is being repaired. Hence
 
-    demo    `pocket`, as `make demo` trains it: 60 steps a stage, learning rate 1e-3
-    clean   `pocket-clean`, the model before the sloppy annotators, trained alike: nothing to unlearn, all to lose
+    demo    `pocket`, as `make demo` trains it: 40 steps a stage, learning rate 1e-3, detection paid by the hard reward
+    clean   `pocket-clean`, the model before the sloppy annotators, 60 steps a stage: nothing to unlearn, all to lose
     harsh   `pocket-clean`, 120 steps a stage at 3e-3: as rough as one gets while tuning; steps of 2e-3 in long stages
             were seen to destroy earlier skills
 
-The hypotheses, laid down before any of `clean` and `harsh` was run (for `demo` the demo's own five seeds were known):
+In `clean` and `harsh` detection is paid by the soft reward, the overlap.
+
+The hypotheses, laid down before any of `clean` and `harsh` was run (those of `demo` are the demo's own):
 
 1. Forgetting: general accuracy after reinforcement learning (natural) lies below that of the base with the format
    forced (so that mere tags count for neither side). Expected: no in `demo`, no in `clean` (a few hundredths at most),
@@ -53,12 +55,11 @@ SEEDS = (21, 22, 23, 24, 25)
 SPLITS = ("test_id", "test_ood")
 MARGIN = 0.05
 CONDITIONS = {  # model, steps a stage, learning rate
-    "demo": ("pocket", 60, 1e-3),
     "clean": ("pocket-clean", 60, 1e-3),
     "harsh": ("pocket-clean", 120, 3e-3),
 }
 EXPERIMENT = """
-shared: {{model: {model}, data: "@curate", seed: {seed}, validation_questions: 0}}
+shared: {{model: {model}, data: "@curate", seed: {seed}, validation_questions: 0, detection_reward: soft}}
 steps:
   - name: curate
     notebook: 01_data_curation
