@@ -218,8 +218,8 @@ class GrpoSettings(Validating, Processes, Optimising, Answers, Rehearsing, Diffi
     beta: float = setting(0.0, "weight of the KL penalty towards the policy that the stage started from", least=0)
     format_weight: float = setting(0.5, "weight of the format reward; accuracy has weight 1", least=0)
     detection_reward: str = setting(
-        "soft",
-        "how open detection is paid: the IoU (soft), 1 above an IoU of one half (hard), or the IoU above one half",
+        "hard",
+        "how open detection is paid: 1 above an IoU of one half (hard, the paper), the IoU (soft), or the IoU above it",
         choices=declared(Rules)["detection"].choices,
     )
     # They leave the updates by given completions the same up to rounding. But without `prompts` TRL samples, with other

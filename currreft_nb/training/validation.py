@@ -1,4 +1,4 @@
-"""Validation questions, asked before and during training: the baseline, and when a stage ends early.
+"""Validation questions, asked before and during training: the start line, and when a stage ends early.
 
 They come from split `val`, in the forms of the stage. Answers are sampled and scored as in training. A question's
 random numbers are the same every time, so two validations differ only by the training between them. A stage ends after
@@ -29,7 +29,7 @@ STORED_AT_ONCE = 64  # questions whose answers are written to the file together
 LEAST_GAIN = 0.01  # of the validation reward; a smaller rise counts as chance
 
 
-def measure_baseline(
+def measure_start_line(
     loaded: Loaded, samples: Sequence[Sample], folder: str | Path, settings: GrpoSettings
 ) -> dict[str, float]:
     """Return the accuracy before training, in [0, 1], by stage, with the format forced; {} without samples.

@@ -30,19 +30,19 @@ SHARES = ("accuracy", "format", "zero_variance", "token_accuracy")  # from 0 to 
 MOST_BINS = 10  # stretches of the steps in `task_reasons`
 
 
-def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, title: str = "") -> Figure:
+def learning_curves(metrics: Rows, start_line: Mapping[str, float] | None = None, title: str = "") -> Figure:
     """Draw accuracy and format over the training steps, in separate panels; stages follow one another.
 
     `metrics`: rows of metrics.jsonl with `step`, `accuracy`, `format` in [0, 1] and optionally `stage`,
-    `validation_accuracy`, `validation_format` and `baseline`: the accuracy where the stage began, format forced. What
-    rises above that was learnt, not formatted. Without it the caption says that it is missing. `baseline`: the same by
-    stage, for rows without that column.
+    `validation_accuracy`, `validation_format` and `start_line`: the accuracy where the stage began, format forced. What
+    rises above that was learnt, not formatted. Without it the caption says that it is missing. `start_line`: the same
+    by stage, for rows without that column.
     """
     frame = style.frame_of(metrics, ["step", "accuracy", "format"])
     if "stage" not in frame:
         frame["stage"] = ""
-    if "baseline" not in frame:
-        frame["baseline"] = frame["stage"].map(baseline or {})
+    if "start_line" not in frame:
+        frame["start_line"] = frame["stage"].map(start_line or {})
     begins = (frame["stage"] != frame["stage"].shift()) | (frame["step"] < frame["step"].shift())
     figure, axes = style.panels(1, 2, width=4.6)
     for axis, column in zip(axes, ("accuracy", "format")):
@@ -50,7 +50,7 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
         for _, rows in frame.groupby(begins.cumsum()):
             stage = rows["stage"].iloc[0]
             _draw_stage(axis, start + rows["step"].to_numpy(), rows[column], stage)
-            if column == "accuracy" and pd.notna(began := rows["baseline"].iloc[0]):
+            if column == "accuracy" and pd.notna(began := rows["start_line"].iloc[0]):
                 axis.hlines(began, start, start + rows["step"].max(), style.BLACK, linestyle="--", linewidth=1)
             if f"validation_{column}" in rows:
                 points = rows.dropna(subset=[f"validation_{column}"])
@@ -58,8 +58,8 @@ def learning_curves(metrics: Rows, baseline: Mapping[str, float] | None = None, 
             start += rows["step"].max()
         style.dress(axis, f"{column} of sampled answers", "optimiser step", ylim=(-0.02, 1.12))
     dots = "; dots: validation" if "validation_accuracy" in frame else ""
-    known = frame["baseline"].notna().any()
-    dashed = "dashed: where the stage began, format forced" if known else "no baseline was measured"
+    known = frame["start_line"].notna().any()
+    dashed = "dashed: where the stage began, format forced" if known else "no start line was measured"
     style.caption(figure, f"thin: each logged step; thick: mean of {style.SMOOTHING_STEPS} rows{dots}; {dashed}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

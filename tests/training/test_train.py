@@ -129,7 +129,7 @@ class TestGrpo:
             assert sum(row["truncated"] for row in rows) / 8 == pytest.approx(measured["truncated"])
             assert all(row["length"] == SMALL.max_new_tokens for row in rows if row["truncated"])
             for row in rows:
-                score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules(detection="soft"))
+                score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules())
                 assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
 
     @pytest.mark.parametrize("shortcuts", [(), SHORTCUTS])

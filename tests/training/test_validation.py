@@ -18,7 +18,7 @@ from currreft_nb.training import train
 from currreft_nb.training.rows import draw_order, draws
 from currreft_nb.training.steps import silent
 from currreft_nb.training.train import train_grpo
-from currreft_nb.training.validation import measure_baseline, measure_pass_rates, stopping_step
+from currreft_nb.training.validation import measure_pass_rates, measure_start_line, stopping_step
 from tests.training.test_train import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
 # A learning rate this small never earns a hundredth more reward, so that patience ends the run.
@@ -139,26 +139,26 @@ class TestEarlyStopping:
             run([drawn[0], []], tmp_path)
 
 
-class TestBaseline:
+class TestStartLine:
     def test_it_is_measured_once_with_the_format_forced(self, drawn, tmp_path):
         loaded = load_model("pocket", trainable=True)
-        (found,) = measure_baseline(loaded, drawn[1], tmp_path, SMALL).items()
+        (found,) = measure_start_line(loaded, drawn[1], tmp_path, SMALL).items()
         rows = read_journal(tmp_path / "passes-forced.jsonl")
         assert len(rows) == 4 * 9 and all("<answer>" in row["completion"] for row in rows)
         assert found[0] == "open" and 0 <= found[1] <= 1
         before = (tmp_path / "passes-forced.jsonl").stat().st_mtime_ns
-        assert measure_baseline(loaded, drawn[1], tmp_path, SMALL) == dict([found])
+        assert measure_start_line(loaded, drawn[1], tmp_path, SMALL) == dict([found])
         assert (tmp_path / "passes-forced.jsonl").stat().st_mtime_ns == before
 
     def test_measuring_it_changes_nothing_in_training(self, drawn, plain, tmp_path):
         loaded = load_model("pocket", trainable=True)
-        measure_baseline(loaded, drawn[1], tmp_path, SMALL)
+        measure_start_line(loaded, drawn[1], tmp_path, SMALL)
         measure_pass_rates(loaded, drawn[0], tmp_path, replace(SMALL, rate_completions=2))
         train_grpo(loaded, drawn[0], tmp_path, SMALL)
         assert_same_adapter(tmp_path, plain)
 
-    def test_no_questions_no_baseline(self, tmp_path):
-        assert measure_baseline(load_model("pocket"), [], tmp_path, SMALL) == {}
+    def test_no_questions_no_start_line(self, tmp_path):
+        assert measure_start_line(load_model("pocket"), [], tmp_path, SMALL) == {}
 
 
 class TestDifficulty:

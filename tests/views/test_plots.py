@@ -55,7 +55,7 @@ MEMORY = {
 SCALES = (("detection", 0.5), ("math", 1.5))
 FIGURES = {
     "learning_curves": lambda: training_plots.learning_curves(
-        training_rows(), baseline={"binary": 0.45, "choice": 0.5, "open": 0.4}
+        training_rows(), start_line={"binary": 0.45, "choice": 0.5, "open": 0.4}
     ),
     "learning_curves_one_stage": lambda: training_plots.learning_curves(
         [{**row, "stage": "open"} for row in training_rows(("open",))], {"open": 0.62}
@@ -123,7 +123,7 @@ def test_stages_follow_one_another_on_the_step_axis():
     assert texts(left) == ["binary", "choice", "open"]
 
 
-def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_panel_only():
+def test_the_forced_start_line_is_a_dashed_line_at_its_height_in_the_accuracy_panel_only():
     left, right = axes_of("learning_curves_one_stage")
     heights = [segment[0][1] for collection in left.collections for segment in collection.get_segments()]
     assert heights == [0.62]
@@ -131,17 +131,17 @@ def test_the_forced_baseline_is_a_dashed_line_at_its_height_in_the_accuracy_pane
     assert not training_plots.learning_curves(training_rows()).axes[0].collections  # none given, none drawn
 
 
-def test_each_part_of_a_chain_has_its_own_baseline_even_where_the_stage_is_the_same():
-    parts = [[row | {"baseline": height} for row in training_rows(("open",))] for height in (0.3, None, 0.5)]
+def test_each_part_of_a_chain_has_its_own_start_line_even_where_the_stage_is_the_same():
+    parts = [[row | {"start_line": height} for row in training_rows(("open",))] for height in (0.3, None, 0.5)]
     left, right = training_plots.learning_curves([row for part in parts for row in part]).axes
     drawn = [segment for collection in left.collections for segment in collection.get_segments()]
     assert [line[0][1] for line in drawn] == [0.3, 0.5] and drawn[0][1][0] < drawn[1][0][0] and not right.collections
 
 
-def test_the_caption_says_whether_there_was_a_baseline():
-    measured, missing = "dashed: where the stage began", "no baseline was measured"
-    for baseline, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
-        figure = training_plots.learning_curves(training_rows(("open",)), baseline)
+def test_the_caption_says_whether_there_was_a_start_line():
+    measured, missing = "dashed: where the stage began", "no start line was measured"
+    for start_line, words in (({"open": 0.6}, measured), ({}, missing), ({"binary": 0.6}, missing)):
+        figure = training_plots.learning_curves(training_rows(("open",)), start_line)
         assert words in figure.get_supxlabel()
 
 
