@@ -6,7 +6,9 @@
 Those marked * are also given by task (`length/math`), in a run that mixes forms (its stage is then "mixed") also by
 form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
 
-- `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format.
+- `accuracy` *, `format` *: means over the step's completions; `reward` is accuracy plus the weighted format, less
+  `overlong` *, the mean penalty for length, where there is one. With `refill` all completions of the step count, also
+  those of silent groups that others replaced: so `prompts` is what the budget paid.
 - `zero_variance` *: the share of groups whose rewards are all equal. The trainer's own share is not used: it compares
   in single precision, in which a group of eight equal rewards, such as 0.7, can have a deviation above zero.
 - `length` *: mean tokens of a completion, its end token included. `tokens`: their sum.
@@ -16,7 +18,9 @@ form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
   the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
   passes, for a task or form means over its completions.
 - `loss`: near zero by construction, because advantages add up to zero, unless there is a penalty.
-- `gradient_norm`: before clipping to 1. `seconds`: with the checkpoint before the step, without validation and figures.
+- With several passes entropy and kl of a completion are those of the first, the others means; `loss` is their mean.
+- `gradient_norm`: before clipping to 1, of the last pass. `seconds`: with the checkpoint before the step, without
+  validation and figures.
 - `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
 """
 
@@ -34,13 +38,17 @@ from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import GrpoSettings
 
+MEANS = ("accuracy", "format", "length", "truncated", "overlong")  # over the completions of a step that have them
 # Of each task, and in a mixture of each form.
-PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl")
+PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl", "overlong")
 PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRAINED_TASKS, *STAGES))
 
 
 def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict]) -> list[Callable]:
-    """Return the accuracy and the format reward, which also append each completion with its scores to `scored`."""
+    """Return the rewards, which also append each completion with its scores to `scored`.
+
+    They are accuracy and format, and where `overlong_penalty` asks for it the penalty for length.
+    """
     ends = {*end_tokens(loaded), loaded.processor.tokenizer.pad_token_id}
     options: dict[str, Any] = {"frame": loaded.style.frame, "rules": rewards.Rules(detection=settings.detection_reward)}
 
@@ -62,34 +70,48 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
             row["format"] = value
         return values
 
-    return [accuracy, format]
+    def overlong(completions: list, log_metric: Callable, log_extra: Callable, **columns: Any) -> list[float]:
+        values = [overlong_reward(len(tokens), settings) for tokens in columns["completion_ids"]]
+        for row, value in zip(scored[-len(values) :], values):
+            row["overlong"] = -value
+        return values
+
+    return [accuracy, format] + [overlong] * bool(settings.overlong_penalty)
+
+
+def overlong_reward(length: int, settings: GrpoSettings) -> float:
+    """Return DAPO's soft overlong punishment of a completion of so many tokens, in [-1, 0] (arXiv 2503.14476, eq. 13).
+
+    >>> settings = GrpoSettings(max_new_tokens=24, overlong_penalty=8)
+    >>> [overlong_reward(length, settings) for length in (16, 18, 24)]
+    [0.0, -0.25, -1.0]
+    """
+    return min(0.0, (settings.max_new_tokens - settings.overlong_penalty - length) / max(1, settings.overlong_penalty))
 
 
 def note_measures(scored: Sequence[dict], rows: Sequence[int], measures: Mapping[str, Sequence[float]]) -> None:
     """Add what the trainer measured of the completions `rows` of a step."""
     for name, values in measures.items():
         for row, value in zip(rows, values, strict=True):
-            scored[row][name] = round(value, 6)
+            scored[row].setdefault(name, round(value, 6))  # of the first pass, by the policy that sampled
 
 
 def step_row(logs: dict, scored: Sequence[dict], stage: str, settings: GrpoSettings) -> dict:
     """Return a step's row for metrics.jsonl."""
+    known = {name: [row[name] for row in scored if name in row] for name in MEANS}
     return {
         "stage": stage,
-        "reward": logs["reward"],
-        "accuracy": logs["rewards/accuracy/mean"],
-        "format": logs["rewards/format/mean"],
+        "reward": sum(_totals(scored, settings)) / len(scored),
+        **{name: sum(values) / len(values) for name, values in known.items() if values},
         "zero_variance": sum(silent(scored, settings)) / len(scored),
         **part_measures(scored, stage, settings),
-        "length": logs["completions/mean_length"],
-        "truncated": logs["completions/clipped_ratio"],
         "entropy": logs.get("entropy"),
         "kl": logs.get("kl"),
         "loss": logs["loss"],
         "gradient_norm": logs["grad_norm"],
-        "prompts": settings.prompts_per_step,
-        "completions": settings.completions_per_step,
-        "tokens": round(logs["completions/mean_length"] * settings.completions_per_step),
+        "prompts": len(scored) // settings.group_size,
+        "completions": len(scored),
+        "tokens": sum(row["length"] for row in scored),
     }
 
 
@@ -127,13 +149,15 @@ def silent(scored: Sequence[dict], settings: GrpoSettings) -> list[bool]:
 
 
 def _totals(scored: Sequence[dict], settings: GrpoSettings) -> list[float]:
-    return [row["accuracy"] + settings.format_weight * row["format"] for row in scored]
+    weight = settings.format_weight
+    return [row["accuracy"] + weight * row["format"] - row.get("overlong", 0.0) for row in scored]
 
 
 def write_completions(folder: Path, step: int, scored: Sequence[dict], settings: GrpoSettings) -> None:
     """Write a step's completions with their rewards and advantages to completions/."""
     totals = _totals(scored, settings)
-    for place, (row, total, advantage) in enumerate(zip(scored, totals, advantages(totals, settings.group_size))):
+    relative = advantages(totals, settings.group_size, settings.scale)
+    for place, (row, total, advantage) in enumerate(zip(scored, totals, relative)):
         row |= {"group": place // settings.group_size, "reward": round(total, 4), "advantage": round(advantage, 4)}
     path = folder / "completions" / f"step-{step:05d}.jsonl"
     path.unlink(missing_ok=True)

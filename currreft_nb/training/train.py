@@ -2,7 +2,7 @@
 
 GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
-in proportion. It needs no value model and no labelled reasoning.
+in proportion. It needs no value model and no labelled reasoning. `training.settings.Updating` has its variants.
 
 Three files lead from a notebook's cell to TRL's trainer:
 
@@ -74,10 +74,11 @@ def train_grpo(
     checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     stopping = EarlyStopping(loaded, validation, folder, settings)
     steps = ranks.from_first(stopping.steps)  # fewer than planned if an interrupted attempt ended the stage already
-    order = order[: steps * settings.prompts_per_step]
+    asked_first, spare = order[: steps * settings.prompts_per_step], order[::-1] if settings.refill else []
     measured = {"rating_completions": sum(rate.of for rate in rates.values()), "left_out": left_out} if rates else {}
     rows = [(sample, "") for sample in samples]
-    return GrpoTraining(loaded, folder, settings, rows, order, checkpoint, stopping, steps, measured).run(live)
+    parts = (stopping, steps, spare, measured)
+    return GrpoTraining(loaded, folder, settings, rows, asked_first, checkpoint, *parts).run(live)
 
 
 def train_sft(
@@ -143,7 +144,8 @@ class Training:
     def run(self, live: Callable[[], None]) -> dict:
         """Build the trainer and run it, save the adapter and compare what was saved; return the run's measures."""
         loaded, settings = self.loaded, self.settings
-        logger = StepLogger(self.folder, settings.steps, self.row_of, self.shown, self.on_row, live)
+        passes = getattr(settings, "passes", 1)
+        logger = StepLogger(self.folder, settings.steps, self.row_of, self.shown, self.on_row, live, passes)
         with trackers_in(self.folder, settings.report_to), full_disk_named(self.folder):
             with float32_adapter(loaded.model):
                 trainer = self.build(
@@ -187,6 +189,7 @@ class GrpoTraining(Training):
 
     stopping: EarlyStopping
     steps: int
+    spare: list[int]  # all that may be drawn, the last first: silent groups are refilled from here, steps from `order`
     measured: dict  # before training, for the result
     scored: list[dict] = field(default_factory=list)  # the current step's completions with their scores
 
@@ -200,10 +203,20 @@ class GrpoTraining(Training):
         return GroupTrainer(
             shortcuts=self.settings.shortcuts,
             note=partial(note_measures, self.scored),
+            refill=self.settings.refill,
+            draw=self.further,
             reward_funcs=reward_functions(self.loaded, self.settings, self.scored),
             args=grpo_config(self.loaded, self.folder, replace(self.settings, steps=self.steps)),
             **common,
         )
+
+    def further(self, count: int) -> list[dict]:
+        """Return the rows of up to `count` further questions, as many as the budget still pays."""
+        before = read_journal(self.folder / "metrics.jsonl")
+        drawn = sum(row["prompts"] for row in before) + len(self.scored) // self.settings.group_size
+        refilled = drawn - (len(before) + 1) * self.settings.prompts_per_step
+        chosen = self.spare[refilled : refilled + min(count, self.settings.budget - drawn)]
+        return [self.make_row(*self.rows[index]) for index in chosen]
 
     def row_of(self, logs: dict) -> dict:
         self.scored[:] = ranks.from_all(self.scored)  # those of all processes, in all of them

@@ -3,11 +3,12 @@
 They come from split `val`, in the forms of the stage. Answers are sampled and scored as in training. A question's
 random numbers are the same every time, so two validations differ only by the training between them. A stage ends after
 its budget of steps (the paper), or after `patience` validations in a row that were no better than the best before them.
+With `refill` its budget of questions may be spent earlier: when fewer are left than a step draws, none begins.
 """
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,21 @@ def stopping_step(rewards: Sequence[tuple[int, float]], patience: int) -> int | 
     return None
 
 
+def spent(rows: Sequence[Mapping], settings: GrpoSettings) -> bool:
+    """Return whether refills left too few questions of the budget for another step, from the rows of metrics.jsonl."""
+    left = settings.budget - sum(row["prompts"] for row in rows)
+    return settings.refill > 0 and left < settings.prompts_per_step
+
+
 class EarlyStopping:
-    """Validates a stage while it runs, and ends it when its validation reward no longer rises.
+    """Validates a stage while it runs, and ends it when its validation reward no longer rises or its budget is spent.
 
     `samples` are asked before the first step and then every `validate_every` steps. All decisions are made from
     metrics.jsonl and passes-natural.jsonl, so that a resumed run decides the same.
     """
 
     def __init__(self, loaded: Loaded, samples: Sequence[Sample], folder: Path, settings: GrpoSettings):
-        self.loaded, self.samples, self.folder, self.settings = loaded, samples, folder, settings
+        self.loaded, self.samples, self.path, self.settings = loaded, samples, folder / "metrics.jsonl", settings
         self.start: list[tuple[int, float]] = []
         if settings.validate_every:
             if not samples:
@@ -95,9 +102,10 @@ class EarlyStopping:
 
     def is_over(self, row: dict) -> bool:
         """Validate if it is time, add the columns validation_* to the step's row, and say whether the stage is over."""
+        over = self.settings.refill > 0 and spent([*read_journal(self.path), row], self.settings)
         every = self.settings.validate_every
         if not every or row["step"] % every:
-            return False
+            return over
         started_s = time.perf_counter()
         draw = sampler(self.loaded, **_sampling(self.settings, ANSWERS))
         texts = ranks.from_all([[answer.text for answer in answers] for answers in draw(ranks.share(self.samples))])
@@ -106,28 +114,31 @@ class EarlyStopping:
         row["validation_seconds"] = round(time.perf_counter() - started_s, 3)
         print(f"validation after step {row['step']}: " + "  ".join(f"{name} {v:.3f}" for name, v in found.items()))
         history = [*ranks.from_first(self._history), (row["step"], found["reward"])]
-        over = stopping_step(history, self.settings.patience) is not None
-        if over:
+        if waited_enough := stopping_step(history, self.settings.patience) is not None:
             waited = f"no rise of {LEAST_GAIN} in {self.settings.patience} validations"
             print(f"{waited}: the stage ends after step {row['step']}")
-        return over
+        return over or waited_enough
 
     def steps(self) -> int:
         """Return how many steps to take: those of the settings, or fewer if an earlier attempt ended the stage."""
+        rows = read_journal(self.path)
+        if rows and spent(rows, self.settings):
+            return int(rows[-1]["step"])
         return stopping_step(self._history(), self.settings.patience) or self.settings.steps
 
     def record(self) -> dict:
         """Return after which step the stage ended and why, for run.json; prompts that were not drawn stay unspent."""
-        history, planned, step = self._history(), self.settings.steps, self.steps()
-        ended: dict[str, Any] = {"why": "budget" if step == planned else "patience", "step": step, "of": planned}
-        ended["unspent_prompts"] = (planned - step) * self.settings.prompts_per_step
+        history, planned, step, rows = self._history(), self.settings.steps, self.steps(), read_journal(self.path)
+        why = "budget" if step == planned or spent(rows, self.settings) else "patience"
+        ended: dict[str, Any] = {"why": why, "step": step, "of": planned}
+        ended["unspent_prompts"] = self.settings.budget - sum(row["prompts"] for row in rows)
         if history:
             best_step, best = max(history, key=lambda pair: pair[1])
             ended |= {"best_step": best_step, "best_reward": best, "last_reward": history[-1][1]}
         return ended
 
     def _history(self) -> list[tuple[int, float]]:
-        rows = read_journal(self.folder / "metrics.jsonl")
+        rows = read_journal(self.path)
         return self.start + [(row["step"], row["validation_reward"]) for row in rows if "validation_reward" in row]
 
 

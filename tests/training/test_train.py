@@ -78,6 +78,43 @@ def interrupt_after(monkeypatch, module, name, calls):
     monkeypatch.setattr(module, name, counted)
 
 
+def plain_trainer(shortcuts, note, refill, draw, **options):
+    """Return TRL's own trainer."""
+    return GRPOTrainer(**options)
+
+
+def compare_with_plain(samples, folder, monkeypatch, settings, several, lora_on):
+    """Check that with the same completions each of several choices of shortcuts leaves the updates what they are."""
+    settings = replace(settings, steps=3, temperature=0.8)
+    said, decode = [], GRPOTrainer._generate_single_turn
+
+    def note(*args, **kwargs):
+        said.append(decode(*args, **kwargs))
+        return said[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "GroupTrainer", plain_trainer)
+        patch.setattr(GRPOTrainer, "_generate_single_turn", note)
+        pictured = [sample for sample in samples if sample.image]
+        grpo(pictured, folder / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
+    rows = read_journal(folder / "plain" / "metrics.jsonl")
+    assert len(rows) == len(said) == 3  # completions are sampled once a step, whatever the passes
+    assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
+    assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
+    assert not settings.mask_truncated or any(row["truncated"] > 0 for row in rows)
+    plain = adapter_weights(folder / "plain")
+    for shortcuts in several:
+        monkeypatch.setattr(GroupTrainer, "_generate_single_turn", mock.Mock(side_effect=said))
+        here = folder / "-".join(shortcuts)
+        grpo(pictured, here, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
+        for row, other in zip(read_journal(here / "metrics.jsonl"), rows, strict=True):
+            assert row["reward"] == other["reward"]
+            # AdamW hides a factor of the loss, the norm does not
+            assert row["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3, abs=1e-6)
+        for name, weight in adapter_weights(here).items():
+            torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
+
+
 @pytest.fixture(scope="module")
 def grpo_run(samples, tmp_path_factory):
     """Return the folder, the result and the settings of a short run that nothing interrupted."""
@@ -283,31 +320,28 @@ class TestGrpo:
         ],
     )
     def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta, lora_on):
-        """With the same completions each saving alone, and all together, leave the updates what they are."""
-        settings = replace(SMALL, steps=3, micro_batch=micro_batch, beta=beta, temperature=0.8)
-        said, decode = [], GRPOTrainer._generate_single_turn
+        settings = replace(SMALL, micro_batch=micro_batch, beta=beta)
+        shortcuts = (("images",), ("prompts",), ("silent",), SHORTCUTS)
+        compare_with_plain(samples, tmp_path, monkeypatch, settings, shortcuts, lora_on)
 
-        def note(*args, **kwargs):
-            said.append(decode(*args, **kwargs))
-            return said[-1]
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "GroupTrainer", lambda shortcuts, note, **options: GRPOTrainer(**options))
-            patch.setattr(GRPOTrainer, "_generate_single_turn", note)
-            pictured = [sample for sample in samples if sample.image]
-            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
-        rows = read_journal(tmp_path / "plain" / "metrics.jsonl")
-        assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
-        assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
-        plain = adapter_weights(tmp_path / "plain")
-        for shortcuts in (("images",), ("prompts",), ("silent",), SHORTCUTS):
-            replay = mock.Mock(side_effect=said)
-            monkeypatch.setattr(GroupTrainer, "_generate_single_turn", replay)
-            folder = tmp_path / "-".join(shortcuts)
-            grpo(pictured, folder, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
-            assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]
-            for name, weight in adapter_weights(folder).items():
-                torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
+    @pytest.mark.parametrize(
+        "lora_on, changes",
+        [
+            ("language", {"loss": "dr_grpo", "scale": "none"}),
+            ("language", {"loss": "dapo", "passes": 2, "clip_high": 0.28}),
+            ("language", {"loss": "dapo", "passes": 2, "mask_truncated": True}),
+            ("language", {"loss": "bnpo", "passes": 2, "micro_batch": 8}),
+            ("language", {"loss": "bnpo", "beta": 0.1, "mask_truncated": True, "micro_batch": 8}),
+            ("language", {"loss": "gspo", "passes": 3}),
+            ("language", {"loss": "cispo", "passes": 2, "clip_high": 1.01}),
+            ("language", {"scale": "batch", "passes": 2, "beta": 0.1}),
+            ("language", {"mask_truncated": True, "overlong_penalty": 4}),
+            ("vision", {"passes": 2, "micro_batch": 8}),  # features that change between the passes
+        ],
+    )
+    def test_so_they_are_for_every_loss(self, samples, tmp_path, monkeypatch, lora_on, changes):
+        settings = replace(SMALL, **{"micro_batch": 2, **changes})
+        compare_with_plain(samples, tmp_path, monkeypatch, settings, (("silent",), SHORTCUTS), lora_on)
 
     @pytest.mark.parametrize("pictured_first", [True, False])
     @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold no image at all
