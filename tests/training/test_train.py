@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
+from trl.rewards import get_soft_overlong_punishment
 
 from currreft_nb import InputError
 from currreft_nb.core.files import file_digest
@@ -343,6 +344,39 @@ class TestGrpo:
         settings = replace(SMALL, **{"micro_batch": 2, **changes})
         compare_with_plain(samples, tmp_path, monkeypatch, settings, (("silent",), SHORTCUTS), lora_on)
 
+    def test_a_step_of_several_passes_is_one_row_and_resumes_bit_for_bit(self, samples, tmp_path, monkeypatch, capsys):
+        settings = replace(SMALL, passes=2, loss="dapo", clip_high=0.28, save_every=1)
+        grpo(samples, tmp_path / "whole", settings)
+        rows = read_journal(tmp_path / "whole" / "metrics.jsonl")
+        assert [row["step"] for row in rows] == [1, 2, 3, 4] and [row["prompts"] for row in rows] == [2] * 4
+        saved = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").glob("checkpoint-*"))
+        assert saved == ["checkpoint-6", "checkpoint-8"]  # the updates of steps 3 and 4
+        assert "step 4/4" in capsys.readouterr().out
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, rewards, "accuracy_reward", 3)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(samples, tmp_path / "cut", settings)
+        (tmp_path / "cut" / "completions" / "step-00004.jsonl").write_text("{}\n")  # of a step that is repeated
+        grpo(samples, tmp_path / "cut", settings)
+        assert "resuming after step 3 of 4" in capsys.readouterr().out
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+        again = read_journal(tmp_path / "cut" / "metrics.jsonl")
+        assert [row["reward"] for row in again] == [row["reward"] for row in rows]
+
+    def test_a_penalty_for_length_is_paid_and_shown(self, samples, tmp_path):
+        settings = replace(SMALL, steps=2, overlong_penalty=5, scale="batch")
+        grpo(samples, tmp_path, settings)
+        punish = get_soft_overlong_punishment(settings.max_new_tokens, settings.overlong_penalty)
+        for step, row in enumerate(read_journal(tmp_path / "metrics.jsonl"), 1):
+            said = read_journal(tmp_path / "completions" / f"step-{step:05d}.jsonl")
+            punished = punish([[0] * found["length"] for found in said])
+            assert [-found["overlong"] for found in said] == pytest.approx(punished) and min(punished) == -1
+            assert row["overlong"] == pytest.approx(-sum(punished) / len(said))
+            assert row["reward"] == pytest.approx(row["accuracy"] + 0.5 * row["format"] - row["overlong"])
+            totals = [found["reward"] for found in said]
+            relative = advantages(totals, settings.group_size, "batch")
+            assert [found["advantage"] for found in said] == pytest.approx(relative, abs=1e-3)
+
     @pytest.mark.parametrize("pictured_first", [True, False])
     @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold no image at all
     @pytest.mark.parametrize("beta", [0.0, 0.1])  # the reference's pass is cut into micro-batches in another place
@@ -394,6 +428,9 @@ def test_every_default_that_matters_is_spelled_out(tmp_path):
     config = grpo_config(load_model("pocket"), tmp_path, SMALL)
     expected = {
         "loss_type": "grpo",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
         "beta": 0.0,
         "use_bias_correction_kl": False,
         "scale_rewards": "group",
@@ -409,6 +446,24 @@ def test_every_default_that_matters_is_spelled_out(tmp_path):
         "save_only_model": False,
     }
     assert {name: vars(config)[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "changes, loss, level, low, high",
+    [
+        ({}, "grpo", "token", 0.2, 0.2),
+        ({"loss": "dapo", "passes": 2, "clip_high": 0.28}, "dapo", "token", 0.2, 0.28),
+        ({"loss": "gspo"}, "grpo", "sequence", 3e-4, 4e-4),
+        ({"loss": "cispo"}, "cispo", "token", 0.2, 5.0),
+        ({"loss": "cispo", "passes": 2, "clip_high": 3}, "cispo", "token", 0.2, 3.0),
+    ],
+)
+def test_a_loss_is_trl_s_with_its_own_clipping(tmp_path, changes, loss, level, low, high):
+    config = grpo_config(load_model("pocket"), tmp_path, replace(SMALL, **changes))
+    assert (config.loss_type, config.importance_sampling_level) == (loss, level)
+    assert (config.epsilon, config.epsilon_high) == (low, high)
+    passes = changes.get("passes", 1)
+    assert (config.num_iterations, config.max_steps, config.save_steps) == (passes, 4 * passes, 2 * passes)
 
 
 def test_run_folder_can_be_moved_between_an_interruption_and_its_resumption(samples, grpo_run, tmp_path):
