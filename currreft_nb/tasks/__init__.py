@@ -12,6 +12,8 @@
 For yes/no and multiple choice, so not for `general`, which is asked at the open stage only:
 
 - `OPTIONS`: how many options a choice offers.
+- `thought(text, sample)`: the value with which a think block ends; raises `Unreadable`. Stricter than `parse`, because
+  a think block may be prose (`method.thinking`).
 - `distractors(sample, rng, vocabulary)`: wrong values, best first. `curriculum` calls it where the sample has neither
   options nor candidates.
 - `false_claim(sample, wrong, rng)`: the fields of a yes/no question with a false claim; `wrong` holds a value or more.

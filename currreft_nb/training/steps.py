@@ -13,6 +13,8 @@ form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
   in single precision, in which a group of eight equal rewards, such as 0.7, can have a deviation above zero.
 - `length` *: mean tokens of a completion, its end token included. `tokens`: their sum.
 - `truncated` *: the share of completions that `max_new_tokens` cut off.
+- `think_readable` *: the share of completions whose think block and answer can be compared (`method.thinking`).
+  `contradiction` *: of those, the share in which the one excludes the other; none where none can be compared.
 - `reason/<task>/<code>`: the share of the task's completions whose reward had that reason.
 - `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
   the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
@@ -21,7 +23,9 @@ form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
 - With several passes entropy and kl of a completion are those of the first, the others means; `loss` is their mean.
 - `gradient_norm`: before clipping to 1, of the last pass. `seconds`: with the checkpoint before the step, without
   validation and figures.
-- `validation_*`, after steps with a validation: reward, accuracy and format, accuracy * also in parts.
+- `validation_*`, after steps with a validation and the last: reward, accuracy and format, accuracy * also in parts, and
+  the shares of right answers `greedy`, `correct` and `pass_4` (`validation.measure_sharpness`). The first row has these
+  three as `start_*`: before the first step.
 """
 
 from collections import Counter
@@ -34,13 +38,22 @@ from currreft_nb.core.journal import append_journal
 from currreft_nb.core.samples import STAGES, TRAINED_TASKS
 from currreft_nb.generation.generate import end_tokens
 from currreft_nb.method import rewards
+from currreft_nb.method.thinking import contradictions
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import GrpoSettings
 
-MEANS = ("accuracy", "format", "length", "truncated", "overlong")  # over the completions of a step that have them
+THOUGHTS = ("think_readable", "contradiction")
+MEANS = (
+    "accuracy",
+    "format",
+    "length",
+    "truncated",
+    "overlong",
+    *THOUGHTS,
+)  # over the completions of a step that have them
 # Of each task, and in a mixture of each form.
-PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl", "overlong")
+PARTS = ("accuracy", "format", "zero_variance", "length", "truncated", "entropy", "kl", "overlong", *THOUGHTS)
 PART_MEASURES = tuple(f"{measure}/{part}" for measure in PARTS for part in (*TRAINED_TASKS, *STAGES))
 
 
@@ -57,10 +70,11 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
         values = rewards.accuracy_reward(
             completions, **columns, **options, log_extra=extra.__setitem__, log_metric=log_metric
         )
+        against = contradictions(completions, loaded.style.frame, **columns)
         for place, tokens in enumerate(columns["completion_ids"]):
             row = {name: columns[name][place] for name in ("id", "task", "stage")}
             row |= {"completion": rewards.text_of(completions[place]), "accuracy": values[place]}
-            row |= {"reason": extra["reason"][place], "length": len(tokens)}
+            row |= {"reason": extra["reason"][place], "length": len(tokens)} | thought_measures(against[place])
             scored.append(row | {"truncated": len(tokens) >= settings.max_new_tokens and tokens[-1] not in ends})
         return values
 
@@ -77,6 +91,17 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
         return values
 
     return [accuracy, format] + [overlong] * bool(settings.overlong_penalty)
+
+
+def thought_measures(against: bool | None) -> dict[str, float]:
+    """Return the measures of a think block that contradicts the answer, agrees with it, or (None) says neither.
+
+    >>> thought_measures(True), thought_measures(None)
+    ({'think_readable': 1.0, 'contradiction': 1.0}, {'think_readable': 0.0})
+    """
+    if against is None:
+        return {"think_readable": 0.0}
+    return {"think_readable": 1.0, "contradiction": float(against)}
 
 
 def overlong_reward(length: int, settings: GrpoSettings) -> float:
