@@ -38,7 +38,14 @@ from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
 from currreft_nb.training.rows import Target, draw_order, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
-from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
+from currreft_nb.training.steps import (
+    MEANS,
+    PART_MEASURES,
+    note_measures,
+    reward_functions,
+    step_row,
+    write_completions,
+)
 from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer
 from currreft_nb.training.trl_config import grpo_config, sft_config, trackers_in
 from currreft_nb.training.validation import EarlyStopping
@@ -194,7 +201,7 @@ class GrpoTraining(Training):
     scored: list[dict] = field(default_factory=list)  # the current step's completions with their scores
 
     shown = ("accuracy", "format", "zero_variance", "length", "kl")
-    closing = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
+    closing = ("reward", *MEANS, *PART_MEASURES, "zero_variance", "entropy", "kl")
 
     def make_row(self, sample: Sample, text: str) -> dict:
         return question_row(sample, self.loaded) | rewards.columns(sample)

@@ -1,11 +1,12 @@
 """The table of params/losses.yaml: what each loss, scale and way of sampling does on one hard cell.
 
-    python tests/benchmarks/losses.py [--folder DIR] [--output CSV]
+    python tests/benchmarks/losses.py [--folder DIR | --table CSV] [--output CSV]
 
-Reads the complete evaluations of outputs/losses, and the trainings that they scored. A row per arm: the seeds, the mean
-of natural accuracy on open questions, in-domain and out-of-domain, the difference to `grpo` in-domain, the questions
-drawn, the steps taken, and over the last tenth of the steps silent groups, entropy and contradictions. Means have 95 %
-intervals between seeds (Student's t). Hypotheses are in the head of the experiment's file.
+Reads the complete evaluations of outputs/losses, and the trainings that they scored, or the runs that an earlier call
+wrote. `--output` writes the table, and each run beside it as <name>_runs.csv, for `--table`. A row per arm: the seeds,
+the mean of natural accuracy on open questions, in-domain and out-of-domain, the difference to `grpo` in-domain, the
+questions drawn, the steps taken, and over the last tenth of the steps silent groups, entropy and contradictions. Means
+have 95 % intervals between seeds (Student's t). Hypotheses are in the head of the experiment's file.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         for name in SPLITS:
             found |= _interval(name, mine[name])
         found |= _interval("to_grpo", (mine["test_id"] - known.loc["grpo"]["test_id"]).dropna())
-        rows.append(found | {name: mine[name].mean() for name in MEASURED})
+        rows.append(found | {name: pd.to_numeric(mine[name]).mean() for name in MEASURED})
     return pd.DataFrame(rows)
 
 
@@ -66,11 +67,14 @@ def main() -> None:
     """Collect, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the experiment's folder")
-    parser.add_argument("--output", type=Path, help="CSV file")
+    parser.add_argument("--table", type=Path, help="the runs in this CSV instead of the experiment's folder")
+    parser.add_argument("--output", type=Path, help="CSV file for the table")
     given = parser.parse_args()
-    table = summary(collect(given.folder))
+    runs = pd.read_csv(given.table) if given.table else collect(given.folder)
+    table = summary(runs)
     print(table.round(3).to_string(index=False))
     if given.output:
+        runs.to_csv(given.output.with_name(f"{given.output.stem}_runs.csv"), index=False, lineterminator="\n")
         table.round(4).to_csv(given.output, index=False, lineterminator="\n")
 
 
