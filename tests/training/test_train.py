@@ -18,6 +18,7 @@ from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
+from currreft_nb.method.thinking import contradicts
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
@@ -159,6 +160,13 @@ class TestGrpo:
             for row in rows:
                 score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules(detection="soft"))
                 assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
+                against = contradicts(by_id[row["id"]], row["completion"], frame)
+                assert row["think_readable"] == (against is not None) and row.get("contradiction") == against
+            known = [row["contradiction"] for row in rows if row["think_readable"]]
+            assert measured["think_readable"] == len(known) / 8
+            assert measured.get("contradiction") == (sum(known) / len(known) if known else None)
+            tasks = {row["task"] for row in rows if row["think_readable"]}
+            assert {name.partition("/")[2] for name in measured if name.startswith("contradiction/")} == tasks
 
     @pytest.mark.parametrize("shortcuts", [(), SHORTCUTS])
     def test_entropy_and_kl_are_measured_of_each_completion_and_by_task(self, samples, tmp_path, shortcuts):
