@@ -54,7 +54,10 @@ def contradictions(completions: list, frame: Frame | None = None, **columns: Any
 
 
 def _open_value(thinking: str, sample: Row, frame: Frame | None) -> Any:
-    return stored(sample, TASK_MODULES[sample.task].thought(thinking.strip(), sample), frame)
+    read = getattr(TASK_MODULES[sample.task], "thought", None)
+    if read is None:
+        raise Unreadable("not_read")
+    return stored(sample, read(thinking.strip(), sample), frame)
 
 
 def _differs(truth: Any, value: Any, sample: Row) -> bool:

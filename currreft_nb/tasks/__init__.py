@@ -8,12 +8,12 @@
   returns them and further fields for the evaluation records; `value` is None for an unreadable answer.
 - `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
   of one item each, and `normalise(item)`, the name under which two items are the same.
+- `thought(text, sample)`: the value with which a think block ends; raises `Unreadable`. Stricter than `parse`, because
+  a think block may be prose (`method.thinking`). Without it, think blocks are not compared with answers.
 
 For yes/no and multiple choice, so not for `general`, which is asked at the open stage only:
 
 - `OPTIONS`: how many options a choice offers.
-- `thought(text, sample)`: the value with which a think block ends; raises `Unreadable`. Stricter than `parse`, because
-  a think block may be prose (`method.thinking`).
 - `distractors(sample, rng, vocabulary)`: wrong values, best first. `curriculum` calls it where the sample has neither
   options nor candidates.
 - `false_claim(sample, wrong, rng)`: the fields of a yes/no question with a false claim; `wrong` holds a value or more.

@@ -110,6 +110,11 @@ def test_columns_are_those_of_the_rewards():
     assert contradictions(texts, **given) == [True, None, False]
 
 
+def test_a_task_that_reads_no_thoughts_says_nothing_of_them():
+    general = Sample(task="general", answer="Jupiter", **COMMON)
+    assert contradicts(general, "<think>Mars</think><answer>Jupiter</answer>") is None
+
+
 @pytest.mark.parametrize("name", TRAINED_TASKS)
 def test_every_trained_task_reads_thoughts(name):
     assert callable(TASK_MODULES[name].thought)
