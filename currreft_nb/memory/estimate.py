@@ -61,6 +61,8 @@ def estimate_grpo(
     micro_batch: int = 4,
     max_new_tokens: int = 256,
     beta: float = 0.0,
+    passes: int = 1,
+    refill: int = 0,
     shortcuts: Collection[str] = GrpoSettings.shortcuts,
     validation_questions: int = 0,
     rate_completions: int = 0,
@@ -90,8 +92,10 @@ def estimate_grpo(
         *memory_parts.training(shape, micro, pack, prompt, max_new_tokens),
         *memory_parts.adapter_at_work(shape, lora_rank, lora_on),
     ]
-    if beta:
+    if beta or passes > 1:  # the log-probabilities at sampling take a pass of their own, like the reference's
         parts += memory_parts.reference(shape, micro, pack, prompt, max_new_tokens)
+    if refill:  # a further batch, both joined, and what is left of them
+        parts.append(("pixels of refills", 4 * rows * pixels, "generation (batches)"))
     if not frozen:
         parts += memory_parts.trained_vision(shape, patches, math.ceil(micro / pack), lora_on)
     return _table(parts)

@@ -101,10 +101,10 @@ def training(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts
 
 
 def reference(shape: Shape, rows: int, pack: int, prompt: int, new: int) -> Parts:
-    """Return the part of the reference policy's pass over the same rows, without gradients."""
+    """Return the part of a pass over the same rows without gradients: the reference policy's, or that at sampling."""
     tokens = math.ceil(rows / pack) * prompt + rows * new
     layer = tokens * (8 * shape.intermediate + 12 * shape.hidden)
-    return [("reference policy at work", max(layer, _tile(rows * new)), "generation (reference)")]
+    return [("reference, or policy at sampling, at work", max(layer, _tile(rows * new)), "generation (reference)")]
 
 
 def _tile(scored: int) -> int:

@@ -116,7 +116,7 @@ def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rul
 
     `frame`: how the model writes boxes; None: in pixels of the stored image. Boxes are clipped to the image.
     """
-    parsed, value, reason = _read(sample, completion)
+    parsed, value, reason = read_completion(sample, completion)
     if reason:
         return Score(0.0, 0.0, reason)
     earned, reason = _accuracy(sample, value, frame, rules)
@@ -125,11 +125,11 @@ def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rul
 
 def score_format(sample: Sample | Row, completion: str) -> tuple[float, str]:
     """Return the format reward alone, 0 or 1, and "ok" or the fault of the form."""
-    parsed, _, reason = _read(sample, completion)
+    parsed, _, reason = read_completion(sample, completion)
     return (0.0, reason) if reason else (float(parsed.format), parsed.reason)
 
 
-def _read(sample: Sample | Row, completion: str) -> tuple[Parsed, Any, str]:
+def read_completion(sample: Sample | Row, completion: str) -> tuple[Parsed, Any, str]:
     """Return the blocks, the value that the answer gives, and "" or the reason why it gives none."""
     parsed = parse_completion(completion)
     if parsed.answer is None:
@@ -149,7 +149,7 @@ def _accuracy(sample: Sample | Row, value: Any, frame: Frame | None, rules: Rule
         return (1.0, "ok") if value == sample.answer else (0.0, "wrong")
     if sample.stage == "choice":
         return _choice_accuracy(set(value), set(sample.answer), rules)
-    return TASK_MODULES[sample.task].accuracy(_stored(sample, value, frame), sample, rules)
+    return TASK_MODULES[sample.task].accuracy(stored(sample, value, frame), sample, rules)
 
 
 def _choice_accuracy(chosen: set[str], right: set[str], rules: Rules) -> tuple[float, str]:
@@ -161,7 +161,7 @@ def _choice_accuracy(chosen: set[str], right: set[str], rules: Rules) -> tuple[f
     return 0.0, "wrong"
 
 
-def _stored(sample: Sample | Row, value: Any, frame: Frame | None) -> Any:
+def stored(sample: Sample | Row, value: Any, frame: Frame | None) -> Any:
     """Return the value; boxes in pixels of the stored image, clipped to it."""
     if VALUES[sample.task] != "boxes" or (sample.size is None and frame is None):
         return value
@@ -206,7 +206,7 @@ def accuracy_reward(
     >>> accuracy_reward(["<answer>42</answer>", "<answer>17</answer>"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
     [1.0, 0.0]
     """
-    rows = list(_rows(len(completions), answer=answer, task=task, stage=stage, **columns))
+    rows = list(rows_of(len(completions), answer=answer, task=task, stage=stage, **columns))
     scores = [score(row, text_of(completion), frame, rules) for row, completion in zip(rows, completions)]
     if log_extra:
         log_extra("reason", [result.reason for result in scores])
@@ -234,7 +234,7 @@ def format_reward(
     >>> format_reward(["<think>hm</think><answer>17</answer>", "42"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
     [1.0, 0.0]
     """
-    rows = _rows(len(completions), answer=answer, task=task, stage=stage, **columns)
+    rows = rows_of(len(completions), answer=answer, task=task, stage=stage, **columns)
     results = [score_format(row, text_of(completion)) for row, completion in zip(rows, completions)]
     if log_extra:
         log_extra("format_reason", [reason for _, reason in results])
@@ -255,7 +255,7 @@ def text_of(completion: str | list[dict]) -> str:
     return "".join(part.get("text", "") for part in content or ())
 
 
-def _rows(count: int, **columns: list) -> Iterator[Row]:
+def rows_of(count: int, **columns: list) -> Iterator[Row]:
     """Yield the rows of a batch; columns that scoring does not use are ignored, absent optional ones are empty."""
     used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size")}
     for name, values in used.items():
@@ -294,8 +294,8 @@ def answered_value(sample: Sample, completion: str, frame: Frame | None = None) 
     >>> answered_value(sample, "<answer>17</answer>")
     '17'
     """
-    _, value, reason = _read(sample, completion)
-    return None if reason else _stored(sample, value, frame)
+    _, value, reason = read_completion(sample, completion)
+    return None if reason else stored(sample, value, frame)
 
 
 def answered_boxes(sample: Sample, completion: str, frame: Frame | None = None) -> list[tuple]:

@@ -72,10 +72,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
+def advantages(rewards: Sequence[float], group_size: int, scale: str = "group") -> np.ndarray:
     """Return each reward's advantage: (reward - group mean) / (group's unbiased standard deviation + 1e-4), shape (n,).
 
-    As GRPO computes them (TRL, `scale_rewards="group"`). In a group of equal rewards they are 0.
+    As GRPO computes them (TRL's `scale_rewards`). With `scale` "batch" the deviation is that of all rewards, with
+    "none" nothing is divided. In a group of equal rewards they are 0.
 
     >>> advantages([1, 1, 0, 0, 1, 1, 1, 1], group_size=4).round(2)
     array([ 0.87,  0.87, -0.87, -0.87,  0.  ,  0.  ,  0.  ,  0.  ])
@@ -87,7 +88,10 @@ def advantages(rewards: Sequence[float], group_size: int) -> np.ndarray:
         )
     groups = values.reshape(-1, group_size)
     centred = groups - groups.mean(axis=1, keepdims=True)
-    return (centred / (groups.std(axis=1, ddof=1, keepdims=True) + EPSILON)).ravel()
+    if scale == "none":
+        return centred.ravel()
+    deviation = groups.std(axis=1, ddof=1, keepdims=True) if scale == "group" else values.std(ddof=1)
+    return (centred / (deviation + EPSILON)).ravel()
 
 
 def summarise(records: Iterable[Mapping], by: Sequence[str] = (), resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

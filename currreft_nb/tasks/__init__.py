@@ -10,6 +10,8 @@
   where they are paid in parts anyway.
 - `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
   of one item each, and `normalise(item)`, the name under which two items are the same.
+- `thought(text, sample)`: the value with which a think block ends; raises `Unreadable`. Stricter than `parse`, because
+  a think block may be prose (`method.thinking`). Without it, think blocks are not compared with answers.
 
 For yes/no and multiple choice, so not for `general`, which is asked at the open stage only:
 

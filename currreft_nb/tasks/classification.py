@@ -11,7 +11,7 @@ import random
 import re
 from typing import Any
 
-from currreft_nb.core.answers import parse_labels
+from currreft_nb.core.answers import Unreadable, parse_labels
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
@@ -19,6 +19,9 @@ MEASURES = ("jaccard",)
 DENSE = ""
 SEVERAL = True
 OPTIONS = 5
+
+# Words that no label has, but a sentence.
+SENTENCE = frozenset(("and", "or", "not", "no", "maybe", "perhaps", "either", "is", "are", "it", "there", "i", "see"))
 
 LABELS_VERSION = 2  # of the tables below; raise it with every change, because scores depend on them
 NAMES = """
@@ -106,6 +109,19 @@ def render(value: list[str]) -> str:
 def parse(text: str, sample: Any) -> list[str]:
     """Return the labels of an answer; raises `Unreadable`."""
     return parse_labels(text)
+
+
+def thought(text: str, sample: Any) -> list[str]:
+    """Return the labels of a think block that is a list of labels: of three words at most, without words of a sentence.
+
+    >>> thought("traffic light, dog", None)
+    ['traffic light', 'dog']
+    """
+    labels = parse_labels(text.rstrip("."))
+    words = [normalise(label).split() for label in labels]
+    if any(len(label) > 3 or SENTENCE.intersection(label) for label in words):
+        raise Unreadable("not_labels")
+    return labels
 
 
 def jaccard(a: list[str], b: list[str]) -> float:

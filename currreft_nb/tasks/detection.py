@@ -9,6 +9,7 @@ Reward at the open stage: 1 if the overlap (IoU) with the true box is above 0.5,
 """
 
 import random
+import re
 from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_boxes
@@ -22,6 +23,7 @@ SEVERAL = False
 OPTIONS = 4
 
 MAX_BOXES = 100
+_LIST = re.compile(r"\[[^\[\]]*\]")
 FALSE_IOU = 0.4  # a distractor overlaps the true box less than this
 ALIKE_IOU = 0.7  # and another distractor less than this
 JITTER_IOU = (0.05, 0.35)  # of a moved box with the box itself
@@ -50,6 +52,19 @@ def parse(text: str, sample: Any) -> list[tuple]:
     if len(boxes) > MAX_BOXES:
         raise Unreadable("too_complex")
     return boxes
+
+
+def thought(text: str, sample: Any) -> list[tuple]:
+    """Return the boxes of a think block that holds nothing else, or ends with the only list in it.
+
+    >>> from currreft_nb.core.samples import Sample
+    >>> sample = Sample(id="a", task="detection", split="val", source="s", question="dog", answer=[[1, 2, 3, 4]])
+    >>> thought("It is at the left, so [1, 2, 3, 4].", sample)
+    [(1.0, 2.0, 3.0, 4.0)]
+    """
+    lists = _LIST.findall(text)
+    ends = len(lists) == 1 and text.rstrip(" .").endswith(lists[0])
+    return parse(lists[0] if ends else text, sample)
 
 
 def accuracy(value: list, sample: Any, rules: Any) -> tuple[float, str]:

@@ -47,6 +47,19 @@ def parse(text: str, sample: Any) -> str:
     return text
 
 
+def thought(text: str, sample: Any) -> str:
+    """Return the result of a think block: the right side of its last line's last equation, or that line, if a formula.
+
+    >>> thought("[3, 7, 12]=3", None), thought("3 + 4 = 7, so 2 * 7 = 14.", None)
+    ('3', '14')
+    """
+    lines = text.splitlines() or [""]
+    result = lines[-1].rpartition("=")[2].strip().rstrip(".").rstrip()
+    if not is_expression(clean(result)):
+        raise Unreadable("not_an_expression")
+    return result
+
+
 def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
     """Return 1 or 0, and "ok" or why not: a code of `math_equality.compare_math` or, with options, of `read_option`."""
     if not sample.options:

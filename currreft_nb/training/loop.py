@@ -2,7 +2,7 @@
 
     {"step": 12, "stage": "open", "loss": 0.01, "token_accuracy": 0.93, "gradient_norm": 0.8, "seconds": 0.9}
 
-A run folder holds `metrics.jsonl`, `checkpoints/checkpoint-<step>/` with optimiser and random state, and for
+A run folder holds `metrics.jsonl`, `checkpoints/checkpoint-<update>/` with optimiser and random state, and for
 reinforcement learning `completions/step-<step>.jsonl`. To resume, all of them are cut back to the last whole
 checkpoint.
 """
@@ -35,6 +35,7 @@ class StepLogger(TrainerCallback):
     `row_of(logs)` returns our row for what the trainer logged and `step`; `shown` names its columns on the printed
     line. `on_row(row)` is called before the row is written, may add to it, and returns True to end the training;
     `live()` is called afterwards. Later callbacks, such as trackers, see the row's numbers instead of the trainer's.
+    The trainer counts updates, of which a step has `passes`, and logs after the last of them.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class StepLogger(TrainerCallback):
         shown: tuple[str, ...],
         on_row: Callable[[dict], bool] = lambda row: False,
         live: Callable[[], None] = lambda: None,
+        passes: int = 1,
     ):
-        self.path = folder / "metrics.jsonl"
+        self.path, self.passes = folder / "metrics.jsonl", passes
         self.steps, self.row_of, self.shown, self.on_row, self.live = steps, row_of, shown, on_row, live
         self.before_first_step: Callable[[], None] = lambda: None
         self.gradients = GradientCheck()
@@ -59,7 +61,7 @@ class StepLogger(TrainerCallback):
         if state.global_step < state.max_steps:
             self.before_first_step()
         self.last_s = self.started_s = time.perf_counter()
-        self.first_step = state.global_step
+        self.first_step = state.global_step // self.passes
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self.gradients.look(model)
@@ -67,7 +69,7 @@ class StepLogger(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if "loss" not in logs:  # the trainer's closing summary
             return
-        step = state.global_step
+        step = state.global_step // self.passes
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
             raise InputError(
                 f"the loss is {logs['loss']} and the gradient norm {logs.get('grad_norm')} at step {step}; lower"
@@ -129,14 +131,15 @@ def run_trainer(
     weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     if checkpoint:
-        print(f"resuming after step {step_of(checkpoint)} of {trainer.args.max_steps}")
+        done, planned = (updates // logger.passes for updates in (step_of(checkpoint), trainer.args.max_steps))
+        print(f"resuming after step {done} of {planned}")
     reset_peak()
     try:
         with sharing:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         raise InputError(
-            f"the GPU ran out of memory at step {trainer.state.global_step + 1} with micro_batch"
+            f"the GPU ran out of memory at step {trainer.state.global_step // logger.passes + 1} with micro_batch"
             f" {trainer.args.per_device_train_batch_size}; lower micro_batch and run it again: it resumes from its last"
             " checkpoint. If it is 1, lower max_new_tokens, max_pixels or group_size, which starts from the beginning"
         ) from None

@@ -65,7 +65,7 @@ def _row(prompt: torch.Tensor, kinds: torch.Tensor, positions: torch.Tensor, sai
     """Return a packed row's tokens, labels, kinds, positions, and the number of the piece that each token is in."""
     # Each piece starts with a copy of the prompt's last token, whose output predicts the completion's first token: a
     # place has one label, and the first tokens differ.
-    entered = [torch.cat([prompt[-1:], completion[:-1]]) for completion in said]
+    entered = [torch.cat([prompt[-1:], completion])[: len(completion)] for completion in said]
     # Positions continue where the prompt ends, for each piece anew, as in a row of its own.
     steps = [positions[:, -1:] + torch.arange(len(completion), device=prompt.device) for completion in said]
     lengths = torch.tensor([len(prompt) - 1, *map(len, said)], device=prompt.device)

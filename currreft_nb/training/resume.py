@@ -31,7 +31,7 @@ FULL_WORDS = ("PytorchStreamWriter", "unexpected pos", "iostream error", *(f"os 
 
 
 def step_of(checkpoint: Path) -> int:
-    """Return the step after which a checkpoint was made.
+    """Return the update after which a checkpoint was made: the step, where a step makes one.
 
     >>> step_of(Path("checkpoints/checkpoint-20"))
     20
@@ -144,17 +144,18 @@ def resume_point(folder: Path, asked: dict) -> Path | None:
                 " start from the beginning, or choose another output folder"
             )
     found = last_whole(checkpoints, asked.get("num_processes", 1))
-    _cut_back(folder, step_of(found) if found else 0)
+    _cut_back(folder, step_of(found) if found else 0, asked.get("passes", 1))
     checkpoints.mkdir(parents=True, exist_ok=True)
     with atomic_write(note) as stream:
         stream.write(json.dumps(asked, indent=2) + "\n")
     return found
 
 
-def _cut_back(folder: Path, step: int) -> None:
+def _cut_back(folder: Path, update: int, passes: int) -> None:
     for path in (folder / "checkpoints").glob("checkpoint-*"):
-        if step_of(path) > step:
+        if step_of(path) > update:
             shutil.rmtree(path)
+    step = update // passes
     for path in (folder / "completions").glob("step-*.jsonl"):
         if int(path.stem.removeprefix("step-")) > step:
             path.unlink()

@@ -14,6 +14,8 @@ from currreft_nb.models.families import LORA_ON
 
 REHEARSE = ("auto", "always", "never")
 SHORTCUTS = ("images", "prompts", "silent", "weights")
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo")
+SCALES = ("group", "batch", "none")
 VALIDATION_ANSWERS = 4  # to each validation question
 ANSWERS_AT_ONCE = 64  # sampled together where no setting says how many: the batch size of `generation.generate`
 # The packages of each tracker, one of which must be installed, and the variable that says where it writes.
@@ -191,7 +193,7 @@ class Validating(Settings):
 class Grouped(Settings):
     """The size of reinforcement learning: steps, questions per step, answers per question."""
 
-    steps: int = setting(60, "optimiser steps; completions are generated anew for each", unit="steps", least=1)
+    steps: int = setting(60, "steps; completions are generated anew for each", unit="steps", least=1)
     prompts_per_step: int = setting(8, "questions per step", unit="questions", least=1)
     group_size: int = setting(8, "completions per question, compared with each other", unit="completions", least=2)
 
@@ -205,8 +207,76 @@ class Grouped(Settings):
 
 
 @settings_class
-class GrpoSettings(Validating, Processes, Optimising, Answers, Rehearsing, Difficulty, Grouped):
+class Updating(Settings):
+    """What an update is made of: the loss, the scale of the advantages, and which completions count.
+
+    All losses are -advantage times a ratio: the token's probability now over that at its sampling. In the first pass
+    the ratio is 1, so losses that clip it in different ways differ above `passes` 1 only. params/README.md has a table.
+    """
+
+    loss: str = setting(
+        "grpo",
+        "grpo (arXiv 2402.03300): mean over each completion's tokens, then over completions;"
+        " dr_grpo (2503.20783): sum of tokens over a constant, so that length has no weight, meant with scale none;"
+        " dapo (2503.14476): mean over the tokens of all completions;"
+        " bnpo (TRL's name, after 2506.02864): mean over the tokens of a process's completions;"
+        " gspo (2507.18071): grpo with one ratio a completion, clipped more tightly;"
+        " cispo (2506.13585): dapo's mean, with a capped ratio that keeps every token's gradient",
+        choices=LOSSES,
+    )
+    scale: str = setting(
+        "group",
+        "advantages are divided by the deviation of rewards in the group (GRPO), in the whole batch (2508.08221), or"
+        " not at all (Dr. GRPO)",
+        choices=SCALES,
+    )
+    clip_high: float = setting(
+        0.0,
+        "how far a ratio may rise above 1; 0 is as far as below, 0.2 (gspo 0.0004, below 0.0003); DAPO takes 0.28;"
+        " for cispo the largest ratio itself, 0 is 5",
+        least=0,
+    )
+    passes: int = setting(1, "updates by each step's completions", unit="updates", least=1)
+    mask_truncated: bool = setting(False, "leave completions that max_new_tokens cut off out of the loss (DAPO)")
+    overlong_penalty: int = setting(
+        0,
+        "tokens before max_new_tokens over which a penalty grows from 0 to 1 (DAPO's soft overlong punishment); 0 none",
+        unit="tokens",
+        least=0,
+    )
+    refill: int = setting(
+        0,
+        "rounds in which silent groups of a step are replaced by further questions (DAPO's dynamic sampling), which"
+        " the budget pays; 0 none",
+        unit="rounds",
+        least=0,
+    )
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.clip_high and self.passes == 1:
+            raise InputError(
+                f"clip_high is {self.clip_high}, but with passes 1 every ratio is 1 and none is clipped; set passes to"
+                " 2 or more, or clip_high to 0"
+            )
+        if self.loss == "cispo" and 0 < self.clip_high <= 1:
+            raise InputError(
+                f"clip_high is {self.clip_high}, but for loss cispo it is the largest ratio itself; set it above 1,"
+                " such as 5"
+            )
+        if self.refill and self.scale == "batch":
+            raise InputError(
+                "scale is batch, but with refill the groups of a step come from several batches; set scale to group or"
+                " none, or refill to 0"
+            )
+
+
+@settings_class
+class GrpoSettings(Validating, Processes, Optimising, Answers, Rehearsing, Difficulty, Updating, Grouped):
     """How reinforcement learning goes; the budget is `steps * prompts_per_step` questions.
+
+    A step samples completions once and makes `passes` updates by them. With `refill` it may draw more questions, and
+    the last steps are left out when the budget is spent.
 
     Raises `InputError` for values that do not go together.
 
@@ -230,7 +300,33 @@ class GrpoSettings(Validating, Processes, Optimising, Answers, Rehearsing, Diffi
         super().check_together()
         _check_divides("num_processes", self.num_processes, "prompts_per_step", self.prompts_per_step)
         whole = "prompts_per_step * group_size" + self.per_process
-        _check_divides("micro_batch", self.at_once(self.completions_per_process), whole, self.completions_per_process)
+        rows = self.completions_per_process
+        at_once = self.at_once(rows)
+        _check_divides("micro_batch", at_once, whole, rows)
+        if self.loss == "bnpo" and at_once < rows:
+            raise InputError(
+                f"micro_batch is {at_once}, but loss bnpo takes its mean over the tokens that go through the"
+                f" model at once, so micro_batch would decide the result; set it to {rows}, or loss to dapo, the mean"
+                " over all tokens of the step"
+            )
+        if self.overlong_penalty > self.max_new_tokens:
+            raise InputError(
+                f"overlong_penalty is {self.overlong_penalty}, more than max_new_tokens, which is"
+                f" {self.max_new_tokens}; set it to {max(1, self.max_new_tokens // 5)}, as DAPO's fifth"
+            )
+        self._check_refill()
+
+    def _check_refill(self) -> None:
+        if self.refill and self.num_processes > 1:
+            raise InputError(
+                f"refill is {self.refill}, but num_processes {self.num_processes}: processes would need different"
+                " numbers of further questions; set num_processes to 1, or refill to 0"
+            )
+        if self.refill and self.order == "easy_to_hard":
+            raise InputError(
+                "order is easy_to_hard, but refill draws from the end of the order, where the hardest are; set order to"
+                " shuffled, or refill to 0"
+            )
 
     @property
     def answers_at_once(self) -> int:

@@ -2,7 +2,7 @@
 
 GRPO asks each question several times and compares within that group: a completion's advantage is its reward minus the
 group's mean, divided by its standard deviation (`metrics.scores.advantages`), and its tokens become more or less likely
-in proportion. It needs no value model and no labelled reasoning.
+in proportion. It needs no value model and no labelled reasoning. `training.settings.Updating` has its variants.
 
 Three files lead from a notebook's cell to TRL's trainer:
 
@@ -38,7 +38,14 @@ from currreft_nb.training.processes.launch import needed, train
 from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
 from currreft_nb.training.rows import Target, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
-from currreft_nb.training.steps import PART_MEASURES, note_measures, reward_functions, step_row, write_completions
+from currreft_nb.training.steps import (
+    MEANS,
+    PART_MEASURES,
+    note_measures,
+    reward_functions,
+    step_row,
+    write_completions,
+)
 from currreft_nb.training.trainers import AnswerTrainer, GroupTrainer, TaughtTrainer
 from currreft_nb.training.trl_config import distillation_config, grpo_config, sft_config, trackers_in
 from currreft_nb.training.validation import EarlyStopping
@@ -74,9 +81,10 @@ def train_grpo(
     checkpoint = ranks.from_first(lambda: resume_point(folder, made_from))
     stopping = EarlyStopping(loaded, validation, folder, settings)
     steps = ranks.from_first(stopping.steps)  # fewer than planned if an interrupted attempt ended the stage already
-    order = order[: steps * settings.prompts_per_step]
+    asked_first, spare = order[: steps * settings.prompts_per_step], order[::-1] if settings.refill else []
     rows, measured = [(sample, "") for sample in samples], _rating(rates, left_out)
-    return GrpoTraining(loaded, folder, settings, rows, order, checkpoint, measured, stopping, steps).run(live)
+    parts = (measured, stopping, steps, spare)
+    return GrpoTraining(loaded, folder, settings, rows, asked_first, checkpoint, *parts).run(live)
 
 
 def train_sft(
@@ -169,7 +177,8 @@ class Training:
     def run(self, live: Callable[[], None]) -> dict:
         """Build the trainer and run it, save the adapter and compare what was saved; return the run's measures."""
         loaded, settings = self.loaded, self.settings
-        logger = StepLogger(self.folder, settings.steps, self.row_of, self.shown, self.on_row, live)
+        passes = getattr(settings, "passes", 1)
+        logger = StepLogger(self.folder, settings.steps, self.row_of, self.shown, self.on_row, live, passes)
         with trackers_in(self.folder, settings.report_to), full_disk_named(self.folder):
             with float32_adapter(loaded.model):
                 trainer = self.build(
@@ -213,10 +222,11 @@ class GrpoTraining(Training):
 
     stopping: EarlyStopping
     steps: int
+    spare: list[int]  # all that may be drawn, the last first: silent groups are refilled from here, steps from `order`
     scored: list[dict] = field(default_factory=list)  # the current step's completions with their scores
 
     shown = ("accuracy", "format", "zero_variance", "length", "kl")
-    closing = ("reward", "accuracy", "format", *PART_MEASURES, "zero_variance", "length", "truncated", "entropy", "kl")
+    closing = ("reward", *MEANS, *PART_MEASURES, "zero_variance", "entropy", "kl")
 
     def make_row(self, sample: Sample, text: str) -> dict:
         return question_row(sample, self.loaded) | rewards.columns(sample)
@@ -225,10 +235,20 @@ class GrpoTraining(Training):
         return GroupTrainer(
             shortcuts=self.settings.shortcuts,
             note=partial(note_measures, self.scored),
+            refill=self.settings.refill,
+            draw=self.further,
             reward_funcs=reward_functions(self.loaded, self.settings, self.scored),
             args=grpo_config(self.loaded, self.folder, replace(self.settings, steps=self.steps)),
             **common,
         )
+
+    def further(self, count: int) -> list[dict]:
+        """Return the rows of up to `count` further questions, as many as the budget still pays."""
+        before = read_journal(self.folder / "metrics.jsonl")
+        drawn = sum(row["prompts"] for row in before) + len(self.scored) // self.settings.group_size
+        refilled = drawn - (len(before) + 1) * self.settings.prompts_per_step
+        chosen = self.spare[refilled : refilled + min(count, self.settings.budget - drawn)]
+        return [self.make_row(*self.rows[index]) for index in chosen]
 
     def row_of(self, logs: dict) -> dict:
         self.scored[:] = ranks.from_all(self.scored)  # those of all processes, in all of them

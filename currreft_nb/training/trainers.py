@@ -4,7 +4,7 @@
 
 - images: an image is prepared and encoded once for all completions of its group (`generation.shared_images`).
 - prompts: a prompt is read once for its group, in decoding (`generation.decode`) and training (`training.packing`).
-- silent: groups whose completions all earned the same are not sent through the model.
+- silent: groups whose completions all earned the same are not sent through the model, nor are masked completions.
 - weights: completions are decoded with dense copies of the adapted layers (`generation.decode`).
 """
 
@@ -19,25 +19,36 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from currreft_nb.generation.decode import decode, dense_layers, prompt_positions
+from currreft_nb.training.batches import IMAGES, join_rows, select_rows
 from currreft_nb.training.packing import pack
 
-ROUNDING = 5e-3  # smaller advantages come from rounding alone: a reward that differs by 1e-4 gives at least 0.3
-IMAGES = ("pixel_values", "image_grid_thw")
+# Smaller advantages come from rounding alone. In a group's deviations a reward that differs by 1e-4 gives at least 0.3;
+# in those of the batch, what is cut has less than a thousandth of the usual weight.
+ROUNDING = {"group": 5e-3, "batch": 1e-3, "none": 1e-6}
 IGNORED = -100  # the label of a token that the loss leaves out
 BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 
 
 class GroupTrainer(GRPOTrainer):
-    """TRL's trainer, for `loss_type="grpo"`; the measured entropy is that of the completions that were trained on.
+    """TRL's trainer; the measured entropy is that of the completions that were trained on.
 
     `shortcuts`: which of the savings above are made; "images" needs the context `shared_images` around the training.
     `note`: called with the places of completions in the step and the measures of each: `entropy`, and `kl` with a
-    penalty.
+    penalty. `draw(count)` returns rows of up to `count` further questions; silent groups are replaced by theirs, in at
+    most `refill` rounds a step (DAPO's dynamic sampling).
     """
 
-    def __init__(self, *args: Any, shortcuts: Collection[str], note: Callable[[list[int], dict], None], **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        shortcuts: Collection[str],
+        note: Callable[[list[int], dict], None],
+        refill: int = 0,
+        draw: Callable[[int], list[dict]] = lambda count: [],
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
-        self.shortcuts, self.note = shortcuts, note
+        self.shortcuts, self.note, self.refill, self.draw = shortcuts, note, refill, draw
         self.end_tokens = list(self.eos_token_ids)
         self.groups: list[int] | None = None  # while a loss is computed: the group of each of its rows
         self.seen: Any = None  # log-probabilities and entropies of its rows
@@ -82,17 +93,36 @@ class GroupTrainer(GRPOTrainer):
         return torch.multinomial(torch.softmax(logits / self.temperature, dim=-1), 1)[:, 0]
 
     def _generate_and_score_completions(self, inputs: list) -> dict[str, Any]:
+        batch, size = self._scored(inputs, 0), self.num_generations
+        wanted = len(inputs) // size
+        drawn = wanted
+        for _ in range(self.refill):
+            silent = [not any(group) for group in _teaching(batch).view(-1, size).tolist()]
+            rows = self.draw(min(wanted, sum(silent))) if any(silent) else []
+            if not rows:
+                break
+            further = self._scored([row for row in rows for _ in range(size)], drawn * size)
+            drawn += len(rows)
+            # The first silent groups are replaced; where a further group is silent too, it waits for the next round.
+            kept = _loud_first([*silent, *(not any(g) for g in _teaching(further).view(-1, size).tolist())], wanted)
+            joined = join_rows(batch, further, self._tokenizer.pad_token_id)
+            batch = select_rows(joined, [group * size + place for group in kept for place in range(size)])
+            batch["num_items_in_batch"] = batch["completion_mask"].sum()
+        return batch
+
+    def _scored(self, inputs: list, first_row: int) -> dict[str, Any]:
+        """Return a batch of completions with advantages; its rows are numbered in the order in which they were said."""
         batch = super()._generate_and_score_completions(inputs)
-        advantages = without_rounding(batch["advantages"], self.num_generations)
-        return batch | {"advantages": advantages, "row": torch.arange(len(advantages))}
+        advantages = without_rounding(batch["advantages"], self.num_generations, self.scale_rewards)
+        return batch | {"advantages": advantages, "row": first_row + torch.arange(len(advantages))}
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         if "prompts" not in self.shortcuts:
             return super()._prepare_inputs(generation_batch)
-        # Unlike in TRL the rows are not shuffled, so that groups stay together and share their prompt. One optimiser
-        # step takes all completions of a generation, so their order makes no difference to it.
+        # Unlike in TRL the rows are not shuffled, so that groups stay together and share their prompt. An update takes
+        # all completions of a generation, so their order makes no difference to it.
         parts = self.args.steps_per_generation
-        if self._step % parts == 0 or self._buffered_inputs is None:
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
             batches = split_tensor_dict(split_pixel_values_by_grid(batch), parts)
             self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in batches]
@@ -102,15 +132,24 @@ class GroupTrainer(GRPOTrainer):
         if self.beta != 0 or "silent" not in self.shortcuts:
             return self._loss(model, inputs)
         # In a silent group every advantage is zero, and without a KL penalty so is the gradient of its loss. Its rows
-        # can skip the model. The factor keeps the loss a mean over all rows, in which theirs count as zero.
-        teaching = inputs["advantages"] != 0
+        # can skip the model, and so can completions without a token that counts.
+        teaching = _teaching(inputs)
         rows = self._rows_to_train(teaching)
         if len(rows) == len(teaching):
             return self._loss(model, inputs)
         if rows:
-            return self._loss(model, select_rows(inputs, rows)) * (len(rows) / len(teaching))
+            chosen = select_rows(inputs, rows)
+            return self._loss(model, chosen) * self._share(chosen, inputs)
         # a zero with a gradient for every adapter weight, as in any other step
         return sum(weight.sum() for weight in model.parameters() if weight.requires_grad) * 0.0
+
+    def _share(self, chosen: dict[str, Any], inputs: dict[str, Any]) -> float:
+        """Return the factor that makes a loss over some rows the one over all, in which the others count as zero."""
+        if self.loss_type in ("dapo", "cispo"):  # divided by the tokens of the whole step already
+            return 1.0
+        if self.loss_type == "bnpo":
+            return float(chosen["completion_mask"].sum().clamp(min=1) / inputs["completion_mask"].sum().clamp(min=1))
+        return len(chosen["advantages"]) / len(inputs["advantages"])
 
     def _rows_to_train(self, teaching: torch.Tensor) -> list[int]:
         rows = teaching.nonzero().flatten().tolist()
@@ -138,7 +177,8 @@ class GroupTrainer(GRPOTrainer):
         if self.beta:
             ratio = inputs["ref_per_token_logps"] - log_probs
             measures["kl"] = ratio.exp() - ratio - 1
-        trained = [place for place, advantage in enumerate(inputs["advantages"].tolist()) if advantage or self.beta]
+        counts = mask.any(-1) if self.beta else _teaching(inputs)
+        trained = counts.nonzero().flatten().tolist()
         means = {name: (values * mask).sum(-1) / mask.sum(-1).clamp(min=1) for name, values in measures.items()}
         found = {name: values[trained].tolist() for name, values in means.items()}
         self.note([rows[place] for place in trained], found)
@@ -201,7 +241,21 @@ class GroupTrainer(GRPOTrainer):
         return tuple(part.flatten()[packed.places] * mask.bool() for part in (output.log_probs, output.entropy))
 
 
-def without_rounding(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
+def _teaching(inputs: dict[str, Any]) -> torch.Tensor:
+    """Return which completions have a gradient of their own: an advantage, and a token that counts."""
+    return (inputs["advantages"] != 0) & inputs["completion_mask"].any(-1)
+
+
+def _loud_first(silent: list[bool], count: int) -> list[int]:
+    """Return `count` groups in their order: those that are not silent, and as many others as are missing.
+
+    >>> _loud_first([False, True, True, False, True], 3)
+    [0, 1, 3]
+    """
+    return sorted(sorted(range(len(silent)), key=lambda group: (silent[group], group))[:count])
+
+
+def without_rounding(advantages: torch.Tensor, group_size: int, scale: str = "group") -> torch.Tensor:
     """Return the advantages with 0 for groups whose rewards were equal.
 
     >>> without_rounding(torch.tensor([6e-4, 6e-4, 1.0, -1.0]), group_size=2).tolist()
@@ -210,21 +264,7 @@ def without_rounding(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
     # TRL computes in float32, where the mean of eight rewards of 0.7 is not quite 0.7. It divides the difference by a
     # standard deviation of almost zero, and would train on the result, advantages of about 6e-4.
     groups = advantages.view(-1, group_size)
-    return groups.where(groups.abs().amax(dim=1, keepdim=True) >= ROUNDING, 0.0).flatten()
-
-
-def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-    """Return some rows of a training batch, with their pixels, which are stored image after image."""
-    count = len(inputs["advantages"])
-
-    def choose(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dim():
-            return value[rows] if len(value) == count else value
-        by_row = isinstance(value, (list, tuple)) and len(value) == count
-        return [value[row] for row in rows] if by_row else value
-
-    by_name = split_pixel_values_by_grid(inputs)
-    return unsplit_pixel_values_by_grid({name: choose(value) for name, value in by_name.items()})
+    return groups.where(groups.abs().amax(dim=1, keepdim=True) >= ROUNDING[scale], 0.0).flatten()
 
 
 class AnswerTrainer(SFTTrainer):

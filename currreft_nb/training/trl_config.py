@@ -3,7 +3,7 @@
 Trackers get the numbers of metrics.jsonl, under the same names, where `report_to` names them. TensorBoard and Weights &
 Biases write to `trackers/<name>/` of the run folder, unless their own environment variable names another place; Trackio
 keeps one store for all runs, where TRACKIO_DIR pointed when it was imported. Keys come from the environment and are not
-written anywhere. After a resume, TensorBoard shows the repeated steps twice.
+written anywhere. After a resume, TensorBoard shows the repeated steps twice. With several passes it counts updates.
 """
 
 import os
@@ -18,19 +18,23 @@ from trl import DistillationConfig, GRPOConfig, SFTConfig
 from currreft_nb.models.load import Loaded
 from currreft_nb.training.settings import TRACKERS, GrpoSettings, SftSettings
 
+# How far a ratio may fall below and rise above 1. gspo: its paper, version 2, section 5.1. cispo: the largest ratio
+# itself, from ScaleRL (arXiv 2510.13786), as TRL recommends.
+CLIP = {"grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
 PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
 
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration for reinforcement learning."""
     micro_batch = settings.at_once(settings.completions_per_process)
+    low, high = CLIP.get(settings.loss, CLIP["grpo"])
     config = GRPOConfig(
-        **common(loaded, folder, settings),
+        **common(loaded, folder, settings, settings.passes),
         per_device_train_batch_size=micro_batch,
-        # One generation per optimiser step, so that a checkpoint never falls inside a block of completions.
+        # Each update takes all completions of a generation.
         gradient_accumulation_steps=settings.completions_per_process // micro_batch,
         steps_per_generation=settings.completions_per_process // micro_batch,
-        num_iterations=1,
+        num_iterations=settings.passes,
         num_generations=settings.group_size,
         max_completion_length=settings.max_new_tokens,
         temperature=settings.temperature,
@@ -40,13 +44,14 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
         repetition_penalty=1.0,
         beta=settings.beta,
         use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL did not have it
-        loss_type="grpo",  # mean over a completion's tokens, then over completions: the paper's
-        importance_sampling_level="token",
-        epsilon=0.2,
-        scale_rewards="group",
+        loss_type="grpo" if settings.loss == "gspo" else settings.loss,
+        importance_sampling_level="sequence" if settings.loss == "gspo" else "token",
+        epsilon=low,
+        epsilon_high=settings.clip_high or high,
+        scale_rewards=settings.scale,
         multi_objective_aggregation="sum_then_normalize",
-        reward_weights=[1.0, settings.format_weight],
-        mask_truncated_completions=False,
+        reward_weights=reward_weights(settings),
+        mask_truncated_completions=settings.mask_truncated,
         disable_dropout=True,
         shuffle_dataset=False,  # the order is laid out by `draw_order`
         use_vllm=False,
@@ -93,12 +98,17 @@ def distillation_config(loaded: Loaded, folder: Path, settings: SftSettings) -> 
     return _on_one_gpu(config)
 
 
-def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -> dict:
-    """Return the options of both trainers."""
+def reward_weights(settings: GrpoSettings) -> list[float]:
+    """Return the weights of the accuracy and the format reward, and of the penalty for length where there is one."""
+    return [1.0, settings.format_weight] + [1.0] * bool(settings.overlong_penalty)
+
+
+def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings, passes: int = 1) -> dict:
+    """Return the options of both trainers, which count updates; a step makes `passes` of them."""
     on_gpu = loaded.device.type == "cuda"
     return {
         "output_dir": str(folder / "checkpoints"),
-        "max_steps": settings.steps,
+        "max_steps": settings.steps * passes,
         "learning_rate": settings.learning_rate,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
@@ -110,9 +120,9 @@ def common(loaded: Loaded, folder: Path, settings: GrpoSettings | SftSettings) -
         "dataloader_pin_memory": on_gpu,
         "ddp_find_unused_parameters": False,  # every adapter weight takes part in every pass
         "remove_unused_columns": False,
-        "logging_steps": 1,
+        "logging_steps": passes,
         "save_strategy": "steps",
-        "save_steps": settings.save_every or settings.steps,
+        "save_steps": (settings.save_every or settings.steps) * passes,  # never inside a block of completions
         "save_total_limit": settings.keep_checkpoints or None,
         "save_only_model": False,
         "report_to": list(settings.report_to) or "none",

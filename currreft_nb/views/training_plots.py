@@ -27,6 +27,7 @@ PROGRESS_PANELS = (
     {"loss": "loss", "length": "tokens an answer"},
 )
 SHARES = ("accuracy", "format", "zero_variance", "token_accuracy")  # from 0 to 1
+SHARPNESS = {"pass@4": style.GREEN, "greedy": style.BLACK, "sampled": style.ORANGE}  # measures of validation
 MOST_BINS = 10  # stretches of the steps in `task_reasons`
 
 
@@ -227,6 +228,47 @@ def lengths(metrics: Rows) -> Figure:
     style.dress(axes[0], "tokens of an answer", "optimiser step", percent="")
     style.dress(axes[1], "answers cut off by max_new_tokens", "optimiser step")
     return figure
+
+
+def unseen(metrics: Rows) -> Figure:
+    """Draw what no reward sees: answers against their reasons, length, entropy, and greedy answers against pass@4.
+
+    `metrics`: rows of metrics.jsonl of a stage, with `contradiction/<task>`, `think_readable`, `length` and `entropy`;
+    in the first row `start_*`, later `validation_*` of `greedy`, `correct` and `pass_4`. What is missing is named.
+    """
+    frame = style.frame_of(metrics, ["step"])
+    figure, axes = style.panels(1, 4, width=3.1)
+    ends = style.draw_tasks(axes[0], frame, "contradiction")
+    style.label_ends(axes[0], ends, style.TASK_COLOURS)
+    style.dress(axes[0], "answers against their reasons", "optimiser step")
+    for axis, column, title in zip(axes[1:], ("length", "entropy"), ("tokens of an answer", "entropy, nats a token")):
+        if column in frame:
+            rows = frame[["step", column]].dropna()
+            style.draw_smoothed(axis, rows["step"], rows[column], style.BLUE)
+        style.dress(axis, title, "optimiser step", percent="", ylim=(0, None))
+    style.label_ends(axes[3], _draw_sharpness(axes[3], frame), SHARPNESS)
+    style.dress(axes[3], "right on validation", "optimiser step")
+    readable = frame["think_readable"].mean() if "think_readable" in frame else 0.0
+    missing = "" if "validation_greedy" in frame else "; no validation questions were asked"
+    style.caption(
+        figure,
+        f"left: of the answers whose think block gives a value ({readable:.0%}), those that say another{missing}",
+    )
+    return figure
+
+
+def _draw_sharpness(axis: Axes, frame: pd.DataFrame) -> dict[str, float]:
+    """Draw each measure of validation from its start; return where each line ends."""
+    ends = {}
+    for label, colour in SHARPNESS.items():
+        column = label.replace("pass@", "pass_").replace("sampled", "correct")
+        if f"validation_{column}" in frame:
+            rows = frame[["step", f"validation_{column}"]].dropna().set_axis(["step", "share"], axis=1)
+            start = frame[f"start_{column}"].dropna() if f"start_{column}" in frame else pd.Series(dtype=float)
+            steps, shares = [0] * len(start) + list(rows["step"]), [*start, *rows["share"]]
+            axis.plot(steps, shares, "o-", color=colour, markersize=3, linewidth=1.6)
+            ends[label] = shares[-1]
+    return ends
 
 
 def task_reasons(metrics: Rows, top: int = 6) -> Figure:

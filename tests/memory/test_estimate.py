@@ -51,6 +51,8 @@ def part(name, **settings):
         {"max_new_tokens": 1024},
         {"lora_rank": 128},
         {"beta": 0.04},  # a reference adapter
+        {"passes": 2},  # the log-probabilities at sampling
+        {"refill": 1},  # two batches at once
         {"text_tokens": 600},
         {"lora_on": "merger"},  # an adapter more, and no features to share
         {"lora_on": "vision"},

@@ -39,6 +39,23 @@ from currreft_nb.training.settings import GrpoSettings, SftSettings
         (GrpoSettings, {"num_processes": 0}, "num_processes is 0, but must be at least 1"),
         (GrpoSettings, {"num_processes": 3}, "divide prompts_per_step, which is 8; set it to 2"),  # whole groups each
         (GrpoSettings, {"num_processes": 4, "micro_batch": 6}, "group_size / num_processes, which is 16; set it to 4"),
+        (GrpoSettings, {"loss": "ppo"}, "loss is 'ppo', but must be one of grpo, dr_grpo"),
+        (GrpoSettings, {"scale": "std"}, "scale is 'std'"),
+        (
+            GrpoSettings,
+            {"clip_high": 0.28},
+            "with passes 1 every ratio is 1 .*; set passes to 2",
+        ),
+        (GrpoSettings, {"loss": "cispo", "passes": 2, "clip_high": 0.28}, "largest ratio itself; set it above 1"),
+        (GrpoSettings, {"loss": "bnpo", "micro_batch": 32}, "set it to 64, or loss to dapo"),
+        (GrpoSettings, {"overlong_penalty": 25}, "more than max_new_tokens, which is 24; set it to 4"),
+        (GrpoSettings, {"refill": 1, "scale": "batch"}, "set scale to group or none, or refill to 0"),
+        (GrpoSettings, {"refill": 1, "num_processes": 2}, "set num_processes to 1, or refill to 0"),
+        (
+            GrpoSettings,
+            {"refill": 1, "order": "easy_to_hard", "rate_completions": 4},
+            "set order to shuffled, or refill to 0",
+        ),
         (SftSettings, {"num_processes": 5}, "must divide batch_size, which is 16; set it to 4"),
         (SftSettings, {"num_processes": 2, "micro_batch": 3}, "batch_size / num_processes, which is 8; set it to 2"),
         (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from trl import GRPOTrainer
+from trl.rewards import get_soft_overlong_punishment
 
 from currreft_nb import InputError
 from currreft_nb.core.files import file_digest
@@ -17,6 +18,7 @@ from currreft_nb.core.samples import TRAINED_TASKS
 from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
+from currreft_nb.method.thinking import contradicts
 from currreft_nb.metrics.scores import advantages
 from currreft_nb.models.adapters import read_provenance
 from currreft_nb.models.load import load_model
@@ -78,6 +80,43 @@ def interrupt_after(monkeypatch, module, name, calls):
     monkeypatch.setattr(module, name, counted)
 
 
+def plain_trainer(shortcuts, note, refill, draw, **options):
+    """Return TRL's own trainer."""
+    return GRPOTrainer(**options)
+
+
+def compare_with_plain(samples, folder, monkeypatch, settings, several, lora_on):
+    """Check that with the same completions each of several choices of shortcuts leaves the updates what they are."""
+    settings = replace(settings, steps=3, temperature=0.8)
+    said, decode = [], GRPOTrainer._generate_single_turn
+
+    def note(*args, **kwargs):
+        said.append(decode(*args, **kwargs))
+        return said[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "GroupTrainer", plain_trainer)
+        patch.setattr(GRPOTrainer, "_generate_single_turn", note)
+        pictured = [sample for sample in samples if sample.image]
+        grpo(pictured, folder / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
+    rows = read_journal(folder / "plain" / "metrics.jsonl")
+    assert len(rows) == len(said) == 3  # completions are sampled once a step, whatever the passes
+    assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
+    assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
+    assert not settings.mask_truncated or any(row["truncated"] > 0 for row in rows)
+    plain = adapter_weights(folder / "plain")
+    for shortcuts in several:
+        monkeypatch.setattr(GroupTrainer, "_generate_single_turn", mock.Mock(side_effect=said))
+        here = folder / "-".join(shortcuts)
+        grpo(pictured, here, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
+        for row, other in zip(read_journal(here / "metrics.jsonl"), rows, strict=True):
+            assert row["reward"] == other["reward"]
+            # AdamW hides a factor of the loss, the norm does not
+            assert row["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3, abs=1e-6)
+        for name, weight in adapter_weights(here).items():
+            torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
+
+
 @pytest.fixture(scope="module")
 def grpo_run(samples, tmp_path_factory):
     """Return the folder, the result and the settings of a short run that nothing interrupted."""
@@ -131,6 +170,13 @@ class TestGrpo:
             for row in rows:
                 score = rewards.score(by_id[row["id"]], row["completion"], frame, rewards.Rules())
                 assert (row["accuracy"], row["format"], row["reason"]) == tuple(score)
+                against = contradicts(by_id[row["id"]], row["completion"], frame)
+                assert row["think_readable"] == (against is not None) and row.get("contradiction") == against
+            known = [row["contradiction"] for row in rows if row["think_readable"]]
+            assert measured["think_readable"] == len(known) / 8
+            assert measured.get("contradiction") == (sum(known) / len(known) if known else None)
+            tasks = {row["task"] for row in rows if row["think_readable"]}
+            assert {name.partition("/")[2] for name in measured if name.startswith("contradiction/")} == tasks
 
     @pytest.mark.parametrize("shortcuts", [(), SHORTCUTS])
     def test_entropy_and_kl_are_measured_of_each_completion_and_by_task(self, samples, tmp_path, shortcuts):
@@ -293,31 +339,61 @@ class TestGrpo:
         ],
     )
     def test_updates_are_those_of_the_plain_trainer(self, samples, tmp_path, monkeypatch, micro_batch, beta, lora_on):
-        """With the same completions each saving alone, and all together, leave the updates what they are."""
-        settings = replace(SMALL, steps=3, micro_batch=micro_batch, beta=beta, temperature=0.8)
-        said, decode = [], GRPOTrainer._generate_single_turn
+        settings = replace(SMALL, micro_batch=micro_batch, beta=beta)
+        shortcuts = (("images",), ("prompts",), ("silent",), SHORTCUTS)
+        compare_with_plain(samples, tmp_path, monkeypatch, settings, shortcuts, lora_on)
 
-        def note(*args, **kwargs):
-            said.append(decode(*args, **kwargs))
-            return said[-1]
+    @pytest.mark.parametrize(
+        "lora_on, changes",
+        [
+            ("language", {"loss": "dr_grpo", "scale": "none"}),
+            ("language", {"loss": "dapo", "passes": 2, "clip_high": 0.28}),
+            ("language", {"loss": "dapo", "passes": 2, "mask_truncated": True}),
+            ("language", {"loss": "bnpo", "passes": 2, "micro_batch": 8}),
+            ("language", {"loss": "bnpo", "beta": 0.1, "mask_truncated": True, "micro_batch": 8}),
+            ("language", {"loss": "gspo", "passes": 3}),
+            ("language", {"loss": "cispo", "passes": 2, "clip_high": 1.01}),
+            ("language", {"scale": "batch", "passes": 2, "beta": 0.1}),
+            ("language", {"mask_truncated": True, "overlong_penalty": 4}),
+            ("vision", {"passes": 2, "micro_batch": 8}),  # features that change between the passes
+        ],
+    )
+    def test_so_they_are_for_every_loss(self, samples, tmp_path, monkeypatch, lora_on, changes):
+        settings = replace(SMALL, **{"micro_batch": 2, **changes})
+        compare_with_plain(samples, tmp_path, monkeypatch, settings, (("silent",), SHORTCUTS), lora_on)
 
+    def test_a_step_of_several_passes_is_one_row_and_resumes_bit_for_bit(self, samples, tmp_path, monkeypatch, capsys):
+        settings = replace(SMALL, passes=2, loss="dapo", clip_high=0.28, save_every=1)
+        grpo(samples, tmp_path / "whole", settings)
+        rows = read_journal(tmp_path / "whole" / "metrics.jsonl")
+        assert [row["step"] for row in rows] == [1, 2, 3, 4] and [row["prompts"] for row in rows] == [2] * 4
+        saved = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").glob("checkpoint-*"))
+        assert saved == ["checkpoint-6", "checkpoint-8"]  # the updates of steps 3 and 4
+        assert "step 4/4" in capsys.readouterr().out
         with monkeypatch.context() as patch:
-            patch.setattr(train, "GroupTrainer", lambda shortcuts, note, **options: GRPOTrainer(**options))
-            patch.setattr(GRPOTrainer, "_generate_single_turn", note)
-            pictured = [sample for sample in samples if sample.image]
-            grpo(pictured, tmp_path / "plain", replace(settings, shortcuts=()), lora_on=lora_on)
-        rows = read_journal(tmp_path / "plain" / "metrics.jsonl")
-        assert any(row["zero_variance"] > 0 for row in rows)  # something can be skipped
-        assert any(row["zero_variance"] < 1 for row in rows)  # and something cannot
-        plain = adapter_weights(tmp_path / "plain")
-        for shortcuts in (("images",), ("prompts",), ("silent",), SHORTCUTS):
-            replay = mock.Mock(side_effect=said)
-            monkeypatch.setattr(GroupTrainer, "_generate_single_turn", replay)
-            folder = tmp_path / "-".join(shortcuts)
-            grpo(pictured, folder, replace(settings, shortcuts=shortcuts), lora_on=lora_on)
-            assert [row["reward"] for row in read_journal(folder / "metrics.jsonl")] == [row["reward"] for row in rows]
-            for name, weight in adapter_weights(folder).items():
-                torch.testing.assert_close(weight, plain[name], rtol=0, atol=2e-4, msg=f"{shortcuts} {name}")
+            interrupt_after(patch, rewards, "accuracy_reward", 3)
+            with pytest.raises(KeyboardInterrupt):
+                grpo(samples, tmp_path / "cut", settings)
+        (tmp_path / "cut" / "completions" / "step-00004.jsonl").write_text("{}\n")  # of a step that is repeated
+        grpo(samples, tmp_path / "cut", settings)
+        assert "resuming after step 3 of 4" in capsys.readouterr().out
+        assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
+        again = read_journal(tmp_path / "cut" / "metrics.jsonl")
+        assert [row["reward"] for row in again] == [row["reward"] for row in rows]
+
+    def test_a_penalty_for_length_is_paid_and_shown(self, samples, tmp_path):
+        settings = replace(SMALL, steps=2, overlong_penalty=5, scale="batch")
+        grpo(samples, tmp_path, settings)
+        punish = get_soft_overlong_punishment(settings.max_new_tokens, settings.overlong_penalty)
+        for step, row in enumerate(read_journal(tmp_path / "metrics.jsonl"), 1):
+            said = read_journal(tmp_path / "completions" / f"step-{step:05d}.jsonl")
+            punished = punish([[0] * found["length"] for found in said])
+            assert [-found["overlong"] for found in said] == pytest.approx(punished) and min(punished) == -1
+            assert row["overlong"] == pytest.approx(-sum(punished) / len(said))
+            assert row["reward"] == pytest.approx(row["accuracy"] + 0.5 * row["format"] - row["overlong"])
+            totals = [found["reward"] for found in said]
+            relative = advantages(totals, settings.group_size, "batch")
+            assert [found["advantage"] for found in said] == pytest.approx(relative, abs=1e-3)
 
     @pytest.mark.parametrize("pictured_first", [True, False])
     @pytest.mark.parametrize("micro_batch", [8, 2])  # 2: some passes hold no image at all
@@ -370,6 +446,9 @@ def test_every_default_that_matters_is_spelled_out(tmp_path):
     config = grpo_config(load_model("pocket"), tmp_path, SMALL)
     expected = {
         "loss_type": "grpo",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
         "beta": 0.0,
         "use_bias_correction_kl": False,
         "scale_rewards": "group",
@@ -385,6 +464,24 @@ def test_every_default_that_matters_is_spelled_out(tmp_path):
         "save_only_model": False,
     }
     assert {name: vars(config)[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "changes, loss, level, low, high",
+    [
+        ({}, "grpo", "token", 0.2, 0.2),
+        ({"loss": "dapo", "passes": 2, "clip_high": 0.28}, "dapo", "token", 0.2, 0.28),
+        ({"loss": "gspo"}, "grpo", "sequence", 3e-4, 4e-4),
+        ({"loss": "cispo"}, "cispo", "token", 0.2, 5.0),
+        ({"loss": "cispo", "passes": 2, "clip_high": 3}, "cispo", "token", 0.2, 3.0),
+    ],
+)
+def test_a_loss_is_trl_s_with_its_own_clipping(tmp_path, changes, loss, level, low, high):
+    config = grpo_config(load_model("pocket"), tmp_path, replace(SMALL, **changes))
+    assert (config.loss_type, config.importance_sampling_level) == (loss, level)
+    assert (config.epsilon, config.epsilon_high) == (low, high)
+    passes = changes.get("passes", 1)
+    assert (config.num_iterations, config.max_steps, config.save_steps) == (passes, 4 * passes, 2 * passes)
 
 
 def test_run_folder_can_be_moved_between_an_interruption_and_its_resumption(samples, grpo_run, tmp_path):

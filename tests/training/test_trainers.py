@@ -28,6 +28,15 @@ def test_rewards_that_differ_are_heard_as_they_are(difference):
     assert torch.equal(without_rounding(found, 8), found) and found.abs().max() > 0.3
 
 
+@pytest.mark.parametrize("scale", ["batch", "none"])
+def test_other_scales_are_heard_too(scale):
+    """Equal rewards are silent, a reward that differs by a thousandth is not."""
+    rewards = torch.tensor([0.7] * 8 + [0.7] * 7 + [0.701] + [0.0, 1.0] * 4)
+    centred = rewards - rewards.view(-1, 8).mean(dim=1).repeat_interleave(8)
+    found = without_rounding(centred / (rewards.std() + 1e-4) if scale == "batch" else centred, 8, scale).view(-1, 8)
+    assert found.any(dim=1).tolist() == [False, True, True]
+
+
 def test_groups_are_judged_one_by_one():
     quiet, loud = advantages([0.7] * 4), advantages([0.0, 1.0, 0.0, 1.0])
     assert torch.equal(without_rounding(torch.cat([quiet, loud, quiet]), 4)[4:8], loud)

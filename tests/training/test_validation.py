@@ -13,12 +13,13 @@ from currreft_nb.data.scenes import compose
 from currreft_nb.method import rewards
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.method.difficulty import PassRate
+from currreft_nb.method.prompts import target
 from currreft_nb.models.load import load_model
 from currreft_nb.training import train
 from currreft_nb.training.rows import draw_order, draws
 from currreft_nb.training.steps import silent
 from currreft_nb.training.train import train_grpo
-from currreft_nb.training.validation import measure_pass_rates, measure_start_line, stopping_step
+from currreft_nb.training.validation import measure_pass_rates, measure_sharpness, measure_start_line, stopping_step
 from tests.training.test_train import SMALL, adapter_weights, assert_same_adapter, grpo, interrupt_after
 
 # A learning rate this small never earns a hundredth more reward, so that patience ends the run.
@@ -90,6 +91,7 @@ class TestEarlyStopping:
     def test_validations_stand_in_the_rows_of_their_steps(self, patient):
         rows = read_journal(patient[0] / "metrics.jsonl")
         assert [row["step"] for row in rows if "validation_reward" in row] == [2, 4]
+        assert [row["step"] for row in rows if "validation_greedy" in row] == [2, 4]
         row = rows[1]
         assert row["validation_reward"] == pytest.approx(
             row["validation_accuracy"] + 0.5 * row["validation_format"], abs=1e-5
@@ -97,6 +99,25 @@ class TestEarlyStopping:
         parts = [row[f"validation_accuracy/{task}"] for task in TRAINED_TASKS]  # of three questions each
         assert sum(parts) / 3 == pytest.approx(row["validation_accuracy"], abs=1e-5)
         assert "validation_accuracy/open" not in row  # one form: its row says which
+
+    def test_greedy_answers_and_pass_at_4_are_measured_at_start_and_end_at_least(self, drawn, plain, tmp_path):
+        """Without `validate_every` too; and training stays what it is."""
+        run(drawn, tmp_path, replace(SMALL, save_every=0))
+        rows = read_journal(tmp_path / "metrics.jsonl")
+        columns = ("greedy", "correct", "pass_4")
+        assert [f"start_{name}" in rows[0] for name in columns] == [True] * 3
+        assert [row["step"] for row in rows if "validation_pass_4" in row] == [4]
+        for start, row in (("start", rows[0]), ("validation", rows[-1])):
+            greedy, correct, pass_4 = (row[f"{start}_{name}"] for name in columns)
+            assert 0 <= greedy <= 1 and correct <= pass_4 <= 4 * correct
+        assert_same_adapter(tmp_path, plain)
+
+    def test_sharpness_by_hand(self, drawn):
+        loaded, (sample, other) = load_model("pocket"), drawn[1][:2]
+        right, wrong = target(sample, loaded.style), "<think></think><answer>?</answer>"
+        sampled = [[right, wrong, wrong, wrong], [wrong] * 4]
+        found = measure_sharpness([sample, other], [[right], [wrong]], sampled, loaded)
+        assert found == {"greedy": 0.5, "correct": 0.125, "pass_4": 0.5}
 
     @pytest.mark.parametrize(
         ("module", "name", "calls"),

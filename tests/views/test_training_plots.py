@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from currreft_nb.views.training_plots import lengths, progress, task_reasons
+from currreft_nb.views.training_plots import lengths, progress, task_reasons, unseen
 from tests.helpers.made_up_results import training_rows
 
 ROWS = [
@@ -95,3 +95,36 @@ class TestReasons:
     def test_without_reasons_it_says_so(self):
         figure = task_reasons(TUNED)
         assert isinstance(figure, Figure) and figure.axes[0].texts[0].get_text() == "no reasons were logged"
+
+
+VALIDATED = {"validation_greedy": 0.7, "validation_correct": 0.6, "validation_pass_4": 0.65}
+LOGGED = [
+    {**row, "entropy": 1 / row["step"], "think_readable": 0.5}
+    | ({"contradiction/math": 0.25} if row["step"] > 30 else {})
+    | ({"start_greedy": 0.3, "start_correct": 0.2, "start_pass_4": 0.6} if row["step"] == 1 else {})
+    | (VALIDATED if row["step"] == 60 else {})
+    for row in ROWS
+]
+
+
+class TestUnseen:
+    def test_each_failure_has_a_panel(self):
+        figure = unseen(LOGGED)
+        names = ["answers against their reasons", "tokens of an answer", "entropy, nats a token", "right on validation"]
+        assert titles(figure) == names
+        assert list(figure.axes[2].lines[0].get_ydata()) == [row["entropy"] for row in LOGGED]
+        assert "gives a value (50%)" in figure.get_supxlabel()
+
+    def test_contradictions_are_drawn_where_thoughts_could_be_read(self):
+        steps = unseen(LOGGED).axes[0].lines[0].get_xdata()
+        assert min(steps) > 30
+
+    def test_validation_begins_before_the_first_step(self):
+        axis = unseen(LOGGED).axes[3]
+        points = {line.get_color(): list(zip(line.get_xdata(), line.get_ydata())) for line in axis.lines}
+        assert sorted(points.values()) == [[(0, 0.2), (60, 0.6)], [(0, 0.3), (60, 0.7)], [(0, 0.6), (60, 0.65)]]
+        assert {text.get_text() for text in axis.texts} == {"pass@4", "greedy", "sampled"}
+
+    def test_what_was_not_measured_is_named(self):
+        figure = unseen([{"step": 1, "length": 3.0}])
+        assert "(0%)" in figure.get_supxlabel() and "no validation questions were asked" in figure.get_supxlabel()
