@@ -7,7 +7,7 @@ in-domain questions answered right at the end. `params/sparse_map.yaml` is the s
 `python tests/benchmarks/sparse_map.py` writes the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -134,3 +134,22 @@ def _expected(contrast: float, questions: int, budget: Budget) -> str:
         return f"about {contrast * asked:.0f} of {asked} groups will carry a signal"
     most = share_bounds(0, questions)[1] * asked
     return f"none of {questions} groups had a signal, so at most {most:.0f} of {asked} will"
+
+
+def of_run(completions: Iterable[Mapping], groups: int) -> list[str]:
+    """Return a line per task on a run's first completions: how many groups carry a signal, and what became of others.
+
+    `completions`: rows of a run's `completions/`, whole groups; only open questions count. `groups`: those of the run.
+    """
+    found: dict[str, dict[tuple, set[float]]] = {}
+    for row in completions:
+        if row["stage"] == "open":
+            found.setdefault(row["task"], {}).setdefault((row["step"], row["group"]), set()).add(row["accuracy"])
+    seen = sum(map(len, found.values()))
+    lines = []
+    for task, earned in found.items():
+        signals = sum(len(values) > 1 for values in earned.values())
+        expected = signals / seen * groups
+        told = f"{task}: {signals} of the first {len(earned)} groups carry a signal, so about {expected:.0f} here"
+        lines.append(f"{told}; {compared(near_runs(expected), expected)}")
+    return lines
