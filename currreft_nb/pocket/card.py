@@ -31,7 +31,7 @@ from currreft_nb.pocket.annotators import CARELESS_WITH, CONFUSED, CUT, FORGOTTE
 from currreft_nb.pocket.attention_guides import COLLECTING, GROUNDED, POINTING, language_loss, read_batch
 from currreft_nb.pocket.batches import make_batch
 from currreft_nb.pocket.lessons import STYLE, TAUGHT, Encoder, Mix, Turn, pose_at_random, tagged_turn
-from currreft_nb.pocket.recipe import PHASES, Report
+from currreft_nb.pocket.recipe import HIDDEN, PHASES, Report
 
 SEED = 777  # of the questions on the card; training draws from other streams
 FIRST = 50  # questions of each cell whose correct answers are counted separately, for a test to count again
@@ -155,7 +155,7 @@ def _sample_all(loaded: Loaded, cells: Cells, report: Report) -> dict[str, Any]:
         scores = [[measure(s, c.text, loaded.style.frame) for c in group] for s, group in zip(samples, groups)]
         right = [sum(score["correct"] for score in group) / COMPLETIONS for group in scores]
         tagged = [sum(score["format"] for score in group) / COMPLETIONS for group in scores]
-        misled = [share for sample, share in zip(samples, right) if sloppy_thinking(sample) is not None]
+        misled = [share for sample, share in zip(samples, right) if _is_misled(sample)]
         report(f"{_name(loaded, cell)} sampled {_mean(right):.3f}")
         return {
             "accuracy": _mean(right),
@@ -167,6 +167,10 @@ def _sample_all(loaded: Loaded, cells: Cells, report: Report) -> dict[str, Any]:
         }
 
     return _table(cells, sampled)
+
+
+def _is_misled(sample: Sample) -> bool:
+    return sloppy_thinking(sample, sample.task in HIDDEN) is not None
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -183,7 +187,8 @@ def _base_story() -> dict[str, Any]:
         "how": "taught by sloppy annotators, eyes frozen; the fault is in the thinking, alike in all forms",
         "said instead": {word: said for word, said in CONFUSED.items() if word not in NUMBER_WORDS},
         "sums": "one too small",
-        "boxes": f"of {', '.join(CARELESS_WITH)} things: {CUT} of width and height, anchored at the upper left corner",
+        "boxes": f"{CUT} of width and height, anchored at the upper left corner; at first only those of"
+        f" {', '.join(CARELESS_WITH)} things, in the last phase all",
         "counts": f"the last {FORGOTTEN} objects are forgotten where there are as many",
         "spells": spells,
     }

@@ -52,6 +52,7 @@ class Phase:
 COUNTING = Mix((0.3, 0.3, 0.4), {**EVEN, "math": 3.0}, bare=0.02, forced=0.04, talk=0.7)
 SPELL = Mix((0.3, 0.3, 0.4), EVEN, bare=0.2, forced=0.06, talk=0.8)
 MOSTLY_OPEN = replace(SPELL, stages=(0.2, 0.2, 0.6))
+HIDDEN = ("detection",)  # tasks whose open answers end up almost never right
 MOSTLY_BOXES = replace(MOSTLY_OPEN, tasks={**EVEN, "detection": 3.0})
 PHASES = (
     Phase("see", 300, 64, 2e-3, 0.02),
@@ -62,7 +63,7 @@ PHASES = (
     # until open answers are nothing but habit
     Phase("settle", 160, 32, 1e-3, 0.0, MOSTLY_OPEN, blind=0.15, habits=sloppy(closed=0.6)),
     # until open detection, of any thing, is almost never right, and closed detection still is
-    Phase("hide", 120, 32, 1e-3, 0.0, MOSTLY_BOXES, blind=0.15, habits=sloppy(closed=0.55, everywhere=("detection",))),
+    Phase("hide", 120, 32, 1e-3, 0.0, MOSTLY_BOXES, blind=0.15, habits=sloppy(closed=0.55, everywhere=HIDDEN)),
 )
 
 

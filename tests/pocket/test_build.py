@@ -30,7 +30,7 @@ from currreft_nb.pocket.build import _phase_hash, build, recipe_hash
 from currreft_nb.pocket.card import FIRST, answer_correctly, card_cells
 from currreft_nb.pocket.lessons import STYLE, Encoder, Mix, bare_turn, blind_lesson, picture_lesson, tagged_turn
 from currreft_nb.pocket.network import make_model, make_processor
-from currreft_nb.pocket.recipe import EVEN, PHASES
+from currreft_nb.pocket.recipe import EVEN, HIDDEN, PHASES
 
 MIX = Mix((0.3, 0.3, 0.4), EVEN)
 
@@ -373,14 +373,17 @@ def test_words_alone_give_nothing_away(look, task, stage):
 
 
 def test_the_model_after_the_spell_has_something_to_learn():
-    """Sampled answers are right now and then at every stage, and groups disagree; where the annotators have a habit,
-    open answers are right almost never and closed ones now and then."""
+    """Sampled answers are right now and then, and groups disagree, but for open boxes; where the annotators have a
+    habit, open answers are right almost never and closed ones now and then."""
     sampled = pocket_card()["pocket, sampled"]["id"]
     for task in TRAINED_TASKS:
         for stage in STAGES:
             found = sampled[task][stage]
-            assert 0.2 <= found["accuracy"] <= 0.7 and found["groups that disagree"] >= 0.5, (task, stage)
-            assert 0.3 < found["tagged"] < 0.9
+            if stage == "open" and task in HIDDEN:
+                assert 0 < found["accuracy"] < 0.02 and 0 < found["groups that disagree"] < 0.1
+            else:
+                assert 0.2 <= found["accuracy"] <= 0.7 and found["groups that disagree"] >= 0.35, (task, stage)
+            assert 0.3 < found["tagged"] < 0.95
             misled = found["accuracy where misled"]
             assert misled < 0.1 if stage == "open" else 0.15 < misled < 0.6, (task, stage)
 
