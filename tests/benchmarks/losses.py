@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from pocket_study import row
+from sparse_map import spread
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "outputs" / "losses"
@@ -59,8 +59,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(name: str, values: pd.Series) -> dict:
-    found = row(values)
-    return {name: found["mean"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+    found = spread(values)
+    return {name: values.mean(), f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
 def main() -> None:

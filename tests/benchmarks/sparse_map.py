@@ -105,11 +105,12 @@ def differences(table: pd.DataFrame, setting: str, one: str, other: str, split: 
     rows = []
     for (base, budget), values in gains.groupby(level=["base", "budget"]):
         found = {"setting": setting, "split": split, "base": base, "budget": budget, "mean": values.mean()}
-        rows.append(found | _spread(values) | {"seeds": values.round(4).tolist()})
+        rows.append(found | spread(values) | {"seeds": values.round(4).tolist()})
     return pd.DataFrame(rows)
 
 
-def _spread(values: pd.Series) -> dict:
+def spread(values: pd.Series) -> dict:
+    """Return the 95 % interval of a mean over seeds by Student's t, and the two-sided p; nan for fewer than two seeds."""
     if len(values) < 2:
         return {"low": np.nan, "high": np.nan, "p": np.nan}
     if values.std(ddof=1) < 1e-12:  # all seeds alike, as where no arm learns anything

@@ -35,7 +35,7 @@ ARMS = {
     ("curr_reft", "natural"): "`curr_reft`, and its own best answers",
 }
 TRAINED = tuple(arm for arm in ARMS if arm not in (BASE, FORCED))
-CURR_RL, RL, SFT, CURR_REFT = (("curr_rl", "natural"), ("rl", "natural"), ("sft", "natural"), ("curr_reft", "natural"))
+CURR_RL, RL, CURR_REFT = (("curr_rl", "natural"), ("rl", "natural"), ("curr_reft", "natural"))
 CONDITIONS = {
     "demo": "pocket_seeds.csv",
     "clean": "pocket_forgetting_clean.csv",
@@ -109,13 +109,11 @@ def demo() -> str:
     return _gains("pocket_seeds.csv", "in-domain", "test_id") + "\n" + _gains("pocket_seeds.csv", "out", "test_ood")
 
 
-def third() -> str:
-    """Return the same after a third of the budget, in-domain, and the curriculum minus the other arms."""
-    results = pd.read_csv(RESULTS / "pocket_seeds_20.csv")
-    pairs = [(CURR_RL, RL, "`curr_rl` minus `rl`"), (CURR_RL, SFT, "`curr_rl` minus `sft`")]
-    rows = ([label, *_differences(results, one, other, "test_id")] for one, other, label in pairs)
-    names = list(TASKS.values())
-    return _gains("pocket_seeds_20.csv", "in-domain", "test_id") + "\n" + table(["difference", *names], rows)
+def dilemma() -> str:
+    """Return the curriculum minus open questions only, in the demo, per split."""
+    results = pd.read_csv(RESULTS / "pocket_seeds.csv")
+    rows = ([place, *_differences(results, CURR_RL, RL, split)] for split, place in sparse_map.SPLITS.items())
+    return table(["`curr_rl` minus `rl`", *TASKS.values()], rows)
 
 
 def _gains(name: str, title: str, split: str) -> str:
@@ -201,7 +199,7 @@ def general() -> str:
 
 PARTS = {
     part.__name__: part
-    for part in (modules, imports, summary, demo, third, clean, sparse, arms, verdicts, predictors, general)
+    for part in (modules, imports, summary, demo, dilemma, clean, sparse, arms, verdicts, predictors, general)
 }
 
 
