@@ -110,7 +110,7 @@ def differences(table: pd.DataFrame, setting: str, one: str, other: str, split: 
 
 
 def spread(values: pd.Series) -> dict:
-    """Return the 95 % interval of a mean over seeds by Student's t, and the two-sided p; nan for fewer than two seeds."""
+    """Return the 95 % interval of a mean over seeds (Student's t) and the two-sided p; nan for fewer than two seeds."""
     if len(values) < 2:
         return {"low": np.nan, "high": np.nan, "p": np.nan}
     if values.std(ddof=1) < 1e-12:  # all seeds alike, as where no arm learns anything
