@@ -76,4 +76,4 @@ def test_every_reason_is_in_words_and_every_one_in_words_is_reached():
     assert set(EXAMPLES) == set(REASONS)
     source = "".join(path.read_text(encoding="utf-8") for path in Path(currreft_nb.__file__).parent.rglob("*.py"))
     raised = set(re.findall(r'Unreadable\("(\w+)"', source))
-    assert raised - {"not_json"} <= set(REASONS), "not_json is caught where it is raised"
+    assert raised - {"not_json", "not_read"} <= set(REASONS), "these two are caught where they are raised"

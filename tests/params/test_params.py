@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from currreft_nb import InputError
+from currreft_nb.evaluation.sources import AnswerSource
 from currreft_nb.memory.estimate import estimate_step
 from currreft_nb.running.experiment import read_experiment
 
@@ -22,8 +23,11 @@ def budget(folder, steps):
     """Return how many questions were drawn for an adapter, in its own step and in those that it continues."""
     if folder == "base":
         return 0
-    settings = steps[Path(folder).name].settings
-    if "group_size" in settings:
+    run = AnswerSource(kind="run", place=folder).run
+    settings = steps[Path(run).name].settings
+    if run != folder:  # a checkpoint
+        drawn = int(folder.rpartition("-")[2]) * settings.get("prompts_per_step", settings.get("batch_size"))
+    elif "group_size" in settings:
         drawn = settings["steps"] * settings["prompts_per_step"]
     else:
         drawn = 0 if "completions" in settings else settings["prompts"]  # rejection sampling is counted apart

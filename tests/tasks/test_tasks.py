@@ -49,6 +49,7 @@ NAMING_TASKS = {
     "data/formats/*": "readers make samples of a task; curr_reft names the tasks of the official files",
     "data/reading/common.py": "makes samples of the tasks that several readers have",
     "data/scenes/*": "draw the questions of a task",
+    "data/sources.py": "an option of drawn scenes has the name of the task whose questions it chooses",
     "memory/measure.py": "makes up questions of a task",
     "pocket/*": "teach the pocket model the tasks of the scenes",
     "training/settings.py": "Rules.detection is a field of that name",
