@@ -195,9 +195,12 @@ def outcomes(table: pd.DataFrame) -> pd.DataFrame:
 def predictions(cells: pd.DataFrame) -> pd.DataFrame:
     """Return for each predictor the wrong cells among those held out, base by base, and the threshold from all cells.
 
-    A predictor says "the curriculum wins" below its threshold. A cell wins if its mean difference is above `LEAST`.
+    A predictor says "the curriculum wins" below its threshold. A cell wins if its mean difference is above `LEAST`. No
+    rows for fewer than two bases.
     """
     known = cells[cells["setting"].isin(ALL_OR_NOTHING)]
+    if known["base"].nunique() < 2:
+        return pd.DataFrame(columns=["predictor", "threshold", "held_out_wrong", "cells"])
     wins = (known["mean"] > LEAST).to_numpy()
     rows = []
     for name, predictor in PREDICTORS.items():

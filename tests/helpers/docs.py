@@ -128,7 +128,9 @@ def _differences(results: pd.DataFrame, one: tuple[str, str], other: tuple[str, 
 
 
 def interval(row: dict) -> str:
-    """Return a mean difference with its 95 % interval; -0.00 keeps its sign."""
+    """Return a mean difference with its 95 % interval, if it has one; -0.00 keeps its sign."""
+    if pd.isna(row["low"]):
+        return f"{row['mean']:.2f} (one seed)"
     return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
@@ -179,9 +181,10 @@ def verdicts() -> str:
 def predictors() -> str:
     """Return how many held-out cells of the map each predictor gets wrong."""
     found = sparse_map.predictions(sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))).to_dict("records")
-    rows = (
-        (row["predictor"], f"{row['held_out_wrong']} of {row['cells']}", f"{row['threshold']:.3g}") for row in found
-    )
+    rows = []
+    for row in found:
+        limit = "" if pd.isna(row["threshold"]) else f"{row['threshold']:.3g}"
+        rows.append((row["predictor"], f"{row['held_out_wrong']} of {row['cells']}", limit))
     return table(("the curriculum wins below a threshold of", "held-out cells wrong", "threshold from all cells"), rows)
 
 
