@@ -26,10 +26,13 @@ from scipy.stats import ttest_1samp
 
 from currreft_nb.evaluation.advice import OUTCOMES
 from currreft_nb.metrics.comparisons import holm
+from currreft_nb.models.weights import pocket_card
 from currreft_nb.views import plot_style as style
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "outputs" / "sparse_map"
+DEMO = ROOT / "notebooks" / "results" / "pocket_seeds.csv"
+DEMO_STEPS = 40  # a third of the demo's 120: it asks three tasks
 RESULTS = ROOT / "notebooks" / "results" / "sparse_map.csv"
 COLUMNS = ["setting", "base", "seed", "arm", "budget", "stage", "split", "measure", "n", "mean"]
 SETTINGS = {
@@ -89,7 +92,7 @@ def _support(folder: Path) -> pd.DataFrame:
 def _scores(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "scores.csv").query("measure == 'correct' and mode == 'natural'").copy()
     named = table["arm"].str.extract(r"(?P<arm>.*?)(?:_(?P<budget>\d+))?$")
-    return table.assign(arm=named["arm"], budget=named["budget"].fillna(0).astype(int))
+    return table.assign(arm=named["arm"], budget=pd.to_numeric(named["budget"]).fillna(0).astype(int))
 
 
 def differences(table: pd.DataFrame, setting: str, one: str, other: str, split: str = "test_id") -> pd.DataFrame:
@@ -180,7 +183,10 @@ def cells_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the packaged table of `evaluation.advice`: a row per run of an all-or-nothing reward, an arm a column."""
+    """Return the packaged table of `evaluation.advice`: a row per run of an all-or-nothing reward, an arm a column.
+
+    The demo's seeds are runs, too: their base answers open detection almost never right.
+    """
     right = table[(table["split"] == "test_id") & (table["measure"] == "correct") & (table["budget"] > 0)]
     keys = ["setting", "base", "seed", "budget"]
     wide = right.pivot_table(index=keys, columns="arm", values="mean").reset_index()
@@ -189,7 +195,17 @@ def outcomes(table: pd.DataFrame) -> pd.DataFrame:
     contrast = cells_of(table).set_index(["setting", "base", "budget"])["contrast"].rename("groups")
     runs = runs.join(contrast, on=["setting", "base", "budget"])
     runs["groups"] *= runs["budget"] * PROMPTS_PER_STEP
+    runs = pd.concat([runs, demo_runs()], ignore_index=True)
     return runs[[*keys, "groups", "rl", "curr_rl", "mixed", "soft_rl", "sft"]].round(3)
+
+
+def demo_runs() -> pd.DataFrame:
+    """Return the demo's seeds as runs of open detection; its steps ask three tasks in turn."""
+    scores = pd.read_csv(DEMO).query("task == 'detection' and split == 'test_id' and mode == 'natural'")
+    wide = scores.pivot_table(index="seed", columns="arm", values="mean").reset_index()
+    contrast = pocket_card()["pocket, sampled"]["id"]["detection"]["open"]["groups that disagree"]
+    groups = contrast * DEMO_STEPS * PROMPTS_PER_STEP
+    return wide.assign(setting="demo", base="pocket", budget=DEMO_STEPS, groups=groups)
 
 
 def predictions(cells: pd.DataFrame) -> pd.DataFrame:
