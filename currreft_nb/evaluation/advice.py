@@ -38,11 +38,17 @@ MEANINGS = {
 
 
 class Budget(NamedTuple):
-    """The size of a training: optimiser steps, questions a step, answers a question."""
+    """The size of a training: optimiser steps, questions a step, answers a question, tasks that share the questions."""
 
     steps: int
     prompts_per_step: int
     group_size: int
+    tasks: int = 1
+
+    @property
+    def groups(self) -> int:
+        """Return how many groups each task gets."""
+        return self.steps * self.prompts_per_step // self.tasks
 
     def __str__(self) -> str:
         return f"{self.steps} steps of {self.prompts_per_step} x {self.group_size}"
@@ -74,7 +80,7 @@ def _advice(task: str, last: pd.DataFrame, part: pd.DataFrame, budget: Budget) -
         return {"advice": "not_probed", "groups": None, "meaning": MEANINGS["not_probed"], "evidence": ""}
     asked = last.to_dict("index")["open"]
     questions, contrast = asked["questions"], asked["contrast"]
-    groups = contrast * budget.steps * budget.prompts_per_step
+    groups = contrast * budget.groups
     near = near_runs(groups)
     first = float(part[(part["k"] == 1) & (part["stage"] == "open")]["pass_at_k"].iloc[0])
     code = "cures" if first < TOOK_OFF and failed(near, "rl") >= MOSTLY * len(near) else "open_only"
@@ -129,11 +135,10 @@ def _share(value: float) -> str:
 
 
 def _expected(contrast: float, questions: int, budget: Budget) -> str:
-    asked = budget.steps * budget.prompts_per_step
     if contrast:
-        return f"about {contrast * asked:.0f} of {asked} groups will carry a signal"
-    most = share_bounds(0, questions)[1] * asked
-    return f"none of {questions} groups had a signal, so at most {most:.0f} of {asked} will"
+        return f"about {contrast * budget.groups:.0f} of the task's {budget.groups} groups will carry a signal"
+    most = share_bounds(0, questions)[1] * budget.groups
+    return f"none of {questions} groups had a signal, so at most {most:.0f} of the task's {budget.groups} will"
 
 
 def of_run(completions: Iterable[Mapping], groups: int) -> list[str]:

@@ -62,11 +62,16 @@ def test_the_numbers_behind_the_advice_are_told():
     row = advised(open=(0.001, 0.01))
     assert row["groups"] == pytest.approx(8)
     assert row["evidence"].startswith(
-        "open answers are right 0.001 of the time; in 100 steps of 8 x 8 about 8 of 800 groups will carry a signal;"
-        " of pocket models with 4 to 10 such groups, these failed: 4 of 4 with open questions only, 0 of 4 with a"
-        " curriculum, 2 of 4 with forms mixed, 0 of 4 with a graded reward, 0 of 4 with imitation"
+        "open answers are right 0.001 of the time; in 100 steps of 8 x 8 about 8 of the task's 800 groups will carry a"
+        " signal; of pocket models with 4 to 10 such groups, these failed: 4 of 4 with open questions only, 0 of 4 with"
+        " a curriculum, 2 of 4 with forms mixed, 0 of 4 with a graded reward, 0 of 4 with imitation"
     )
     assert row["evidence"].endswith("for another model or task this is an extrapolation")
+
+
+def test_tasks_share_the_questions():
+    row = advised(budget=Budget(100, 8, 8, tasks=4), open=(0.02, 0.04))
+    assert row["groups"] == pytest.approx(8) and "about 8 of the task's 200 groups" in row["evidence"]
 
 
 def test_a_larger_budget_holds_more_groups_with_a_signal():
@@ -80,7 +85,7 @@ def test_a_base_beyond_the_map_is_compared_with_its_end_and_told_so(open, end):
 
 def test_no_signal_in_the_probe_bounds_the_number_of_groups():
     evidence = advised(open=(0.0, 0.0))["evidence"]
-    found = re.search(r"none of 100 groups had a signal, so at most (\d+) of 800 will", evidence)
+    found = re.search(r"none of 100 groups had a signal, so at most (\d+) of the task's 800 will", evidence)
     assert int(found[1]) == 29  # Clopper-Pearson: 3.6 % of 800
 
 
