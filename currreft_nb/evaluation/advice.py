@@ -86,9 +86,7 @@ def _advice(task: str, last: pd.DataFrame, part: pd.DataFrame, budget: Budget) -
     code = "cures" if first < TOOK_OFF and failed(near, "rl") >= MOSTLY * len(near) else "open_only"
     if code == "cures" and not (last.loc[closed, "contrast"] > 0).any():
         code = "neither"
-    evidence = (
-        f"open answers are right {_share(first)} of the time; in {budget} {_expected(contrast, questions, budget)}"
-    )
+    evidence = f"open answers are right {first:.2g} of the time; in {budget} {_expected(contrast, questions, budget)}"
     meaning = MEANINGS[code] + (f"; {cures(task, near)}" if code == "cures" else "")
     return {"advice": code, "groups": groups, "meaning": meaning, "evidence": f"{evidence}; {compared(near, groups)}"}
 
@@ -128,10 +126,6 @@ def cures(task: str, runs: pd.DataFrame) -> str:
     if TASK_MODULES[task].DENSE:
         tries.append(f"set {TASK_MODULES[task].DENSE}, a graded reward")
     return "cheapest first: " + "; ".join([*tries, "else ask closed forms too, mixed or in order"])
-
-
-def _share(value: float) -> str:
-    return f"{value:.2g}"
 
 
 def _expected(contrast: float, questions: int, budget: Budget) -> str:

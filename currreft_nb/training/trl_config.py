@@ -23,6 +23,8 @@ from currreft_nb.training.settings import TRACKERS, GrpoSettings, SftSettings
 CLIP = {"grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
 PROJECT = "currreft-nb"  # under which Trackio files its runs; that of Weights & Biases is WANDB_PROJECT
 
+UNCHANGED: dict[str, Any] = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}  # of the probabilities
+
 
 def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOConfig:
     """Return TRL's configuration for reinforcement learning."""
@@ -38,10 +40,7 @@ def grpo_config(loaded: Loaded, folder: Path, settings: GrpoSettings) -> GRPOCon
         num_generations=settings.group_size,
         max_completion_length=settings.max_new_tokens,
         temperature=settings.temperature,
-        top_p=1.0,
-        top_k=0,
-        min_p=None,
-        repetition_penalty=1.0,
+        **UNCHANGED,
         beta=settings.beta,
         use_bias_correction_kl=False,  # True changes the gradient of the penalty; the paper's TRL did not have it
         loss_type="grpo" if settings.loss == "gspo" else settings.loss,
@@ -85,10 +84,7 @@ def distillation_config(loaded: Loaded, folder: Path, settings: SftSettings) -> 
         gradient_accumulation_steps=settings.batch_size // micro_batch,
         max_completion_length=settings.max_new_tokens,
         temperature=settings.temperature,
-        top_p=1.0,
-        top_k=0,
-        min_p=None,
-        repetition_penalty=1.0,
+        **UNCHANGED,
         beta=1.0,  # the divergence is KL(student || teacher), as in on-policy GKD (arXiv:2306.13649)
         disable_dropout=True,
         shuffle_dataset=False,
