@@ -4,12 +4,14 @@ import errno
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from currreft_nb.cli.app import main
 from currreft_nb.running.run import Run
+from currreft_nb.training.settings import GrpoSettings
 from tests.helpers.tiny_project import make_project, record, write_experiment, write_notebook
 
 BIN = Path(sys.executable).parent
@@ -123,7 +125,8 @@ def test_params_lists_every_setting_of_a_notebook(project, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     place = lines.index("micro_batch: int = 64 texts  (at least 1)  decides the cost")
     assert lines[place + 1].startswith("    most texts per forward and backward pass")
-    assert len(lines) == 2 * 34
+    names = [line.partition(":")[0] for line in lines[::2]]
+    assert names == list(dict.fromkeys(names)) and {field.name for field in fields(GrpoSettings)} <= {*names}
     assert call(monkeypatch, "params", "02_binary") == 1
     assert "no notebook '02_binary'; did you mean 02_rl_binary?" in capsys.readouterr().err
 

@@ -59,7 +59,7 @@ def test_a_source_has_a_format_a_path_and_options(text, format, path, options):
         ("voc", "write voc:PLACE, with a place"),
         ("voc:", "write voc:PLACE, with a place"),
         ("scenes:data", "write 'scenes' alone"),
-        ("scenes?a=b", "the format scenes has no options; remove"),
+        ("scenes?a=b", "unknown option of scenes 'a'; write math"),
         ("voc:data?images=x", "the format voc has no options"),
         ("coco:data?image=x", "unknown option of coco 'image'; did you mean images"),
         ("table:a.csv?tusk=math", "unknown option of table 'tusk'; did you mean task"),

@@ -23,7 +23,7 @@ from tests.training.test_train import (
     plain_trainer,
 )
 
-REFILLED = replace(SMALL, steps=6, refill=2, temperature=0.5, save_every=1)
+REFILLED = replace(SMALL, steps=6, refill=2, temperature=0.5, seed=1, save_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ class TestRefill:
 
     def test_an_interrupted_run_ends_with_the_same_adapter_bit_for_bit(self, refilled, samples, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
-            interrupt_after(patch, rewards, "accuracy_reward", 5)  # in the second step's refill
+            interrupt_after(patch, rewards, "accuracy_reward", 3)  # in the second step's refill
             with pytest.raises(KeyboardInterrupt):
                 grpo(samples, tmp_path, REFILLED)
         assert len(read_journal(tmp_path / "metrics.jsonl")) == 1
@@ -101,7 +101,7 @@ class TestRefill:
         self, samples, tmp_path, monkeypatch, changes
     ):
         """The plain trainer is given the questions and completions with which the refilled step ends."""
-        settings = replace(REFILLED, steps=2, temperature=0.8, seed=4, micro_batch=8, **changes)  # one step takes all
+        settings = replace(REFILLED, steps=2, temperature=0.8, seed=10, micro_batch=8, **changes)  # one step takes all
         pictured = [sample for sample in samples if sample.image]  # the plain trainer wants an image in every question
         said, decode = [], GroupTrainer._generate_single_turn
 
@@ -121,7 +121,7 @@ class TestRefill:
         replay = [ids[4 * group + place] for group in kept for place in range(4)], None
         monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", mock.Mock(side_effect=[replay]))
         monkeypatch.setattr(train, "GroupTrainer", plain_trainer)
-        monkeypatch.setattr(train, "draws", lambda samples, rates, settings: (samples, [0, 1], {}))
+        monkeypatch.setattr(train, "draws", lambda *given: ([0, 1], {}))
         grpo(pair, tmp_path / "plain", replace(settings, steps=1, refill=0, shortcuts=()))
         refilled, plain = adapter_weights(tmp_path / "refilled"), adapter_weights(tmp_path / "plain")
         for name, weight in refilled.items():

@@ -69,8 +69,8 @@ def test_the_same_holds_for_what_a_gpu_runs_with(samples, tmp_path, monkeypatch)
     """A 16-bit model under autocast, with checkpoints between its layers."""
     common = trl_config.common
 
-    def as_on_a_gpu(loaded, folder, settings):
-        return common(loaded, folder, settings) | {"gradient_checkpointing": True}
+    def as_on_a_gpu(*given):
+        return common(*given) | {"gradient_checkpointing": True}
 
     monkeypatch.setattr(trl_config, "common", as_on_a_gpu)
     checkpointing = []
