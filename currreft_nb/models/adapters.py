@@ -81,6 +81,8 @@ def read_provenance(folder: str | os.PathLike) -> dict[str, Any]:
         provenance = json.loads(path.read_text(encoding="utf-8"))
         base, base_hash = "of its training" if checkpoint else provenance["base"], provenance["base_hash"]
     except FileNotFoundError:
+        if not Path(folder).is_dir():
+            raise InputError(f"{folder} does not exist; give the folder of a training run or of its adapter") from None
         raise InputError(f"{path} does not exist, so the base model is unknown; give a run's adapter folder") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; run the notebook that made the adapter again") from None

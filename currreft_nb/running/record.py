@@ -269,7 +269,7 @@ def complete_record(folder: Path, root: Path, notebook: str) -> dict:
     """
     record, place = read_record(folder), display_path(folder, root)
     if record is None:
-        raise InputError(f"{place} holds no run; run notebook {notebook} first")
+        raise InputError(f"{place} holds no run; check its name, or run notebook {notebook} first")
     if record["status"] == "complete":
         return record
     last = record.get("last_complete")

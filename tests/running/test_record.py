@@ -73,7 +73,7 @@ def test_an_executed_notebook_has_the_hash_of_its_source(project):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ("absent", "outputs/notebooks/01_data holds no run; run notebook 01_data first"),
+        ("absent", "outputs/notebooks/01_data holds no run; check its name, or run notebook 01_data first"),
         ("running", "the run in outputs/notebooks/01_data is not complete (running); run notebook 01_data to its end"),
         ("failed", "the run in outputs/notebooks/01_data is not complete (failed); run notebook 01_data to its end"),
         ("damaged", "outputs/notebooks/01_data/run.json is damaged; delete the folder"),

@@ -1,0 +1,56 @@
+"""What every arm of an experiment scored: the table kept in notebooks/results.
+
+    python tests/benchmarks/arms.py params/ablation.yaml [--output notebooks/results/ablation.csv]
+
+Reads the complete evaluations in the experiment's folder under outputs/ and prints, for each arm, the share of open
+test questions that it answered right, naturally: the mean over the seeds, in-domain / out-of-domain. `--output` writes
+a row per seed, arm, task and split, with the number of questions.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = ["seed", "arm", "task", "split", "n", "mean"]
+SPLITS = ("test_id", "test_ood")
+
+
+def collect(folder: Path) -> pd.DataFrame:
+    """Return the rows of all complete evaluations in an experiment's folder."""
+    tables = []
+    for path in sorted(folder.glob("evaluate*/run.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["status"] == "complete":
+            tables.append(pd.read_csv(path.parent / "scores.csv").assign(seed=record["settings"]["seed"]))
+    if not tables:
+        sys.exit(f"{folder} holds no complete evaluation; run the experiment first")
+    scores = pd.concat(tables, ignore_index=True)
+    kept = scores.query("measure == 'correct' and mode == 'natural' and stage == 'open' and split in @SPLITS")
+    return kept[COLUMNS].round(4)
+
+
+def in_and_out(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per arm and a column per task: means over the seeds, in-domain / out-of-domain."""
+    means = scores.groupby(["arm", "task", "split"], sort=False)["mean"].mean().unstack("split")
+    shown = means.apply(lambda row: " / ".join(f"{row[split]:.2f}" for split in SPLITS), axis=1)
+    return shown.unstack("task").reindex(index=scores["arm"].unique(), columns=scores["task"].unique())
+
+
+def main() -> None:
+    """Collect, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", type=Path, help="the experiment's file, such as params/ablation.yaml")
+    parser.add_argument("--output", type=Path, help="CSV file for the rows")
+    given = parser.parse_args()
+    scores = collect(ROOT / "outputs" / given.experiment.stem)
+    print(in_and_out(scores).to_string())
+    if given.output:
+        scores.to_csv(given.output, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main()
