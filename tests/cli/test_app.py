@@ -189,7 +189,8 @@ def test_preflight_measures_the_largest_step_of_each_training(grpo, monkeypatch,
 
 def test_probe_needs_the_data_and_then_advises(grpo, monkeypatch, capsys):
     assert call(monkeypatch, "probe", "params/grpo.yaml") == 1
-    assert "outputs/grpo/data holds no run; check its name, or run notebook 01_data_curation first" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "outputs/grpo/data holds no run; check its name, or run notebook 01_data_curation first" in error
     curate(grpo)
     options = ("--questions", "2", "--completions", "2")
     assert call(monkeypatch, "probe", "params/grpo.yaml", *options) == 0

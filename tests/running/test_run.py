@@ -314,7 +314,7 @@ def test_an_adapter_is_found_or_the_bare_model_is_asked_for(project):
     assert reader.records({"a": project / "mine"})["a"]["notebook"] == "02_train"
     with pytest.raises(InputError, match="start_from is empty; give base or"):
         reader.adapter("", "01_data")
-    with pytest.raises(InputError, match="outputs/notebooks/02_train holds no run; check its name, or run notebook 02_train first"):
+    with pytest.raises(InputError, match="02_train holds no run; check its name, or run notebook 02_train first"):
         reader.adapter("", "02_train")
     for names, given in ((["a"], ["base", "mine"]), (["a", "a"], ["base", "mine"])):
         with pytest.raises(InputError, match="give each arm its own name and its own entry"):
