@@ -40,6 +40,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/rejection.py --rounds 1
 	$(BIN)/python tests/benchmarks/forgetting.py --table notebooks/results/pocket_seeds.csv
 	$(BIN)/python tests/benchmarks/sparse_map.py --table notebooks/results/sparse_map.csv
+	$(BIN)/python tests/benchmarks/arm_scores.py notebooks/results/ablation.csv
 	test ! -f $(LOSSES) || $(BIN)/python tests/benchmarks/losses.py --table $(LOSSES)
 	$(BIN)/python tests/benchmarks/evaluation.py
 	$(BIN)/python tests/benchmarks/pocket_learning.py --seeds 11 12 --steps 5

@@ -104,6 +104,7 @@ def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: ga
     with Index(building / "index.sqlite", rules.seed) as index:
         left = _gather(index, sources, wanted, mixture, settings["on_leak"], rules)
         _refuse_empty(index, wanted, groups)
+        _report_short(index, wanted)
         gather.store_missing(index, rules)
         _put_chosen(index, rules)
         not_posed = _pose(index, wanted, rules.seed)
@@ -180,6 +181,15 @@ def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[
             source = f"{names.get(split, 'train_sources')} {groups[split]}"
             remedy = f"add a source that has some, lower the numbers of other splits, or remove {task!r} from tasks"
             raise InputError(f"split {split!r} has no {task} question from {source}; {remedy}")
+
+
+def _report_short(index: Index, wanted: dict[Cell, int]) -> None:
+    """Print a line for each split that has fewer questions of a task than asked for."""
+    query = "SELECT split, task, COUNT(*) FROM rows WHERE split IS NOT NULL GROUP BY split, task"
+    found = {(split, task): number for split, task, number in index.run(query)}
+    for (split, task), number in wanted.items():
+        if 0 < found.get((split, task), 0) < number:
+            print(f"{split}: {found[split, task]} {task} questions instead of {number}: the sources have no more")
 
 
 def _put_chosen(index: Index, rules: gather.GatherRules) -> None:

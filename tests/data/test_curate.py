@@ -224,6 +224,13 @@ def test_scenes_fill_what_quotas_leave_open(tmp_path):
     assert used(tmp_path / "data") == {source: 4, "scenes": 6}
 
 
+def test_a_split_with_fewer_questions_than_asked_for_is_told(tmp_path, capsys):
+    numbers = {"train_questions": 50, "val_questions": 2, "test_questions": 0}
+    curate(tmp_path / "data", train_sources=[voc_set(tmp_path / "a", 6)], tasks=["detection"], **numbers, **NO_DRAWN)
+    short = [line for line in capsys.readouterr().out.splitlines() if "instead of" in line]
+    assert short == ["train: 10 detection questions instead of 50: the sources have no more"]
+
+
 # ---- refusals
 
 

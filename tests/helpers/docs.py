@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ PACKAGE = ROOT / "currreft_nb"
 RESULTS = ROOT / "notebooks" / "results"
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
+import arm_scores  # noqa: E402
 import forgetting  # noqa: E402
 import sparse_map  # noqa: E402
 from test_layers import MAY_IMPORT  # noqa: E402
@@ -200,10 +202,19 @@ def general() -> str:
     return table(("condition", "general questions", "reinforcement learning", "phase 2"), rows)
 
 
+def kept(name: str) -> str:
+    """Return what each arm of an experiment scored: means over its seeds, in-domain / out-of-domain."""
+    found = arm_scores.in_and_out(pd.read_csv(RESULTS / f"{name}.csv"))
+    rows = ([f"`{arm}`", *cells] for arm, cells in zip(found.index, found.to_numpy()))
+    return table(["arm", *(TASKS[task] for task in found.columns)], rows)
+
+
 PARTS = {
     part.__name__: part
     for part in (modules, imports, summary, demo, dilemma, clean, sparse, arms, verdicts, predictors, general)
 }
+KEPT = ("ablation", "curriculum_form", "curriculum_difficulty", "curriculum_capability")
+PARTS |= {name: partial(kept, name) for name in KEPT}
 
 
 def pages() -> list[Path]:

@@ -1,10 +1,10 @@
 """What every arm of an experiment scored: the table kept in notebooks/results.
 
-    python tests/benchmarks/arms.py params/ablation.yaml [--output notebooks/results/ablation.csv]
+    python tests/benchmarks/arm_scores.py params/ablation.yaml [--output notebooks/results/ablation.csv]
 
-Reads the complete evaluations in the experiment's folder under outputs/ and prints, for each arm, the share of open
-test questions that it answered right, naturally: the mean over the seeds, in-domain / out-of-domain. `--output` writes
-a row per seed, arm, task and split, with the number of questions.
+Reads the complete evaluations in the experiment's folder under outputs/, or a CSV that an earlier call wrote. Prints,
+for each arm, the share of open test questions that it answered right, naturally: the mean over the seeds, in-domain /
+out-of-domain. `--output` writes a row per seed, arm, task and split, with the number of questions.
 """
 
 import argparse
@@ -43,10 +43,10 @@ def in_and_out(scores: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Collect, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", type=Path, help="the experiment's file, such as params/ablation.yaml")
+    parser.add_argument("file", type=Path, help="the experiment's file, such as params/ablation.yaml, or a CSV")
     parser.add_argument("--output", type=Path, help="CSV file for the rows")
     given = parser.parse_args()
-    scores = collect(ROOT / "outputs" / given.experiment.stem)
+    scores = pd.read_csv(given.file) if given.file.suffix == ".csv" else collect(ROOT / "outputs" / given.file.stem)
     print(in_and_out(scores).to_string())
     if given.output:
         scores.to_csv(given.output, index=False, lineterminator="\n")
