@@ -279,7 +279,8 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
         return place(key) if key in given else source.at("steps", index)
 
     check_inputs(settings, given, name, where)
-    with located(f"{source.at('steps', index)} (step {name})"):  # the notebook would notice it hours later
+    changed = "".join(f" --set {key}={value}" for key, value in parts["set"].items())
+    with located(f"{source.at('steps', index)} (step {name}{changed})"):  # the notebook would notice it hours later
         check_together(path.stem, settings)
     if {"arms", "start_from"} <= set(settings):
         check_arms(settings, draft.root, draft.folder, where)

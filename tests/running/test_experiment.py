@@ -194,6 +194,12 @@ def test_a_bad_override_is_refused(project, change, message):
     assert str(caught.value).startswith(message)
 
 
+def test_an_override_is_named_where_it_does_not_go_with_the_other_values(project):
+    write_notebook(project / "notebooks", "sft", TRAIN + "\nbatch_size: int = 8\nmicro_batch: int = 4")
+    with pytest.raises(InputError, match=r"\(step train --set micro_batch=7\): micro_batch is 7, but must divide"):
+        read(project, TINY.replace("02_train", "sft"), ["micro_batch=7"])
+
+
 def test_an_override_does_not_fight_a_grid(project):
     with pytest.raises(InputError, match="seed is a grid parameter"):
         read(project, GRID, ["train.seed=3"])
