@@ -8,14 +8,44 @@ import re
 
 import pytest
 
+from currreft_nb.running.notebook_settings import declared_by
 from tests.conftest import copy_project
 from tests.helpers.jupyterlab import Lab, server
-from tests.notebooks.test_notebooks import ORDER, record, shrink
+from tests.notebooks.test_notebooks import ORDER, record
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+SMALL = {
+    "steps": 2,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "micro_batch": 8,
+    "save_every": 1,
+    "prompts": 16,
+    "batch_size": 8,
+    "questions": 20,
+    "samples_per_question": 2,
+    "pass_questions": 2,
+    "train_questions": 12,
+    "val_questions": 2,
+    "test_questions": 4,
+    "pool_questions": 20,
+}
 LONG = 40  # steps of the training that is interrupted
 CONTROLS = {"00_start_here": 1, "02_rl_binary": 2, "03_rl_choice": 2, "04_rl_open": 2, "05_rejection_sampling": 1}
+
+
+def shrink(path):
+    """Write smoke-size values into the parameters cell, as a person would in JupyterLab."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    source = "".join(cell["source"])
+    for name, value in SMALL.items():
+        source, found = re.subn(rf"^({name}: int = )\d[\d_]*", rf"\g<1>{value}", source, flags=re.M)
+        if not found and name in declared_by(path.stem):  # a setting that the cell does not show: a line is added
+            source += f"\n{name}: int = {value}"
+    cell["source"] = source
+    path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

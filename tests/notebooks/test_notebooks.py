@@ -1,4 +1,4 @@
-"""Every notebook, really executed: as an experiment, by hand as JupyterLab does it, and with plain Papermill."""
+"""Every notebook, really executed: as an experiment and with plain Papermill; test_lab_browser.py does it by hand."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import pytest
 
 from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
 from currreft_nb.running.build_report import export_report
-from currreft_nb.running.notebook_settings import declared_by
 from tests.helpers.browser import Watched
 from tests.helpers.commands import BIN, run
 
@@ -27,22 +26,6 @@ ORDER = (
     "06_evaluation",
     "07_report",
 )
-SMALL = {
-    "steps": 2,
-    "prompts_per_step": 2,
-    "group_size": 4,
-    "micro_batch": 8,
-    "save_every": 1,
-    "prompts": 16,
-    "batch_size": 8,
-    "questions": 20,
-    "samples_per_question": 2,
-    "pass_questions": 2,
-    "train_questions": 12,
-    "val_questions": 2,
-    "test_questions": 4,
-    "pool_questions": 20,
-}
 
 
 def record(folder):
@@ -196,39 +179,6 @@ def test_no_secret_of_the_environment_is_written(project, smoke):
     )
     found = [path for path in (project / "outputs").rglob("*") if path.is_file() and b"s3cr3t-Zq9" in path.read_bytes()]
     assert not found
-
-
-def shrink(path):
-    """Write smoke-size values into the parameters cell, as a person would in JupyterLab."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    source = "".join(cell["source"])
-    for name, value in SMALL.items():
-        source, found = re.subn(rf"^({name}: int = )\d[\d_]*", rf"\g<1>{value}", source, flags=re.M)
-        if not found and name in declared_by(path.stem):  # a setting that the cell does not show: a line is added
-            source += f"\n{name}: int = {value}"
-    cell["source"] = source
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_every_notebook_runs_by_hand_from_its_own_folder(project, tmp_path):
-    """In order, with defaults, each taking its input from where the previous one wrote."""
-    for name in ORDER:
-        shrink(project / "notebooks" / f"{name}.ipynb")
-        command = [
-            BIN / "jupyter",
-            "nbconvert",
-            "--to",
-            "notebook",
-            "--execute",
-            f"{name}.ipynb",
-            "--output-dir",
-            tmp_path,
-        ]
-        code, text = run(*command, cwd=project / "notebooks")
-        assert code == 0, f"{name}: {text[-3000:]}"
-        assert record(project / "outputs" / "notebooks" / name)["status"] == "complete"
 
 
 @pytest.mark.slow
