@@ -40,6 +40,12 @@ def in_and_out(scores: pd.DataFrame) -> pd.DataFrame:
     return shown.unstack("task").reindex(index=scores["arm"].unique(), columns=scores["task"].unique())
 
 
+def each_seed(scores: pd.DataFrame, task: str) -> pd.Series:
+    """Return for each arm its in-domain scores in a task, in the order of the seeds."""
+    found = scores.query("task == @task and split == 'test_id'").sort_values("seed")
+    return found.groupby("arm")["mean"].apply(lambda means: " ".join(f"{mean:.2f}" for mean in means))
+
+
 def main() -> None:
     """Collect, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -47,7 +53,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="CSV file for the rows")
     given = parser.parse_args()
     scores = pd.read_csv(given.file) if given.file.suffix == ".csv" else collect(ROOT / "outputs" / given.file.stem)
-    print(in_and_out(scores).to_string())
+    print(in_and_out(scores).assign(detection_by_seed=each_seed(scores, "detection")).to_string())
     if given.output:
         scores.to_csv(given.output, index=False, lineterminator="\n")
 

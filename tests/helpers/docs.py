@@ -204,9 +204,12 @@ def general() -> str:
 
 def kept(name: str) -> str:
     """Return what each arm of an experiment scored: means over its seeds, in-domain / out-of-domain."""
-    found = arm_scores.in_and_out(pd.read_csv(RESULTS / f"{name}.csv"))
+    scores = pd.read_csv(RESULTS / f"{name}.csv")
+    found = arm_scores.in_and_out(scores).rename(columns=TASKS)
+    if scores["seed"].nunique() > 1:
+        found["detection, in-domain, each seed"] = arm_scores.each_seed(scores, "detection")
     rows = ([f"`{arm}`", *cells] for arm, cells in zip(found.index, found.to_numpy()))
-    return table(["arm", *(TASKS[task] for task in found.columns)], rows)
+    return table(["arm", *found.columns], rows)
 
 
 PARTS = {
