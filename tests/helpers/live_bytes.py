@@ -6,8 +6,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
+PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
+
+
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of all tensors that are made inside and still alive; `peak` is the most there were at once."""
+    """Count the bytes of all tensors that are made inside and still alive; `peak` is the most there were at once.
+
+    Matrix products are not computed, only their sizes matter: in 16 bit they take minutes on some processors.
+    """
 
     def __init__(self):
         super().__init__()
@@ -16,7 +22,11 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         inside = [leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         known = {storage._cdata for storage in inside} - self.alive.keys()
-        output = func(*args, **(kwargs or {}))
+        if func in PRODUCTS:
+            left, right = args[-2:]
+            output = left.new_zeros(*left.shape[:-1], right.shape[-1])
+        else:
+            output = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(output):
             if isinstance(leaf, torch.Tensor):
                 storage = leaf.untyped_storage()

@@ -87,7 +87,7 @@ def write_experiment(project, name, kinds):
 def settled(value):
     """Return a value without what an interruption changes: times."""
     if isinstance(value, dict):
-        return {key: settled(item) for key, item in value.items() if key != "seconds"}
+        return {key: settled(item) for key, item in value.items() if not key.endswith("seconds")}
     return value
 
 

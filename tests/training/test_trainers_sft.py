@@ -141,7 +141,7 @@ class TestSft:
 
 
 class TestDifficulty:
-    MEDIUM = replace(FINE, rate_completions=4, drop=["never", "always"], temperature=1.3)
+    MEDIUM = replace(FINE, rate_completions=8, drop=["never", "always"])
 
     def rated(self, samples, folder, settings=MEDIUM):
         """Measure pass rates and train, as the notebook does."""
@@ -157,14 +157,14 @@ class TestDifficulty:
     def test_rates_are_stored_and_their_cost_is_no_part_of_the_budget(self, samples, medium):
         folder, rates, result = medium
         assert [row["id"] for row in read_journal(folder / "passes-rates.jsonl")] == [sample.id for sample in samples]
-        assert (result["prompts"], result["rating_completions"]) == (22, 4 * len(samples))
+        assert (result["prompts"], result["rating_completions"]) == (22, 8 * len(samples))
         extreme = sum(rate.rate in (0, 1) for rate in rates.values())
         assert sum(result["left_out"].values()) == extreme and 0 < extreme < len(samples)
 
     def test_only_medium_rows_are_imitated(self, samples, tmp_path, monkeypatch):
         seen, make_row = set(), SftTraining.make_row
         monkeypatch.setattr(SftTraining, "make_row", lambda s, sample, t: seen.add(sample.id) or make_row(s, sample, t))
-        rates = {sample.id: PassRate(right, 4) for sample, right in zip(samples, (0, 1, 4, 2, 0, 3, 4, 4))}
+        rates = {sample.id: PassRate(right, 8) for sample, right in zip(samples, (0, 1, 8, 2, 0, 3, 8, 8))}
         loaded = load_model("pocket", trainable=True)
         rows = sft_targets(samples, loaded.style)
         result = train_sft(loaded, rows, tmp_path, self.MEDIUM, rates=rates)
