@@ -212,9 +212,21 @@ def kept(name: str) -> str:
     return table(["arm", *found.columns], rows)
 
 
+def losses() -> str:
+    """Return what each loss and way of sampling scored on the hard cell, and its difference to `grpo`."""
+    rows = []
+    for row in pd.read_csv(RESULTS / "pocket_losses.csv").to_dict("records"):
+        in_domain, out, difference = (
+            interval({part: row[name + suffix] for part, suffix in (("mean", ""), ("low", "_low"), ("high", "_high"))})
+            for name in ("test_id", "test_ood", "to_grpo")
+        )
+        rows.append([f"`{row['arm']}`", in_domain, out, "" if row["arm"] in ("base", "grpo") else difference])
+    return table(["arm", "in-domain", "out-of-domain", "minus `grpo`, in-domain"], rows)
+
+
 PARTS = {
     part.__name__: part
-    for part in (modules, imports, summary, demo, dilemma, clean, sparse, arms, verdicts, predictors, general)
+    for part in (modules, imports, summary, demo, dilemma, clean, sparse, arms, verdicts, predictors, general, losses)
 }
 KEPT = ("ablation", "curriculum_form", "curriculum_difficulty", "curriculum_capability")
 PARTS |= {name: partial(kept, name) for name in KEPT}
