@@ -29,8 +29,6 @@ lab: .venv/installed
 docs: .venv/installed-test
 	$(BIN)/python tests/helpers/docs.py
 
-LOSSES := notebooks/results/pocket_losses_runs.csv
-
 # Every script of tests/benchmarks at a small size; tests/README.md says how long it takes.
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/rewards.py
@@ -41,7 +39,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/forgetting.py --table notebooks/results/pocket_seeds.csv
 	$(BIN)/python tests/benchmarks/sparse_map.py --table notebooks/results/sparse_map.csv
 	$(BIN)/python tests/benchmarks/arm_scores.py notebooks/results/ablation.csv
-	test ! -f $(LOSSES) || $(BIN)/python tests/benchmarks/losses.py --table $(LOSSES)
+	$(BIN)/python tests/benchmarks/losses.py --table notebooks/results/pocket_losses_runs.csv
 	$(BIN)/python tests/benchmarks/evaluation.py
 	$(BIN)/python tests/benchmarks/pocket_learning.py --seeds 11 12 --steps 5
 
