@@ -128,7 +128,8 @@ class TestTogether:
             exact = [name for name in first if not isinstance(first[name], float)]
             assert [first[name] for name in exact] == [second[name] for name in exact]
             for name in first.keys() - {*exact, "entropy", "loss", "gradient_norm"}:
-                assert first[name] == pytest.approx(second[name], abs=1e-5), name
+                tolerance = 1e-5 if name.startswith("entropy/") else 1e-6
+                assert first[name] == pytest.approx(second[name], abs=tolerance), name
             assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], rel=1e-2, abs=1e-4)
         assert_close_adapter(alone[0], together[0], 2e-5)
 
