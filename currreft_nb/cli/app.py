@@ -24,11 +24,12 @@ Changes = Annotated[
 ]
 Only = Annotated[list[str], repeatable("--only", metavar="STEP", help="Only this step, or those of a pattern.")]
 Force = Annotated[list[str], repeatable("--force", metavar="STEP", help="Run this step although it is complete.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Up to N steps at once, where they can.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
 
 
 @app.command()
-def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun = False) -> None:
+def run(file: File, only: Only, force: Force, changes: Changes, jobs: Jobs = 1, dry_run: DryRun = False) -> None:
     """Run an experiment; the same command again continues it. Exit status 0 only if every step is complete."""
     from currreft_nb.running import runner, signals
     from currreft_nb.running.experiment import read_experiment
@@ -39,7 +40,7 @@ def run(file: File, only: Only, force: Force, changes: Changes, dry_run: DryRun 
         return
     with signals.stoppable():
         try:
-            complete = runner.run(read, only, force)
+            complete = runner.run(read, only, force, jobs)
         except KeyboardInterrupt:
             signals.ignore_signals()
             print("stopped; the same command continues", file=sys.stderr)

@@ -4,7 +4,7 @@
 
 During a training it shows the last row of `metrics.jsonl`, otherwise the last line that the notebook printed. On a
 terminal it is rewritten in place. Elsewhere it is printed at growing intervals, about 60 lines a day. log.txt holds
-everything that the notebook prints.
+everything that the notebook prints. Steps that run at the same time print lines, on a terminal too.
 """
 
 import json
@@ -85,12 +85,13 @@ class Status:
     """A step's status line. Any thread may call `note`; the thread that waits calls `show` and `say`.
 
     `metrics` is the journal that the step's training writes, `steps` the number of its steps, where that is known.
+    `alone`: no other step prints meanwhile, so that a line can be rewritten in place.
     """
 
-    def __init__(self, head: str, metrics: Path | None = None, steps: int | None = None):
+    def __init__(self, head: str, metrics: Path | None = None, steps: int | None = None, alone: bool = True):
         self.head, self.metrics, self.steps = head, metrics, steps
         self.printed, self.shown, self.kept = "", "", list[str]()
-        self.rewrites = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self.rewrites = alone and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self.began_s = time.monotonic()
         self.due_s = REFRESH_S if self.rewrites else FIRST_S
         self.printed_at_s = self.began_at_s = time.time()  # as the clock of the file system

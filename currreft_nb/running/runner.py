@@ -1,12 +1,14 @@
 """Run an experiment: complete steps are skipped, the others run in order, and only `run.json` says what succeeded.
 
-Two shells may run one experiment at once where they run different steps: `--only 'seed-0*'` in one, the other seeds in
-another, each with a GPU of its own in CUDA_VISIBLE_DEVICES. A step that another process runs or reads is refused. The
-plan estimates each step's time from its own last complete run, or from the log of an interrupted one.
+With several jobs a step starts as soon as the steps that it needs have ended. Two shells may run one experiment at once
+where they run different steps: `--only 'seed-0*'` in one, the other seeds in another, each with a GPU of its own in
+CUDA_VISIBLE_DEVICES. A step that another process runs or reads is refused. The plan estimates each step's time from its
+own last complete run, or from the log of an interrupted one.
 """
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from currreft_nb import InputError
 from currreft_nb.core.journal import read_journal
@@ -28,7 +30,7 @@ from currreft_nb.running.record import (
     read_record,
 )
 from currreft_nb.running.run import LOCK
-from currreft_nb.running.signals import stoppable
+from currreft_nb.running.signals import Stop, stoppable
 
 LOCKS = ".locks"
 Rows = list[tuple[Step, StepState]]
@@ -79,12 +81,12 @@ def plan(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] 
     return rows
 
 
-def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] = ()) -> bool:
-    """Run the experiment's steps that are not complete, and return whether all are complete then.
+def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] = (), jobs: int = 1) -> bool:
+    """Run the experiment's steps that are not complete, up to `jobs` at once; return whether all are complete then.
 
     A step whose input failed is not run; the others are. Raises `InputError` when another process runs or reads one of
-    the steps, and for a large model without a GPU; `KeyboardInterrupt` after Ctrl-C or SIGTERM, when the kernel has
-    ended and the step can be resumed.
+    the steps, and for a large model without a GPU; `KeyboardInterrupt` after Ctrl-C or SIGTERM, when the kernels have
+    ended and the steps can be resumed.
     """
     rows = plan(experiment, only, force)  # wrong arguments are refused before anything is written
     for step in (step for step, found in rows if found.todo != "skip"):
@@ -94,20 +96,36 @@ def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] =
             _put_back(step)
         rows = _plan_again(rows, experiment, only, force)
         show_plan(rows, experiment)
-        forced = experiment.named(force)
-        bad: set[str] = set()
-        for number, (step, _) in enumerate(rows, 1):
+        bad = _run_steps(rows, experiment, experiment.named(force), jobs, stop)
+        _show_end(rows, experiment, bad)
+        return not bad
+
+
+def _run_steps(rows: Rows, experiment: Experiment, forced: Collection[str], jobs: int, stop: Stop) -> set[str]:
+    """Run each step when the steps that it needs have ended; return the names of those that are not complete."""
+    waiting = {f"{numbered(number, rows)} {step.name}": step for number, (step, _) in enumerate(rows, 1)}
+    running: dict[Future[bool], Step] = {}
+    bad: set[str] = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
             stop.check()
-            head = f"{numbered(number, rows)} {step.name}"
+            open_names = {step.name for step in (*waiting.values(), *running.values())}
+            head = next((head for head, step in waiting.items() if open_names.isdisjoint(step.needs)), None)
+            if head is None or len(running) == jobs:
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    if not ended.result():
+                        bad.add(running[ended].name)
+                    del running[ended]
+                continue
+            step = waiting.pop(head)
             if blocked := [name for name in step.needs if name in bad]:
                 print(f"{head}: not run, because {blocked[0]} is not complete", flush=True)
                 bad.add(step.name)
                 continue
             found = step_state(step, experiment, forced=step.name in forced)
-            if found.todo != "skip" and not _run_step(step, found, experiment, head):
-                bad.add(step.name)
-        _show_end(rows, experiment, bad)
-        return not bad
+            if found.todo != "skip":
+                running[pool.submit(_run_step, step, found, experiment, head, alone=jobs == 1)] = step
+    return bad
 
 
 @contextlib.contextmanager
@@ -144,13 +162,16 @@ def _plan_again(rows: Rows, experiment: Experiment, only: Sequence[str], force: 
     return again
 
 
-def _run_step(step: Step, found: StepState, experiment: Experiment, head: str) -> bool:
-    """Execute one step and return whether its run.json, written by this execution, says complete."""
+def _run_step(step: Step, found: StepState, experiment: Experiment, head: str, alone: bool) -> bool:
+    """Execute one step and return whether its run.json, written by this execution, says complete.
+
+    `alone`: no other step prints meanwhile.
+    """
     folder = RunFolder(step.folder)
     if found.reason == "forced" and not folder.is_complete:  # a complete run begins afresh by itself
         folder.set_aside()
         (step.folder / RECORD).unlink()
-    status = Status(head, step.folder / METRICS, step.training_steps())
+    status = Status(head, step.folder / METRICS, step.training_steps(), alone)
     if not status.rewrites:
         status.say(f"{head}: {found.todo} {step.notebook.stem} ({found.reason})")
     outcome = execute_run(step.notebook, step.folder, step.values(), experiment.root, status)

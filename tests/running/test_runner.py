@@ -16,6 +16,7 @@ from currreft_nb import InputError
 from currreft_nb.running.experiment import read_experiment
 from currreft_nb.running.runner import plan, run
 from tests.helpers.tiny_project import (
+    DATA,
     TINY,
     TRAIN,
     is_alive,
@@ -365,6 +366,47 @@ def test_a_stopped_command_leaves_a_resumable_step_and_no_process(project, capsy
     assert run(experiment)
     assert "resume 01_data (stopped)" in capsys.readouterr().out
     assert record(project / "outputs/tiny/data")["metrics"] == {"resumed": True}
+
+
+MEETS = """
+import time
+(run.folder / "here").touch()
+others = [run.folder.parent / f"one-seed-{seed}" / "here" for seed in (0, 1)]
+while not all(path.exists() for path in others):
+    time.sleep(0.05)
+"""
+TOGETHER = """\
+steps:
+  - {name: one, notebook: 01_data, grid: {seed: [0, 1]}}
+  - {name: two, notebook: 02_train, params: {data: "@one"}, grid: {seed: [0, 1]}}
+"""
+
+
+def test_steps_that_need_none_of_each_other_run_at_the_same_time(project, capsys):
+    finish = '(run.folder / "rows.txt").write_text("x")\nrun.finish({})'
+    write_notebook(project / "notebooks", "01_data", DATA, MEETS, "if seed == 0:\n    1 / 0", finish)
+    assert not run(read(project, TOGETHER), jobs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if ": failed after" in line).startswith("[1/4] one-seed-0: failed")
+    assert "[3/4] two-seed-0: not run, because one-seed-0 is not complete" in lines
+    states = {step: (project / f"outputs/tiny/{step}/run.json").exists() for step in ("two-seed-0", "two-seed-1")}
+    assert states == {"two-seed-0": False, "two-seed-1": True}
+    ended, began = (record(project / f"outputs/tiny/{step}") for step in ("one-seed-1", "two-seed-1"))
+    assert ended["finished"] <= began["started"]
+
+
+def test_a_stop_ends_all_steps_that_run_at_the_same_time(project):
+    kernels = [project / f"outputs/tiny/one-seed-{seed}/pid" for seed in (0, 1)]
+    wait = 'import os, time\n(run.folder / "pid").write_text(str(os.getpid()))\ntime.sleep(600)'
+    write_notebook(project / "notebooks", "01_data", DATA, wait)
+    file = write_experiment(project, TOGETHER)
+    command = [BIN / "currreft", "run", file, "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: all(path.exists() and path.read_text() for path in kernels))
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[1].endswith("stopped; the same command continues\n")
+    assert process.returncode == 130
+    wait_for(lambda: not any(is_alive(int(path.read_text())) for path in kernels), 3)
 
 
 def test_a_large_model_without_a_card_is_refused_before_the_first_step(project, monkeypatch):
