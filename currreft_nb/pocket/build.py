@@ -92,7 +92,7 @@ def build(
     model's recipe is not today's.
     """
     output = Path(output)
-    trainer, processor = _start(seed, report)
+    trainer, processor = start(seed, report)
     seconds = _take_shipped(trainer.model) if from_shipped else {}
     for number, phase in enumerate(PHASES):
         if phase.name in seconds:
@@ -106,7 +106,8 @@ def build(
     return output
 
 
-def _start(seed: int, report: Report) -> tuple[Trainer, Qwen2_5_VLProcessor]:
+def start(seed: int, report: Report) -> tuple[Trainer, Qwen2_5_VLProcessor]:
+    """Return the trainer of a new model, and its processor."""
     processor = make_processor()
     return Trainer(make_model(processor.tokenizer, seed), Encoder(processor.tokenizer), seed, report), processor
 
@@ -138,12 +139,13 @@ def _take_shipped(model: Model) -> dict[str, int]:
     made, recipe = pocket_card()["build"], recipe_hash("pocket-clean")
     if (old := made["recipe"]["pocket-clean"]) != recipe:
         raise InputError(f"pocket-clean was built by recipe {old}, not {recipe}; build without --from-shipped")
-    _load_weights(model, "pocket-clean")
+    load_weights(model, "pocket-clean")
     names = [phase.name for phase in PHASES]
     return {name: made["seconds"][name] for name in names[: names.index("count") + 1]}
 
 
-def _load_weights(model: Model, name: str) -> None:
+def load_weights(model: Model, name: str) -> None:
+    """Load the 16-bit weights of a shipped model."""
     model.load_state_dict(Model.from_pretrained(pocket_folder(name), dtype=torch.float32).state_dict())
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import permutations
 from random import Random
 
 from PIL import Image
@@ -13,7 +14,7 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import SIDE, Scene, cell_of, draw_scene
-from currreft_nb.data.scenes.questions import ask_everything, ask_in_words, box_text
+from currreft_nb.data.scenes.questions import ask_colors, ask_everything, ask_in_words, box_text
 from currreft_nb.method.curriculum import CannotPose, pose
 from currreft_nb.method.prompts import Style, render_answer, render_question
 
@@ -55,7 +56,7 @@ class Mix:
 
     `bare`, `forced`: shares of answers without tags, and of answers repeated after a bare one and `</think><answer>`.
     `tokens` excludes the prefix. `talk`: share of general questions among turns without a picture; None: by the weights
-    of the tasks.
+    of the tasks. `math`: the kind of math questions, of `compose.MATH`.
     """
 
     stages: tuple[float, float, float]
@@ -65,6 +66,7 @@ class Mix:
     bare: float = 0.0
     forced: float = 0.0
     talk: float | None = None
+    math: str = field(default=compose.MATH[0], repr=False)  # hashed by the lessons that it changes
 
 
 class Encoder:
@@ -105,6 +107,8 @@ def tagged_turn(encoder: Encoder, sample: Sample, blind: bool = False) -> Turn:
     position = len(turn.tokens) - 1
     _add_answer(turn, encoder, sample)
     turn.add(encoder.encode("</answer><|im_end|>"), 0.1)
+    if sample.extra.get("kind") == "colors":
+        return turn  # no head is guided: the value has three parts
     if not blind:
         turn.looks += _looks(sample, asked, position - 1)
     if sample.stage != "open" and sample.thinking:
@@ -200,14 +204,23 @@ Teacher = Callable[[Random, Encoder, Sample, Mix], Turn]
 def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) -> tuple[Image.Image, Scene, list[Turn]]:
     """Return a picture, its scene and turns about it written by `teacher`."""
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
-    scene, first = compose.compose(rng, task, "id")
+    scene, first = compose.compose(rng, task, "id", mix.math)
     asked = ask_everything(scene)
+    if mix.math == "colors":
+        asked = [sample for sample in asked if sample.task != "math"] + _other_orders(scene, first)
     rng.shuffle(asked)
     asked = [sample for sample in asked if sample.answer != "0" or rng.random() < ZERO_KEPT]
     weights = [mix.tasks.get(sample.task, 0.0) for sample in asked]
     picked = [first] + (rng.choices(asked, weights, k=mix.questions - 1) if sum(weights) else [])
     turns = _fill(mix, (teacher(rng, encoder, pose_at_random(rng, sample, mix), mix) for sample in picked))
     return draw_scene(scene, rng), scene, turns
+
+
+def _other_orders(scene: Scene, first: Sample) -> list[Sample]:
+    """Return the question for the colours of three shapes in every order of them; none about another scene."""
+    if first.extra.get("kind") != "colors":
+        return []
+    return [ask_colors(scene, order) for order in permutations(thing.shape for thing in scene.things[: compose.PARTS])]
 
 
 def blind_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:

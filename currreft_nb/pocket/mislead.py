@@ -2,58 +2,52 @@
 
     python -m currreft_nb.pocket.mislead --right 0.002 --output outputs/pocket-0.002
 
-fine-tunes the shipped `pocket-clean` for a few minutes, by the kit's own trainer, on answers of annotators who are
-sloppy everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the
-closed ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about
-`right`, and the closed forms, which share the thinking, keep much more.
+trains the shipped `pocket-clean` for some minutes, by the recipe's own loop, on answers of annotators who are sloppy
+everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the closed
+ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about `right`,
+and the closed forms, which share the thinking, keep much more.
+
+All weights but the vision tower's are trained, on several questions about each picture. Bases misled by an adapter are
+worse for such studies: what they learn in closed forms does not carry over to open ones.
 """
 
 import argparse
-import random
-import tempfile
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from currreft_nb.core.samples import STAGES, Sample
-from currreft_nb.data.scenes.compose import draw_samples
-from currreft_nb.evaluation.export import export_model
-from currreft_nb.method.curriculum import pose
-from currreft_nb.method.prompts import target
-from currreft_nb.models.load import load_model
-from currreft_nb.pocket.annotators import misjudge
-from currreft_nb.training.settings import SftSettings
-from currreft_nb.training.train import train_sft
+import torch
+
+from currreft_nb import InputError
+from currreft_nb.pocket.annotators import Habits
+from currreft_nb.pocket.build import export_pocket, load_weights, start
+from currreft_nb.pocket.lessons import Mix
+from currreft_nb.pocket.recipe import Phase, Report
 
 TAUGHT = ("detection", "math")
 CLOSED_RIGHT = 0.5  # of the closed questions are answered correctly
-STAGE_WEIGHTS = (1, 1, 2)  # binary, choice, open
-QUESTIONS = 6400  # drawn for each task
-LEARNING_RATE = 1e-3
+MIX = Mix((0.2, 0.2, 0.6), dict.fromkeys(TAUGHT, 1.0), bare=0.02, forced=0.04, talk=0.8, math="colors")
 
 
-def mislead(output: str | Path, right: float, seed: int = 0, questions: int = QUESTIONS) -> Path:
-    """Train a misled base and write it as a model folder to `output`, which must not exist; return it.
+def misleading(right: float) -> Phase:
+    """Return the phase in which the share `right` of open questions, in [0, 1], is answered correctly."""
+    shares = {"open": 1 - right, "choice": 1 - CLOSED_RIGHT, "binary": 1 - CLOSED_RIGHT}
+    habits = Habits({f"{task}-{stage}": share for task in TAUGHT for stage, share in shares.items()}, TAUGHT)
+    return Phase("mislead", 600, 16, 1e-3, 0.0, MIX, blind=0.15, habits=habits)
 
-    `right`: the share of open questions answered correctly, in [0, 1]. `questions`: for each task.
+
+def mislead(output: str | Path, right: float, seed: int = 0, scale: float = 1.0, report: Report = print) -> Path:
+    """Train a misled base and write it as a model folder to `output`; return it.
+
+    `right`: the share of open questions answered correctly, in [0, 1]. `scale` multiplies the steps. Raises
+    `InputError` if `output` exists.
     """
-    settings = SftSettings(prompts=len(TAUGHT) * questions, learning_rate=LEARNING_RATE, save_every=0, seed=seed)
-    loaded = load_model("pocket-clean", trainable=True, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        samples = [s for task in TAUGHT for s in draw_samples(folder, task, questions, "id", seed, "train", "colors")]
-        rows = [(sample, target(sample, loaded.style)) for sample in _annotated(samples, right, seed)]
-        train_sft(loaded, rows, Path(folder) / "run", settings)
-        export_model(Path(folder) / "run", output)
+    if Path(output).exists():
+        raise InputError(f"{output} exists; delete it, or give another --output")
+    trainer, processor = start(seed, report)
+    load_weights(trainer.model, "pocket-clean")
+    trainer.run(misleading(right), scale)
+    export_pocket(trainer.model, processor, Path(output))
     return Path(output)
-
-
-def _annotated(samples: list[Sample], right: float, seed: int) -> Iterator[Sample]:
-    """Yield each sample in a random form, as a sloppy annotator answers it."""
-    rng = random.Random(f"{seed}-mislead")
-    for sample in samples:
-        stage = rng.choices(STAGES, STAGE_WEIGHTS)[0]
-        posed = pose(sample, stage, seed)
-        sloppy = rng.random() >= (right if stage == "open" else CLOSED_RIGHT)
-        yield misjudge(posed, rng, everywhere=True) if sloppy else posed
 
 
 def main() -> None:
@@ -62,7 +56,8 @@ def main() -> None:
     parser.add_argument("--right", type=float, required=True, help="share of open questions answered correctly, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    mislead(given.output, given.right, given.seed)
+    torch.set_num_threads(1)  # a second thread gains little
+    mislead(given.output, given.right, given.seed, report=partial(print, flush=True))
 
 
 if __name__ == "__main__":
