@@ -4,7 +4,7 @@
 
 Reads the complete evaluations of outputs/sparse_map, or with `--table` what an earlier call wrote, and prints every
 hypothesis that stands in the experiment's file: its cells, the mean difference over the seeds, and the verdict.
-`--output` writes the scores as tidy CSV, with the map as a figure of the same name. Seeds that the CSV has and the
+`--output` writes the scores as tidy CSV, with the map as a figure of the same name. Scores that the CSV has and the
 folder lacks are kept, so that the study can be run in parts. Written to notebooks/results/sparse_map.csv, the table
 that `currreft probe` compares with is written, too.
 
@@ -68,13 +68,9 @@ def _rows(folder: Path) -> pd.DataFrame | None:
     base = float(record["settings"]["model"].rpartition("-")[2])
     family = folder.name.partition("_")[0]
     table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder)
-    own = {"detection": "hard", "colors": "colors"}[family]
-    soft = table["arm"].str.startswith("soft_")
-    shared = table["arm"].isin(["base", "sft"])
-    table["arm"] = table["arm"].str.removeprefix("soft_")
-    parts = [table[~soft].assign(setting=own)]
-    if own == "hard":  # base and imitation do not depend on the reward
-        parts.append(table[soft | shared].assign(setting="soft"))
+    parts = [table.assign(setting="hard" if family == "detection" else family)]
+    if family == "detection":  # base and imitation do not depend on the reward
+        parts.append(table[table["arm"].isin(["base", "sft"])].assign(setting="soft"))
     return pd.concat(parts).assign(base=base, seed=record["settings"]["seed"])
 
 
@@ -285,11 +281,10 @@ def show(table: pd.DataFrame) -> None:
 
 
 def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Return the new rows, and the old ones of a setting, base and seed that the new ones lack."""
-    keys = ["setting", "base", "seed", "split"]
-    known = set(map(tuple, new[keys].to_numpy()))
-    kept = old[[tuple(row) not in known for row in old[keys].to_numpy()]]
-    return pd.concat([kept, new], ignore_index=True).sort_values(COLUMNS[:8], kind="stable")
+    """Return the new rows, and the old ones that they do not replace."""
+    keys = COLUMNS[:8]
+    both = pd.concat([old, new], ignore_index=True)
+    return both.drop_duplicates(keys, keep="last").sort_values(keys, kind="stable")
 
 
 def main() -> None:
