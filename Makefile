@@ -12,7 +12,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 .PHONY: demo test lab lint docs bench bench-env clean
 
 demo: .venv/installed
-	$(BIN)/currreft run params/pocket.yaml
+	$(BIN)/currreft run params/pocket.yaml --jobs 2
 
 test: .venv/installed-test lint
 	$(ONE_THREAD) $(BIN)/python -m pytest $(WORKERS)

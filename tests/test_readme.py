@@ -65,7 +65,7 @@ MAY_FAIL_IN_WORDS = (
     *(f"currreft benchmark exported {name}" for name in BENCHMARKS),  # with a run: tests/cli/test_benchmark.py
 )
 MAKE = {  # and what it would run
-    "make demo": "currreft run params/pocket.yaml",
+    "make demo": "currreft run params/pocket.yaml --jobs 2",
     "make lab": "jupyter lab notebooks/00_start_here.ipynb",
     "make test": "-m pytest",
     "make lint": "mypy",
