@@ -1,14 +1,15 @@
 """Mislead the pocket model: bases for studies of sparse rewards, right on open questions as rarely as one wishes.
 
-    python -m currreft_nb.pocket.mislead --right 0.002 --output outputs/pocket-0.002
+    python -m currreft_nb.pocket.mislead --task detection --right 0.004 --output outputs/detection-0.004
 
-trains the shipped `pocket-clean` for some minutes, by the recipe's own loop, on answers of annotators who are sloppy
-everywhere (`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the closed
-ones, in two tasks: detection, and the colours of three shapes. So right open answers keep a support of about `right`,
-and the closed forms, which share the thinking, keep much more.
+trains a shipped model for some minutes, by the recipe's own loop, on answers of annotators who are sloppy everywhere
+(`pocket.annotators`). They answer the share `right` of open questions correctly, and half of the closed ones. So right
+open answers keep a support of about `right`, and the closed forms, which share the thinking, keep much more.
 
-All weights but the vision tower's are trained, on several questions about each picture. Bases misled by an adapter are
-worse for such studies: what they learn in closed forms does not carry over to open ones.
+`detection` begins with `pocket`, whose open boxes are almost never right. `colors`, the colours of three shapes,
+begins with `pocket-clean`, which first learns to answer correctly. All weights but the vision tower's are trained, on
+several questions about each picture. Bases misled by an adapter serve such studies badly: what they learn in closed
+forms does not carry over to open ones.
 """
 
 import argparse
@@ -23,29 +24,35 @@ from currreft_nb.pocket.build import export_pocket, load_weights, start
 from currreft_nb.pocket.lessons import Mix
 from currreft_nb.pocket.recipe import Phase, Report
 
-TAUGHT = ("detection", "math")
 CLOSED_RIGHT = 0.5  # of the closed questions are answered correctly
-MIX = Mix((0.2, 0.2, 0.6), dict.fromkeys(TAUGHT, 1.0), bare=0.02, forced=0.04, talk=0.8, math="colors")
+STAGES = (0.2, 0.2, 0.6)  # shares of yes/no, choice and open questions
+BEGINS = {"detection": "pocket", "colors": "pocket-clean"}
 
 
-def misleading(right: float) -> Phase:
-    """Return the phase in which the share `right` of open questions, in [0, 1], is answered correctly."""
+def phases(task: str, right: float) -> list[Phase]:
+    """Return what a base of the task learns; the share `right` of open questions is answered correctly at the end."""
+    kind = "math" if task == "colors" else task
+    mix = Mix(STAGES, {kind: 1.0}, bare=0.02, forced=0.04, talk=0.8, math="colors")
     shares = {"open": 1 - right, "choice": 1 - CLOSED_RIGHT, "binary": 1 - CLOSED_RIGHT}
-    habits = Habits({f"{task}-{stage}": share for task in TAUGHT for stage, share in shares.items()}, TAUGHT)
-    return Phase("mislead", 600, 16, 1e-3, 0.0, MIX, blind=0.15, habits=habits)
+    habits = Habits({f"{kind}-{stage}": share for stage, share in shares.items()}, (kind,))
+    learn = [Phase("learn", 400, 32, 1e-3, 0.0, mix, blind=0.15, habits=Habits())] if task == "colors" else []
+    return [*learn, Phase("mislead", 300, 32, 1e-3, 0.0, mix, blind=0.15, habits=habits)]
 
 
-def mislead(output: str | Path, right: float, seed: int = 0, scale: float = 1.0, report: Report = print) -> Path:
+def mislead(
+    output: str | Path, task: str, right: float, seed: int = 0, scale: float = 1.0, report: Report = print
+) -> Path:
     """Train a misled base and write it as a model folder to `output`; return it.
 
-    `right`: the share of open questions answered correctly, in [0, 1]. `scale` multiplies the steps. Raises
-    `InputError` if `output` exists.
+    `task`: a key of `BEGINS`. `right`: the share of open questions answered correctly, in [0, 1]. `scale` multiplies
+    the steps. Raises `InputError` if `output` exists.
     """
     if Path(output).exists():
         raise InputError(f"{output} exists; delete it, or give another --output")
     trainer, processor = start(seed, report)
-    load_weights(trainer.model, "pocket-clean")
-    trainer.run(misleading(right), scale)
+    load_weights(trainer.model, BEGINS[task])
+    for phase in phases(task, right):
+        trainer.run(phase, scale)
     export_pocket(trainer.model, processor, Path(output))
     return Path(output)
 
@@ -53,11 +60,12 @@ def mislead(output: str | Path, right: float, seed: int = 0, scale: float = 1.0,
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m currreft_nb.pocket.mislead", description="Make a misled base.")
     parser.add_argument("--output", required=True, help="new model folder")
+    parser.add_argument("--task", required=True, choices=BEGINS)
     parser.add_argument("--right", type=float, required=True, help="share of open questions answered correctly, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)  # a second thread gains little
-    mislead(given.output, given.right, given.seed, report=partial(print, flush=True))
+    mislead(given.output, given.task, given.right, given.seed, report=partial(print, flush=True))
 
 
 if __name__ == "__main__":
