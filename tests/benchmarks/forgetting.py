@@ -11,7 +11,7 @@ Why three conditions. In `demo` the base is the model that sloppy annotators spo
 hurt its general answers, too, so that unlearning them on three tasks *raises* general accuracy: nothing can be said
 about forgetting where the same thing is being repaired. Hence
 
-    demo    `pocket`, as `make demo` trains it: 40 steps a stage, learning rate 1e-3, detection paid by the hard reward
+    demo    `pocket`, as `make demo` trains it: 50 steps a stage, learning rate 1e-3, detection paid by the hard reward
     clean   `pocket-clean`, the model before the sloppy annotators, 60 steps a stage: nothing to unlearn, all to lose
     harsh   `pocket-clean`, 120 steps a stage at 3e-3: as rough as one gets while tuning; steps of 2e-3 in long stages
             were seen to destroy earlier skills

@@ -1,6 +1,6 @@
 """Does reinforcement learning teach the pocket model anything? The demo, repeated over seeds, judged by a fixed rule.
 
-    python tests/benchmarks/pocket_learning.py [--seeds 11 12 13 14 15] [--model pocket] [--steps 40] [--jobs 1]
+    python tests/benchmarks/pocket_learning.py [--seeds 11 12 13 14 15] [--model pocket] [--steps 50] [--jobs 1]
 
 Each seed is one run of params/pocket.yaml, as `make demo` runs it, with other drawn data, sampling and adapters; about
 four minutes each on two cores. What is there already is not run again. `--steps` are those of a curriculum stage; `rl`
@@ -18,7 +18,8 @@ The rule, laid down before the seeds were run:
 - Two arms differ in a cell if the interval of their difference, seed by seed, does not contain zero. Of 12 such cells
   (two pairs of arms, three tasks, two splits) one may do so by chance every other time: the table is to be read whole.
 - The sparse-reward dilemma, expected of the base: in detection, in-domain, `curr_rl` minus `rl` lies above zero. In
-  classification and counting, in-domain, it does not.
+  classification and counting, in-domain, it does not. Base and budget were chosen by validation questions and seeds 7
+  to 9, on which `rl` ended at 0.05 0.05 0.00 and `curr_rl` at 0.79 0.69 0.57 in detection.
 
 Written are the scores of all seeds (`--output`, tidy CSV) and a figure beside it; the table is printed.
 """
@@ -40,7 +41,7 @@ from currreft_nb.views import score_plots
 ROOT = Path(__file__).resolve().parents[2]
 CURRREFT = str(Path(sys.executable).with_name("currreft"))
 SEEDS = (11, 12, 13, 14, 15)
-STEPS, PROMPTS_PER_STEP = 40, 8  # those of params/pocket.yaml
+STEPS, PROMPTS_PER_STEP = 50, 8  # those of params/pocket.yaml
 SPLITS = ("test_id", "test_ood")
 BASELINE = ("base", "forced")
 PAIRS = (("curr_rl", "rl"), ("curr_rl", "sft"))

@@ -32,7 +32,7 @@ from currreft_nb.views import plot_style as style
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "outputs" / "sparse_map"
 DEMO = ROOT / "notebooks" / "results" / "pocket_seeds.csv"
-DEMO_STEPS = 40  # a third of the demo's 120: it asks three tasks
+DEMO_STEPS = 50  # a third of the demo's 150: it asks three tasks
 RESULTS = ROOT / "notebooks" / "results" / "sparse_map.csv"
 COLUMNS = ["setting", "base", "seed", "arm", "budget", "stage", "split", "measure", "n", "mean"]
 SETTINGS = {
