@@ -17,17 +17,26 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ["seed", "arm", "task", "split", "n", "mean"]
 SPLITS = ("test_id", "test_ood")
+COMPLETE = ("06_evaluation", "complete")  # notebook and status
+
+
+def evaluations(folder: Path) -> list[tuple[Path, dict]]:
+    """Return the complete evaluations in an experiment's folder: the folder of each, and its run.json.
+
+    Ends the program if there is none.
+    """
+    records = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/run.json"))}
+    found = [item for item in records.items() if (item[1]["notebook"], item[1]["status"]) == COMPLETE]
+    if not found:
+        sys.exit(f"{folder} holds no complete evaluation; run the experiment first")
+    return found
 
 
 def collect(folder: Path) -> pd.DataFrame:
     """Return the rows of all complete evaluations in an experiment's folder."""
-    tables = []
-    for path in sorted(folder.glob("evaluate*/run.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["status"] == "complete":
-            tables.append(pd.read_csv(path.parent / "scores.csv").assign(seed=record["settings"]["seed"]))
-    if not tables:
-        sys.exit(f"{folder} holds no complete evaluation; run the experiment first")
+    tables = [
+        pd.read_csv(step / "scores.csv").assign(seed=record["settings"]["seed"]) for step, record in evaluations(folder)
+    ]
     scores = pd.concat(tables, ignore_index=True)
     kept = scores.query("measure == 'correct' and mode == 'natural' and stage == 'open' and split in @SPLITS")
     return kept[COLUMNS].round(4)

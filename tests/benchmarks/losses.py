@@ -11,10 +11,10 @@ have 95 % intervals between seeds (Student's t). Hypotheses are in the head of t
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
+from arm_scores import evaluations
 from sparse_map import spread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,11 +26,8 @@ MEASURED = ("prompts", "steps", "zero_variance", "entropy", "contradiction")  # 
 def collect(folder: Path) -> pd.DataFrame:
     """Return a row per seed and arm: accuracy by split, and what its training measured."""
     rows = []
-    for path in sorted(folder.glob("evaluate*/run.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["status"] != "complete":
-            continue
-        scores = pd.read_csv(path.parent / "scores.csv")
+    for step, record in evaluations(folder):
+        scores = pd.read_csv(step / "scores.csv")
         scores = scores.query("measure == 'correct' and mode == 'natural' and stage == 'open' and task != 'general'")
         for arm, start in zip(record["settings"]["arms"], record["settings"]["start_from"]):
             mine = scores[scores["arm"] == arm].groupby("split")["mean"].mean()
@@ -39,8 +36,6 @@ def collect(folder: Path) -> pd.DataFrame:
                 metrics = json.loads((folder / Path(start).name / "run.json").read_text(encoding="utf-8"))["metrics"]
                 found |= {name: metrics.get(name) for name in MEASURED}
             rows.append(found)
-    if not rows:
-        sys.exit(f"{folder} holds no complete evaluation; run params/losses.yaml first")
     return pd.DataFrame(rows)
 
 

@@ -15,12 +15,11 @@ and `contrast` (the share of groups of eight answers that hold right and wrong o
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from arm_scores import evaluations
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
@@ -56,15 +55,10 @@ PREDICTORS = {
 
 def collect(folder: Path) -> pd.DataFrame:
     """Return the rows of every complete evaluation in the experiment's folder."""
-    tables = [_rows(path.parent) for path in sorted(folder.glob("*/run.json"))]
-    found = [table for table in tables if table is not None]
-    return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
+    return pd.concat([_rows(*found) for found in evaluations(folder)], ignore_index=True)[COLUMNS]
 
 
-def _rows(folder: Path) -> pd.DataFrame | None:
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if record["notebook"] != "06_evaluation" or record["status"] != "complete":
-        return None
+def _rows(folder: Path, record: dict) -> pd.DataFrame:
     base = float(record["settings"]["model"].rpartition("-")[2])
     family = folder.name.partition("_")[0]
     table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder)
@@ -297,8 +291,6 @@ def main() -> None:
     table = pd.read_csv(given.table) if given.table else collect(given.folder)
     if given.output and given.output.is_file() and not given.table:
         table = merged(pd.read_csv(given.output), table)
-    if table.empty:
-        sys.exit(f"{given.folder} holds no complete evaluation; run params/sparse_map.yaml first")
     show(table)
     if given.output:
         table.round(5).to_csv(given.output, index=False, lineterminator="\n")

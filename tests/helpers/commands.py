@@ -1,4 +1,4 @@
-"""Commands, as a user gives them."""
+"""Commands, as a user gives them, and the notebooks that they run."""
 
 import os
 import subprocess
@@ -6,6 +6,17 @@ import sys
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+NOTEBOOKS = (  # in the order in which they are run
+    "00_start_here",
+    "01_data_curation",
+    "02_rl_binary",
+    "03_rl_choice",
+    "04_rl_open",
+    "05_rejection_sampling",
+    "baseline_sft",
+    "06_evaluation",
+    "07_report",
+)
 
 
 def run(*command, cwd, **environment):

@@ -10,8 +10,9 @@ import pytest
 
 from currreft_nb.running.notebook_settings import declared_by
 from tests.conftest import copy_project
+from tests.helpers.commands import NOTEBOOKS
 from tests.helpers.jupyterlab import Lab, server
-from tests.notebooks.test_notebooks import ORDER, record
+from tests.helpers.tiny_project import record
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -52,7 +53,7 @@ def shrink(path):
 def place(tmp_path_factory):
     """Return a project of smoke size, in which one training is long enough to be interrupted."""
     folder = copy_project(tmp_path_factory.mktemp("lab"))
-    for name in ORDER:
+    for name in NOTEBOOKS:
         shrink(folder / "notebooks" / f"{name}.ipynb")
     change(folder / "notebooks" / "02_rl_binary.ipynb", "steps: int = 2 ", f"steps: int = {LONG} ")
     return folder
@@ -177,7 +178,7 @@ def move_controls(lab, place):
 THEN = {"01_data_curation": type_a_parameter, "04_rl_open": move_controls}
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_runs_and_is_seen_as_a_person_sees_it(name, place, open_lab):
     path = place / "notebooks" / f"{name}.ipynb"
     lab = open_lab(f"notebooks/{name}.ipynb")
@@ -193,7 +194,7 @@ def test_notebook_runs_and_is_seen_as_a_person_sees_it(name, place, open_lab):
     check(lab, path)
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_saved_notebook_is_seen_alike_trusted_and_untrusted(name, place, open_lab):
     path = place / "notebooks" / f"{name}.ipynb"
     copy = path.with_name(f"{name}_from_somebody.ipynb")

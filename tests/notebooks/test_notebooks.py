@@ -13,23 +13,8 @@ import pytest
 from currreft_nb.report.page import BESIDE, NOTEBOOK_ONLY, SEVERAL
 from currreft_nb.running.build_report import export_report
 from tests.helpers.browser import Watched
-from tests.helpers.commands import BIN, run
-
-ORDER = (
-    "00_start_here",
-    "01_data_curation",
-    "02_rl_binary",
-    "03_rl_choice",
-    "04_rl_open",
-    "05_rejection_sampling",
-    "baseline_sft",
-    "06_evaluation",
-    "07_report",
-)
-
-
-def record(folder):
-    return json.loads((folder / "run.json").read_text())
+from tests.helpers.commands import BIN, NOTEBOOKS, run
+from tests.helpers.tiny_project import record
 
 
 @pytest.mark.slow
@@ -37,7 +22,7 @@ def test_all_notebooks_run_headless_as_one_experiment(project, smoke):
     code, text = smoke
     assert code == 0, text[-3000:]
     folders = [path.parent for path in (project / "outputs" / "smoke").glob("*/run.json")]
-    assert {record(folder)["notebook"] for folder in folders} == set(ORDER)
+    assert {record(folder)["notebook"] for folder in folders} == set(NOTEBOOKS)
     assert {record(folder)["status"] for folder in folders} == {"complete"}
 
 
@@ -86,7 +71,7 @@ EXPORT = (
 @pytest.mark.slow
 def test_an_executed_notebook_holds_no_widget(project, smoke):
     paths = list((project / "outputs" / "smoke").glob("*/notebook.ipynb"))
-    assert len(paths) >= len(ORDER)
+    assert len(paths) >= len(NOTEBOOKS)
     for path in paths:
         text = path.read_text(encoding="utf-8")
         assert "vnd.jupyter.widget" not in text and "application/javascript" not in text, path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.notebooks.test_notebooks import record
+from tests.helpers.tiny_project import record
 
 CURRREFT = Path(sys.executable).with_name("currreft")
 STEPS = ("curate", "sft_medium", "distilled", "forward_binary", "rehearsed_choice", "mixed")
