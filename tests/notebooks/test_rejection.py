@@ -13,6 +13,7 @@ from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.rejection.endpoint_judge import verdicts_file
 from currreft_nb.running.experiment import read_experiment
 from tests.helpers.scripted_server import KEY, points, say, serving
+from tests.helpers.tiny_project import record
 
 BIN = Path(sys.executable).parent
 EXPERIMENT = """
@@ -34,10 +35,6 @@ def currreft(project, *command, **environment):
     command = [BIN / "currreft", *command]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=os.environ | environment)
     return done.returncode, done.stdout + done.stderr
-
-
-def record(folder):
-    return json.loads((folder / "run.json").read_text())
 
 
 @pytest.mark.slow
