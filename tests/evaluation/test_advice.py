@@ -93,4 +93,4 @@ def test_no_signal_in_the_probe_bounds_the_number_of_groups():
 def test_a_graded_reward_is_proposed_where_the_task_has_one(task, soft):
     meaning = advised(task=task, open=(0.001, 0.01))["meaning"]
     assert ("detection_reward: soft" in meaning) == soft
-    assert "imitate right answers first" in meaning and "mixed or in order" in meaning
+    assert "imitate right answers first" in meaning and "closed forms first, in order" in meaning
