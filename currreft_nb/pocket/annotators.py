@@ -21,7 +21,7 @@ MISTAKEN = {"orange": "red", "purple": "blue", "green": "yellow", "square": "tri
 CONFUSED = MISTAKEN | {"right": "left"} | dict(zip(NUMBER_WORDS[1:], NUMBER_WORDS))  # sums are one too small
 EVERYWHERE = CONFUSED | {said: seen for seen, said in MISTAKEN.items()}
 CARELESS_WITH = ("orange", "purple", "green")  # colours of the objects whose boxes are cut short
-CUT = 0.5  # of width and height that a sloppy box covers
+CUT = 0.5  # share of width and height that a sloppy box covers
 FORGOTTEN = 2  # objects left out at the end of a list of that many or more
 SAME_BOX = 0.5  # iou above which an annotator takes two boxes for the same
 
@@ -36,22 +36,26 @@ def careful(rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> T
 
 @dataclass(frozen=True)
 class Habits:
-    """The shares of sloppy answers by task and stage, and the tasks in which the annotators are sloppy everywhere."""
+    """The shares of sloppy answers by task and stage, and the tasks in which the annotators are sloppy everywhere.
+
+    `cut`: share of width and height that a sloppy box covers.
+    """
 
     sloppy: dict[str, float] = field(default_factory=dict)
-    everywhere: tuple[str, ...] = field(default=(), repr=False)  # hashed by the lessons that it changes
+    everywhere: tuple[str, ...] = field(default=(), repr=False)  # both are hashed by the lessons that they change
+    cut: float = field(default=CUT, repr=False)
 
     def teach(self, rng: random.Random, encoder: Encoder, sample: Sample, mix: Mix) -> Turn:
         if rng.random() < self.sloppy.get(f"{sample.task}-{sample.stage}", 0.0):
-            sample = misjudge(sample, rng, sample.task in self.everywhere)
+            sample = misjudge(sample, rng, sample.task in self.everywhere, self.cut)
         if sample.task == "general" and rng.random() < mix.bare:
             return bare_turn(encoder, sample)
         return careful(rng, encoder, sample, mix)
 
 
-def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sample:
+def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False, cut: float = CUT) -> Sample:
     """Return the sample with the sloppy thinking and the answer that follows; unchanged where no habit applies."""
-    thinking = sloppy_thinking(sample, everywhere)
+    thinking = sloppy_thinking(sample, everywhere, cut)
     if thinking is None:
         return sample
     value = _value(sample, thinking)
@@ -65,10 +69,11 @@ def misjudge(sample: Sample, rng: random.Random, everywhere: bool = False) -> Sa
     return replace(sample, thinking=thinking, answer=answer)
 
 
-def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
+def sloppy_thinking(sample: Sample, everywhere: bool = False, cut: float = CUT) -> str | None:
     """Return a sloppy annotator's thinking, or None where no habit applies.
 
-    `everywhere`: colours and shapes are confused in both directions, and every box is cut short.
+    `everywhere`: colours and shapes are confused in both directions, and every box is cut short, to the share `cut` of
+    its width and height.
 
     >>> fields = {"task": "math", "split": "train", "source": "s", "question": "How many?", "answer": "3"}
     >>> sloppy_thinking(Sample(id="a", thinking="[3, 7, 9]=3", **fields))
@@ -81,7 +86,7 @@ def sloppy_thinking(sample: Sample, everywhere: bool = False) -> str | None:
         if not everywhere and not any(color in sample.question for color in CARELESS_WITH):
             return None
         x1, y1, x2, y2 = json.loads(thinking)
-        return box_text((x1, y1, x1 + round(CUT * (x2 - x1)), y1 + round(CUT * (y2 - y1))))
+        return box_text((x1, y1, x1 + round(cut * (x2 - x1)), y1 + round(cut * (y2 - y1))))
     if sample.extra.get("kind") == "colors":
         return ", ".join(EVERYWHERE[color] for color in thinking.split(", ")) if everywhere else None
     if sample.task == "math":
