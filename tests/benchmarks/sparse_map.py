@@ -235,8 +235,9 @@ def threshold(values: np.ndarray, wins: np.ndarray) -> float:
 
 def draw(cells: pd.DataFrame) -> Figure:
     """Draw where the curriculum wins, ties and loses, over the share of groups with a signal and the budget."""
-    figure, axes = style.panels(1, len(SETTINGS), width=4.6, height=3.6, sharey=True)
-    for axis, (setting, title) in zip(axes, SETTINGS.items()):
+    drawn = {setting: title for setting, title in SETTINGS.items() if setting in set(cells["setting"])}
+    figure, axes = style.panels(1, len(drawn), width=4.6, height=3.6, sharey=True)
+    for axis, (setting, title) in zip(axes, drawn.items()):
         part = cells[cells["setting"] == setting].copy()
         significant = better(part) if part["p"].notna().any() else pd.Series(False, part.index)
         lost = better(part.assign(mean=-part["mean"])) if part["p"].notna().any() else significant
