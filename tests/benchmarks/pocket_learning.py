@@ -3,8 +3,9 @@
     python tests/benchmarks/pocket_learning.py [--seeds 11 12 13 14 15] [--model pocket] [--steps 50] [--jobs 1]
 
 Each seed is one run of params/pocket.yaml, as `make demo` runs it, with other drawn data, sampling and adapters, and
-more of the test questions; about eight minutes each on a core. What is there already is not run again. `--steps` are those of a curriculum stage; `rl`
-takes three times as many and `sft` as many questions as all three stages, so that budgets stay equal.
+more of the test questions; about eight minutes each on one core. What is there already is not run again. `--steps` are
+those of a curriculum stage; `rl` takes three times as many and `sft` as many questions as all three stages, so that
+budgets stay equal.
 
 The rule, laid down before the seeds were run:
 
