@@ -258,8 +258,8 @@ def draw(cells: pd.DataFrame) -> Figure:
         axis.set(xlim=(-0.6, len(order) - 0.4), ylim=(-0.6, len(BUDGETS) - 0.4))
     style.caption(
         figure,
-        "curriculum minus open questions only, in-domain, open test questions; below: 95 % interval over seeds;"
-        " blue: better, red: worse, grey: neither shown",
+        "curriculum minus open questions only, in-domain\nbelow: 95 % interval over seeds\n"
+        "blue: better, red: worse, grey: neither shown",
     )
     return figure
 
