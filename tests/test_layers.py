@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "training": ("core", "method", "data", "metrics", "models", "generation"),
     "evaluation": ("core", "tasks", "method", "data", "metrics", "models", "endpoints", "generation", "training"),
     "memory": ("core", "models", "generation", "training"),
-    "pocket": ("core", "method", "data", "metrics", "models", "generation", "training", "evaluation"),
+    "pocket": ("core", "method", "data", "metrics", "models", "generation"),
     "report": ("core", "metrics", "views"),
     "running": ("core", "tasks", "data", "models", "views", "rejection", "training", "evaluation", "report"),
     "cli": ("core", "tasks", "method", "data", "models", "endpoints", "evaluation", "memory", "running"),
