@@ -10,6 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.helpers import commands
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -76,14 +78,4 @@ def test_notebook_stays_readable(path):
 
 
 def test_all_nine_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == [
-        "00_start_here",
-        "01_data_curation",
-        "02_rl_binary",
-        "03_rl_choice",
-        "04_rl_open",
-        "05_rejection_sampling",
-        "06_evaluation",
-        "07_report",
-        "baseline_sft",
-    ]
+    assert [path.stem for path in NOTEBOOKS] == sorted(commands.NOTEBOOKS)

@@ -87,7 +87,7 @@ def _advice(task: str, last: pd.DataFrame, part: pd.DataFrame, budget: Budget) -
     if code == "cures" and not (last.loc[closed, "contrast"] > 0).any():
         code = "neither"
     evidence = f"open answers are right {first:.2g} of the time; in {budget} {_expected(contrast, questions, budget)}"
-    meaning = MEANINGS[code] + (f"; {cures(task, near)}" if code == "cures" else "")
+    meaning = MEANINGS[code] + (f"; {cures(task)}" if code == "cures" else "")
     return {"advice": code, "groups": groups, "meaning": meaning, "evidence": f"{evidence}; {compared(near, groups)}"}
 
 
@@ -120,7 +120,7 @@ def compared(runs: pd.DataFrame, groups: float) -> str:
     )
 
 
-def cures(task: str, runs: pd.DataFrame) -> str:
+def cures(task: str) -> str:
     """Return what to try, the cheapest first, leaving out what the task does not have.
 
     `passes` is not on the map: `params/losses.yaml` has measured it on one cell.

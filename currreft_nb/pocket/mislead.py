@@ -8,7 +8,7 @@ open answers keep a support of about `right`, and the closed forms, which share 
 
 `detection` begins with `pocket`, whose open boxes are almost never right. Its boxes have half the width and height, and
 sampled coordinates vary, so that some are right by luck. Here boxes are cut further, until luck is not enough.
-`colors`, the colours of three shapes, begins with `pocket-clean`, which first learns to answer correctly.
+`colors`, the colours of three shapes, begins with `pocket-clean`, which is first taught right answers.
 
 All weights but the vision tower's are trained, on several questions about each picture. Bases misled by an adapter
 serve such studies badly: what they learn in closed forms does not carry over to open ones.
