@@ -3,7 +3,7 @@
 A source is one line of text, `format:path`, and where the format has options, `format:path?name=value&name=value`:
 
     scenes                                             drawn scenes, which need no data
-    scenes?math=colors                                 the same, but math asks for the colours of three shapes
+    scenes?math=listing                                the same, but math asks where four objects are, as a list
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014

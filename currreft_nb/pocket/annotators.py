@@ -2,9 +2,9 @@
 
 Sloppy annotators perceive correctly and write down something else by fixed rules: orange becomes red, purple blue,
 green yellow; a square becomes a triangle, a circle a star; a box is cut short at the right and the bottom; the last two
-objects counted are left out; right becomes left, and sums are one too small. The thinking is wrong in the same way in
-all three forms, and the answer follows from it. Annotators who are sloppy everywhere also swap these colours and shapes
-in the other direction and cut every box.
+objects counted or listed are left out; right becomes left, and sums are one too small. The thinking is wrong in the
+same way in all three forms, and the answer follows from it. Annotators who are sloppy everywhere also swap these
+colours and shapes in the other direction and cut every box.
 """
 
 import json
@@ -87,21 +87,19 @@ def sloppy_thinking(sample: Sample, everywhere: bool = False, cut: float = CUT) 
             return None
         x1, y1, x2, y2 = json.loads(thinking)
         return box_text((x1, y1, x1 + round(cut * (x2 - x1)), y1 + round(cut * (y2 - y1))))
-    if sample.extra.get("kind") == "colors":
-        return ", ".join(EVERYWHERE[color] for color in thinking.split(", ")) if everywhere else None
     if sample.task == "math":
-        cells = json.loads(thinking.split("=")[0])
-        return f"{cells[:-FORGOTTEN]}={len(cells) - FORGOTTEN}" if len(cells) >= FORGOTTEN else None
+        cells, counted, _ = thinking.partition("=")
+        listed = json.loads(cells)
+        kept = listed[:-FORGOTTEN]
+        return None if len(listed) < FORGOTTEN else f"{kept}={len(kept)}" if counted else str(kept)
     return None
 
 
 def _value(sample: Sample, thinking: str) -> Any:
     if sample.task == "general":
         return thinking
-    if sample.extra.get("kind") == "colors":
-        return f"({thinking})"
     if sample.task == "math":
-        return thinking.split("=")[1]
+        return thinking.split("=")[-1]
     return [thinking] if sample.task == "classification" else [json.loads(thinking)]
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import permutations
 from random import Random
 
 from PIL import Image
@@ -14,7 +13,7 @@ from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.scenes.drawing import SIDE, Scene, cell_of, draw_scene
-from currreft_nb.data.scenes.questions import ask_colors, ask_everything, ask_in_words, box_text
+from currreft_nb.data.scenes.questions import ask_everything, ask_in_words, box_text
 from currreft_nb.method.curriculum import CannotPose, pose
 from currreft_nb.method.prompts import Style, render_answer, render_question
 
@@ -107,14 +106,12 @@ def tagged_turn(encoder: Encoder, sample: Sample, blind: bool = False) -> Turn:
     position = len(turn.tokens) - 1
     _add_answer(turn, encoder, sample)
     turn.add(encoder.encode("</answer><|im_end|>"), 0.1)
-    if sample.extra.get("kind") == "colors":
-        return turn  # no head is guided: the value has three parts
     if not blind:
         turn.looks += _looks(sample, asked, position - 1)
     if sample.stage != "open" and sample.thinking:
         turn.points.append((position, _matching_end(sample, ends)))
         turn.collects += [(end, _values_before(sample, end, sample.stage == "binary")) for end in ends]
-        turn.collects.append((position, _values_before(sample, position, False)))
+        turn.collects.append((position, _values_before(sample, position, False, sample.thinking)))
     if sample.task == "math":
         commas = [i for i in range(asked, len(turn.tokens)) if turn.tokens[i] == encoder.comma]
         turn.collects += [(comma, (comma - 1, -1, comma - 1, -1)) for comma in commas]
@@ -173,6 +170,8 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     cells = sample.extra.get("cells")
     if sample.task == "detection":
         cells = [cell_of(json.loads(sample.thinking or ""))]  # a false claim may ask about another object
+    if sample.extra.get("kind") == "listing":
+        cells = json.loads(sample.thinking or "")  # those that are named
     if cells is None:
         return
     if sample.task != "math":
@@ -186,10 +185,16 @@ def _looks(sample: Sample, asked: int, last: int) -> Iterator[tuple[int, list[in
     yield asked + (2 * len(cells) if cells else 1), []
 
 
-def _values_before(sample: Sample, position: int, claim: bool) -> tuple[int, ...]:
-    """Return the positions of the four tokens of the value before a letter, a claim's `?` or `<answer>`."""
+def _values_before(sample: Sample, position: int, claim: bool, thinking: str = "") -> tuple[int, ...]:
+    """Return the positions of the four tokens of the value before a letter, a claim's `?` or `<answer>`.
+
+    `thinking`: the value where it may be a shorter list; the tokens that it lacks are -1.
+    """
     near = position - (1 if claim else 2)
-    return tuple(near - step for step in (7, 5, 3, 1)) if sample.task == "detection" else (near,) * 4
+    if sample.task != "detection" and sample.extra.get("kind") != "listing":
+        return (near,) * 4
+    lacks = 4 - len(json.loads(thinking)) if thinking else 0
+    return tuple(near - step if number >= lacks else -1 for number, step in enumerate((7, 5, 3, 1)))
 
 
 def _matching_end(sample: Sample, ends: list[int]) -> int | None:
@@ -206,21 +211,14 @@ def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) ->
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     scene, first = compose.compose(rng, task, "id", mix.math)
     asked = ask_everything(scene)
-    if mix.math == "colors":
-        asked = [sample for sample in asked if sample.task != "math"] + _other_orders(scene, first)
+    if mix.math != compose.MATH[0]:
+        asked = [sample for sample in asked if sample.task != "math"] + ([first] if first.task == "math" else [])
     rng.shuffle(asked)
     asked = [sample for sample in asked if sample.answer != "0" or rng.random() < ZERO_KEPT]
     weights = [mix.tasks.get(sample.task, 0.0) for sample in asked]
     picked = [first] + (rng.choices(asked, weights, k=mix.questions - 1) if sum(weights) else [])
     turns = _fill(mix, (teacher(rng, encoder, pose_at_random(rng, sample, mix), mix) for sample in picked))
     return draw_scene(scene, rng), scene, turns
-
-
-def _other_orders(scene: Scene, first: Sample) -> list[Sample]:
-    """Return the question for the colours of three shapes in every order of them; none about another scene."""
-    if first.extra.get("kind") != "colors":
-        return []
-    return [ask_colors(scene, order) for order in permutations(thing.shape for thing in scene.things[: compose.PARTS])]
 
 
 def blind_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher | None = None) -> list[Turn]:

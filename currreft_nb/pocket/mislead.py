@@ -8,7 +8,7 @@ open answers keep a support of about `right`, and the closed forms, which share 
 
 `detection` begins with `pocket`, whose open boxes are almost never right. Its boxes have half the width and height, and
 sampled coordinates vary, so that some are right by luck. Here boxes are cut further, until luck is not enough.
-`colors`, the colours of three shapes, begins with `pocket-clean`, which is first taught right answers.
+`listing`, where four objects of a colour are, begins with `pocket-clean`, which is first taught right answers.
 
 All weights but the vision tower's are trained, on several questions about each picture. Bases misled by an adapter
 serve such studies badly: what they learn in closed forms does not carry over to open ones.
@@ -29,16 +29,16 @@ from currreft_nb.pocket.recipe import Phase, Report
 CLOSED_RIGHT = 0.5  # of the closed questions are answered correctly
 CUT = 0.4  # share of width and height that a sloppy box covers: an IoU of about 0.16
 STAGES = (0.2, 0.2, 0.6)  # shares of yes/no, choice and open questions
-BEGINS = {"detection": "pocket", "colors": "pocket-clean"}
+BEGINS = {"detection": "pocket", "listing": "pocket-clean"}
 
 
 def phases(task: str, right: float) -> list[Phase]:
     """Return what a base of the task learns; the share `right` of open questions is answered correctly at the end."""
-    kind = "math" if task == "colors" else task
-    mix = Mix(STAGES, {kind: 1.0}, bare=0.02, forced=0.04, talk=0.8, math="colors")
+    kind = "math" if task == "listing" else task
+    mix = Mix(STAGES, {kind: 1.0}, bare=0.02, forced=0.04, talk=0.8, math="listing")
     shares = {"open": 1 - right, "choice": 1 - CLOSED_RIGHT, "binary": 1 - CLOSED_RIGHT}
     habits = Habits({f"{kind}-{stage}": share for stage, share in shares.items()}, (kind,), CUT)
-    learn = [Phase("learn", 400, 32, 1e-3, 0.0, mix, blind=0.15, habits=Habits())] if task == "colors" else []
+    learn = [Phase("learn", 400, 32, 1e-3, 0.0, mix, blind=0.15, habits=Habits())] if task == "listing" else []
     return [*learn, Phase("mislead", 300, 32, 1e-3, 0.0, mix, blind=0.15, habits=habits)]
 
 

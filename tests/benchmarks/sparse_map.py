@@ -8,7 +8,7 @@ hypothesis that stands in the experiment's file: its cells, the mean difference 
 folder lacks are kept, so that the study can be run in parts. Written to notebooks/results/sparse_map.csv, the table
 that `currreft probe` compares with is written, too.
 
-A row of the CSV is a setting (hard, soft, colors), base (the share of open questions that its annotators answered
+A row of the CSV is a setting (hard, soft, listing), base (the share of open questions that its annotators answered
 correctly), seed, arm, budget in steps (0: before training), split, measure, number of questions, and mean. Measures are
 `correct` (natural, greedy, open questions) and for the base, on validation questions by form, `pass_at_1`, `pass_at_8`
 and `contrast` (the share of groups of eight answers that hold right and wrong ones).
@@ -37,14 +37,14 @@ COLUMNS = ["setting", "base", "seed", "arm", "budget", "stage", "split", "measur
 SETTINGS = {
     "hard": "detection, hard reward",
     "soft": "detection, soft reward",
-    "colors": "three colours, all or nothing",
+    "listing": "a list of four places, all or nothing",
 }
 BUDGETS = (30, 60, 120, 240)
 PROMPTS_PER_STEP = GROUP_SIZE = 8
 SPLITS = {"test_id": "in-domain", "test_ood": "out-of-domain"}
 LEAST = 0.1  # a smaller mean difference is no win
 LEVEL = 0.05
-ALL_OR_NOTHING = ("hard", "colors")
+ALL_OR_NOTHING = ("hard", "listing")
 DEEP, SHALLOW = (0.001, 0.004), 0.2
 PREDICTORS = {
     "pass@8 of open answers": lambda cell: cell["pass_at_8"],
@@ -135,11 +135,11 @@ def hypotheses(table: pd.DataFrame) -> pd.DataFrame:
 
     hard = pd.concat([curriculum(setting) for setting in ALL_OR_NOTHING])
     every = pd.concat([curriculum(setting) for setting in SETTINGS])
-    add("H1", "hard and colors, deep bases: curr_rl - rl", hard[hard["base"].isin(DEEP)], True)
+    add("H1", "hard and listing, deep bases: curr_rl - rl", hard[hard["base"].isin(DEEP)], True)
     add("H2", "all settings, base 0.2: curr_rl - rl", every[every["base"] == SHALLOW], False)
     add("H3", "soft: curr_rl - rl", curriculum("soft"), False)
     mixed = pd.concat([curriculum(setting, "mixed") for setting in ALL_OR_NOTHING])
-    add("H4", "hard and colors: curr_rl - mixed", mixed, False)
+    add("H4", "hard and listing: curr_rl - mixed", mixed, False)
     rows.append(_catching_up(curriculum("hard")))
     arms = [(setting, arm) for setting in SETTINGS for arm in ("rl", "curr_rl")]
     over_sft = pd.concat([differences(table, setting, arm, "sft", "test_ood") for setting, arm in arms])

@@ -44,15 +44,15 @@ def test_every_split_has_what_was_asked_for_at_every_stage(drawn):
     assert Counter(s.task for s in read(folder, "pool", "open")) == {"general": 6}
 
 
-def test_drawn_math_can_ask_for_colors_instead_of_counts(tmp_path):
-    colors = {name: ["scenes?math=colors"] for name in ("train_sources", "ood_sources")}
-    draw(tmp_path, tasks=["math"], pool_questions=4, **colors)
+def test_drawn_math_can_ask_for_lists_instead_of_counts(tmp_path):
+    lists = {name: ["scenes?math=listing"] for name in ("train_sources", "ood_sources")}
+    draw(tmp_path, tasks=["math"], pool_questions=4, **lists)
     for split in ("train", "test_ood"):
         for sample in read(tmp_path, split, "choice"):
-            assert sample.question.startswith("What color are the ")
+            assert sample.question.startswith("Where are the ")
             assert len(sample.options) == 4 and len(set(sample.options)) == 4
-    with pytest.raises(InputError, match=r"unknown kind of drawn math questions .colours.; did you mean colors"):
-        draw(tmp_path / "no", train_sources=["scenes?math=colours"])
+    with pytest.raises(InputError, match=r"unknown kind of drawn math questions .listings.; did you mean listing"):
+        draw(tmp_path / "no", train_sources=["scenes?math=listings"])
 
 
 def test_all_stages_of_a_question_are_in_one_split(drawn):

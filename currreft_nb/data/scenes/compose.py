@@ -22,9 +22,9 @@ from currreft_nb.data.scenes.drawing import COLORS, SHAPES, Box, Scene, Thing, d
 
 LOOKS = ("id", "ood")
 TASKS = ("detection", "classification", "math", "general")  # whose questions can be drawn
-MATH = ("counting", "colors")  # kinds of drawn math questions; the second has three parts, and each must be right
-PARTS = 3  # shapes whose colours one question asks for
-PLACES = 5  # boxes placed in a detection scene; those that stay empty are offered as wrong answers
+MATH = ("counting", "listing")  # kinds of drawn math questions; of a list every part must be right
+LISTED = 4  # objects whose cells one question asks for
+PLACES = 5  # boxes of a detection scene, and sets of cells of a question for them; the others are wrong answers
 
 
 def draw_question(rng: random.Random, task: str, look: str, math: str = MATH[0]) -> tuple[Sample, Image.Image | None]:
@@ -51,7 +51,7 @@ def draw_samples(
     images.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
-        kind = "colors" if task == "math" and math == "colors" else task
+        kind = math if task == "math" and math != MATH[0] else task
         name = f"scenes-{look}-{split}-{kind}-{seed}-{number}"
         sample, image = draw_question(random.Random(name), task, look, math)
         path = str(images / f"{name}.png")
@@ -68,7 +68,7 @@ def compose(rng: random.Random, task: str, look: str, math: str = MATH[0]) -> tu
     """
     if task not in _COMPOSERS:
         raise InputError(f"scenes have no {task} questions; read them from your own data by train_sources")
-    return (_colors if (task, math) == ("math", "colors") else _COMPOSERS[task])(rng, look)
+    return (_listing if (task, math) == ("math", "listing") else _COMPOSERS[task])(rng, look)
 
 
 def _detection(rng: random.Random, look: str) -> tuple[Scene, Sample]:
@@ -109,13 +109,12 @@ def _counting(rng: random.Random, look: str) -> tuple[Scene, Sample]:
     return scene, questions.ask_count(scene, color)
 
 
-def _colors(rng: random.Random, look: str) -> tuple[Scene, Sample]:
-    shapes = rng.sample(SHAPES, PARTS)
-    names = [rng.choice([pair for pair in pairs(look) if pair[1] == shape]) for shape in shapes]
-    rest = [pair for pair in pairs(look) if pair[1] not in shapes]
-    names += [rng.choice(rest) for _ in range(rng.randint(0, 2))]
-    scene = Scene(_things(names, place(rng, len(names), look)), look)
-    return scene, questions.ask_colors(scene, shapes)
+def _listing(rng: random.Random, look: str) -> tuple[Scene, Sample]:
+    color, total = rng.choice(tuple(COLORS)), rng.randint(LISTED, 6)
+    names = [rng.choice([pair for pair in pairs(look) if pair[0] == color]) for _ in range(LISTED)]
+    names += [rng.choice([pair for pair in pairs(look) if pair[0] != color]) for _ in range(total - LISTED)]
+    shown, *others = (_things(names, place(rng, total, look)) for _ in range(PLACES))
+    return (scene := Scene(shown, look)), questions.ask_all(scene, color, [things[:LISTED] for things in others])
 
 
 def _general(rng: random.Random, look: str) -> tuple[Scene, Sample]:

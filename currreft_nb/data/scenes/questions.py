@@ -2,8 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from currreft_nb.core.samples import Sample
@@ -45,24 +44,21 @@ def ask_kind(scene: Scene, thing: Thing, kind: str) -> Sample:
 
 def ask_count(scene: Scene, color: str) -> Sample:
     """Return the counting question for a colour; the thinking lists the cells of the objects that count."""
-    cells = sorted(thing.cell for thing in scene.things if thing.color == color)
+    cells = _cells_of(thing for thing in scene.things if thing.color == color)
     thinking = f"{cells}={len(cells)}"
     extra = {"kind": "count", "cells": cells, "candidates": list(COUNTS)}
     return _about(scene, "math", f"How many {color} objects are there?", str(len(cells)), thinking, extra)
 
 
-def ask_colors(scene: Scene, shapes: Sequence[str]) -> Sample:
-    """Return the question for the colours of things whose shapes occur once, in the order of the shapes.
+def ask_all(scene: Scene, color: str, others: Iterable[Sequence[Thing]]) -> Sample:
+    """Return the question for the cells of all things of a colour; the things of `others` are offered as wrong answers.
 
-    It is all or nothing: the answer is right if every colour is, in its place.
+    It is all or nothing: the answer is right if every cell is in it, and no other.
     """
-    found = [thing.color for shape in shapes for thing in scene.things if thing.shape == shape]
-    *most, last = (f"the {shape}" for shape in shapes)
-    question = f"What color are {', '.join(most)} and {last}?"
-    thinking = ", ".join(found)
-    known = [[color for color, shape in pairs(scene.look) if shape == asked] for asked in shapes]
-    extra = {"kind": "colors", "candidates": [f"({', '.join(colors)})" for colors in product(*known)]}
-    return _about(scene, "math", question, f"({thinking})", thinking, extra)
+    shown = [thing for thing in scene.things if thing.color == color]
+    answer, *wrong = (_cells_of(things) for things in (shown, *others))
+    extra = {"kind": "listing", "cells": answer, "candidates": sorted({str(cells) for cells in (answer, *wrong)})}
+    return _about(scene, "math", f"Where are the {color} objects?", str(answer), str(answer), extra)
 
 
 def ask_side(scene: Scene, first: Thing, second: Thing) -> Sample:
@@ -120,6 +116,10 @@ def box_text(box: Box) -> str:
     '[1, 2, 30, 40]'
     """
     return str(list(box))
+
+
+def _cells_of(things: Iterable[Thing]) -> list[int]:
+    return sorted(thing.cell for thing in things)
 
 
 def _about(scene: Scene, task: str, question: str, answer: Any, thinking: str, extra: dict) -> Sample:

@@ -187,19 +187,18 @@ def test_pairs_leave_every_color_two_shapes_to_tell_apart(look):
 
 
 @cases
-def test_the_colors_of_three_shapes_are_asked_in_the_order_of_the_question(look):
+def test_a_list_names_the_cells_of_all_four_objects_and_no_other(look):
     for number in range(100):
-        scene, sample = compose.compose(random.Random(f"{look} {number}"), "math", look, "colors")
-        asked = re.findall(r"the (\w+)", sample.question)
-        colors = [thing.color for shape in asked for thing in scene.things if thing.shape == shape]
-        assert len(asked) == len(colors) == 3, "each shape that is asked for is there once"
-        assert sample.answer == f"({sample.thinking})" == f"({', '.join(colors)})"
-        assert sample.answer in sample.extra["candidates"]
+        scene, sample = compose.compose(random.Random(f"{look} {number}"), "math", look, "listing")
+        (color,) = re.findall(r"Where are the (\w+) objects", sample.question)
+        cells = sorted(thing.cell for thing in scene.things if thing.color == color)
+        assert len(cells) == 4 and sample.answer == sample.thinking == str(cells)
+        assert sample.answer in sample.extra["candidates"] and len(sample.extra["candidates"]) >= 4
 
 
-def test_one_wrong_color_of_three_earns_nothing():
-    _, sample = compose.compose(random.Random(0), "math", "id", "colors")
-    first, *others = sample.thinking.split(", ")
-    wrong = next(color for color in COLORS if color != first)
-    for answer, earned in ((sample.answer, 1.0), (f"({', '.join([wrong, *others])})", 0.0)):
+def test_a_list_that_lacks_a_part_or_has_one_too_many_earns_nothing():
+    _, sample = compose.compose(random.Random(0), "math", "id", "listing")
+    cells = json.loads(sample.answer)
+    spare = min(set(range(16)) - set(cells))
+    for answer, earned in ((cells, 1.0), (cells[:-1], 0.0), ([*cells, spare], 0.0), ([*cells[:-1], spare], 0.0)):
         assert score(sample, f"<think>so</think><answer>{answer}</answer>").value == earned
