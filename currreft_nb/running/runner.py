@@ -7,6 +7,7 @@ own last complete run, or from the log of an interrupted one.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -104,6 +105,9 @@ def run(experiment: Experiment, only: Sequence[str] = (), force: Sequence[str] =
 def _run_steps(rows: Rows, experiment: Experiment, forced: Collection[str], jobs: int, stop: Stop) -> set[str]:
     """Run each step when the steps that it needs have ended; return the names of those that are not complete."""
     waiting = {f"{numbered(number, rows)} {step.name}": step for number, (step, _) in enumerate(rows, 1)}
+    if jobs > 1:
+        behind = _chains_behind(list(waiting.values()))
+        waiting = dict(sorted(waiting.items(), key=lambda item: -behind[item[1].name]))
     running: dict[Future[bool], Step] = {}
     bad: set[str] = set()
     with ThreadPoolExecutor(jobs) as pool:
@@ -126,6 +130,15 @@ def _run_steps(rows: Rows, experiment: Experiment, forced: Collection[str], jobs
             if found.todo != "skip":
                 running[pool.submit(_run_step, step, found, experiment, head, alone=jobs == 1)] = step
     return bad
+
+
+def _chains_behind(steps: Sequence[Step]) -> Counter[str]:
+    """Return the length of the longest chain of steps that wait for each; begun first, it ends all soonest."""
+    behind: Counter[str] = Counter()
+    for step in reversed(steps):  # a step stands after those that it needs
+        for name in step.needs:
+            behind[name] = max(behind[name], behind[step.name] + 1)
+    return behind
 
 
 @contextlib.contextmanager

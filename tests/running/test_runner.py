@@ -395,6 +395,19 @@ def test_steps_that_need_none_of_each_other_run_at_the_same_time(project, capsys
     assert ended["finished"] <= began["started"]
 
 
+def test_of_steps_that_could_run_the_one_with_the_longest_chain_behind_it_begins(project, capsys):
+    write_notebook(project / "notebooks", "01_data", DATA, '(run.folder / "rows.txt").write_text("x")\nrun.finish({})')
+    chain = """\
+steps:
+  - {name: alone, notebook: 01_data, grid: {seed: [0, 1]}}
+  - {name: first, notebook: 01_data}
+  - {name: second, notebook: 02_train, params: {data: "@first"}}
+"""
+    assert run(read(project, chain), jobs=2)
+    begun = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if ": run 0" in line]
+    assert "[3/4] first" in begun[:2]
+
+
 def test_a_stop_ends_all_steps_that_run_at_the_same_time(project):
     kernels = [project / f"outputs/tiny/one-seed-{seed}/pid" for seed in (0, 1)]
     wait = 'import os, time\n(run.folder / "pid").write_text(str(os.getpid()))\ntime.sleep(600)'
