@@ -158,18 +158,19 @@ def sparse() -> str:
 
 
 def arms() -> str:
-    """Return how all arms of the map end after 60 and after 240 steps, in-domain / out-of-domain."""
+    """Return how all arms of the map end in-domain / out-of-domain, where reinforcement learning was run."""
     results = pd.read_csv(RESULTS / "sparse_map.csv").query("measure == 'correct'")
     means = results.groupby(["setting", "base", "budget", "arm", "split"])["mean"].mean()
     names = ("rl", "curr_rl", "mixed", "sft")
     rows = []
     for setting, base in dict.fromkeys(zip(results["setting"], results["base"])):
-        for budget in (60, 240):
+        for budget in (30, 60, 240):
             cells = (means.get((setting, base, budget, name), pd.Series(dtype=float)) for name in names)
             shown = [
                 " / ".join(f"{cell[split]:.2f}" for split in sparse_map.SPLITS) if len(cell) else "" for cell in cells
             ]
-            rows.append([sparse_map.SETTINGS[setting], base, budget, *shown])
+            if shown[0]:
+                rows.append([sparse_map.SETTINGS[setting], base, budget, *shown])
     return table(["setting", "base", "steps", *(f"`{name}`" for name in names)], rows)
 
 
@@ -185,9 +186,11 @@ def predictors() -> str:
     found = sparse_map.predictions(sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))).to_dict("records")
     rows = []
     for row in found:
-        limit = "" if pd.isna(row["threshold"]) else f"{row['threshold']:.3g}"
-        rows.append((row["predictor"], f"{row['held_out_wrong']} of {row['cells']}", limit))
-    return table(("the curriculum wins below a threshold of", "held-out cells wrong", "threshold from all cells"), rows)
+        low, high = (f"{row[name]:.3g}" for name in ("low", "high"))
+        rule = {"below": f"below {high}", "between": f"between {low} and {high}"}.get(row["rule"], "")
+        rule = "never" if row["high"] < 0 else rule  # a limit below all values
+        rows.append((row["predictor"], rule, f"{row['held_out_wrong']} of {row['cells']}"))
+    return table(("predictor", "the curriculum wins (limits from all cells)", "held-out cells wrong"), rows)
 
 
 def general() -> str:
