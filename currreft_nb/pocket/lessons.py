@@ -211,7 +211,7 @@ def picture_lesson(rng: Random, encoder: Encoder, mix: Mix, teacher: Teacher) ->
     task = rng.choices(list(mix.tasks), list(mix.tasks.values()))[0]
     scene, first = compose.compose(rng, task, "id", mix.math)
     asked = ask_everything(scene)
-    if mix.math != compose.MATH[0]:
+    if mix.math != compose.MATH[0]:  # `ask_everything` counts; a scene has one list to ask for
         asked = [sample for sample in asked if sample.task != "math"] + ([first] if first.task == "math" else [])
     rng.shuffle(asked)
     asked = [sample for sample in asked if sample.answer != "0" or rng.random() < ZERO_KEPT]

@@ -258,7 +258,7 @@ def draw(cells: pd.DataFrame) -> Figure:
             colour = style.BLUE if win else style.RED if loss else style.GREY
             size = 40 + 500 * min(1.0, abs(row["mean"]))
             axis.scatter(x, y, s=size, color=colour, alpha=0.25 if colour == style.GREY else 0.5, linewidths=0)
-            interval = "" if np.isnan(row["low"]) else f"\n{row['low']:+z.2f}, {row['high']:+z.2f}"
+            interval = "" if np.isnan(row["low"]) else f"\n{row['low']:+.2f}, {row['high']:+.2f}"
             axis.annotate(f"{row['mean']:+z.2f}", (x, y), ha="center", va="center", fontsize=8)
             axis.annotate(interval, (x, y), ha="center", va="top", fontsize=5.5, color=style.BLACK, xytext=(0, 1),
                           textcoords="offset points")  # fmt: skip
