@@ -112,7 +112,8 @@ def _take_step(trainer: Trainer, rows: Sequence[dict], pixels: int, found: dict[
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # set when an epoch begins
     if hasattr(trainer, "num_generations"):
         _force(trainer)
-        earlier = torch.empty(pixels * len(rows), dtype=torch.uint8, device=trainer.accelerator.device)
+        held = 3 if getattr(trainer, "refill", 0) else 1  # the batch before; with refill also those that it joins
+        earlier = torch.empty(held * pixels * len(rows), dtype=torch.uint8, device=trainer.accelerator.device)
         with _measured(found, "generation", trainer):
             inputs = trainer._prepare_inputs(trainer.data_collator(list(rows)))
         del earlier
@@ -151,6 +152,7 @@ def _force(trainer: Trainer) -> None:
     """Force every completion to its full length, and rewards that differ in each group, so that all give gradients."""
     trainer.end_tokens = []  # for the loop in `generation.decode`
     trainer.generation_config.min_new_tokens = trainer.generation_config.max_new_tokens  # for transformers' loop
+    trainer.mask_truncated_completions = False  # they would all be cut off, and the loss would leave them out
 
     def rewards(inputs: list, prompts: list, *others: Any) -> torch.Tensor:
         turns = torch.arange(len(prompts), device=trainer.accelerator.device) % 2

@@ -247,7 +247,7 @@ class Updating(Settings):
     refill: int = setting(
         0,
         "rounds in which silent groups of a step are replaced by further questions (DAPO's dynamic sampling), which"
-        " the budget pays; 0 none",
+        " the budget pays; 0 none; in a mixture of forms the trained ones shift to those with contrast",
         unit="rounds",
         least=0,
     )
@@ -263,6 +263,11 @@ class Updating(Settings):
             raise InputError(
                 f"clip_high is {self.clip_high}, but for loss cispo it is the largest ratio itself; set it above 1,"
                 " such as 5"
+            )
+        if self.loss == "gspo" and self.clip_high > 0.01:
+            raise InputError(
+                f"clip_high is {self.clip_high}, but for loss gspo ratios of whole completions stay near 1, and so high"
+                " a limit clips none; set it near 0.0004"
             )
         if self.refill and self.scale == "batch":
             raise InputError(

@@ -19,7 +19,8 @@ form (`length/binary`), and reasons by both (`reason/math/binary/wrong`):
 - `entropy` *: nats per token, over the completions that were trained on; none where all groups were silent. `kl` *:
   the estimate that the penalty uses, per token; none without penalty. For a step both are means over its forward
   passes, for a task or form means over its completions.
-- `loss`: near zero by construction, because advantages add up to zero, unless there is a penalty.
+- `loss`: near zero for `grpo` with one pass and no penalty, because advantages add up to zero; other losses weigh
+  tokens or ratios differently. Only its gradient matters.
 - With several passes entropy and kl of a completion are those of the first, the others means; `loss` is their mean.
 - `gradient_norm`: before clipping to 1, of the last pass. `seconds`: with the checkpoint before the step, without
   validation and figures.

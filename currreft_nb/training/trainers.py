@@ -23,8 +23,8 @@ from currreft_nb.training.batches import IMAGES, join_rows, select_rows
 from currreft_nb.training.packing import pack
 
 # Smaller advantages come from rounding alone. In a group's deviations a reward that differs by 1e-4 gives at least 0.3;
-# in those of the batch, what is cut has less than a thousandth of the usual weight.
-ROUNDING = {"group": 5e-3, "batch": 1e-3, "none": 1e-6}
+# in those of the batch, what is cut has less than a four-hundredth of the usual weight.
+ROUNDING = {"group": 5e-3, "batch": 2.5e-3, "none": 1e-6}
 IGNORED = -100  # the label of a token that the loss leaves out
 BY_ROW = (*IMAGES, "num_images", "mm_token_type_ids")
 

@@ -99,8 +99,9 @@ def test_a_resumed_run_may_rehearse_where_the_first_attempt_did_not(samples, tmp
     assert_same_adapter(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
-    """Every completion has its full length, all prompts of the batch are the longest, and no group is silent."""
+@pytest.mark.parametrize("changes", [{}, {"mask_truncated": True}, {"refill": 1}])
+def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch, changes):
+    """Every completion has its full length and counts, all prompts are the longest, and no group is silent."""
     seen = []
     original = GroupTrainer._compute_loss
 
@@ -110,13 +111,15 @@ def test_the_largest_step_is_taken(samples, tmp_path, monkeypatch):
 
     monkeypatch.setattr(GroupTrainer, "_compute_loss", note)
     loaded = load_model("pocket", trainable=True)
-    train_grpo(loaded, samples, tmp_path, replace(SMALL, rehearse="always"))  # enough steps to draw every sample
+    settings = replace(SMALL, rehearse="always", **changes)  # enough steps to draw every sample
+    train_grpo(loaded, samples, tmp_path, settings)
     completion_mask, advantages, prompt_mask = seen[0]
     assert completion_mask.shape == (SHORT.micro_batch, SHORT.max_new_tokens) and completion_mask.all()
     assert advantages.abs().min() > 0
     longest = max(map(sum, token_counts(loaded, [(sample, "") for sample in samples])))
     assert prompt_mask.shape[1] == longest
-    assert len(seen) == 1 + SMALL.steps * SMALL.completions_per_step // SMALL.micro_batch
+    if not changes:  # refills shorten the training
+        assert len(seen) == 1 + SMALL.steps * SMALL.completions_per_step // SMALL.micro_batch
 
 
 def test_lengths_are_those_of_the_model_s_inputs(samples):

@@ -47,6 +47,7 @@ from currreft_nb.training.settings import GrpoSettings, SftSettings
             "with passes 1 every ratio is 1 .*; set passes to 2",
         ),
         (GrpoSettings, {"loss": "cispo", "passes": 2, "clip_high": 0.28}, "largest ratio itself; set it above 1"),
+        (GrpoSettings, {"loss": "gspo", "passes": 2, "clip_high": 0.28}, "clips none; set it near 0.0004"),
         (GrpoSettings, {"loss": "bnpo", "micro_batch": 32}, "set it to 64, or loss to dapo"),
         (GrpoSettings, {"overlong_penalty": 25}, "more than max_new_tokens, which is 24; set it to 4"),
         (GrpoSettings, {"refill": 1, "scale": "batch"}, "set scale to group or none, or refill to 0"),

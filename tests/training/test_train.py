@@ -347,11 +347,12 @@ class TestGrpo:
         "lora_on, changes",
         [
             ("language", {"loss": "dr_grpo", "scale": "none"}),
+            ("language", {"loss": "dr_grpo", "scale": "none", "passes": 2}),
             ("language", {"loss": "dapo", "passes": 2, "clip_high": 0.28}),
             ("language", {"loss": "dapo", "passes": 2, "mask_truncated": True}),
             ("language", {"loss": "bnpo", "passes": 2, "micro_batch": 8}),
             ("language", {"loss": "bnpo", "beta": 0.1, "mask_truncated": True, "micro_batch": 8}),
-            ("language", {"loss": "gspo", "passes": 3}),
+            ("language", {"loss": "gspo", "passes": 3, "clip_high": 0.001}),
             ("language", {"loss": "cispo", "passes": 2, "clip_high": 1.01}),
             ("language", {"scale": "batch", "passes": 2, "beta": 0.1}),
             ("language", {"mask_truncated": True, "overlong_penalty": 4}),

@@ -37,6 +37,13 @@ def test_other_scales_are_heard_too(scale):
     assert found.any(dim=1).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("value", [0.7, 1.02, 1.5, 2.98])
+def test_a_batch_without_any_difference_is_silent(value):
+    rewards = torch.full((64,), value)
+    centred = rewards - rewards.view(-1, 8).mean(dim=1).repeat_interleave(8)
+    assert not without_rounding(centred / (rewards.std() + 1e-4), 8, "batch").any()
+
+
 def test_groups_are_judged_one_by_one():
     quiet, loud = advantages([0.7] * 4), advantages([0.0, 1.0, 0.0, 1.0])
     assert torch.equal(without_rounding(torch.cat([quiet, loud, quiet]), 4)[4:8], loud)
