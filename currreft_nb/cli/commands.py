@@ -71,8 +71,7 @@ def _open_budget(steps: Sequence[Step], model: str) -> "Budget":
 
     mine = [step.settings for step in steps if step.settings["model"] == model]
     asking = [settings for settings in mine if "open" in settings.get("stages", ())] or mine
-    largest = max(asking, key=lambda settings: settings["steps"] * settings["prompts_per_step"])
-    return Budget(largest["steps"], largest["prompts_per_step"], largest["group_size"], len(largest["tasks"]))
+    return Budget.of(max(asking, key=lambda settings: settings["steps"] * settings["prompts_per_step"]))
 
 
 def preflight(experiment: Experiment, only: Sequence[str] = ()) -> list[tuple[list[Step], list[dict]]]:

@@ -23,16 +23,15 @@ from arm_scores import evaluations
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
-from currreft_nb.evaluation.advice import OUTCOMES
+from currreft_nb.evaluation.advice import MOSTLY, OUTCOMES, failed_share, near_runs
 from currreft_nb.metrics.comparisons import holm
 from currreft_nb.models.weights import pocket_card
 from currreft_nb.views import plot_style as style
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "outputs" / "sparse_map"
-DEMO = ROOT / "notebooks" / "results" / "pocket_seeds.csv"
-DEMO_STEPS = 50  # a third of the demo's 150: it asks three tasks
-RESULTS = ROOT / "notebooks" / "results" / "sparse_map.csv"
+KEPT = ROOT / "notebooks" / "results"
+RESULTS = KEPT / "sparse_map.csv"
 COLUMNS = ["setting", "base", "seed", "arm", "budget", "stage", "split", "measure", "n", "mean"]
 SETTINGS = {
     "hard": "detection, hard reward",
@@ -123,8 +122,9 @@ def hypotheses(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
 
     def add(name: str, what: str, cells: pd.DataFrame, wanted: bool) -> None:
-        if cells.empty or cells["p"].isna().all():
-            rows.append({"hypothesis": name, "what": what, "cells": len(cells), "better": 0, "verdict": "no data"})
+        cells = cells[cells["p"].notna()] if len(cells) else cells  # one seed alone shows nothing
+        if cells.empty:
+            rows.append({"hypothesis": name, "what": what, "cells": 0, "better": 0, "verdict": "no data"})
             return
         wins = int(better(cells).sum())
         verdict = "holds" if (wins > 0) == wanted else "does not hold"
@@ -175,7 +175,7 @@ def cells_of(table: pd.DataFrame) -> pd.DataFrame:
 def outcomes(table: pd.DataFrame) -> pd.DataFrame:
     """Return the packaged table of `evaluation.advice`: a row per run of an all-or-nothing reward, an arm a column.
 
-    The demo's seeds are runs, too: their base answers open detection almost never right.
+    The open detection of the demo, `losses` and `ablation` stands beside the map; their base is hardly ever right.
     """
     right = table[(table["split"] == "test_id") & (table["measure"] == "correct") & (table["budget"] > 0)]
     keys = ["setting", "base", "seed", "budget"]
@@ -185,28 +185,37 @@ def outcomes(table: pd.DataFrame) -> pd.DataFrame:
     contrast = cells_of(table).set_index(["setting", "base", "budget"])["contrast"].rename("groups")
     runs = runs.join(contrast, on=["setting", "base", "budget"])
     runs["groups"] *= runs["budget"] * PROMPTS_PER_STEP
-    runs = pd.concat([runs, demo_runs()], ignore_index=True)
+    runs = pd.concat([runs, *other_runs()], ignore_index=True)
     return runs[[*keys, "groups", "rl", "curr_rl", "mixed", "soft_rl", "sft"]].round(3)
 
 
-def demo_runs() -> pd.DataFrame:
-    """Return the demo's seeds as runs of open detection; its steps ask three tasks in turn."""
-    scores = pd.read_csv(DEMO).query("task == 'detection' and split == 'test_id' and mode == 'natural'")
-    wide = scores.pivot_table(index="seed", columns="arm", values="mean").reset_index()
+def other_runs() -> list[pd.DataFrame]:
+    """Return runs of open detection from the base `pocket`; `budget`: steps by the task's share of the questions."""
+    demo = pd.read_csv(KEPT / "pocket_seeds.csv").query("mode == 'natural'")
+    ablation = pd.read_csv(KEPT / "ablation.csv")
+    losses = pd.read_csv(KEPT / "pocket_losses_runs.csv").replace({"arm": {"grpo": "rl"}})
+    losses = losses.assign(task="detection", split="test_id", mean=losses["test_id"])
     contrast = pocket_card()["pocket, sampled"]["id"]["detection"]["open"]["groups that disagree"]
-    groups = contrast * DEMO_STEPS * PROMPTS_PER_STEP
-    return wide.assign(setting="demo", base="pocket", budget=DEMO_STEPS, groups=groups)
+    found = []
+    for setting, scores, steps in (("demo", demo, 50), ("ablation", ablation, 40), ("losses", losses, 60)):
+        scores = scores.query("task == 'detection' and split == 'test_id'")
+        wide = scores.pivot_table(index="seed", columns="arm", values="mean").reset_index()
+        groups = contrast * steps * PROMPTS_PER_STEP
+        found.append(wide.assign(setting=setting, base="pocket", budget=steps, groups=groups))
+    return found
 
 
-def predictions(cells: pd.DataFrame) -> pd.DataFrame:
+def predictions(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return for each predictor the wrong cells among those held out, base by base, and the limits from all cells.
 
     A predictor says "the curriculum wins" below a limit, or between two: the second rule was added when the first
-    results had shown that it loses its use at both ends. A cell wins if its mean difference is above `LEAST`. No rows
-    for fewer than two bases.
+    results had shown that it loses its use at both ends. `currreft probe` has no limits: it looks at the `runs` (of
+    `outcomes`) with about as many groups with contrast. A cell wins if its mean difference is above `LEAST`. There are
+    no rows for fewer than two bases.
     """
     known = cells[cells["setting"].isin(ALL_OR_NOTHING)]
-    if known["base"].nunique() < 2:
+    bases = list(zip(known["setting"], known["base"]))
+    if len(set(bases)) < 2:
         return pd.DataFrame(columns=["predictor", "rule", "low", "high", "held_out_wrong", "cells"])
     wins = (known["mean"] > LEAST).to_numpy()
     rows = []
@@ -214,15 +223,24 @@ def predictions(cells: pd.DataFrame) -> pd.DataFrame:
         values = predictor(known).to_numpy(dtype=float)
         for rule in ("below", "between"):
             wrong = 0
-            for base in known["base"].unique():
-                left_out = (known["base"] == base).to_numpy()
+            for base in dict.fromkeys(bases):
+                left_out = np.array([other == base for other in bases])
                 low, high = window(values[~left_out], wins[~left_out], rule)
                 wrong += int((_inside(values[left_out], low, high) != wins[left_out]).sum())
             low, high = window(values, wins, rule)
             rows.append({"predictor": name, "rule": rule, "low": low, "high": high, "held_out_wrong": wrong})
+    near = [_wins_near(runs, row) for row in known.to_dict("records")]
+    rows.append({"predictor": name, "rule": "near runs", "held_out_wrong": int((np.array(near) != wins).sum())})
     always = min(int(wins.sum()), int((~wins).sum()))
     rows.append({"predictor": "always the same answer", "rule": "", "held_out_wrong": always})
     return pd.DataFrame(rows).assign(cells=len(known))
+
+
+def _wins_near(runs: pd.DataFrame, cell: dict) -> bool:
+    """Return whether, of other bases' runs with about as many groups with contrast, `rl` mostly failed alone."""
+    others = runs[(runs["setting"] != cell["setting"]) | (runs["base"] != cell["base"])]
+    near = near_runs(cell["contrast"] * cell["budget"] * PROMPTS_PER_STEP, others)
+    return failed_share(near, "rl") >= MOSTLY > failed_share(near, "curr_rl")
 
 
 def window(values: np.ndarray, wins: np.ndarray, rule: str) -> tuple[float, float]:
@@ -263,8 +281,8 @@ def draw(cells: pd.DataFrame) -> Figure:
             axis.annotate(interval, (x, y), ha="center", va="top", fontsize=5.5, color=style.BLACK, xytext=(0, 1),
                           textcoords="offset points")  # fmt: skip
         signal = part.drop_duplicates("base").set_index("base")["contrast"]
-        style.dress(axis, title, percent="", xlabel="share of groups with a signal at the start")
-        axis.set_xticks(list(order.values()), [f"{signal[base]:.2%}" for base in order])
+        style.dress(axis, title, percent="", xlabel="base, and its share of groups with contrast")
+        axis.set_xticks(list(order.values()), [f"{base:g}\n{signal[base]:.2%}" for base in order])
         axis.set_yticks(range(len(BUDGETS)), [f"{budget} steps" for budget in BUDGETS])
         axis.set(xlim=(-0.6, len(order) - 0.4), ylim=(-0.6, len(BUDGETS) - 0.4))
     style.caption(
@@ -283,7 +301,7 @@ def show(table: pd.DataFrame) -> None:
     columns = ["setting", "base", "budget", "pass_at_1", "contrast", "mean", "low", "high", "seeds"]
     print(cells[columns].to_string(index=False, float_format="%.4g"))
     print(hypotheses(table).to_string(index=False))
-    print(predictions(cells).to_string(index=False, float_format="%.3g"))
+    print(predictions(cells, outcomes(table)).to_string(index=False, float_format="%.3g"))
 
 
 def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
