@@ -23,7 +23,7 @@ def over_trainings(summaries: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, str
     """Return each arm's mean gain on the first one over several trainings (for `views.score_plots.gains`), or why none.
 
     `summaries`: what `metrics.scores.summarise` returns, of the same arms trained with other seeds. The gain is that of
-    exactly right natural open answers on the first arm's answers with the format forced, where there are any.
+    right natural open answers on the first arm's answers with the format forced, where there are any.
     """
     arms = [list(dict.fromkeys(summary["arm"])) for summary in summaries]
     if any(found != arms[0] for found in arms) or len(arms[0]) < 2:

@@ -24,7 +24,8 @@ COLUMNS = {
     "task": "detection, classification, math or general",
     "stage": "how it was asked: binary, choice or open",
     "split": "test_id: in-domain; test_ood: out-of-domain; val: validation",
-    "measure": "correct: exactly right (0 or 1); value: the paper's reward; format; where a task has them iou, iou_50,"
+    "measure": "correct: right (0 or 1; a box: IoU above 0.5); value: the paper's reward; format; where a task has them"
+    " iou, iou_50,"
     " iou_75, jaccard, f1_macro, f1_micro; truncated: share cut off; tokens: mean length",
     "n": "number of answers",
     "mean": "their mean",

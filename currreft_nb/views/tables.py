@@ -37,7 +37,7 @@ def by_evaluation(rows: Mapping[Path, Sequence[Mapping]]) -> list[dict]:
 
 
 def score_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares of open questions that are exactly right: a row per arm and mode, a column per task and split.
+    """Return the shares of open questions that are right: a row per arm and mode, a column per task and split.
 
     `summary`: what `metrics.scores.summarise` returns. Each mean has its 95 % interval; `n` is the smallest number.
     """
@@ -68,7 +68,7 @@ def score_text(summary: pd.DataFrame) -> str:
     """Return a table for a terminal: a line per arm, a column per task and split, means as natural / forced."""
     chosen = _correct_open(summary)
     columns = _columns(chosen)
-    lines = ["share of open questions answered exactly right, natural / format forced"]
+    lines = ["share of open questions answered right (a box: IoU above 0.5), natural / format forced"]
     lines.append(" " * 12 + "".join(f"{task[:9] + ' ' + SPLIT_NAMES[split][:3]:>15}" for task, split in columns))
     for arm, part in chosen.groupby("arm", sort=False):
         keys = zip(part["task"], part["split"], part["mode"])

@@ -29,7 +29,7 @@ The hypotheses, laid down before any of `clean` and `harsh` was run (those of `d
 Each is a mean of differences, one a seed, with a 95 % interval by Student's t over at least three seeds: 1 holds in a
 split if the interval lies below zero, 2 if it lies above zero, 3 as said. Phase 2 "does what it is for" in a condition
 if in one split 1 and 2 both hold, and 3 holds in all six cells. Where 1 fails there was nothing to win back, and a gain
-in 2 is a gain, not a recovery. Measured is the share of open questions answered exactly right on `test_id` and
+in 2 is a gain, not a recovery. Measured is the share of open questions answered right on `test_id` and
 `test_ood`, 200 a cell (the demo: 100). That none of them is in the pool, by the pixels of its picture or, where it has
 none, by its words, is read from the data's manifest, and a seed where it is not so stops the script. Every seed that
 was started is reported.

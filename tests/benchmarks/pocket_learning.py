@@ -9,7 +9,7 @@ budgets stay equal.
 
 The rule, laid down before the seeds were run:
 
-- Measured is the share of open questions answered exactly right, on the demo's test questions (100 a cell), never on
+- Measured is the share of open questions answered right, on the demo's test questions (100 a cell), never on
   training or validation questions. Every seed that was started is reported.
 - The gain of an arm, in one task and split, is its natural accuracy minus the accuracy of the base *with the format
   forced*, on the same questions: what merely completing the answer tags would bring is taken off, and the arm's own

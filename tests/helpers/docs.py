@@ -37,7 +37,7 @@ ARMS = {
     ("curr_reft", "natural"): "`curr_reft`, and its own best answers",
 }
 TRAINED = tuple(arm for arm in ARMS if arm not in (BASE, FORCED))
-CURR_RL, RL, CURR_REFT = (("curr_rl", "natural"), ("rl", "natural"), ("curr_reft", "natural"))
+CURR_RL, RL, CURR_REFT, SFT = ((arm, "natural") for arm in ("curr_rl", "rl", "curr_reft", "sft"))
 CONDITIONS = {
     "demo": "pocket_seeds.csv",
     "clean": "pocket_forgetting_clean.csv",
@@ -112,10 +112,14 @@ def demo() -> str:
 
 
 def dilemma() -> str:
-    """Return the curriculum minus open questions only, in the demo, per split."""
+    """Return the differences between arms of the demo, per split: the curriculum, open questions only, imitation."""
     results = pd.read_csv(RESULTS / "pocket_seeds.csv")
-    rows = ([place, *_differences(results, CURR_RL, RL, split)] for split, place in sparse_map.SPLITS.items())
-    return table(["`curr_rl` minus `rl`", *TASKS.values()], rows)
+    rows = (
+        [f"`{one[0]}` minus `{other[0]}`, {place}", *_differences(results, one, other, split)]
+        for one, other in ((CURR_RL, RL), (CURR_RL, SFT), (RL, SFT))
+        for split, place in sparse_map.SPLITS.items()
+    )
+    return table(["difference", *TASKS.values()], rows)
 
 
 def _gains(name: str, title: str, split: str) -> str:
@@ -151,10 +155,11 @@ def sparse() -> str:
     """Return the map: what the curriculum brought over open questions only, per setting, base and budget."""
     cells = sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))
     rows = []
-    for (setting, support, _), part in cells.groupby(["setting", "pass_at_1", "base"], sort=False):
+    for (setting, support, base), part in cells.groupby(["setting", "pass_at_1", "base"], sort=False):
         found = {row["budget"]: interval(row) for row in part.to_dict("records")}
-        rows.append([sparse_map.SETTINGS[setting], f"{support:.4f}", *(found[steps] for steps in sparse_map.BUDGETS)])
-    return table(["setting", "open answers right at the start", *(f"{b} steps" for b in sparse_map.BUDGETS)], rows)
+        shown = f"{base:g} ({support:.2%})"
+        rows.append([sparse_map.SETTINGS[setting], shown, *(found[steps] for steps in sparse_map.BUDGETS)])
+    return table(["setting", "base (open answers right)", *(f"{b} steps" for b in sparse_map.BUDGETS)], rows)
 
 
 def arms() -> str:
@@ -183,14 +188,18 @@ def verdicts() -> str:
 
 def predictors() -> str:
     """Return how many held-out cells of the map each predictor gets wrong."""
-    found = sparse_map.predictions(sparse_map.cells_of(pd.read_csv(RESULTS / "sparse_map.csv"))).to_dict("records")
-    rows = []
-    for row in found:
-        low, high = (f"{row[name]:.3g}" for name in ("low", "high"))
-        rule = {"below": f"below {high}", "between": f"between {low} and {high}"}.get(row["rule"], "")
-        rule = "never" if row["high"] < 0 else rule  # a limit below all values
-        rows.append((row["predictor"], rule, f"{row['held_out_wrong']} of {row['cells']}"))
+    scores = pd.read_csv(RESULTS / "sparse_map.csv")
+    found = sparse_map.predictions(sparse_map.cells_of(scores), sparse_map.outcomes(scores)).to_dict("records")
+    rows = ((row["predictor"], _limits(row), f"{row['held_out_wrong']} of {row['cells']}") for row in found)
     return table(("predictor", "the curriculum wins (limits from all cells)", "held-out cells wrong"), rows)
+
+
+def _limits(row: dict) -> str:
+    if row["rule"] not in ("below", "between"):
+        return row["rule"]
+    if row["high"] < 0:  # a limit below all values
+        return f"{row['rule']}: never"
+    return f"below {row['high']:.2g}" if row["rule"] == "below" else f"between {row['low']:.2g} and {row['high']:.2g}"
 
 
 def general() -> str:
