@@ -47,7 +47,9 @@ def ignored(names: Sequence[str]) -> str:
     "ignored, as a cluster's launcher left it: RANK; num_processes sets how many processes train"
     """
     it = "it" if len(names) == 1 else "them"
-    line = f"ignored, as a cluster's launcher left {it}: {', '.join(names)}; num_processes sets how many processes train"
+    line = (
+        f"ignored, as a cluster's launcher left {it}: {', '.join(names)}; num_processes sets how many processes train"
+    )
     return line if names else ""
 
 
@@ -75,13 +77,13 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _is_excepted(parts: SplitResult, exceptions: str) -> bool:
-    """Return whether NO_PROXY names the host: as name, domain, address or network (10.0.0.0/8), with or without port."""
+    """Return whether NO_PROXY names the host: its name, domain, address or network (10.0.0.0/8), also with a port."""
     host = parts.hostname or ""
     address = _network(host)
     for text in exceptions.lower().replace(",", " ").split():
-        if address and (network := _network(text)) and network.version == address.version:
-            if network.network_address <= address.network_address <= network.broadcast_address:
-                return True
+        network = _network(text)
+        if address and network and address.version == network.version and address.subnet_of(network):  # type: ignore[arg-type]
+            return True
         name, _, port = text.removeprefix("*").lstrip(".").partition(":")
         if text == "*" or (name and f".{host}".endswith(f".{name}") and port in ("", str(parts.port))):
             return True

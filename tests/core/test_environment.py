@@ -72,7 +72,7 @@ def test_variables_of_a_launcher_are_removed_and_named(monkeypatch, name, left, 
         ("http://gpu7:8000/v1", {"http_proxy": "http://p:1", "no_proxy": "gpu7:8000"}, None, "with its port"),
         ("http://gpu7:8000/v1", {"http_proxy": "p:1", "no_proxy": "gpu7:9"}, ("http_proxy", "http://p:1"), "another"),
         ("http://10.1.2.3:8000/v1", {"http_proxy": "http://p:1", "no_proxy": "10.0.0.0/8"}, None, "a network"),
-        ("http://10.1.2.3/v1", {"http_proxy": "p:1", "no_proxy": "11.0.0.0/8"}, ("http_proxy", "http://p:1"), "another"),
+        ("http://10.1.2.3/v1", {"http_proxy": "p:1", "no_proxy": "11.0.0.0/8"}, ("http_proxy", "http://p:1"), "other"),
         ("http://[fd00::7]:8000/v1", {"http_proxy": "http://p:1", "no_proxy": "fd00::/8"}, None, "a network of IPv6"),
     ],
 )  # fmt: skip
@@ -82,7 +82,9 @@ def test_the_proxy_is_the_one_that_the_environment_names(monkeypatch, url, varia
     assert proxy_of(url) == expected, why
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "localhost", "LOCALHOST", "my.localhost", "[::1]", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.1.1", "localhost", "LOCALHOST", "my.localhost", "[::1]", "0.0.0.0"]
+)
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("value", ["http://p:3128", "socks5://p:1", "socks://p:1", "nonsense://"])
 def test_this_machine_is_never_asked_through_a_proxy(monkeypatch, host, variable, value):
