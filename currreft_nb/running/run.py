@@ -100,7 +100,7 @@ class Run:
 
         Names, types and bounds are checked against the notebook's parameters cell and its settings class, so that plain
         Papermill is as strict as `currreft run`. Raises `InputError` for an unknown name, a value that is not allowed,
-        or a folder with other content. What a cluster's launcher left in the environment is removed, and a line says so.
+        or a folder with other content. What a cluster's launcher left in the environment is removed and named.
         """
         if line := leave_cluster():
             print(line)

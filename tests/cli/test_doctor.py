@@ -125,7 +125,7 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.com")
     monkeypatch.setenv("ALL_PROXY", "socks://p:1080")
-    what, text, fine = doctor._hub_row()
+    _, text, fine = doctor._hub_row()
     assert "ALL_PROXY begins with socks://" in text and "write socks5://" in text and fine is None
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert "http://hub.example.com does not answer through the proxy in ALL_PROXY" in doctor._hub_row()[1]

@@ -346,7 +346,9 @@ def test_a_notebook_shows_its_figures_whatever_backend_the_shell_names(monkeypat
     from nbclient import NotebookClient
 
     monkeypatch.setenv("MPLBACKEND", backend)
-    source = first + "from currreft_nb.running.run import Run\nfrom currreft_nb.views.training_plots import loss_curve\n"
+    source = (
+        first + "from currreft_nb.running.run import Run\nfrom currreft_nb.views.training_plots import loss_curve\n"
+    )
     source += "loss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
     own = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (source, own)])
