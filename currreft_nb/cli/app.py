@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from currreft_nb import InputError
+from currreft_nb.core.environment import leave_cluster
 
 # Modules that take seconds to import (Papermill, nbconvert, torch) are imported by the command that needs them.
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -26,6 +27,13 @@ Only = Annotated[list[str], repeatable("--only", metavar="STEP", help="Only this
 Force = Annotated[list[str], repeatable("--force", metavar="STEP", help="Run this step although it is complete.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Up to N steps at once, where they can.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show what would be run.")]
+
+
+@app.callback(help=__doc__)
+def prepare() -> None:
+    """Remove what would let any command, and the kernels that it starts, wait for other processes."""
+    if line := leave_cluster():
+        print(line, file=sys.stderr)
 
 
 @app.command()

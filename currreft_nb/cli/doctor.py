@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
+from currreft_nb.core.environment import cluster_variables, ignored, proxy_of
 from currreft_nb.endpoints.endpoint import Endpoint
 from currreft_nb.running import machine
 
@@ -27,7 +28,7 @@ Row = tuple[str, str, bool | None]
 
 def examine(folder: Path) -> list[Row]:
     """Return the facts of this machine, and what will work: the demo, each file of the folder's params/, judges."""
-    facts = [*_python_rows(), *_card_rows(), *_space_rows(folder), _hub_row()]
+    facts = [*_python_rows(), *_card_rows(), *_space_rows(folder), *_cluster_rows(), _hub_row()]
     return [*facts, *prospects(folder, facts)]
 
 
@@ -77,13 +78,24 @@ def _space_rows(folder: Path) -> list[Row]:
     ]
 
 
+def _cluster_rows() -> list[Row]:
+    found = ignored(cluster_variables())
+    return [("cluster", found, None)] if found else []
+
+
 def _hub_row() -> Row:
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return ("hub", "HF_HUB_OFFLINE is set: only models that are here already", None)
     address = os.environ.get("HF_ENDPOINT") or HUB
+    only = "the pocket model and local folders only"
+    try:
+        proxy = proxy_of(address)
+    except InputError as problem:
+        return ("hub", f"cannot be asked, as {problem}: {only}", None)
+    through = f" through the proxy in {proxy[0]}" if proxy else ""
     if address_answers(address):
-        return ("hub", f"{address} answers: models can be downloaded", True)
-    return ("hub", f"{address} does not answer: the pocket model and local folders only", None)
+        return ("hub", f"{address} answers{through}: models can be downloaded", True)
+    return ("hub", f"{address} does not answer{through}: {only}", None)
 
 
 def address_answers(address: str, timeout_s: float = HUB_TIMEOUT_S) -> bool:

@@ -4,7 +4,8 @@
     sample_answers(answer, pool, folder / "answers.jsonl", author=endpoint.name)
 
 Each completion is a request of its own with its own seed, because not all servers accept `n`; some ignore `seed`.
-Questions have the same wording as for a local model; images are sent as they are stored.
+Questions have the same wording as for a local model; images are sent as they are stored. An answer that the model or
+the server's filter refuses to give is missing, as one that a fault lost: it is no empty answer, and not a wrong one.
 """
 
 import hashlib
@@ -38,14 +39,18 @@ def endpoint_sampler(
     if temperature == 0 and completions > 1:
         raise InputError(f"{completions} greedy completions of one question would be equal; give a temperature above 0")
     options = {"temperature": temperature, "max_completion_tokens": max_new_tokens}
+    refused: dict[str, str] = {}  # parameters, as `ask_all` finds them
 
     def answer(samples: list[Sample]) -> list[list[Completion | None]]:
         found: dict[Request, Completion] = {}
+        empty: list[Request] = []  # whose answers ended within the thinking
 
         async def ask_one(ask: Ask, request: Request) -> Completion:
             row, number = request
             message = user_message(render_question(samples[row], style), samples[row])
             reply = await ask([message], **options, seed=completion_seed(samples[row].id, number, seed))
+            if reply.truncated and not reply.text:
+                empty.append(request)
             return Completion(reply.whole, reply.tokens, reply.truncated)
 
         def done(results: list[tuple[Request, Completion | Unanswered]]) -> None:
@@ -57,13 +62,19 @@ def endpoint_sampler(
 
         requests = [(row, number) for row in range(len(samples)) for number in range(completions)]
         try:
-            account = ask_all(endpoint, ask_one, requests, done)
+            account = ask_all(endpoint, ask_one, requests, done, refused)
             if accounts is not None:
                 accounts.append(account)
         except InputError as error:
             if not found:
                 raise
             print(error, flush=True)  # keep what arrived; the next call raises this again
+        if empty:
+            print(
+                f"{len(empty)} of {len(found)} answers of {endpoint.name} are empty: they were cut off at the limit of"
+                " tokens, while the model still thought; raise max_new_tokens",
+                flush=True,
+            )
         return [[found.get((row, number)) for number in range(completions)] for row in range(len(samples))]
 
     return answer

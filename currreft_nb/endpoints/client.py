@@ -2,7 +2,8 @@
 
 The openai client repeats temporary failures (429, 5xx, a lost connection, a body that is no completion). It waits as
 long as Retry-After says, and then all workers do, or else a time that doubles. A permanent refusal (a wrong key, an
-unknown model) and ten unanswered questions in a row stop everything.
+unknown model) and ten unanswered questions in a row stop everything. A request whose temperature, seed, limit of tokens
+or response_format the server does not take is sent again without it, at most once for each of them.
 """
 
 import email.utils
@@ -19,7 +20,9 @@ import httpx2
 import openai
 
 from currreft_nb import InputError
-from currreft_nb.endpoints.endpoint import Account, Endpoint
+from currreft_nb.core.environment import proxy_of
+from currreft_nb.endpoints.endpoint import LIMIT, OLD_LIMIT, Account, Endpoint
+from currreft_nb.endpoints.refusals import FILTERED, refused_parameter, sentence
 
 GIVE_UP = 10  # unanswered questions in a row, after which no more are asked
 LONGEST_BYTES = 1_000_000  # of an answer
@@ -29,8 +32,14 @@ HOPELESS = {
     402: "demands a payment first",
     403: "does not allow it with the key in {key}",
     404: "does not know the model or the path; check both (an address usually ends in /v1)",
+    407: "is not reached, because the proxy wants a name and a password; write them into its variable",
     405: "takes no chat completions at this path (an address usually ends in /v1)",
 }
+
+NOT_TAKEN = (400, 422)  # statuses of a request with a parameter that the server does not take
+REFUSED = "refused"  # the reason where the model or the server's filter withholds an answer
+FINAL = ("too_large", REFUSED)  # reasons for which the same request would fail again
+UNSHOWN = ("seed", "response_format")  # values that differ with each request, or have only one
 
 Ask = Callable[..., Awaitable["Reply"]]
 
@@ -68,16 +77,18 @@ def ask_all(
     work: Callable[[Ask, Any], Awaitable[Any]],
     items: Iterable[Any],
     done: Callable[[list[tuple[Any, Any]]], None],
+    refused: dict[str, str] | None = None,
 ) -> Account:
     """Run `work(ask, item)` for each item, `endpoint.concurrency` at a time; return the account.
 
     `ask(messages, **options)` returns a `Reply`. `done` receives (item, result) pairs as they arrive; the result is an
     `Unanswered` where there is no answer. It is called in a thread, so that writing to a disk blocks no request, and
-    once at a time. An exception or Ctrl-C cancels the requests under way; results that have arrived still reach `done`.
-    Raises `InputError` where asking on is hopeless.
+    once at a time. `refused`: parameters known not to be taken, with the server's words; found ones are added, so that
+    a next call does not ask again. An exception or Ctrl-C cancels the requests under way; results that have arrived
+    still reach `done`. Raises `InputError` where asking on is hopeless.
     """
     account, start = Account(endpoint.name), time.monotonic()
-    http = _HttpClient(endpoint, account)
+    http = _HttpClient(endpoint, account, {} if refused is None else refused)
     client = openai.AsyncOpenAI(
         base_url=endpoint.url,
         api_key=endpoint.secret() or "none",  # the client requires one; a local server ignores it
@@ -125,32 +136,66 @@ def ask_all(
 class _HttpClient(openai.DefaultAsyncHttpxClient):
     """Limits each attempt of the openai client in rate, time and size, and counts it."""
 
-    def __init__(self, endpoint: Endpoint, account: Account):
+    def __init__(self, endpoint: Endpoint, account: Account, refused: dict[str, str]):
+        variable, proxy = proxy_of(endpoint.url) or ("", None)
+        # With a transport of its own the client reads no proxy variable, and so asks this machine directly.
+        transport = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=endpoint.concurrency), proxy=proxy)
         super().__init__(
-            limits=httpx2.Limits(max_connections=endpoint.concurrency),
+            transport=transport,
             headers={"Accept-Encoding": "identity"},  # so that the bytes counted are the bytes kept
         )
-        self.endpoint, self.account = endpoint, account
+        self.endpoint, self.account, self.refused = endpoint, account, refused
+        self.accepted: set[str] = set()  # parameters of requests that were answered
+        self.by = f" (through the proxy in {variable})" if variable else ""
         self.next_s = self.quiet_until_s = 0.0  # the next free turn; the end of a pause that the server asked for
         self.in_a_row, self.last = 0, ""  # unanswered questions in a row, and the reason of the last one
 
     async def ask(self, create: Callable, messages: list[dict], **options: Any) -> Reply:
         """Return the reply. Raises `Unanswered` when all attempts failed, `InputError` when asking on is hopeless."""
-        try:
-            response = await create(model=self.endpoint.model, messages=messages, **options)
-        except openai.APIStatusError as error:
-            failed = Unanswered(f"status_{error.status_code}", _status(self.endpoint, error.response))
-        except openai.APIConnectionError as error:
-            assert isinstance(error.__cause__, Unanswered)  # `send` raises no other
-            failed = error.__cause__
-        else:
-            self.account.answers += 1
-            self.in_a_row = 0
-            return response.http_response.extensions["reply"]
+        left_out: dict[str, str] = {}  # parameters that this request shows not to be taken, with the server's words
+        guessed: list[str] = []  # those that the server did not name: the last of them was meant
+        while True:
+            sent = self.endpoint.parameters(options, {**self.refused, **left_out})
+            try:
+                response = await create(model=self.endpoint.model, messages=messages, **sent)
+            except openai.APIStatusError as error:
+                failed = Unanswered(_reason(error.response), self._status(error.response))
+                name, named = self._not_taken(error.response, sent)
+                if not name:
+                    raise self._failed(failed) from None
+                left_out[name] = str(failed)
+                guessed += [] if named else [name]
+            except openai.APIConnectionError as error:
+                assert isinstance(error.__cause__, Unanswered)  # `send` raises no other
+                raise self._failed(error.__cause__) from None
+            else:
+                self._note_answer(sent, {name: left_out[name] for name in left_out if name not in guessed[:-1]})
+                return response.http_response.extensions["reply"]
+
+    def _not_taken(self, response: httpx2.Response, sent: dict[str, Any]) -> tuple[str, bool]:
+        if response.status_code not in NOT_TAKEN or _reason(response) == REFUSED:
+            return "", False
+        return refused_parameter(response.text, sent, self.accepted)
+
+    def _note_answer(self, sent: dict[str, Any], left_out: dict[str, str]) -> None:
+        self.in_a_row = 0
+        self.accepted |= sent.keys()
+        self.account.answers += 1
+        shown = [name if name in UNSHOWN else f"{name} {value}" for name, value in sent.items()]
+        self.account.sent[", ".join(shown) or "no parameters"] += 1
+        for name, words in left_out.items():
+            self.account.refused[f"{name}: {words}"] += 1
+            if name not in self.refused:
+                self.refused[name] = words
+                instead = f"with {OLD_LIMIT} instead" if name == LIMIT else "without it"
+                print(f"{self.endpoint.name} does not take {name}, and is asked {instead}: {words}", flush=True)
+
+    def _failed(self, failed: Unanswered) -> Unanswered:
+        """Count a question without an answer."""
         self.account.retries -= Counter([failed.reason])  # the last attempt was not followed by another
         self.account.failures[failed.reason] += 1
         self.in_a_row, self.last = self.in_a_row + 1, str(failed)
-        raise failed from None
+        return failed
 
     def check(self) -> None:
         """Raise `InputError` when many questions in a row had no answer."""
@@ -172,7 +217,7 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
             reply = self._reply(body) if response.is_success else None
         except Unanswered as error:
             self.account.retries[error.reason] += 1
-            if error.reason == "too_large":  # not worth repeating, and an APIConnectionError is not repeated
+            if error.reason in FINAL:  # not worth repeating, and an APIConnectionError is not repeated
                 raise openai.APIConnectionError(request=request) from error
             raise
         headers = {name: value for name, value in response.headers.items() if name.startswith(("retry", "x-"))}
@@ -200,35 +245,39 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
                         break
                 await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
-            raise Unanswered("timeout", f"no complete answer within {self.endpoint.timeout_s:g} s") from None
+            problem = f"no complete answer within {self.endpoint.timeout_s:g} s{self.by}"
+            raise Unanswered("timeout", problem) from None
         except (httpx2.HTTPError, OSError, anyio.EndOfStream) as error:
-            raise Unanswered("connection", self.endpoint.clean(f"{type(error).__name__}: {error}")) from None
+            raise Unanswered("connection", self.endpoint.clean(f"{type(error).__name__}: {error}") + self.by) from None
         if response.is_success and len(body) > LONGEST_BYTES:
             raise Unanswered("too_large", f"the answer is longer than {LONGEST_BYTES} bytes")
         return response, body
 
     def _reply(self, body: bytes) -> Reply:
-        """Return the reply in a chat completion and add its tokens to the account."""
+        """Return the reply in a chat completion and add its tokens to the account. Raises `Unanswered` for none."""
         try:
             found = json.loads(body)
             choice, usage = found["choices"][0], found.get("usage") or {}
             message = choice["message"]
-            text = message.get("content") or ""
+            text = _text(message.get("content") or "")
             thinking = message.get("reasoning_content") or message.get("reasoning") or ""
+            refusal, finish = message.get("refusal") or "", choice.get("finish_reason") or ""
             sent, said = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
             counted = all(isinstance(number, (int, type(None))) for number in (sent, said))
-            if not (isinstance(text, str) and isinstance(thinking, str) and counted):
+            if not (all(isinstance(part, str) for part in (text, thinking, refusal, finish)) and counted):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             start = self.endpoint.clean(body[:100].decode("utf-8", "replace"))
-            raise Unanswered("no_completion", f"the answer is no chat completion: {start!r}") from None
+            raise Unanswered("no_completion", f"the answer is no chat completion: {start!r}{self.by}") from None
         account, endpoint = self.account, self.endpoint
         account.uncounted += sent is None or said is None
         account.tokens_in += sent or 0
         account.tokens_out += said or 0
         account.dollars += ((sent or 0) * endpoint.dollars_in + (said or 0) * endpoint.dollars_out) / 1e6
-        truncated = choice.get("finish_reason") == "length"
-        return Reply(endpoint.hide(text), said, truncated, endpoint.hide(thinking))
+        if finish.lower() in FILTERED or (refusal and not text):
+            how = f"the model refused: {refusal}" if refusal else f"the server withheld the answer ({finish})"
+            raise Unanswered(REFUSED, endpoint.clean(how))
+        return Reply(endpoint.hide(text), said, finish == "length", endpoint.hide(thinking))
 
     def _note_refusal(self, response: httpx2.Response) -> None:
         """Count a refusal and let all wait as the server asks. Raises `InputError` for one that is permanent."""
@@ -236,15 +285,26 @@ class _HttpClient(openai.DefaultAsyncHttpxClient):
         if "insufficient_quota" in response.text:
             reason = "reports that the account's quota is used up"
         if reason:
-            status = _status(self.endpoint, response)
+            status = self._status(response)
             raise InputError(f"{self.endpoint.name} {reason.format(key=self.endpoint.key)} ({status})")
-        self.account.retries[f"status_{response.status_code}"] += 1
+        self.account.retries[_reason(response)] += 1
         if 0 < (wait_s := _wait_asked_for(response.headers)) <= LONGEST_WAIT_S:
             self.quiet_until_s = max(self.quiet_until_s, time.monotonic() + wait_s)
 
+    def _status(self, response: httpx2.Response) -> str:
+        return self.endpoint.clean(f"status {response.status_code}: {sentence(response.text)}") + self.by
 
-def _status(endpoint: Endpoint, response: httpx2.Response) -> str:
-    return endpoint.clean(f"status {response.status_code}: {response.text}")
+
+def _reason(response: httpx2.Response) -> str:
+    """Return the code to count a refused request by."""
+    return REFUSED if '"content_filter"' in response.text else f"status_{response.status_code}"
+
+
+def _text(content: Any) -> Any:
+    """Return a message's text, which some servers give in parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return content
 
 
 def _wait_asked_for(headers: httpx2.Headers) -> float:

@@ -2,6 +2,7 @@
 
     gpt-4o@https://api.openai.com/v1 | per_minute 500, dollars_in 2.5, dollars_out 10
     Qwen/Qwen2.5-VL-72B-Instruct@http://127.0.0.1:8000/v1 | concurrency 32, key LOCAL_KEY
+    gpt-5@https://api.openai.com/v1 | temperature omit, max_completion_tokens 4000
 
 Judges and teachers both ask through `endpoints.client`. The key comes from the environment variable that `key` names.
 It is never written, and it is removed from messages.
@@ -12,7 +13,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -20,13 +21,15 @@ from urllib.parse import urlsplit
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
-from currreft_nb.core.grammar import Options, number, parse_terms, whole
+from currreft_nb.core.environment import proxy_of
+from currreft_nb.core.grammar import Convert, Options, number, parse_terms, whole
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import ImageProblem, read_picture
 
 OPENAI = "api.openai.com"
 ADDRESS = re.compile(r"(?P<model>\S.*)@(?P<url>https?://\S+)")
 KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{6,}|\b(?i:bearer) +[^\s\"',]+")
+LIMIT, OLD_LIMIT, OMIT = "max_completion_tokens", "max_tokens", "omit"
 TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -50,6 +53,15 @@ class Endpoint:
     """Price of a million tokens sent."""
     dollars_out: float = 0.0
     """Price of a million tokens received."""
+    max_completion_tokens: int | str = ""
+    """Limit of an answer's tokens, thinking included, in place of the judge's 800 or the run's max_new_tokens.
+    `max_tokens` sends their limit under that older name; `omit` sends none."""
+    temperature: float | str = ""
+    """Temperature in place of the judge's 0 or the run's; `omit` sends none, so that the server's own holds."""
+    seed: str = ""
+    """`omit` sends no seed."""
+    response_format: str = ""
+    """`omit` does not ask a judge's server for JSON."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -62,11 +74,37 @@ class Endpoint:
             )
         if self.timeout_s <= 0 or min(self.dollars_in, self.dollars_out) < 0:
             raise InputError(f"endpoint {self.name!r}: timeout_s must be above 0, dollars_in and dollars_out 0 or more")
+        if isinstance(self.temperature, float) and self.temperature < 0:
+            raise InputError(f"endpoint {self.name!r}: temperature must be 0 or more")
 
     @property
     def name(self) -> str:
-        """Model and address, under which an endpoint is recorded."""
-        return f"{self.model}@{self.url}"
+        """Model, address and changed parameters, under which an endpoint and its answers are recorded."""
+        changed = ", ".join(f"{name} {getattr(self, name)}" for name in PARAMETERS if getattr(self, name) != "")
+        return f"{self.model}@{self.url}" + (f" | {changed}" if changed else "")
+
+    def parameters(self, wanted: Mapping[str, Any], refused: Collection[str] = ()) -> dict[str, Any]:
+        """Return the parameters to send of those that are wanted: changed by the options, without the refused ones.
+
+        The limit of tokens is never left out because it is refused: it is sent under its older name, max_tokens.
+
+        >>> wanted = {"temperature": 0.0, "max_completion_tokens": 800, "seed": 7}
+        >>> read_endpoint("m@http://h | temperature omit").parameters(wanted)
+        {'max_completion_tokens': 800, 'seed': 7}
+        >>> read_endpoint("m@http://h | max_completion_tokens 4000").parameters(wanted, ["max_completion_tokens"])
+        {'temperature': 0.0, 'seed': 7, 'max_tokens': 4000}
+        """
+        given = {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) not in ("", OLD_LIMIT)}
+        found = {name: given.get(name, value) for name, value in wanted.items()}
+        found = {name: value for name, value in found.items() if value != OMIT}
+        if LIMIT in found and (LIMIT in refused or self.max_completion_tokens == OLD_LIMIT):
+            found[OLD_LIMIT] = found.pop(LIMIT)
+        return {name: value for name, value in found.items() if name not in refused}
+
+    def check(self) -> None:
+        """Raise `InputError`, before any request, for a missing key and for a proxy that cannot be used."""
+        self.secret()
+        proxy_of(self.url)
 
     def secret(self) -> str:
         """Return the key, "" where none is set. Raises `InputError` if the endpoint is OpenAI's, which requires one."""
@@ -116,7 +154,30 @@ def _variable(text: str) -> str:
     return text
 
 
+def _or(*words: str, convert: Convert | None = None) -> Convert:
+    """Return what converts the text of an option whose value may also be a word."""
+
+    def read(text: str) -> Any:
+        if text in words:
+            return text
+        if convert is None:
+            raise ValueError(f"is {text!r}; write {' or '.join(words)}")
+        try:
+            return convert(text)
+        except ValueError as problem:
+            raise ValueError(f"{problem}, or {' or '.join(words)}") from None
+
+    return read
+
+
+PARAMETERS: Options = {
+    LIMIT: _or(OLD_LIMIT, OMIT, convert=whole),
+    "temperature": _or(OMIT, convert=number),
+    "seed": _or(OMIT),
+    "response_format": _or(OMIT),
+}
 OPTIONS: Options = {
+    **PARAMETERS,
     "key": _variable,
     "concurrency": whole,
     "per_minute": partial(whole, least=0),
@@ -131,7 +192,8 @@ OPTIONS: Options = {
 class Account:
     """The cost of asking. `requests` includes repeated ones; `retries` and `failures` are counted by reason.
 
-    `uncounted`: answers whose tokens the server did not count.
+    `uncounted`: answers whose tokens the server did not count. `sent`: answers by the parameters really sent for them.
+    `refused`: refused parameters, each with the server's words, by how often they were refused.
     """
 
     name: str
@@ -139,6 +201,8 @@ class Account:
     answers: int = 0
     retries: Counter = field(default_factory=Counter)
     failures: Counter = field(default_factory=Counter)
+    sent: Counter = field(default_factory=Counter)
+    refused: Counter = field(default_factory=Counter)
     uncounted: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -147,14 +211,16 @@ class Account:
 
     def record(self) -> dict:
         """Return the account as plain values, for run.json."""
-        rounded = {"dollars": round(self.dollars, 4), "seconds": round(self.seconds, 1)}
-        return vars(self) | {"retries": dict(self.retries), "failures": dict(self.failures)} | rounded
+        counted = {name: dict(value) for name, value in vars(self).items() if isinstance(value, Counter)}
+        return vars(self) | counted | {"dollars": round(self.dollars, 4), "seconds": round(self.seconds, 1)}
 
     def __str__(self) -> str:
         parts = [f"{self.requests} requests, {self.answers} answers"]
         for what, counter in (("repeated", self.retries), ("failed", self.failures)):
             if counter:
                 parts.append(f"{what}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counter.items())))
+        if self.refused:
+            parts.append("not taken: " + ", ".join(sorted({name.partition(":")[0] for name in self.refused})))
         unknown = f" (without {self.uncounted} answers, which the server did not count)" if self.uncounted else ""
         parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{unknown}")
         if self.dollars:

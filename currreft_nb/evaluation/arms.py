@@ -191,7 +191,7 @@ def _endpoint(
     endpoint: Endpoint, source: AnswerSource, model: str, max_pixels: int, accounts: list[Account] | None
 ) -> Answerer:
     style = style_like(source.like or model, source.max_pixels or max_pixels)
-    endpoint.secret()  # raises if it is missing, before any request
+    endpoint.check()  # raises before any request
 
     def open_endpoint(decoding: Decoding, completions: int, forced: bool) -> tuple[Draw, None]:
         if forced:

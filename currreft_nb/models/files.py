@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 import currreft_nb.models.quiet  # noqa: F401
 from currreft_nb import InputError
+from currreft_nb.core.environment import proxy_of
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.models.weights import POCKETS, hash_files, pocket_folder
 
@@ -41,12 +42,16 @@ def _reach_hub(name: str) -> None:
     """
     if constants.HF_HUB_OFFLINE or name.startswith((".", "/", "~")):
         return  # the library reports an unknown model without delay
+    through = ""
     try:
+        if proxy := proxy_of(constants.ENDPOINT):
+            through = f" through the proxy in {proxy[0]}"
         get_session().head(f"{constants.ENDPOINT}/{name}/resolve/main/config.json", timeout=HUB_TIMEOUT_S)
     except Exception as error:  # depends on the library's HTTP client; a response of any status raises nothing
         if not isinstance(try_to_load_from_cache(name, "config.json"), str):
             raise InputError(
-                f"model {name!r} is not a local folder, and the Hugging Face hub does not answer ({error}); {REMEDY}"
+                f"model {name!r} is not a local folder, and the Hugging Face hub does not answer{through} ({error});"
+                f" {REMEDY}"
             ) from None
         print(f"{constants.ENDPOINT} does not answer: using the cached files of {name}")
         constants.HF_HUB_OFFLINE = True

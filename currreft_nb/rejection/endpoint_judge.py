@@ -4,8 +4,9 @@
      "accuracy": 100, "consistency": 90, "format": 100, "fluency": 80, "reason": "right, one step is skipped"}
 
 Verdicts are stored as they arrive, under a digest of the whole request, so that a restarted run judges none twice. A
-judge may correct an invalid verdict once. A second one is stored as "judge_failed", without points. A failed request is
-not stored and is repeated at the next start.
+judge may correct an invalid verdict once. A second one is stored as "judge_failed", without points, and so is a reply
+that ended within its thinking, at the limit of tokens: with another `max_completion_tokens` it is another judge. A
+failed request and a refusal are not stored and are repeated at the next start.
 
 An answer is enclosed in marks made of its own digest, so that it cannot contain the mark that would end it. And a judge
 cannot overrule a rule that knows an answer to be wrong (`rejection.select`).
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -33,9 +35,8 @@ from currreft_nb.rejection.judges import Judge, JudgeName, Pair, Verdict, rule_j
 PROMPT = 1  # the version of the texts below, recorded only: stored verdicts are found by the texts
 POINTS = ("accuracy", "consistency", "format", "fluency", "total")
 FAILED = "judge_failed"
-OPTIONS = {"temperature": 0.0, "max_completion_tokens": 800}
-AS_JSON = {"response_format": {"type": "json_object"}}  # many servers ignore it, some reject it
-NOT_TAKEN = ("status_400", "status_422")
+MOST_REASONS = 3  # to print, why answers have no verdict
+OPTIONS = {"temperature": 0.0, "max_completion_tokens": 800, "response_format": {"type": "json_object"}}
 
 SCHEMA = """\
 Reply with one JSON object and nothing else:
@@ -75,7 +76,7 @@ def judge_over_http(
                 known[key] = found
                 rows.append({"key": key, "about": pair_hash(*pair), **common, **asdict(found)})
             else:
-                known[key] = Verdict(reason=f"{FAILED}: {found.reason}")
+                known[key] = Verdict(reason=f"{FAILED}: {found}")
         append_journal(path, rows)
         judged = len(known) - before
         if judged * 10 // count > earlier * 10 // count:
@@ -84,6 +85,9 @@ def judge_over_http(
     if stored := len(set(keys)) - count:
         print(f"{stored} verdicts of {endpoint.name} are stored already")
     account = ask_all(endpoint, partial(_judge, style=style), pending.items(), done)
+    lost = Counter(known[key].reason for key in pending if known[key].total is None)
+    for reason, count in lost.most_common(MOST_REASONS):
+        print(f"{count} of {len(pending)} answers have no verdict of {endpoint.name}: {reason}", flush=True)
     return [known[key] for key in keys], account
 
 
@@ -129,7 +133,7 @@ def judges_of(
     found: dict[str, Judge] = {}
     for judge in names:
         if judge.endpoint:
-            judge.endpoint.secret()
+            judge.endpoint.check()
             path = Path(folder) / verdicts_file(judge.endpoint)
             found[judge.name] = partial(_ask_endpoint, judge.endpoint, path, style, accounts)
         elif judge.recorded:
@@ -185,18 +189,19 @@ def verdicts_file(endpoint: Endpoint) -> str:
 async def _judge(ask: Ask, item: tuple[str, Pair], style: Style) -> Verdict:
     messages = judge_messages(*item[1], style)
     for _ in range(2):
-        try:
-            reply = await ask(messages, **OPTIONS, **AS_JSON)
-        except Unanswered as error:
-            if error.reason not in NOT_TAKEN:
-                raise
-            reply = await ask(messages, **OPTIONS)
+        hint, reply = "", await ask(messages, **OPTIONS)
         found = read_verdict(reply.text)
         if isinstance(found, Verdict):
             return found
+        if reply.truncated:
+            counted = f" after {reply.tokens} tokens" if reply.tokens else " at its limit of tokens"
+            found = f"it was cut off{counted}" + ("" if reply.text else ", while it still thought")
+            hint = "; raise max_completion_tokens in the options of the judge"
+            if not reply.text:  # there is nothing to correct, and the next reply would be cut off as well
+                break
         said = {"role": "assistant", "content": reply.text[:2000].encode("utf-8", "replace").decode()}
         messages = [*messages, said, user_message(f"That cannot be used: {found}.\n{SCHEMA}")]
-    return Verdict(reason=f"{FAILED}: {found}")
+    return Verdict(reason=f"{FAILED}: {found}{hint}")
 
 
 def read_verdict(text: str) -> Verdict | str:

@@ -23,6 +23,7 @@ from jupyter_client.manager import KernelManager
 from papermill.exceptions import PapermillExecutionError
 
 from currreft_nb import InputError
+from currreft_nb.core.environment import CLUSTER
 from currreft_nb.running import machine
 from currreft_nb.running.progress import Status
 from currreft_nb.running.project import NOTEBOOK_VARIABLE
@@ -40,8 +41,12 @@ QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS
 
 
 def kernel_environment(notebook: Path) -> dict[str, str]:
-    """Return the environment of a kernel: ours, without progress bars, with one GPU where several would be visible."""
-    environment = QUIET | dict(os.environ) | {NOTEBOOK_VARIABLE: str(notebook)}
+    """Return the environment of a kernel: ours, without progress bars, with one GPU where several would be visible.
+
+    Nor does it hold what a cluster's launcher left (`core.environment`).
+    """
+    ours = {name: value for name, value in os.environ.items() if not CLUSTER.fullmatch(name)}
+    environment = QUIET | ours | {NOTEBOOK_VARIABLE: str(notebook)}
     environment.pop("MPLBACKEND", None)  # "Agg" from a shell would hide every figure
     # TRL refuses to train in a process that sees several GPUs, and CUDA reads this once, when torch starts.
     if "CUDA_VISIBLE_DEVICES" not in environment and len(machine.cards()) > 1:

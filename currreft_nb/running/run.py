@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import AcquireReturnProxy
 
 from currreft_nb import InputError, __version__
+from currreft_nb.core.environment import leave_cluster
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.stored_answers import choose_groups, read_completions
 from currreft_nb.evaluation.sources import AnswerSource, read_sources
@@ -99,8 +100,10 @@ class Run:
 
         Names, types and bounds are checked against the notebook's parameters cell and its settings class, so that plain
         Papermill is as strict as `currreft run`. Raises `InputError` for an unknown name, a value that is not allowed,
-        or a folder with other content.
+        or a folder with other content. What a cluster's launcher left in the environment is removed and named.
         """
+        if line := leave_cluster():
+            print(line)
         notebook = find_notebook(name)
         settings = check_namespace(notebook, namespace)
         # A bare `learning_rate` in a later cell is the checked number, too; the others are in `run.settings`.

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from transformers import Trainer
 
 from currreft_nb import InputError
+from currreft_nb.core.environment import leave_cluster
 from currreft_nb.core.journal import read_journal
 from currreft_nb.core.samples import Sample, stage_of
 from currreft_nb.generation.generate import end_tokens
@@ -34,7 +35,7 @@ from currreft_nb.training.checks import check_first_steps, check_saved
 from currreft_nb.training.gpu_memory import measured_peak, schedule
 from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter, optimizers, run_trainer
 from currreft_nb.training.processes import ranks
-from currreft_nb.training.processes.launch import needed, train
+from currreft_nb.training.processes.launch import needed, started_by_launcher, train
 from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
 from currreft_nb.training.rows import Target, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
@@ -138,6 +139,8 @@ def _check(loaded: Loaded, rows: Sequence, folder: str | Path) -> Path:
         raise InputError("there is nothing to train on: no samples were given; check tasks, stage and split")
     if not any(weight.requires_grad for weight in loaded.model.parameters()):
         raise InputError(f"model {loaded.name!r} was loaded without an adapter to train; load it with trainable=True")
+    if not started_by_launcher() and (line := leave_cluster()):
+        print(line)
     if loaded.adapter_hash:
         print(f"starting from adapter {loaded.adapter_hash} on {loaded.name}, whose weights are {loaded.base_hash}")
     return Path(folder)

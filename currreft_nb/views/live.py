@@ -9,11 +9,13 @@ Outside a notebook nothing is drawn. A figure that cannot be drawn stops no trai
 """
 
 import io
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+INLINE = ("module://matplotlib_inline.backend_inline", "inline")  # the names of Jupyter's backend
 LEAST_S = 3.0
 SHARE = 0.01
 DPI = 96
@@ -60,6 +62,15 @@ class LiveFigure:
         now_s = time.perf_counter()
         self.spent_s += now_s - started_s
         self.due_s = max(now_s + LEAST_S, self.began_s + (self.spent_s + now_s - started_s) / SHARE)
+
+
+def show_figures() -> None:
+    """Let a kernel show figures also where a shell names another backend in MPLBACKEND: "Agg" would show none."""
+    if not in_notebook() or os.environ.get("MPLBACKEND") in INLINE:
+        return
+    os.environ["MPLBACKEND"] = INLINE[0]
+    if "matplotlib" in sys.modules:  # it has read the variable already
+        sys.modules["IPython"].get_ipython().enable_matplotlib("inline")
 
 
 def in_notebook() -> bool:

@@ -2,7 +2,8 @@
 
 A figure is one function: plain data in, a matplotlib Figure out. Colours are those of Okabe and Ito (2008), which
 colour-blind readers can tell apart; a stage, a task or an arm has the same colour in every figure. A line's name is
-written at its end, not in a legend.
+written at its end, not in a legend. LaTeX draws no text here, even where a matplotlibrc says `text.usetex`: it may be
+missing, and a name such as rl_binary is no LaTeX.
 """
 
 import math
@@ -31,6 +32,7 @@ REASON_COLOURS = {"ok": GREEN, "partial": SKY, "wrong": ORANGE, "no_answer": BLU
 SMOOTHING_STEPS = 5
 Rows = Sequence[Mapping] | pd.DataFrame
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
+plt.rcParams["text.usetex"] = False  # not in STYLE: ticks, and texts outside of `panels`, are made later
 
 
 def frame_of(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
@@ -53,9 +55,10 @@ def panels(
     rows: int, columns: int, width: float = 4.0, height: float = 3.0, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure of equal panels, sizes in inches; pyplot forgets it at once, so a notebook shows it once."""
+    # Outside of rc_context: a first figure sets Jupyter's rcParams, without which pyplot shows no figure of the user's.
+    figure = plt.figure(figsize=(width * columns, height * rows), layout="constrained")
     with plt.rc_context(STYLE):
-        size = (width * columns, height * rows)
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+        axes = figure.subplots(rows, columns, squeeze=False, **shared)
     plt.close(figure)
     return figure, list(axes.flat)
 

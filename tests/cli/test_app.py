@@ -1,6 +1,7 @@
 """The command line: mistakes reported in one line with exit status 1, nothing heavy imported before it is needed."""
 
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,17 @@ def call(monkeypatch, *arguments):
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0
+
+
+def test_a_command_ignores_what_a_launcher_left_and_says_so_once(project, monkeypatch, capsys):
+    for name in ("LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run") == 0
+    assert not {"LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys()
+    said = capsys.readouterr().err
+    assert said.count("ignored, as a cluster's launcher left them: LOCAL_RANK, WORLD_SIZE;") == 1
+    assert call(monkeypatch, "run", "params/tiny.yaml", "--dry-run") == 0
+    assert not capsys.readouterr().err
 
 
 def test_the_installed_command_runs_an_experiment_and_its_status_says_how_it_went(project):

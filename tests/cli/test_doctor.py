@@ -13,6 +13,7 @@ import pytest
 
 from currreft_nb.cli import doctor
 from currreft_nb.cli.doctor import address_answers, examine, machine_table, prospects
+from currreft_nb.core import environment
 from currreft_nb.running import machine
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +119,27 @@ def test_a_hub_that_answers_is_found(monkeypatch):
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", address)  # a mirror
         assert doctor._hub_row() == ("hub", f"{address} answers: models can be downloaded", True)
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.com")
+    monkeypatch.setenv("ALL_PROXY", "socks://p:1080")
+    _, text, fine = doctor._hub_row()
+    assert "ALL_PROXY begins with socks://" in text and "write socks5://" in text and fine is None
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert "http://hub.example.com does not answer through the proxy in ALL_PROXY" in doctor._hub_row()[1]
+
+
+def test_variables_of_a_launcher_are_shown(monkeypatch):
+    monkeypatch.setattr(environment, "_left", [])
+    assert doctor._cluster_rows() == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    ((what, text, fine),) = doctor._cluster_rows()
+    assert (what, fine) == ("cluster", None) and ": RANK, WORLD_SIZE; num_processes" in text
+    environment.leave_cluster()
+    assert doctor._cluster_rows() == [(what, text, fine)], "a command has removed them before it looks"
 
 
 def test_a_hub_that_hangs_or_is_not_there_is_given_up_in_time():

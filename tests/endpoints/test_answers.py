@@ -1,5 +1,6 @@
 """A teacher at an endpoint: `transformers serve` with the pocket model, and a server that fails now and then."""
 
+import json
 import os
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from currreft_nb.models.files import source_of
 from currreft_nb.models.load import load_model
 from currreft_nb.rejection.endpoint_judge import judge_over_http
 from currreft_nb.rejection.select import sample_answers
-from tests.helpers.scripted_server import say, serving
+from tests.helpers.scripted_server import completion, say, serving
 
 POOL = [
     Sample(id=f"q{i}", task="general", split="pool", source="s", question=f"What is {i}?", answer=str(i))
@@ -123,6 +124,35 @@ def test_a_server_that_dies_costs_only_what_was_under_way(tmp_path):
         with pytest.raises(InputError, match="in a row unanswered"):
             sample_answers(answer, POOL, tmp_path / "a.jsonl", batch_size=4)
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 7
+
+
+def test_an_answer_that_ended_within_its_thinking_is_told_as_that(capsys):
+    """A server that shows no thinking shows an empty text; one that does shows where it stopped."""
+    cut = {"role": "assistant", "content": "", "reasoning_content": "two and"}
+    shown = json.dumps({"choices": [{"message": cut, "finish_reason": "length"}]}).encode()
+    for body, text in ((completion("", "length", (5, 9)), ""), (shown, "<think>two and")):
+        with serving(lambda asked, n, body=body: say(body=body)) as server:
+            answer = endpoint_sampler(endpoint(server), Style(), completions=1, max_new_tokens=9)
+            found = [row[0] for row in answer(POOL[:2])]
+        assert [(reply.text, reply.truncated) for reply in found] == [(text, True)] * 2
+        assert f"2 of 2 answers of m@{server.url} are empty: they were cut off" in capsys.readouterr().out
+
+
+def test_a_parameter_is_found_not_to_be_taken_once_for_all_batches(capsys):
+    def script(asked, number):
+        return say(status=400, body=b"unknown field 'seed'") if "seed" in asked else say("x")
+
+    with serving(script) as server:
+        answer = endpoint_sampler(endpoint(server, concurrency=1), Style(), completions=1)
+        answer(POOL[:2]), answer(POOL[2:4])
+    assert len(server.requests) == 5 and capsys.readouterr().out.count("does not take seed") == 1
+
+
+def test_a_refusal_is_a_missing_answer_not_an_empty_one(capsys):
+    with serving(lambda asked, n: say(body=completion("", "content_filter"))) as server:
+        answer = endpoint_sampler(endpoint(server), Style(), completions=1)
+        assert answer(POOL[:2]) == [[None], [None]]
+    assert "no answer to 'q0': the server withheld the answer (content_filter)" in capsys.readouterr().out
 
 
 def test_equal_greedy_completions_are_refused():

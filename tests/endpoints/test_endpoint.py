@@ -19,6 +19,27 @@ def test_all_that_may_stand_behind_the_address():
 
 
 @pytest.mark.parametrize(
+    ("options", "sent", "why"),
+    [
+        ("", {"temperature": 0.0, "max_completion_tokens": 800, "seed": 7}, "what the caller wants"),
+        ("temperature 1", {"temperature": 1.0, "max_completion_tokens": 800, "seed": 7}, "another temperature"),
+        ("temperature omit, seed omit", {"max_completion_tokens": 800}, "less"),
+        ("max_completion_tokens 4000", {"temperature": 0.0, "max_completion_tokens": 4000, "seed": 7}, "reasoner"),
+        ("max_completion_tokens max_tokens", {"temperature": 0.0, "seed": 7, "max_tokens": 800}, "the older name"),
+        ("max_completion_tokens omit", {"temperature": 0.0, "seed": 7}, "no limit, as the user says"),
+    ],
+)  # fmt: skip
+def test_parameters_can_be_changed_or_left_out(options, sent, why):
+    found = read_endpoint("m@http://h" + (f" | {options}" if options else ""))
+    assert found.parameters({"temperature": 0.0, "max_completion_tokens": 800, "seed": 7}) == sent, why
+    assert found.name == "m@http://h" + (f" | {options}" if options else "").replace("temperature 1", "temperature 1.0")
+
+
+def test_what_nobody_wants_is_not_sent():
+    assert read_endpoint("m@http://h | temperature 1, max_completion_tokens 9").parameters({"seed": 7}) == {"seed": 7}
+
+
+@pytest.mark.parametrize(
     ("text", "name", "why"),
     [
         ("org/m@http://127.0.0.1:8000/v1/", "org/m@http://127.0.0.1:8000/v1", "a slash at the end changes nothing"),
@@ -42,6 +63,10 @@ def test_names(text, name, why):
         ("m@http://h | concurency 3", r"unknown option 'concurency'; did you mean concurrency\?"),
         ("m@http://h | concurrency many", "concurrency is 'many'; write a whole number"),
         ("m@http://h | concurrency 0", "concurrency is '0'; write a whole number of at least 1"),
+        ("m@http://h | temperature warm", "temperature is 'warm'; write a finite number, or omit"),
+        ("m@http://h | temperature -1", "temperature must be 0 or more"),
+        ("m@http://h | seed 7", "seed is '7'; write omit"),
+        ("m@http://h | max_completion_tokens 0", "whole number of at least 1, or max_tokens or omit"),
         ("m@http://h | timeout_s 0", "timeout_s must be above 0"),
         ("m@http://h | dollars_in nan", "dollars_in is 'nan'; write a finite number"),
         ("m@http://h | dollars_out -1", "dollars_out 0 or more"),

@@ -171,6 +171,52 @@ def test_a_server_that_does_not_take_response_format_is_asked_without(tmp_path):
     assert [verdict.total for verdict in verdicts] == [92] * 3 and len(server.requests) == 6
 
 
+@pytest.mark.parametrize(
+    ("message", "requests", "words"),
+    [
+        ({"content": ""}, 1, "cut off after 800 tokens, while it still thought; raise max_completion_tokens"),
+        (
+            {"content": None, "reasoning_content": "Let me see"},
+            1,
+            "while it still thought; raise max_completion_tokens",
+        ),
+        ({"content": '{"accuracy": 9'}, 2, "cut off after 800 tokens; raise max_completion_tokens in the options"),
+    ],
+)
+def test_a_reply_that_was_cut_off_is_told_as_that(tmp_path, capsys, message, requests, words):
+    choice = {"message": {"role": "assistant", **message}, "finish_reason": "length"}
+    body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 800}}).encode()
+    with serving(lambda asked, n: say(body=body) if asked["max_completion_tokens"] == 800 else say(points())) as server:
+        (verdict,), account = judge(server, pairs(1), tmp_path)
+        assert verdict.total is None and words in verdict.reason and verdict.reason.startswith("judge_failed: ")
+        assert account.requests == requests, "nothing can be corrected in what is not there"
+        assert f"1 of 1 answers have no verdict of m@{server.url}: judge_failed: it was cut" in capsys.readouterr().out
+        assert "options of the judge" not in text_of(server.requests[-1]), "the hint is for the user"
+        (verdict,), account = judge(server, pairs(1), tmp_path, max_completion_tokens=4000)
+        assert verdict.total == 92 and account.requests == 1, "with another limit it is another judge"
+
+
+def test_a_refusal_is_no_verdict_and_is_asked_for_again_next_time(tmp_path):
+    choice = {"message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"}
+    with serving(lambda asked, n: say(body=json.dumps({"choices": [choice]}).encode())) as server:
+        (verdict,), account = judge(server, pairs(1), tmp_path)
+    assert verdict.reason == "judge_failed: the model refused: No." and account.requests == 1
+    assert not read_journal(tmp_path / "verdicts.jsonl")
+
+
+def test_a_judge_that_wants_its_own_temperature_and_the_older_limit_is_asked_so(tmp_path):
+    def script(asked, number):
+        for name in ("temperature", "max_completion_tokens"):
+            if name in asked:
+                return say(status=400, body=json.dumps({"error": {"message": "No.", "param": name}}).encode())
+        return say(points())
+
+    with serving(script) as server:
+        verdicts, account = judge(server, pairs(12), tmp_path, concurrency=1)
+    assert [verdict.total for verdict in verdicts] == [92] * 12
+    assert account.sent == {"response_format, max_tokens 800": 12} and account.requests == 14
+
+
 MISHAPS = {
     0: say(status=429), 1: say(status=500), 2: say("never", delay_s=9), 3: say(points(), stop_after=40),
     4: say("no JSON"), 5: say(endless=b" " * 65536), 6: say(points(total=900)), 7: say(points(), trickle_s=0.1),

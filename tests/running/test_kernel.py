@@ -53,3 +53,11 @@ def test_the_end_of_the_last_execution_is_shown(tmp_path, text, expected, reason
     if text is not None:
         (tmp_path / "log.txt").write_text(text)
     assert last_lines(tmp_path) == expected, reason
+
+
+def test_a_kernel_waits_for_no_other_process(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_USE_DEEPSPEED", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+        assert name not in kernel_environment(Path("a.ipynb")), "a kernel is one process"
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert kernel_environment(Path("a.ipynb"))["SLURM_PROCID"] == "1"

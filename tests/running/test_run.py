@@ -54,6 +54,15 @@ def test_a_run_records_what_it_is(project):
     assert not list(run.folder.glob("*.partial"))
 
 
+def test_what_a_launcher_left_is_removed_before_anything_reads_it(project, monkeypatch, capsys):
+    for name in ("WORLD_SIZE", "RANK", "ACCELERATE_USE_DEEPSPEED"):
+        monkeypatch.setenv(name, "2")
+    start()
+    assert not {"WORLD_SIZE", "RANK", "ACCELERATE_USE_DEEPSPEED"} & os.environ.keys()
+    line = "ignored, as a cluster's launcher left them: ACCELERATE_USE_DEEPSPEED, RANK, WORLD_SIZE; num_processes"
+    assert line in capsys.readouterr().out
+
+
 def test_the_environment_is_not_written(project, monkeypatch):
     monkeypatch.setenv("MY_API_KEY", "s3cr3t-Zq9")
     run = finished()

@@ -1,6 +1,7 @@
 """Every figure is drawn from plausible data, and what a reader takes from it is checked."""
 
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -327,6 +328,45 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=tmp_path)
     pictures = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 1, json.dumps(notebook.cells[0].outputs)[:500]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "first", "why"),
+    [
+        ("Agg", "", "as many shells set it: no figure was shown"),
+        ("svg", "", "another backend without a window"),
+        ("TkAgg", "", "a window, which a kernel does not have"),
+        ("no-such-backend", "", "matplotlib could not even be imported"),
+        ("Agg", "import matplotlib.pyplot\n", "matplotlib was imported before the kit"),
+    ],
+)
+def test_a_notebook_shows_its_figures_whatever_backend_the_shell_names(monkeypatch, tmp_path, backend, first, why):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("MPLBACKEND", backend)
+    source = (
+        first + "from currreft_nb.running.run import Run\nfrom currreft_nb.views.training_plots import loss_curve\n"
+    )
+    source += "loss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}])"
+    own = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (source, own)])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=tmp_path)
+    for cell in notebook.cells:
+        pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert len(pictures) == 1, (why, json.dumps(cell.outputs)[:500])
+
+
+def test_figures_need_no_latex_whatever_matplotlibrc_says(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.family: serif\n")
+    code = "from currreft_nb.views.training_plots import loss_curve\n"
+    code += "loss_curve([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}]).savefig('a.png')\n"
+    code += "import matplotlib; print(matplotlib.rcParams['font.family'])"
+    environment = os.environ | {"PATH": "/nowhere", "MATPLOTLIBRC": str(tmp_path)}  # no latex, wherever it is
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert answer.stdout.strip() == "['serif']", answer.stderr  # the file was read
+    assert (tmp_path / "a.png").exists()
 
 
 def test_figures_are_drawn_without_a_display(tmp_path):

@@ -44,6 +44,11 @@ def needed(settings: TrainingSettings) -> bool:
     return bool(settings.accelerate_config) or settings.num_processes != ranks.count()
 
 
+def started_by_launcher() -> bool:
+    """Return whether this is one of the processes that `train` starts, which needs what its launcher left for it."""
+    return WATCHED in os.environ or torch.distributed.is_initialized()
+
+
 def train(
     function: Callable[..., dict],
     loaded: Loaded,
