@@ -11,6 +11,7 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
+from currreft_nb.models.weights import check_unquantised
 
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -73,13 +74,17 @@ def check_lora_on(lora_on: str) -> None:
 
 
 def family_of(config: Any, name: str) -> Family:
-    """Return the entry of `FAMILIES` for a configuration. Raises `InputError` for a family that is not in the table."""
+    """Return the entry of `FAMILIES` for the configuration of a model to be loaded.
+
+    Raises `InputError` for a family that is not in the table, and for weights that are stored quantised.
+    """
     if config.model_type not in FAMILIES:
         raise InputError(
             f"model {name!r} is of the family {config.model_type!r}; known are {', '.join(FAMILIES)}; add an entry to"
             " FAMILIES in currreft_nb/models/families.py (its class, its frame of boxes, the layers that get LoRA, the"
             " modules that stay in 16 bit)"
         )
+    check_unquantised(config.to_dict(), name)
     return FAMILIES[config.model_type]
 
 
