@@ -19,6 +19,7 @@ MERGER = r".*visual\.merger\.mlp\.[02]"
 DEEPSTACK = r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]"
 TOWER = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.%s)"
 THOUSAND, RESIZED = Frame(kind="thousand"), Frame(kind="resized")
+QUESTION = "How many?"  # asked about a picture to look at the chat template
 REMEDY = "copy the processor's files (preprocessor_config.json, tokenizer.json, chat_template.jinja) of its base model"
 
 
@@ -107,21 +108,32 @@ def check_processor(processor: Any, config: Any, source: str) -> None:
     _check_tokens(processor, config, source, _check_template(processor, source))
 
 
+def prefill_of(processor: Any) -> str:
+    """Return what the chat template writes at the start of the model's turn, from "<think>" on; "" without it."""
+    asked, answering = _asked(processor)
+    start = answering.find("<think>", len(asked))
+    return answering[start:] if start >= 0 else ""
+
+
+def _asked(processor: Any) -> tuple[str, str]:
+    """Return a question with an image as the chat template writes it, without and with the generation prompt."""
+    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    asked, answering = (
+        processor.apply_chat_template(talk, add_generation_prompt=prompt, tokenize=False) for prompt in (False, True)
+    )
+    return asked, answering
+
+
 def _check_template(processor: Any, source: str) -> str:
     """Return a question with an image as the chat template writes it."""
-    question = "How many?"
-    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     try:
-        asked, answering = (
-            processor.apply_chat_template(talk, add_generation_prompt=prompt, tokenize=False)
-            for prompt in (False, True)
-        )
+        asked, answering = _asked(processor)
     except Exception as error:  # a template is a program, which can raise anything
         raise InputError(f"the chat template of {source!r} fails ({error}); {REMEDY}") from None
     images = answering.count(processor.image_token)
     for fault, wrong in (
         (f"writes {processor.image_token} {images} times for one image", images != 1),
-        ("leaves the question out", question not in answering),
+        ("leaves the question out", QUESTION not in answering),
         ("has no generation prompt", not answering.startswith(asked) or answering == asked),
     ):
         if wrong:

@@ -20,7 +20,7 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
-from currreft_nb.models.families import FAMILIES, Family, check_processor, family_of
+from currreft_nb.models.families import FAMILIES, Family, check_processor, family_of, prefill_of
 from currreft_nb.models.files import first_line, hash_weights, read_config, source_of
 
 COMPUTED = ("inv_freq", "position_ids")  # buffers in old files, which models compute by themselves
@@ -142,12 +142,13 @@ def load_processor(source: str, max_pixels: int) -> Any:
             f"the model {source!r} has no chat template; copy chat_template.jinja of its base model into its folder"
         )
     processor.tokenizer.padding_side = "left"  # TRL relies on it without checking
+    processor.tokenizer.response_template = None  # by it TRL would take the thinking out of completions
     check_processor(processor, read_config(source), source)
     return processor
 
 
 def style_of(config: Any, processor: Any) -> Style:
-    """Return the style of the model's prompts: wording, and the frame of boxes at the processor's pixel budget."""
+    """Return the style of the model's prompts: wording, frame of boxes at the processor's pixel budget, prefill."""
     images = processor.image_processor
     frame = Frame(
         kind=FAMILIES[config.model_type].frame.kind,
@@ -155,7 +156,7 @@ def style_of(config: Any, processor: Any) -> Style:
         min_pixels=images.size["shortest_edge"],
         max_pixels=images.size["longest_edge"],
     )
-    return Style(wording=wording_of(config), frame=frame)
+    return Style(wording=wording_of(config), frame=frame, prefill=prefill_of(processor))
 
 
 def _load_base(source: str, family: Family, device: torch.device, four_bit: bool) -> Any:
