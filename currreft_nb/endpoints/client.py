@@ -49,7 +49,7 @@ class Reply:
 
     @property
     def whole(self) -> str:
-        """The text as the model wrote it, its thinking in front, with a `<think>` that the server's prompt had begun."""
+        """The text as the model wrote it, its thinking in front, with the `<think>` that its prompt had begun."""
         if not self.thinking:
             begun = "</think>" in self.text and "<think>" not in self.text
             return "<think>" * begun + self.text

@@ -20,9 +20,17 @@ from currreft_nb.models import files
 from currreft_nb.models.adapters import new_adapter, read_provenance
 from currreft_nb.models.families import FAMILIES, LORA_ON
 from currreft_nb.models.files import hash_weights, read_config
-from currreft_nb.models.load import check_quantised, load_model, load_processor, save_adapter, style_of
+from currreft_nb.models.load import check_quantised, load_model, load_processor, read_style, save_adapter, style_of
 from currreft_nb.models.weights import hash_model, pocket_folder
-from tests.helpers.tiny_models import DEEPSTACK, LANGUAGE_LAYERS, TOWER_BLOCKS, tiny_model, write_tiny
+from tests.helpers.tiny_models import (
+    DEEPSTACK,
+    LANGUAGE_LAYERS,
+    PREFILLS,
+    TOWER_BLOCKS,
+    tiny_model,
+    write_thinking,
+    write_tiny,
+)
 
 
 def log_probabilities(loaded):
@@ -266,6 +274,23 @@ class TestProcessor:
         patch = processor.image_processor.patch_size
         assert (columns * patch, rows * patch) == resized_size(size, frame)
         assert columns * rows * patch**2 <= budget
+
+
+class TestPrefill:
+    """What the chat template writes of the model's turn is part of its style."""
+
+    def test_most_templates_write_nothing(self):
+        assert load_model("pocket").style.prefill == ""
+
+    @pytest.mark.parametrize("prefill", PREFILLS)
+    def test_an_opened_or_empty_think_block_is_noticed(self, tmp_path, prefill):
+        assert read_style(str(write_thinking(tmp_path / "copy", prefill))).prefill == prefill
+
+    def test_a_tokenizer_that_would_take_the_thinking_apart_is_not_asked_to(self, tmp_path):
+        folder = write_thinking(tmp_path / "copy", "<think>")
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"response_template": {"fields": {}}}))
+        assert load_processor(str(folder), 4096).tokenizer.response_template is None
 
 
 class TestAdapter:
