@@ -103,7 +103,7 @@ def doctor() -> None:
 def rewards(
     samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="A samples file, such as test_id-open.jsonl.")],
     completions: Annotated[Path, typer.Argument(metavar="COMPLETIONS", help='JSON lines {"id": …, "completion": …}.')],
-    model: Annotated[str, typer.Option(help="The model that wrote the boxes; without it, image pixels.")] = "",
+    model: Annotated[str, typer.Option(help="The model that wrote them: its boxes, its chat template.")] = "",
     max_pixels: Annotated[int, typer.Option(help="The pixel budget of the completions; 0 is the model's own.")] = 0,
     detection_reward: Annotated[str, typer.Option(help="hard, soft or soft_above_threshold.")] = "hard",
 ) -> None:
@@ -111,12 +111,12 @@ def rewards(
     from currreft_nb.cli.commands import score_file, score_lines
     from currreft_nb.method.rewards import Rules
 
-    rules, frame = Rules(detection=detection_reward), None
+    rules, style = Rules(detection=detection_reward), None
     if model:
         from currreft_nb.models.load import read_style
 
-        frame = read_style(model, max_pixels).frame
-    rows = score_file(samples, completions, frame, rules)
+        style = read_style(model, max_pixels)
+    rows = score_file(samples, completions, style, rules)
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
     print("\n".join(score_lines(rows)), file=sys.stderr)

@@ -14,6 +14,7 @@ from currreft_nb.core.files import digest
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, read_samples
 from currreft_nb.data.folder import load_questions, load_samples
 from currreft_nb.evaluation.sources import completion_rows
+from currreft_nb.method.prompts import Style, with_prefill
 from currreft_nb.method.rewards import REASONS, Rules, score, text_of
 from currreft_nb.running import machine
 from currreft_nb.running.experiment import Experiment, Step
@@ -167,12 +168,13 @@ def _validation_questions(run: Path, record: dict) -> list[Sample]:
         return []
 
 
-def score_file(samples: Path, completions: Path, frame: Frame | None = None, rules: Rules = Rules()) -> list[dict]:
+def score_file(samples: Path, completions: Path, style: Style | None = None, rules: Rules = Rules()) -> list[dict]:
     """Return id, task, stage, value, format and reason of each completion of a file, in the file's order.
 
     `completions`: JSON lines with `id` and `completion`, as text or as messages; an id may occur several times.
-    `frame`: the coordinates of boxes; None means pixels of the stored image. The value is None for a sample without
-    reference. Raises `InputError` naming file, line and remedy for an invalid line.
+    `style`: of the model that wrote them, for the coordinates of boxes and a prefill that is not in the file; None
+    means pixels of the stored image and no prefill. The value is None for a sample without reference. Raises
+    `InputError` naming file, line and remedy for an invalid line.
     """
     rows = list(completion_rows(completions))
     if not samples.exists():
@@ -186,7 +188,10 @@ def score_file(samples: Path, completions: Path, frame: Frame | None = None, rul
                 f"{place}: id {row['id']!r} is not in {samples}, whose first id is {next(iter(by_id))!r}; "
                 "give the samples that were answered, at their stage"
             )
-    return [_scored(by_id[row["id"]], text_of(row["completion"]), frame, rules) for _, row in rows]
+    known = style or Style()
+    texts = [with_prefill(text_of(row["completion"]), known) for _, row in rows]
+    frame = style.frame if style else None
+    return [_scored(by_id[row["id"]], text, frame, rules) for (_, row), text in zip(rows, texts)]
 
 
 def score_lines(rows: list[dict]) -> list[str]:

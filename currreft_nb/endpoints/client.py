@@ -58,9 +58,10 @@ class Reply:
 
     @property
     def whole(self) -> str:
-        """The text as the model wrote it, its thinking in front."""
+        """The text as the model wrote it, its thinking in front, with the `<think>` that its prompt had begun."""
         if not self.thinking:
-            return self.text
+            begun = "</think>" in self.text and "<think>" not in self.text
+            return "<think>" * begun + self.text
         return f"<think>{self.thinking}" + (f"</think>{self.text}" if self.text or not self.truncated else "")
 
 

@@ -35,7 +35,7 @@ from currreft_nb.evaluation.settings import Decoding
 from currreft_nb.evaluation.sources import BASE, AnswerSource, check_candidates, read_recorded
 from currreft_nb.generation.answerers import author_of, sampler
 from currreft_nb.generation.generate import force_format
-from currreft_nb.method.prompts import Style, wording_hash
+from currreft_nb.method.prompts import Style, with_prefill, wording_hash
 from currreft_nb.models.adapters import check_adapter, merged_adapter, read_provenance
 from currreft_nb.models.families import FAMILIES, family_of
 from currreft_nb.models.files import hash_weights, read_config, source_of
@@ -179,10 +179,12 @@ def _check_trained(trained: Mapping[str, Any], pixels: int, own_pixels: int, fou
 def _recorded(source: AnswerSource, samples: Sequence[Sample], max_pixels: int) -> Answerer:
     path = Path(source.place)
     answers = read_recorded(path, samples)
-    frame = style_like(source.like, source.max_pixels or max_pixels).frame if source.like else None
+    style = style_like(source.like, source.max_pixels or max_pixels) if source.like else None
+    if style:
+        answers = {name: replace(said, text=with_prefill(said.text, style)) for name, said in answers.items()}
     return Answerer(
         author=f"recorded {file_digest(path)}",
-        frame=frame,
+        frame=style.frame if style else None,
         open=lambda *how: ((lambda asked: [[answers[sample.id]] for sample in asked]), None),
     )
 

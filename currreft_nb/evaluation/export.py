@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import safe_open
-from transformers import AutoModelForImageTextToText
 
 from currreft_nb import InputError
 from currreft_nb.core.answers import parse_completion
@@ -35,7 +34,7 @@ from currreft_nb.generation.generate import divergence, encode_answer, generate,
 from currreft_nb.method.curriculum import pose_all
 from currreft_nb.models.adapters import PROVENANCE, attach_adapter, check_adapter, read_provenance, write_provenance
 from currreft_nb.models.files import hash_weights, local_folder, read_config, source_of, weight_files
-from currreft_nb.models.load import Loaded, load_model, load_processor
+from currreft_nb.models.load import Loaded, load_model, load_processor, load_weights
 
 PROBES = ("What is in the picture?", "How many red objects are there?", "Locate the green star.")
 ROUNDING = 1e-3  # nats of KL divergence per token that merging into 16 bit may cost in any case
@@ -101,18 +100,11 @@ def _merge(source: str, adapter: Path, output: Path, max_pixels: int) -> dict[st
 
 
 def load_16_bit(source: str) -> Any:
-    """Load a model in the 16-bit type of its files, or in bfloat16 if they hold another type.
-
-    Raises `RuntimeError` unless the files hold exactly the model's weights.
-    """
+    """Load a model in the 16-bit type of its files, or in bfloat16 if they hold another type."""
     stored = read_config(source).dtype
     dtype = stored if stored in (torch.bfloat16, torch.float16) else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    options = {"dtype": dtype, "device_map": {"": device}, "output_loading_info": True}
-    model, found = AutoModelForImageTextToText.from_pretrained(source, **options)
-    if wrong := {what: sorted(map(str, names)) for what, names in found.items() if names}:
-        raise RuntimeError(f"the weight files of {source} do not fit the model: {wrong}")
-    return model.eval()
+    return load_weights(source, dtype=dtype, device_map={"": device}).eval()
 
 
 def _probe(processor: Any) -> Any:

@@ -10,6 +10,7 @@ Checks of trained and exported models compare their log-probabilities (`log_prob
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,9 +25,10 @@ from currreft_nb.data.images import ImageProblem, read_image
 from currreft_nb.generation.decode import Choose, decode, dense_layers
 from currreft_nb.generation.shared_images import shared_images
 from currreft_nb.method import prompts
+from currreft_nb.method.prompts import END_OF_THINKING
 from currreft_nb.models.load import Loaded
 
-OPEN, CLOSE, END_OF_THINKING = "<answer>", "</answer>", "</think>"
+OPEN, CLOSE = "<answer>", "</answer>"
 
 
 def generate(
@@ -39,7 +41,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 64,
 ) -> list[list[Completion]]:
-    """Return `completions` answers to each sample, in the order of the samples.
+    """Return `completions` answers to each sample, in the order of the samples, each with the prompt's prefill.
 
     `temperature` 0 is greedy. `batch_size`: answers decoded at once; those of one question share its prompt. Raises
     `InputError` for an image that cannot be read.
@@ -62,7 +64,8 @@ def generate(
                 inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
                 found = _decode(loaded, inputs, max_new_tokens, choose, copies=len(numbers))
                 for place, completion in enumerate(found):
-                    answers[batch[place // len(numbers)]].append(completion)
+                    whole = replace(completion, text=loaded.style.prefill + completion.text)
+                    answers[batch[place // len(numbers)]].append(whole)
     return answers
 
 
@@ -82,7 +85,7 @@ def force_format(
     forced = list(completions)
     rows = [row for row, completion in enumerate(completions) if OPEN not in completion.text]
     starts = {row: completions[row].text + opening(completions[row].text) for row in rows}
-    texts = {row: prompt_text(loaded, samples[row]) + starts[row] for row in rows}
+    texts = {row: prompt_text(loaded, samples[row], starts[row]) for row in rows}
     with shared_images(loaded.model, loaded.processor), _dense_where_exact(loaded.model):
         for batch in _batches(rows, [len(texts[row]) for row in rows], batch_size):
             inputs = encode(loaded, [samples[row] for row in batch], [texts[row] for row in batch])
@@ -109,10 +112,11 @@ def opening(text: str) -> str:
     return OPEN if END_OF_THINKING in text else END_OF_THINKING + OPEN
 
 
-def prompt_text(loaded: Loaded, sample: Sample) -> str:
-    """Return the conversation as one text, up to the start of the model's turn."""
+def prompt_text(loaded: Loaded, sample: Sample, answer: str = "") -> str:
+    """Return the conversation as one text, up to where the model goes on: behind the prefill and a given answer."""
     messages = prompts.messages(sample, loaded.style)
-    return loaded.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    text = loaded.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return text + prompts.without_prefill(answer, loaded.style)
 
 
 def encode(loaded: Loaded, samples: Sequence[Sample], texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -203,7 +207,7 @@ def _completion(tokenizer: Any, tokens: list[int], ends: list[int], stop: bool) 
 
 def encode_answer(loaded: Loaded, sample: Sample, answer: str = "") -> dict[str, torch.Tensor]:
     """Return the model's inputs for a question followed by an answer; one row."""
-    return encode(loaded, [sample], [prompt_text(loaded, sample) + answer])
+    return encode(loaded, [sample], [prompt_text(loaded, sample, answer)])
 
 
 @torch.no_grad()

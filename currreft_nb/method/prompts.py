@@ -2,6 +2,11 @@
 
 Two wordings with one meaning: `full` for real models, `short` for the pocket model, whose vocabulary is a few hundred
 tokens. The full wording follows the released code: think inside `<think>`, answer inside `<answer>`.
+
+Chat templates of thinking models end the prompt with `<think>`, those of non-thinking modes with an empty think block.
+A completion is the model's whole turn everywhere in this package: it begins with this prefill, though the model did not
+write it. Only what follows the prefill is decoded, trained on and counted in tokens. Behind an empty block a target is
+the answer alone, without reference thinking.
 """
 
 import hashlib
@@ -15,6 +20,7 @@ from currreft_nb.core.samples import LETTERS, VALUES, Sample, size_of
 from currreft_nb.tasks import TASK_MODULES
 
 WORDINGS = ("full", "short")
+END_OF_THINKING = "</think>"
 
 _THINK = "Reason step by step inside <think></think>."
 _CHOICE_ONE = "Then put only the letter of the correct option inside <answer></answer>."
@@ -24,10 +30,14 @@ _CHOICE_MANY = f"{_MANY} {_THINK} Then list every correct letter, comma separate
 
 @dataclass(frozen=True)
 class Style:
-    """The wording for a model, and the frame in which it writes boxes."""
+    """The wording for a model, the frame in which it writes boxes, and its prefill.
+
+    `prefill`: what the chat template writes at the start of the model's turn, such as "<think>" and a line break.
+    """
 
     wording: str = "full"
     frame: Frame = Frame()
+    prefill: str = ""
 
     def __post_init__(self) -> None:
         if self.wording not in WORDINGS:
@@ -79,9 +89,10 @@ def messages(sample: Sample, style: Style) -> list[dict]:
 
 
 def wording_hash(style: Style) -> str:
-    """Return a hash of the prompts of open questions: the texts of each task, the wording, the frame of boxes."""
+    """Return a hash of the prompts of open questions: the texts of each task, the wording, frame and prefill."""
     tasks = {name: [task.QUESTION, task.ANSWER] for name, task in TASK_MODULES.items()}
-    texts = [asdict(style), tasks, _THINK, _CHOICE_ONE]
+    known = {name: value for name, value in asdict(style).items() if value or name != "prefill"}
+    texts = [known, tasks, _THINK, _CHOICE_ONE]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
@@ -107,8 +118,32 @@ def render_answer(sample: Sample, style: Style) -> str:
 def target(sample: Sample, style: Style) -> str:
     """Return the ideal completion: reference thinking, or none, and the answer; both tags always.
 
+    It begins with the style's prefill; one that closes the think block leaves no place for reference thinking.
+
     >>> sample = Sample(id="a", task="math", split="train", source="s", question="6*7", answer="42", thinking="sevens")
     >>> target(sample, Style())
     '<think>sevens</think><answer>42</answer>'
     """
-    return f"<think>{sample.thinking or ''}</think><answer>{render_answer(sample, style)}</answer>"
+    answer = f"<answer>{render_answer(sample, style)}</answer>"
+    if END_OF_THINKING in style.prefill:
+        return style.prefill + answer
+    return f"{style.prefill or '<think>'}{sample.thinking or ''}{END_OF_THINKING}{answer}"
+
+
+def with_prefill(text: str, style: Style) -> str:
+    """Return a completion that another program stored, as the whole turn: with the prefill, if that is missing.
+
+    >>> with_prefill("a cat</think><answer>cat</answer>", Style(prefill="<think>"))
+    '<think>a cat</think><answer>cat</answer>'
+    """
+    return style.prefill + without_prefill(text, style)
+
+
+def without_prefill(text: str, style: Style) -> str:
+    """Return what the model itself writes of a completion: the part that follows the prefill.
+
+    >>> without_prefill("<think>a cat</think>", Style(prefill="<think>\\n")), without_prefill("<think>", Style())
+    ('a cat</think>', '<think>')
+    """
+    exact = text.startswith(style.prefill)
+    return text.removeprefix(style.prefill if exact else style.prefill.strip())

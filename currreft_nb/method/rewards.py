@@ -200,14 +200,15 @@ def accuracy_reward(
     """Return the accuracy reward of each completion, in [0, 1], in the form that TRL's GRPOTrainer calls.
 
     `completions`: lists of messages, or plain text. Each column is a list of one length; `answer`, `claim` and
-    `options` are JSON text, `size` is [width, height] or None. TRL's `log_extra` receives each completion's reason,
-    `log_metric` the mean of each task. Raises `InputError` for a row that cannot be scored.
+    `options` are JSON text, `size` is [width, height] or None, `prefill` is what the prompt began of the model's turn.
+    TRL's `log_extra` receives each completion's reason, `log_metric` the mean of each task. Raises `InputError` for a
+    row that cannot be scored.
 
     >>> accuracy_reward(["<answer>42</answer>", "<answer>17</answer>"], ['"42"'] * 2, ["math"] * 2, ["open"] * 2)
     [1.0, 0.0]
     """
     rows = list(rows_of(len(completions), answer=answer, task=task, stage=stage, **columns))
-    scores = [score(row, text_of(completion), frame, rules) for row, completion in zip(rows, completions)]
+    scores = [score(row, text, frame, rules) for row, text in zip(rows, turns_of(completions, **columns))]
     if log_extra:
         log_extra("reason", [result.reason for result in scores])
         for name, column in (("id", columns.get("id")), ("task", task), ("stage", stage)):
@@ -235,7 +236,7 @@ def format_reward(
     [1.0, 0.0]
     """
     rows = rows_of(len(completions), answer=answer, task=task, stage=stage, **columns)
-    results = [score_format(row, text_of(completion)) for row, completion in zip(rows, completions)]
+    results = [score_format(row, text) for row, text in zip(rows, turns_of(completions, **columns))]
     if log_extra:
         log_extra("format_reason", [reason for _, reason in results])
     return [value for value, _ in results]
@@ -253,6 +254,16 @@ def text_of(completion: str | list[dict]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content or ())
+
+
+def turns_of(completions: list, prefill: list[str] | None = None, **columns: Any) -> list[str]:
+    """Return the model's whole turns: the completions behind what the prompts had begun.
+
+    >>> turns_of(["a cat</think>"], prefill=["<think>"], task=["math"])
+    ['<think>a cat</think>']
+    """
+    texts = [text_of(completion) for completion in completions]
+    return [start + text for start, text in zip(prefill, texts, strict=True)] if prefill else texts
 
 
 def rows_of(count: int, **columns: list) -> Iterator[Row]:

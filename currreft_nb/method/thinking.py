@@ -21,7 +21,7 @@ from typing import Any
 from currreft_nb.core.answers import Unreadable, parse_letters, parse_verdict
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import LETTERS, Sample
-from currreft_nb.method.rewards import Row, Rules, read_completion, rows_of, stored, text_of
+from currreft_nb.method.rewards import Row, Rules, read_completion, rows_of, stored, turns_of
 from currreft_nb.tasks import TASK_MODULES
 
 DIFFERENT = ("wrong", "partial", "wrong_unit", "iou_too_low", "no_overlap")  # reasons that say that two values differ
@@ -50,7 +50,7 @@ def contradicts(sample: Sample | Row, completion: str, frame: Frame | None = Non
 def contradictions(completions: list, frame: Frame | None = None, **columns: Any) -> list[bool | None]:
     """Return the same for each completion, with columns as `rewards.accuracy_reward` takes them."""
     rows = rows_of(len(completions), **columns)
-    return [contradicts(row, text_of(completion), frame) for row, completion in zip(rows, completions)]
+    return [contradicts(row, text, frame) for row, text in zip(rows, turns_of(completions, **columns))]
 
 
 def _open_value(thinking: str, sample: Row, frame: Frame | None) -> Any:

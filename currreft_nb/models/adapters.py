@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 from currreft_nb import InputError, __version__
 from currreft_nb.core.files import file_digest
+from currreft_nb.models.weights import check_folder
 
 PROVENANCE = "currreft.json"
 MADE_FROM = "made_from.json"  # in the folder of a training's checkpoints: what they depend on
@@ -100,6 +101,7 @@ def _weights_file(adapter: str | os.PathLike) -> Path:
     path = Path(adapter) / "adapter_model.safetensors"
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the adapter folder of a finished training run")
+    check_folder(path.parent)
     return path
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
+from currreft_nb.models.weights import check_unquantised
 
 LORA_ON = ("language", "merger", "vision")
 LANGUAGE = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -18,6 +19,7 @@ MERGER = r".*visual\.merger\.mlp\.[02]"
 DEEPSTACK = r".*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]"
 TOWER = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.%s)"
 THOUSAND, RESIZED = Frame(kind="thousand"), Frame(kind="resized")
+QUESTION = "How many?"  # asked about a picture to look at the chat template
 REMEDY = "copy the processor's files (preprocessor_config.json, tokenizer.json, chat_template.jinja) of its base model"
 
 
@@ -73,13 +75,17 @@ def check_lora_on(lora_on: str) -> None:
 
 
 def family_of(config: Any, name: str) -> Family:
-    """Return the entry of `FAMILIES` for a configuration. Raises `InputError` for a family that is not in the table."""
+    """Return the entry of `FAMILIES` for the configuration of a model to be loaded.
+
+    Raises `InputError` for a family that is not in the table, and for weights that are stored quantised.
+    """
     if config.model_type not in FAMILIES:
         raise InputError(
             f"model {name!r} is of the family {config.model_type!r}; known are {', '.join(FAMILIES)}; add an entry to"
             " FAMILIES in currreft_nb/models/families.py (its class, its frame of boxes, the layers that get LoRA, the"
             " modules that stay in 16 bit)"
         )
+    check_unquantised(config.to_dict(), name)
     return FAMILIES[config.model_type]
 
 
@@ -102,21 +108,32 @@ def check_processor(processor: Any, config: Any, source: str) -> None:
     _check_tokens(processor, config, source, _check_template(processor, source))
 
 
+def prefill_of(processor: Any) -> str:
+    """Return what the chat template writes at the start of the model's turn, from "<think>" on; "" without it."""
+    asked, answering = _asked(processor)
+    start = answering.find("<think>", len(asked))
+    return answering[start:] if start >= 0 else ""
+
+
+def _asked(processor: Any) -> tuple[str, str]:
+    """Return a question with an image as the chat template writes it, without and with the generation prompt."""
+    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    asked, answering = (
+        processor.apply_chat_template(talk, add_generation_prompt=prompt, tokenize=False) for prompt in (False, True)
+    )
+    return asked, answering
+
+
 def _check_template(processor: Any, source: str) -> str:
     """Return a question with an image as the chat template writes it."""
-    question = "How many?"
-    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     try:
-        asked, answering = (
-            processor.apply_chat_template(talk, add_generation_prompt=prompt, tokenize=False)
-            for prompt in (False, True)
-        )
+        asked, answering = _asked(processor)
     except Exception as error:  # a template is a program, which can raise anything
         raise InputError(f"the chat template of {source!r} fails ({error}); {REMEDY}") from None
     images = answering.count(processor.image_token)
     for fault, wrong in (
         (f"writes {processor.image_token} {images} times for one image", images != 1),
-        ("leaves the question out", question not in answering),
+        ("leaves the question out", QUESTION not in answering),
         ("has no generation prompt", not answering.startswith(asked) or answering == asked),
     ):
         if wrong:

@@ -11,7 +11,14 @@ import currreft_nb.models.quiet  # noqa: F401
 from currreft_nb import InputError
 from currreft_nb.core.environment import proxy_of
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.models.weights import POCKETS, hash_files, pocket_folder
+from currreft_nb.models.weights import (
+    INDEX,
+    POCKETS,
+    check_folder,
+    hash_files,
+    pocket_folder,
+    weight_files_in,
+)
 
 HUB_TIMEOUT_S = 10
 REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
@@ -20,12 +27,13 @@ REMEDY = "check the name and the network, or give a folder, or use 'pocket'"
 def source_of(name: str) -> str:
     """Return where a model's files are: the package's folder for a pocket model, else the folder or hub name itself.
 
-    Raises `InputError` for a name that is neither a folder nor of the form owner/name, and for a model that is not in
-    the cache if the hub does not answer.
+    Raises `InputError` for a name that is neither a folder nor of the form owner/name, for a folder with an incomplete
+    file, and for a model that is not in the cache if the hub does not answer.
     """
     if name in POCKETS:
         return str(pocket_folder(name))
     if Path(name).is_dir():
+        check_folder(Path(name))
         return name
     if "/" not in name:
         hint = did_you_mean(name, POCKETS, "give {}, a folder or owner/name")
@@ -94,7 +102,7 @@ def hash_weights(source: str) -> str:
 
 
 def weight_files(source: str) -> list[Path]:
-    """Return a model's weight files. Raises `InputError` when there are none."""
-    if files := sorted(local_folder(source, "*.safetensors").glob("*.safetensors")):
-        return files
-    raise InputError(f"the model {source!r} has no weights (*.safetensors); copy them into its folder")
+    """Return a model's weight files. Raises `InputError` when there are none or one is incomplete."""
+    folder = local_folder(source, ["*.safetensors", INDEX])
+    check_folder(folder)
+    return weight_files_in(folder)

@@ -6,12 +6,13 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn import Linear4bit, Linear8bitLt, Params4bit
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 import currreft_nb.models.quiet  # noqa: F401
@@ -19,9 +20,12 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.method.prompts import Style
 from currreft_nb.models.adapters import attach_adapter, check_adapter, merged_adapter, new_adapter, write_provenance
-from currreft_nb.models.families import FAMILIES, Family, check_processor, family_of
+from currreft_nb.models.families import FAMILIES, Family, check_processor, family_of, prefill_of
 from currreft_nb.models.files import first_line, hash_weights, read_config, source_of
 
+COMPUTED = ("inv_freq", "position_ids")  # buffers in old files, which models compute by themselves
+WRAPPERS = ("module.", "_orig_mod.", "base_model.model.")  # of DistributedDataParallel, torch.compile and PEFT
+QUANTISED = (".absmax", ".SCB", ".qweight", ".weight_scale", ".weight_packed")  # in names of several libraries
 LARGE = 1024  # width of a language model that is too large to train on a CPU; Qwen2-VL-2B has 1,536
 
 
@@ -70,7 +74,8 @@ def load_model(
     weights). `four_bit`: the language model in NF4, double quantised; vision tower and output head stay in 16 bit.
     `max_pixels`: size of the largest image; 0 is that of `default_pixels`. Weights are bfloat16 on a GPU, float32 on
     the CPU. Raises `InputError` for an unknown family, a missing or unfitting processor, an unreachable hub, an adapter
-    of another base, and a large model to train without a GPU unless `device` is given.
+    of another base, a large model to train without a GPU unless `device` is given, files that are not whole, weights
+    that are stored quantised, and weights that are not exactly the model's.
     """
     source = source_of(name)
     config = read_config(source)
@@ -137,12 +142,13 @@ def load_processor(source: str, max_pixels: int) -> Any:
             f"the model {source!r} has no chat template; copy chat_template.jinja of its base model into its folder"
         )
     processor.tokenizer.padding_side = "left"  # TRL relies on it without checking
+    processor.tokenizer.response_template = None  # by it TRL would take the thinking out of completions
     check_processor(processor, read_config(source), source)
     return processor
 
 
 def style_of(config: Any, processor: Any) -> Style:
-    """Return the style of the model's prompts: wording, and the frame of boxes at the processor's pixel budget."""
+    """Return the style of the model's prompts: wording, frame of boxes at the processor's pixel budget, prefill."""
     images = processor.image_processor
     frame = Frame(
         kind=FAMILIES[config.model_type].frame.kind,
@@ -150,7 +156,7 @@ def style_of(config: Any, processor: Any) -> Style:
         min_pixels=images.size["shortest_edge"],
         max_pixels=images.size["longest_edge"],
     )
-    return Style(wording=wording_of(config), frame=frame)
+    return Style(wording=wording_of(config), frame=frame, prefill=prefill_of(processor))
 
 
 def _load_base(source: str, family: Family, device: torch.device, four_bit: bool) -> Any:
@@ -164,14 +170,56 @@ def _load_base(source: str, family: Family, device: torch.device, four_bit: bool
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=list(family.kept_16_bit),
         )
-    model = AutoModelForImageTextToText.from_pretrained(source, **options)
+    model = load_weights(source, **options)
     if type(model).__name__ != family.class_name:
         raise TypeError(f"{source} was loaded as {type(model).__name__}, but FAMILIES names {family.class_name}")
-    if four_bit:
-        check_quantised(model)
-        keep_trainable(model)
+    check_quantised(model, four_bit)
+    keep_trainable(model)
     model.requires_grad_(False)
     return model
+
+
+def load_weights(source: str, **options: Any) -> Any:
+    """Return transformers' model with the weights of a folder or hub name.
+
+    Raises `InputError` unless the files hold exactly the model's weights: transformers would put random numbers in
+    place of missing ones and leave out unexpected ones. A head that is tied to the embedding need not be stored.
+    """
+    # Shapes that differ would raise an error that names no weight.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, found = AutoModelForImageTextToText.from_pretrained(source, **options)
+    missing = sorted(found["missing_keys"])
+    unexpected = sorted(name for name in found["unexpected_keys"] if not name.endswith(COMPUTED))
+    other_shapes = sorted(found["mismatched_keys"]) + other_shapes_in_4_bit(model)
+    shapes = [f"{name} {tuple(has)} for {tuple(needs)}" for name, has, needs in other_shapes]
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if told := [f"{len(names)} {fault}, first {', '.join(names[:3])}" for fault, names in faults.items() if names]:
+        raise InputError(
+            f"the weights of {source!r} do not fit its config.json: {'; '.join(told)}; {_cure(unexpected)}"
+        )
+    return model
+
+
+def other_shapes_in_4_bit(model: Any) -> list[tuple]:
+    """Return name, stored shape and right shape of layers in 4 bit, which the library does not compare."""
+    found = []
+    for name, module in model.named_modules():
+        weight = module.weight if isinstance(module, Linear4bit) else None
+        if isinstance(weight, Params4bit) and weight.quant_state:  # a missing weight has none
+            stored, right = tuple(weight.quant_state.shape), (module.out_features, module.in_features)
+            found += [(f"{name}.weight", stored, right)] * (stored != right)
+    return found
+
+
+def _cure(unexpected: Sequence[str]) -> str:
+    text = " ".join(unexpected)
+    if wrapper := next((prefix for prefix in WRAPPERS if f" {prefix}" in f" {text}"), None):
+        return f"{wrapper} is the name of a wrapper: save the model inside it"
+    if "lora_" in text or ".base_layer." in text:
+        return "they belong to an adapter: merge it (merge_and_unload of PEFT) before saving"
+    if any(ending in text for ending in QUANTISED):
+        return "they are stored quantised: give the 16-bit model that they were made from"
+    return "download the model again, or copy the config.json that belongs to its weights"
 
 
 def keep_trainable(model: Any) -> None:
@@ -191,18 +239,18 @@ def sixteen_bit() -> torch.dtype:
     return torch.float16 if emulated else torch.bfloat16
 
 
-def check_quantised(model: Any) -> int:
-    """Return how many layers are in 4 bit. Raises `TypeError` unless they are the language model's linear layers.
+def check_quantised(model: Any, four_bit: bool = True) -> None:
+    """Raise `TypeError` unless the layers in 4 bit are the language model's linear layers, or none are and none should.
 
     The library does not report that it quantised nothing, or the vision tower, too.
     """
-    quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit | Linear8bitLt)}
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    expected = {name for name in linear if ".language_model." in f".{name}" and "lora_" not in name}
-    if not expected or quantised != expected:
+    language = {name for name in linear if ".language_model." in f".{name}" and "lora_" not in name}
+    expected = language if four_bit else set()
+    if (four_bit and not language) or quantised != expected:
         wrong = sorted(quantised ^ expected)
         raise TypeError(f"{len(quantised)} layers are in 4 bit, expected {len(expected)}; wrong are {wrong[:3]} …")
-    return len(quantised)
 
 
 def save_adapter(loaded: Loaded, folder: str | os.PathLike, stage: str) -> Path:

@@ -36,6 +36,7 @@ PROMPT = 1  # the version of the texts below, recorded only: stored verdicts are
 POINTS = ("accuracy", "consistency", "format", "fluency", "total")
 FAILED = "judge_failed"
 MOST_REASONS = 3  # to print, why answers have no verdict
+LATEST = 20  # places at which a verdict may begin in a reply, so that a reply full of tags is read in no time
 OPTIONS = {"temperature": 0.0, "max_completion_tokens": 800, "response_format": {"type": "json_object"}}
 
 SCHEMA = """\
@@ -213,14 +214,10 @@ def read_verdict(text: str) -> Verdict | str:
     >>> read_verdict('{' + points + ', "total": 900, "reason": "right"}')
     'total must be a number from 0 to 100'
     """
-    text = re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.S)  # a judge may think first
-    fenced = re.search(r"```(?:json)?\s*(\{.*\})\s*```", text, flags=re.S)
     try:
-        found = json.loads(fenced[1] if fenced else text.strip(), object_pairs_hook=_once_each)
-    except (ValueError, RecursionError) as error:
-        return str(error) if "duplicate" in str(error) else "it is not one JSON object"
-    if not isinstance(found, dict):
-        return "it is not one JSON object"
+        found = _last_object(text)
+    except ValueError as error:
+        return str(error)
     if wrong := [name for name in POINTS if not _is_points(found.get(name))]:
         return f"{wrong[0]} must be a number from 0 to 100"
     parts = [found[name] for name in POINTS[:-1]]
@@ -230,6 +227,29 @@ def read_verdict(text: str) -> Verdict | str:
         return "reason must be a sentence"
     points = {name: float(found[name]) for name in POINTS}
     return Verdict(**points, reason=" ".join(found["reason"].split())[:300])
+
+
+def _last_object(text: str) -> dict:
+    """Return the JSON object that a reply ends with, behind any thinking; raises `ValueError` with the problem.
+
+    A judge may think first, and its server's prompt may have begun that. Thinking may quote tags and drafts of the
+    object, and the object's own reason may quote a tag, so the last object that ends behind all tags is taken.
+    """
+    ends = [match.end() for match in re.finditer("</think>", text)]
+    starts = ends if text.lstrip().startswith("<think>") else [0, *ends]
+    problem = "it is not one JSON object"
+    for start in reversed(starts[-LATEST:]):
+        fenced = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", flags=re.S).search(text, start)
+        if fenced and ends and fenced.end() < ends[-1]:
+            continue  # a draft, before the thinking ended
+        try:
+            found = json.loads(fenced[1] if fenced else text[start:].strip(), object_pairs_hook=_once_each)
+        except (ValueError, RecursionError) as error:
+            problem = str(error) if "duplicate" in str(error) else problem
+            continue
+        if isinstance(found, dict):
+            return found
+    raise ValueError(problem)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict:

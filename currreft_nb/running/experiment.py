@@ -32,7 +32,7 @@ import yaml
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.settings import Declaration, settle
-from currreft_nb.running.experiment_checks import check_arms, check_inputs
+from currreft_nb.running.experiment_checks import check_arms, check_inputs, check_models
 from currreft_nb.running.notebook_settings import check_together
 from currreft_nb.running.parameters import declarations, located, read_yaml
 from currreft_nb.running.project import display_path, project_root
@@ -284,6 +284,7 @@ def _step(draft: _Draft, index: int, name: str, point: dict[str, Any], chosen: d
         check_together(path.stem, settings)
     if {"arms", "start_from"} <= set(settings):
         check_arms(settings, draft.root, draft.folder, where)
+    check_models(settings, draft.root, draft.folder, where)
     return Step(name, raw["name"], point, path, folder, settings, tuple(given), tuple(dict.fromkeys(needs)))
 
 

@@ -1,16 +1,17 @@
 """Check the inputs and arms of an experiment's step before any step starts."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from currreft_nb import InputError
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.evaluation.sources import check_candidates, read_sources
-from currreft_nb.models.weights import POCKETS
+from currreft_nb.evaluation.sources import BASE, AnswerSource, check_candidates, read_sources
+from currreft_nb.models.weights import POCKETS, check_folder, check_model
 from currreft_nb.running.parameters import located
 
 INPUTS = ("data", "start_from", "evaluations", "trainings")  # parameters that name runs
+MODELS = ("model", "teacher")  # parameters that name models
 BY_HAND = "outputs/notebooks/"
 
 
@@ -44,3 +45,32 @@ def check_inputs(settings: Mapping[str, Any], given: Collection[str], name: str,
                 raise InputError(
                     f'{place(key)}: {key} of step {name} is {run}; name its run, as "@step" or as a folder'
                 )
+
+
+def check_models(settings: Mapping[str, Any], root: Path, outputs: Path, place: Callable[[str], str]) -> None:
+    """Refuse models and adapters on this disk whose files are not whole, or whose weights are stored quantised.
+
+    `root`, `outputs`, `place`: as for `check_arms`; what an earlier step may still make is not looked at.
+    """
+    sources = list(_sources(settings))
+    adapters = [root / source.place / part for source in sources if source.kind == "run" for part in ("", "adapter")]
+    named = [("start_from", source.place) for source in sources if source.kind == "model"]
+    if any(source.kind in ("base", "run") for source in sources):  # else `model` only words the questions
+        named += [(key, settings[key]) for key in MODELS if key in settings]
+    for key, name in named:
+        if not (root / name).is_relative_to(outputs):
+            with located(place(key)):
+                check_model(name, root)
+    for folder in adapters:
+        if folder.is_dir() and not folder.is_relative_to(outputs):
+            with located(place("start_from")):
+                check_folder(folder)
+
+
+def _sources(settings: Mapping[str, Any]) -> Iterator[AnswerSource]:
+    start = settings.get("start_from", "base")
+    if "arms" in settings:
+        yield from read_sources(settings["arms"], start).values()
+    else:
+        for text in start if isinstance(start, list) else [start]:
+            yield BASE if text == "base" else AnswerSource(kind="run", place=text)

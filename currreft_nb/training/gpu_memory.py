@@ -69,7 +69,7 @@ def schedule(
 
 def token_counts(loaded: Loaded, drawn: Sequence[tuple[Sample, str]]) -> list[tuple[int, int]]:
     """Return for each sample the tokens of its question and text, and those of its image."""
-    words = [prompt_text(loaded, sample) + text for sample, text in drawn]
+    words = [prompt_text(loaded, sample, text) for sample, text in drawn]
     counts = map(len, loaded.processor.tokenizer(words)["input_ids"])
     return [(count - bool(s.image), _image_tokens(loaded, s)) for count, (s, _) in zip(counts, drawn, strict=True)]
 

@@ -18,7 +18,7 @@ from datasets import Dataset, Features, Image, List, Value
 from currreft_nb import InputError
 from currreft_nb.core.samples import STAGES, Sample
 from currreft_nb.data.folder import load_samples
-from currreft_nb.generation.generate import picture
+from currreft_nb.generation.generate import picture, prompt_text
 from currreft_nb.method import prompts, rewards
 from currreft_nb.method.difficulty import PassRate, draw_near, easy_first, keep
 from currreft_nb.method.prompts import Style
@@ -32,7 +32,7 @@ FEATURES = Features(
     {
         "prompt": List({"role": TEXT, "content": List({"type": TEXT, "text": TEXT})}),
         "images": List(Image()),
-        **dict.fromkeys(("id", "task", "stage", "answer", "claim", "options", "extra"), TEXT),
+        **dict.fromkeys(("id", "task", "stage", "answer", "claim", "options", "extra", "prefill"), TEXT),
         "size": List(Value("int32")),
     }
 )
@@ -44,19 +44,23 @@ def grpo_dataset(
     """Return the questions of a data folder at one split and stage, of all tasks or those named.
 
     Columns: `prompt` (messages in the wording and coordinate frame of `style`), `images` (opened when read; [] for a
-    text-only question), and the columns that the rewards read, structured values as JSON text. Raises `InputError` like
+    text-only question), and the columns that the rewards read, structured values as JSON text, `prefill` among them
+    (what the chat template writes at the start of the model's turn). Raises `InputError` like
     `data.folder.load_samples`.
     """
     rows = [
         {"prompt": prompts.messages(sample, style), "images": [sample.image] if sample.image else []}
         | rewards.columns(sample)
+        | {"prefill": style.prefill}
         for sample in load_samples(folder, split, stage, tasks)
     ]
     return Dataset.from_list(rows, features=FEATURES)
 
 
 def sft_targets(samples: Sequence[Sample], style: Style) -> list[Target]:
-    """Return each sample with its ideal completion: reference thinking, or none, and the answer; both tags always."""
+    """Return each sample with its ideal completion, as `method.prompts.target` writes it."""
+    if prompts.END_OF_THINKING in style.prefill and (count := sum(bool(sample.thinking) for sample in samples)):
+        print(f"{count} reference reasonings are left out: the chat template closes the think block in the prompt")
     return [(sample, prompts.target(sample, style)) for sample in samples]
 
 
@@ -135,8 +139,31 @@ def question_row(sample: Sample, loaded: Loaded) -> dict:
 
 def sft_row(sample: Sample, text: str, loaded: Loaded) -> dict:
     """Return a row of data as SFTTrainer takes it."""
-    completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-    return question_row(sample, loaded) | {"completion": completion}
+    return question_row(sample, loaded) | {"completion": _turn(prompts.with_prefill(text, loaded.style))}
+
+
+def _turn(text: str) -> list[dict]:
+    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+
+def check_turn(loaded: Loaded, sample: Sample, text: str) -> None:
+    """Raise `InputError` unless the chat template writes a completion as it is decoded, behind the prompt.
+
+    Some templates of thinking models take the thinking out of the model's turns: what is learnt would have none.
+    """
+    whole = prompts.with_prefill(text, loaded.style)
+    talk = [*prompts.messages(sample, loaded.style), *_turn(whole)]
+    said = loaded.processor.apply_chat_template(talk, tokenize=False)
+    asked, learnt = prompt_text(loaded, sample), prompts.without_prefill(whole, loaded.style)
+    if not said.startswith(asked) or not _dense(said[len(asked) :]).startswith(_dense(learnt)):
+        raise InputError(
+            f"the chat template of {loaded.name!r} ends with {said[-80:]!r} where the model is to learn {whole[:80]!r};"
+            " to imitate answers, give it a chat_template.jinja that keeps the text of the model's last turn"
+        )
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split())
 
 
 def draw_order(count: int, rows: int, seed: int | str) -> list[int]:

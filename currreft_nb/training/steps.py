@@ -72,9 +72,10 @@ def reward_functions(loaded: Loaded, settings: GrpoSettings, scored: list[dict])
             completions, **columns, **options, log_extra=extra.__setitem__, log_metric=log_metric
         )
         against = contradictions(completions, loaded.style.frame, **columns)
+        turns = rewards.turns_of(completions, **columns)
         for place, tokens in enumerate(columns["completion_ids"]):
             row = {name: columns[name][place] for name in ("id", "task", "stage")}
-            row |= {"completion": rewards.text_of(completions[place]), "accuracy": values[place]}
+            row |= {"completion": turns[place], "accuracy": values[place]}
             row |= {"reason": extra["reason"][place], "length": len(tokens)} | thought_measures(against[place])
             scored.append(row | {"truncated": len(tokens) >= settings.max_new_tokens and tokens[-1] not in ends})
         return values

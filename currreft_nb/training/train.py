@@ -37,7 +37,7 @@ from currreft_nb.training.loop import StepLogger, closing_mean, float32_adapter,
 from currreft_nb.training.processes import ranks
 from currreft_nb.training.processes.launch import needed, started_by_launcher, train
 from currreft_nb.training.resume import full_disk_named, resume_point, training_fingerprint
-from currreft_nb.training.rows import Target, draws, lazy_dataset, question_row, sft_row
+from currreft_nb.training.rows import Target, check_turn, draws, lazy_dataset, question_row, sft_row
 from currreft_nb.training.settings import GrpoSettings, SftSettings
 from currreft_nb.training.steps import (
     MEANS,
@@ -106,6 +106,8 @@ def train_sft(
     folder, rates = _check(loaded, rows, folder), rates or {}
     if needed(settings):
         return train(train_sft, loaded, rows, folder, settings, live, rates=dict(rates))
+    if not settings.teacher:
+        check_turn(loaded, *rows[0])
     samples = [sample for sample, _ in rows]
     order, left_out = draws(samples, rates, settings)
     rated = rate_rows(samples, rates) if settings.by_difficulty else []
@@ -232,7 +234,7 @@ class GrpoTraining(Training):
     closing = ("reward", *MEANS, *PART_MEASURES, "zero_variance", "entropy", "kl")
 
     def make_row(self, sample: Sample, text: str) -> dict:
-        return question_row(sample, self.loaded) | rewards.columns(sample)
+        return question_row(sample, self.loaded) | rewards.columns(sample) | {"prefill": self.loaded.style.prefill}
 
     def build(self, **common: Any) -> Trainer:
         return GroupTrainer(

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from currreft_nb.cli import doctor
+from currreft_nb.cli.app import main
 from currreft_nb.cli.doctor import address_answers, examine, machine_table, prospects
 from currreft_nb.core import environment
+from currreft_nb.models.weights import pocket_folder
 from currreft_nb.running import machine
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +89,23 @@ def test_a_file_that_is_wrong_says_why_instead(tmp_path):
     (tmp_path / "params" / "mine.yaml").write_text(text)
     rows = {what: text for what, text, _ in prospects(tmp_path, SOUND)}
     assert "did you mean shared" in rows["params/mine.yaml"]
+
+
+def test_a_file_whose_model_was_not_downloaded_in_full_says_so(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("results"))
+    (tmp_path / "params").mkdir()
+    model = shutil.copytree(pocket_folder("pocket"), tmp_path / "model")
+    with (model / "model.safetensors").open("r+b") as stream:
+        stream.truncate(500_000)
+    text = (ROOT / "params" / "smoke.yaml").read_text().replace("model: pocket", f"model: {model}")
+    (tmp_path / "params" / "mine.yaml").write_text(text)
+    expected = "model.safetensors is cut off: it has 500,000 bytes"
+    assert expected in {what: text for what, text, _ in prospects(tmp_path, SOUND)}["params/mine.yaml"]
+    for command in (["preflight"], ["run", "--dry-run"]):
+        monkeypatch.setattr("sys.argv", ["currreft", *command, str(tmp_path / "params" / "mine.yaml")])
+        with pytest.raises(SystemExit, match="1"):
+            main()
+        assert expected in capsys.readouterr().err
 
 
 def test_a_key_is_mentioned_and_never_shown(monkeypatch):

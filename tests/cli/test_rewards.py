@@ -11,6 +11,7 @@ from currreft_nb.cli.app import main
 from currreft_nb.cli.commands import score_file, score_lines
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
+from currreft_nb.method.prompts import Style
 from currreft_nb.method.rewards import Rules
 from tests.helpers.made_up_results import write_samples
 
@@ -81,8 +82,15 @@ def test_the_rule_for_boxes_can_be_chosen(files, monkeypatch, capsys):
 
 def test_boxes_are_read_in_the_frame_of_the_model(files, tmp_path):
     write(tmp_path / "answers.jsonl", [{**BOX, "completion": "<answer>[0, 0, 500, 400]</answer>"}])
-    assert score_file(*files, frame=Frame(kind="thousand"), rules=Rules(detection="soft"))[0]["value"] == 0.8
+    assert (
+        score_file(*files, style=Style(frame=Frame(kind="thousand")), rules=Rules(detection="soft"))[0]["value"] == 0.8
+    )
     assert score_file(*files, rules=Rules(detection="soft"))[0]["value"] == 0.25
+
+
+def test_the_thinking_that_the_models_prompt_began_counts(files, tmp_path):
+    write(tmp_path / "answers.jsonl", [{**RIGHT, "completion": "hm</think><answer>42</answer>"}])
+    assert [score_file(*files, style=style)[0]["format"] for style in (None, Style(prefill="<think>"))] == [0, 1]
 
 
 def test_a_summary_of_one_kind_has_no_parts(files, tmp_path):

@@ -59,6 +59,8 @@ def test_finish_and_tokens_are_returned():
     [
         ("<answer>3</answer>", "", False, "<answer>3</answer>", "nothing was taken out"),
         ("<answer>3</answer>", "two and one", False, "<think>two and one</think><answer>3</answer>", "put back"),
+        ("two</think><answer>2</answer>", "", False, "<think>two</think><answer>2</answer>", "the prompt began it"),
+        ("<think>two</think><answer>2</answer>", "", False, "<think>two</think><answer>2</answer>", "whole already"),
         ("", "two and", True, "<think>two and", "cut off while thinking: it never closed the tag"),
     ],
 )

@@ -10,8 +10,20 @@ from currreft_nb import InputError
 from currreft_nb.core.samples import Sample
 from currreft_nb.core.stored_answers import Completion
 from currreft_nb.data.scenes import compose
-from currreft_nb.generation.generate import by_draws, force_format, generate, opening
+from currreft_nb.generation.generate import (
+    by_draws,
+    encode_answer,
+    force_format,
+    generate,
+    log_probabilities,
+    opening,
+    prompt_text,
+)
+from currreft_nb.method.prompts import target
+from currreft_nb.method.rewards import score_format
 from currreft_nb.models.load import load_model
+from currreft_nb.training.gpu_memory import token_counts
+from tests.helpers.tiny_models import PREFILLS, write_thinking
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +161,40 @@ class TestForceFormat:
             "<answer>",
             "<answer>",
         ]
+
+
+class TestPrefill:
+    """Of a template that begins the model's turn, answers hold the beginning, and the model goes on behind it."""
+
+    @pytest.fixture(scope="class", params=PREFILLS, ids=["opened", "with a line break", "closed"])
+    def thinking(self, request, tmp_path_factory):
+        return load_model(str(write_thinking(tmp_path_factory.mktemp("model") / "thinking", request.param)))
+
+    def test_an_answer_is_the_whole_turn(self, loaded, thinking, samples):
+        prefill = thinking.style.prefill
+        assert prompt_text(thinking, samples[0]) == prompt_text(loaded, samples[0]) + prefill
+        (answer,) = generate(thinking, samples[:1], max_new_tokens=6)[0]
+        said = answer.text.removeprefix(prefill)
+        assert answer.text == prefill + said and answer.tokens == 6
+        logits = log_probabilities(loaded.model, encode_answer(loaded, samples[0], prefill), 1)  # plain, behind it
+        assert said.startswith(loaded.processor.tokenizer.decode(logits[0, -1].argmax()))
+
+    def test_an_answer_is_read_behind_the_prompt_once(self, loaded, thinking, samples):
+        text = target(samples[1], thinking.style)
+        ours, plain = (encode_answer(one, samples[1], text)["input_ids"] for one in (thinking, loaded))
+        assert torch.equal(ours, plain) and token_counts(thinking, [(samples[1], text)])[0][0] < ours.shape[1]
+
+    def test_forcing_closes_what_the_prompt_opened(self, thinking, samples):
+        prefill = thinking.style.prefill
+        (forced,) = force_format(thinking, samples[1:2], [Completion(prefill + "square", 2, True)], max_new_tokens=20)
+        opened = "<answer>" if "</think>" in prefill else "</think><answer>"
+        assert forced.text.startswith(prefill + "square" + opened) and forced.text.endswith("</answer>")
+        assert forced.text.count("<think>") == forced.text.count("</think>") == 1
+
+    def test_the_model_can_answer_in_the_right_form(self, thinking, samples):
+        answers = [found[0].text for found in generate(thinking, samples[:12], max_new_tokens=24)]
+        forms = [score_format(sample, text)[0] for sample, text in zip(samples, answers)]
+        assert thinking.style.prefill != "<think>" or sum(forms) >= 6  # the others are unusual for the pocket model
 
 
 def test_text_only_batch_needs_no_image(loaded):

@@ -1,5 +1,7 @@
 """Models of every family, with real classes and module names, tiny sizes and random weights; and prompts for them."""
 
+import shutil
+
 import torch
 from transformers import (
     AutoConfig,
@@ -15,6 +17,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
+from currreft_nb.models.weights import pocket_folder
 from currreft_nb.pocket.network import CHAT_TEMPLATE, SPECIAL_TOKENS, make_tokenizer
 
 PROCESSORS = {
@@ -119,6 +122,25 @@ def write_tiny(model_type, folder, tied=True, max_shard_size="5GB"):
         for weight in model.parameters():
             weight.mul_(5 if weight.dim() > 1 else 1)  # answers that depend on the question
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=max_shard_size)
+    return folder
+
+
+PREFILLS = ("<think>", "<think>\n", "<think>\n\n</think>\n\n")  # of thinking models, and of non-thinking modes
+
+
+def write_thinking(folder, prefill, turn="part['text']"):
+    """Write the pocket model with a chat template that begins the model's turn with `prefill`; return the folder.
+
+    `turn`: what the template writes of a turn that is given, as an expression.
+    """
+    shutil.copytree(pocket_folder("pocket"), folder)
+    path = folder / "chat_template.jinja"
+    text, opening = path.read_text(), r"{{- '<|im_start|>assistant\n"
+    assert text.count(opening) == 1
+    text = text.replace(opening, opening + prefill.replace("\n", r"\n")).replace(
+        "{{- part['text'] -}}", f"{{{{- {turn} -}}}}", 1
+    )
+    path.write_text(text)
     return folder
 
 

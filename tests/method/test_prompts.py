@@ -7,7 +7,18 @@ import pytest
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
-from currreft_nb.method.prompts import Style, messages, render_answer, render_question, render_value, target
+from currreft_nb.method.prompts import (
+    Style,
+    messages,
+    render_answer,
+    render_question,
+    render_value,
+    target,
+    with_prefill,
+    without_prefill,
+    wording_hash,
+)
+from currreft_nb.method.rewards import score
 
 FULL, SHORT = Style(), Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))
 THOUSAND = Style(frame=Frame(kind="thousand"))
@@ -93,6 +104,35 @@ def test_messages_put_the_image_first():
 def test_a_target_carries_both_tags():
     assert target(make("math", "3", thinking="1, 2, 3"), FULL) == "<think>1, 2, 3</think><answer>3</answer>"
     assert target(make("math", "3"), FULL) == "<think></think><answer>3</answer>"
+
+
+@pytest.mark.parametrize(
+    ("prefill", "expected"),
+    [
+        ("<think>", "<think>1, 2, 3</think><answer>3</answer>"),
+        ("<think>\n", "<think>\n1, 2, 3</think><answer>3</answer>"),
+        ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n<answer>3</answer>"),
+    ],
+)
+def test_a_target_begins_as_the_prompt_did_and_earns_both_rewards(prefill, expected):
+    sample, style = make("math", "3", thinking="1, 2, 3"), Style(prefill=prefill)
+    assert target(sample, style) == expected
+    assert score(sample, expected) == (1, 1, "ok")
+    learnt = without_prefill(expected, style)
+    assert prefill + learnt == expected and "<think>" not in learnt
+
+
+@pytest.mark.parametrize("prefill", ["", "<think>", "<think>\n"])
+def test_a_stored_completion_gets_a_missing_prefill_once(prefill):
+    style, said = Style(prefill=prefill), "a cat</think><answer>cat</answer>"
+    assert with_prefill(said, style) == prefill + said
+    for stored in (prefill + said, prefill.strip() + said):
+        assert with_prefill(stored, style) == prefill + said
+
+
+def test_only_a_prefill_changes_the_hash_of_the_wording():
+    assert wording_hash(Style()) == "fef3dbf9f021"
+    assert len({wording_hash(Style(prefill=prefill)) for prefill in ("", "<think>", "<think>\n")}) == 3
 
 
 def test_what_cannot_be_written_says_why():

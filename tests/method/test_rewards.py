@@ -244,6 +244,22 @@ def test_a_row_that_cannot_be_scored_is_an_error_not_a_zero(change, message):
             reward([complete("42")], **row | change)
 
 
+@pytest.mark.parametrize("as_messages", [False, True])
+def test_what_the_prompt_began_is_part_of_the_completion(as_messages):
+    said = [
+        "six sevens</think><answer>42</answer>",
+        "42",
+        "<think>hm</think><answer>42</answer>",
+        "<answer>42</answer>",
+    ]
+    began = ["<think>", "<think>\n", "<think>", "<think>\n\n</think>\n\n"]
+    given = [[{"role": "assistant", "content": text}] if as_messages else text for text in said]
+    row = {"answer": ['"42"'] * 4, "task": ["math"] * 4, "stage": ["open"] * 4}
+    assert format_reward(given, **row, prefill=began) == [1, 0, 0, 1]
+    assert format_reward(given, **row) == [0, 0, 1, 0]
+    assert accuracy_reward(given, **row, prefill=began) == accuracy_reward(given, **row) == [1, 0, 1, 1]
+
+
 def test_a_frame_without_a_size_is_an_error():
     with pytest.raises(InputError, match="size"):
         accuracy_reward([complete("[1, 2, 3, 4]")], ["[[1, 2, 3, 4]]"], ["detection"], ["open"], frame=Frame())

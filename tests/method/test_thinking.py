@@ -110,6 +110,11 @@ def test_columns_are_those_of_the_rewards():
     assert contradictions(texts, **given) == [True, None, False]
 
 
+def test_thinking_that_the_prompt_began_is_read():
+    row = {name: [value] for name, value in columns(COUNT).items()}
+    assert contradictions(["2</think><answer>3</answer>"], **row, prefill=["<think>"]) == [True]
+
+
 def test_a_task_that_reads_no_thoughts_says_nothing_of_them():
     general = Sample(task="general", answer="Jupiter", **COMMON)
     assert contradicts(general, "<think>Mars</think><answer>Jupiter</answer>") is None

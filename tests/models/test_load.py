@@ -20,9 +20,17 @@ from currreft_nb.models import files
 from currreft_nb.models.adapters import new_adapter, read_provenance
 from currreft_nb.models.families import FAMILIES, LORA_ON
 from currreft_nb.models.files import hash_weights, read_config
-from currreft_nb.models.load import check_quantised, load_model, load_processor, save_adapter, style_of
+from currreft_nb.models.load import check_quantised, load_model, load_processor, read_style, save_adapter, style_of
 from currreft_nb.models.weights import hash_model, pocket_folder
-from tests.helpers.tiny_models import DEEPSTACK, LANGUAGE_LAYERS, TOWER_BLOCKS, tiny_model, write_tiny
+from tests.helpers.tiny_models import (
+    DEEPSTACK,
+    LANGUAGE_LAYERS,
+    PREFILLS,
+    TOWER_BLOCKS,
+    tiny_model,
+    write_thinking,
+    write_tiny,
+)
 
 
 def log_probabilities(loaded):
@@ -108,11 +116,140 @@ class TestFourBit:
         config = BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=["visual", "lm_head"])
         model = AutoModelForImageTextToText.from_pretrained(pocket_folder("pocket"), quantization_config=config)
         with pytest.raises(TypeError, match="visual"):
-            check_quantised(model)
+            check_quantised(model, four_bit=True)
 
     def test_quantising_nothing_is_noticed(self):
         with pytest.raises(TypeError, match="0 layers are in 4 bit"):
-            check_quantised(load_model("pocket").model)
+            check_quantised(load_model("pocket").model, four_bit=True)
+
+    def test_quantised_layers_that_nobody_asked_for_are_noticed(self):
+        with pytest.raises(TypeError, match="21 layers are in 4 bit, expected 0"):
+            check_quantised(load_model("pocket", four_bit=True).model, four_bit=False)
+
+
+class TestWeights:
+    """Every weight of the model is in its files, and nothing else."""
+
+    @staticmethod
+    def rewritten(folder, change):
+        """Copy the pocket model with the tensors that `change` returns for a name and its tensor."""
+        shutil.copytree(pocket_folder("pocket"), folder)
+        weights = load_file(folder / "model.safetensors")
+        weights = {name: value for old in weights for name, value in change(old, weights[old])}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return str(folder)
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (
+                lambda n, v: [(n, v)] if "visual" not in n else [],
+                r"42 missing, first model\.visual\.blocks\.0.*download",
+            ),
+            (
+                lambda n, v: [(n, v)] if ".layers.1.mlp" not in n else [],
+                r"3 missing, first .*layers\.1\.mlp\.down_proj",
+            ),
+            (lambda n, v: [(n, v)] if "embed_tokens" not in n else [], r"2 missing, first lm_head\.weight"),
+            (
+                lambda n, v: [("module." + n, v)],
+                r"81 missing.*80 unexpected, first module\.model.*module\. is the name",
+            ),
+            (
+                lambda n, v: [("base_model.model." + n, v)],
+                r"80 unexpected.*base_model\.model\. is the name of a wrapper",
+            ),
+            (lambda n, v: [("_orig_mod." + n, v)], r"80 unexpected.*_orig_mod\. is the name of a wrapper"),
+            (
+                lambda n, v: [(n.replace("q_proj.weight", "q_proj.base_layer.weight"), v)],
+                "3 missing.*3 unexpected.*belong to an adapter: merge it",
+            ),
+            (
+                lambda n, v: [(n, v), (n.replace(".weight", ".lora_A.weight"), v[:2].clone())],
+                r"unexpected, first .*lora_A.*merge_and_unload",
+            ),
+            (lambda n, v: [(n, v), (n + ".absmax", v[:1].clone())], "stored quantised: give the 16-bit model"),
+            (
+                lambda n, v: [(n, v[:-1].clone() if n.endswith("layers.0.mlp.gate_proj.weight") else v)],
+                r"1 of another shape, first .*layers\.0\.mlp\.gate_proj\.weight \(383, 128\) for \(384, 128\)",
+            ),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_named(self, tmp_path, change, message):
+        folder = self.rewritten(tmp_path / "copy", change)
+        with pytest.raises(InputError, match=rf"the weights of '.*copy' do not fit its config\.json: .*{message}"):
+            load_model(folder)
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (lambda v: [], r"1 missing, first model\.language_model\.layers\.0\.mlp\.gate_proj\.weight;"),
+            (
+                lambda v: [v[:-1].clone()],
+                r"1 of another shape, first .*gate_proj\.weight \(383, 128\) for \(384, 128\);",
+            ),
+        ],
+        ids=["missing", "shape"],
+    )
+    def test_layers_to_put_into_four_bit_are_looked_at_too(self, tmp_path, change, message):
+        place = "layers.0.mlp.gate_proj.weight"
+        folder = self.rewritten(
+            tmp_path / "copy", lambda n, v: [(n, w) for w in (change(v) if n.endswith(place) else [v])]
+        )
+        with pytest.raises(InputError, match=message):
+            load_model(folder, four_bit=True)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda n, v: [(n.replace("model.language_model.", "model.").replace("model.visual.", "visual."), v)],
+            lambda n, v: [
+                (n.replace("model.layers.", "model.language_model.layers.").replace("visual.", "model.visual."), v)
+            ],
+            lambda n, v: [(n, v)] + [("lm_head.weight", v.clone())] * ("embed_tokens" in n),
+            lambda n, v: (
+                [(n, v)]
+                + [(n.replace("q_proj.weight", "rotary_emb.inv_freq"), v[0].clone())] * n.endswith("q_proj.weight")
+            ),
+            lambda n, v: [(n, v)] + [("visual.rotary_pos_emb.inv_freq", torch.ones(4))] * ("embed_tokens" in n),
+        ],
+        ids=["old names", "new names", "tied head", "rotary buffers", "rotary buffer of the tower"],
+    )
+    def test_other_names_tied_heads_and_computed_buffers_are_no_fault(self, tmp_path, change):
+        loaded = load_model(self.rewritten(tmp_path / "copy", change))
+        assert torch.equal(log_probabilities(loaded), log_probabilities(load_model("pocket")))
+
+    @pytest.mark.parametrize("tied", [True, False])
+    def test_shards_load_and_an_untied_head_must_be_there(self, tmp_path, tied):
+        folder = write_tiny("qwen2_vl", tmp_path / "tiny", tied=tied, max_shard_size="100KB")
+        load_model(str(folder))
+        for path in folder.glob("model-*.safetensors"):
+            weights = load_file(path)
+            weights.pop("lm_head.weight", None)
+            save_file(weights, path, metadata={"format": "pt"})
+        if tied:
+            load_model(str(folder))
+        else:
+            with pytest.raises(InputError, match=r"1 missing, first lm_head\.weight"):
+                load_model(str(folder))
+
+    @pytest.mark.parametrize("four_bit", [False, True])
+    def test_a_model_that_is_stored_in_four_bit_is_refused(self, tmp_path, four_bit):
+        source, folder = pocket_folder("pocket"), tmp_path / "copy"
+        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+        AutoModelForImageTextToText.from_pretrained(source, quantization_config=config).save_pretrained(folder)
+        for path in source.iterdir():
+            if not (folder / path.name).exists():
+                shutil.copy(path, folder)
+        with pytest.raises(
+            InputError, match=r"copy' is stored in 4 bit \(bitsandbytes\) already; give the 16-bit model"
+        ):
+            load_model(str(folder), four_bit=four_bit)
+        settings = json.loads((folder / "config.json").read_text())
+        del settings["quantization_config"]  # so that only the weights say it
+        (folder / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(InputError, match="they are stored quantised: give the 16-bit model"):
+            load_model(str(folder), four_bit=four_bit)
 
 
 class TestProcessor:
@@ -137,6 +274,23 @@ class TestProcessor:
         patch = processor.image_processor.patch_size
         assert (columns * patch, rows * patch) == resized_size(size, frame)
         assert columns * rows * patch**2 <= budget
+
+
+class TestPrefill:
+    """What the chat template writes of the model's turn is part of its style."""
+
+    def test_most_templates_write_nothing(self):
+        assert load_model("pocket").style.prefill == ""
+
+    @pytest.mark.parametrize("prefill", PREFILLS)
+    def test_an_opened_or_empty_think_block_is_noticed(self, tmp_path, prefill):
+        assert read_style(str(write_thinking(tmp_path / "copy", prefill))).prefill == prefill
+
+    def test_a_tokenizer_that_would_take_the_thinking_apart_is_not_asked_to(self, tmp_path):
+        folder = write_thinking(tmp_path / "copy", "<think>")
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"response_template": {"fields": {}}}))
+        assert load_processor(str(folder), 4096).tokenizer.response_template is None
 
 
 class TestAdapter:
@@ -203,6 +357,20 @@ class TestAdapter:
         else:
             (folder / file).write_text(text)
         with pytest.raises(InputError, match=f"{file} {message}"):
+            load_model("pocket", adapter=folder)
+
+    @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "currreft.json"])
+    def test_a_pointer_of_git_lfs_is_refused(self, trained, tmp_path, name):
+        folder = shutil.copytree(trained[1], tmp_path / "adapter")
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1\nsize 42000000\n")
+        with pytest.raises(InputError, match=rf"{name} is only a pointer of git-lfs"):
+            load_model("pocket", adapter=folder)
+
+    def test_weights_that_are_cut_off_are_refused(self, trained, tmp_path):
+        folder = shutil.copytree(trained[1], tmp_path / "adapter")
+        with (folder / "adapter_model.safetensors").open("r+b") as stream:
+            stream.truncate(20_000)
+        with pytest.raises(InputError, match=r"adapter_model\.safetensors is cut off: it has 20,000 bytes"):
             load_model("pocket", adapter=folder)
 
     @pytest.mark.filterwarnings("ignore:Found missing adapter keys")

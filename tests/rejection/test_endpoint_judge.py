@@ -150,10 +150,33 @@ def test_what_is_no_verdict_is_mended_once_then_failed(tmp_path, text, problem):
         f"My grade:\n```\n{points()}\n```\nDone.",
         f"\n {points()} ",
         f"<think>{{}}</think>{points()}",
+        f"The answer is right.</think>{points()}",  # the server's prompt had begun the thinking
+        f"\n</think>\n\n{points()}",
+        f"The answer is right.\n</think>\n\n```json\n{points()}\n```",
+        f"It wrote <think>a</think><answer>b</answer>.\n</think>\n{points()}",  # thinking that quotes a tag
+        f"Perhaps ```json\n{points(total=85)}\n```, no.</think>{points()}",  # and a draft
+        f"Perhaps\n{points(total=85)}\nno.</think>```\n{points()}\n```",
+        points(reason="no </think> before the answer"),  # a reason that quotes a tag
+        f"```json\n{points(reason='no </think> here')}\n```",
+        f"Hm.</think>{points(reason='no </think> here')}",
     ],
 )
-def test_a_verdict_may_stand_in_a_fence(text):
+def test_a_verdict_may_stand_in_a_fence_and_behind_thinking(text):
     assert read_verdict(text).total == 92
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Perhaps ```json\n{points()}\n``` or so.</think>I cannot say.",
+        f"{points()}</think>",
+        f"<think>Perhaps ```json\n{points()}\n```",
+        f"Hm.</think>The grade is {points()}",
+        "</think>" * 5000,
+    ],
+)
+def test_a_draft_in_thinking_is_no_verdict(text):
+    assert read_verdict(text) == "it is not one JSON object"
 
 
 @given(st.text() | st.builds(lambda x: SAID % json.dumps(x), st.floats() | st.integers() | st.text()))

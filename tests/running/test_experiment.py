@@ -204,3 +204,65 @@ def test_an_override_does_not_fight_a_grid(project):
     with pytest.raises(InputError, match="seed is a grid parameter"):
         read(project, GRID, ["train.seed=3"])
     assert read(project, GRID, ["data.seed=9"]).steps[0].settings["seed"] == 9
+
+
+class TestModels:
+    """Models and adapters with incomplete files are refused, with the line that names them."""
+
+    START = '\nstart_from: str = "base"'
+    POINTER = "version https://git-lfs.github.com/spec/v1\nsize 7754000000\n"
+
+    @pytest.fixture
+    def model(self, project):
+        folder = project / "models" / "mine"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "qwen2_vl"}')
+        (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+        return folder
+
+    def test_a_whole_model_passes(self, project, model):
+        assert read(project, changes=["model=models/mine"]).steps[1].settings["model"] == "models/mine"
+
+    @pytest.mark.parametrize("key", ["model", "teacher"])
+    def test_a_pointer_is_refused(self, project, model, key):
+        write_notebook(project / "notebooks", "02_train", TRAIN + '\nteacher: str = ""')
+        (model / "model.safetensors").write_text(self.POINTER)
+        text = TINY.replace("1e-5}", f"1e-5, {key}: models/mine}}")
+        with pytest.raises(
+            InputError, match=r"tiny\.yaml:8 \(step train\): .*mine/model\.safetensors is only a pointer"
+        ):
+            read(project, text)
+
+    def test_quantised_weights_are_refused(self, project, model):
+        (model / "config.json").write_text('{"quantization_config": {"quant_method": "gptq", "bits": 4}}')
+        with pytest.raises(
+            InputError, match=r"--set model \(step train\): .*'models/mine' is stored in 4 bit \(gptq\)"
+        ):
+            read(project, changes=["model=models/mine"])
+
+    @pytest.mark.parametrize("place", ["runs/one/adapter", "runs/one"])
+    def test_an_adapter_is_looked_at(self, project, place):
+        write_notebook(project / "notebooks", "02_train", TRAIN + self.START)
+        (project / place).mkdir(parents=True)
+        (project / place / "adapter_model.safetensors").write_text(self.POINTER)
+        text = TINY.replace("1e-5}", "1e-5, start_from: runs/one}")
+        with pytest.raises(
+            InputError, match=r"\(step train\): .*adapter_model\.safetensors is only a pointer of git-lfs"
+        ):
+            read(project, text)
+
+    def test_arms_are_looked_at_and_a_model_that_only_words_questions_is_not(self, project, model):
+        declared = TRAIN + '\narms: list[str] = ["a"]\nstart_from: list[str] = ["base"]'
+        write_notebook(project / "notebooks", "02_train", declared)
+        (model / "config.json").write_text('{"quantization_config": {"quant_method": "awq", "bits": 4}}')
+        served = '1e-5, model: models/mine, start_from: ["http:mine@http://127.0.0.1:8000/v1"]}'
+        read(project, TINY.replace("1e-5}", served))
+        for given in ('model: models/mine, start_from: ["base"]', 'start_from: ["model:models/mine"]'):
+            with pytest.raises(InputError, match=r"is stored in 4 bit \(awq\) already"):
+                read(project, TINY.replace("1e-5}", f"1e-5, {given}}}"))
+
+    def test_what_an_earlier_step_makes_again_is_not_looked_at(self, project, model):
+        made = project / "outputs" / "tiny" / "export"
+        model.rename(made.parent.mkdir(parents=True) or made)
+        (made / "model.safetensors").write_text(self.POINTER)
+        read(project, changes=["model=outputs/tiny/export"])

@@ -7,12 +7,19 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trl.data_utils import apply_chat_template
 
 from currreft_nb import InputError
 from currreft_nb.core.samples import STAGES, Sample
+from currreft_nb.generation.generate import prompt_text
 from currreft_nb.method.difficulty import PassRate
-from currreft_nb.training.rows import draw_order, draws, rehearsal_places
+from currreft_nb.method.prompts import Style, target
+from currreft_nb.models.load import load_model
+from currreft_nb.training.rows import check_turn, draw_order, draws, rehearsal_places, sft_row, sft_targets
 from currreft_nb.training.settings import GrpoSettings, SftSettings
+from currreft_nb.training.steps import reward_functions
+from currreft_nb.training.train import GrpoTraining, train_sft
+from tests.helpers.tiny_models import PREFILLS, write_thinking
 
 SHORT = GrpoSettings(steps=10, prompts_per_step=4)
 
@@ -94,3 +101,57 @@ def test_both_ways_of_training_draw_alike(kind):
     order, left_out = draws(SAMPLES[10:], RATES, settings)
     assert len(order) == 40 and 0 not in order and left_out == {"math, never right": 1}
     assert order.count(2) > order.count(4), "two of four right is nearer to the target than four of four"
+
+
+REWRITTEN = (
+    r"'<think>\n' + part['text'].split('</think>')[0].replace('<think>', '').strip() + '\n</think>\n\n'"
+    " + part['text'].split('</think>')[-1]"
+)
+
+
+class TestTurns:
+    """A completion to imitate is written behind the prompt, as the model would go on from it."""
+
+    SAMPLE = replace(SAMPLES[-1], thinking="so")
+
+    def learnt(self, loaded):
+        check_turn(loaded, self.SAMPLE, target(self.SAMPLE, loaded.style))
+        row = sft_row(self.SAMPLE, target(self.SAMPLE, loaded.style), loaded)
+        written = apply_chat_template({name: row[name] for name in ("prompt", "completion")}, loaded.processor)
+        assert written["prompt"] == prompt_text(loaded, self.SAMPLE)
+        return written["completion"]
+
+    def test_without_a_prefill_it_is_all_learnt(self):
+        assert self.learnt(load_model("pocket")) == "<think>so</think><answer>3</answer><|im_end|>\n"
+
+    @pytest.mark.parametrize("prefill", PREFILLS)
+    def test_what_the_prompt_began_is_not_learnt_again(self, tmp_path, prefill):
+        loaded = load_model(str(write_thinking(tmp_path / "model", prefill)))
+        thinking = "" if "</think>" in prefill else "so</think>"
+        assert self.learnt(loaded) == thinking + "<answer>3</answer><|im_end|>\n"
+
+    def test_a_template_that_writes_line_breaks_of_its_own_is_fine(self, tmp_path):
+        loaded = load_model(str(write_thinking(tmp_path / "model", "<think>\n", REWRITTEN)))
+        assert self.learnt(loaded) == "so\n</think>\n\n<answer>3</answer><|im_end|>\n"
+
+    @pytest.mark.parametrize("prefill", ["", "<think>\n"])
+    def test_a_template_that_drops_thinking_is_refused(self, tmp_path, prefill):
+        loaded = load_model(
+            str(write_thinking(tmp_path / "model", prefill, "part['text'].split('</think>')[-1]")), trainable=True
+        )
+        with pytest.raises(InputError, match=r"where the model is to learn '<think>.*so</think>.*keeps the text"):
+            train_sft(loaded, sft_targets([self.SAMPLE], loaded.style), tmp_path, SftSettings())
+
+    def test_reasoning_that_has_no_place_is_told(self, capsys):
+        sft_targets([self.SAMPLE, SAMPLES[-1]], Style(prefill=PREFILLS[2]))
+        assert "1 reference reasonings are left out" in capsys.readouterr().out
+
+    def test_rows_for_the_rewards_say_what_the_prompt_began(self, tmp_path):
+        loaded = load_model(str(write_thinking(tmp_path / "model", "<think>")))
+        training = GrpoTraining(loaded, tmp_path, SHORT, [], [], None, {}, None, 0, [])
+        row, scored = training.make_row(self.SAMPLE, ""), []
+        calls = {name: [value] for name, value in row.items()} | {"completion_ids": [[5]]}
+        said = [[{"role": "assistant", "content": "so</think><answer>3</answer>"}]]
+        for reward in reward_functions(loaded, SHORT, scored):
+            assert reward(said, log_metric=lambda *_: None, log_extra=lambda *_: None, **calls) == [1.0]
+        assert scored[0]["completion"] == "<think>so</think><answer>3</answer>" and scored[0]["format"] == 1.0
