@@ -1,12 +1,15 @@
 """Prompts: the question in both wordings, and the ideal completion, for every task and stage."""
 
+import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
+from currreft_nb.method import prompts
 from currreft_nb.method.prompts import (
     Style,
     messages,
@@ -19,6 +22,7 @@ from currreft_nb.method.prompts import (
     wording_hash,
 )
 from currreft_nb.method.rewards import score
+from currreft_nb.tasks import TASK_MODULES
 
 FULL, SHORT = Style(), Style(wording="short", frame=Frame(factor=16, min_pixels=256, max_pixels=4096))
 THOUSAND = Style(frame=Frame(kind="thousand"))
@@ -130,8 +134,12 @@ def test_a_stored_completion_gets_a_missing_prefill_once(prefill):
         assert with_prefill(stored, style) == prefill + said
 
 
-def test_only_a_prefill_changes_the_hash_of_the_wording():
-    assert wording_hash(Style()) == "fef3dbf9f021"
+def test_a_prefill_changes_the_hash_of_the_wording_and_none_leaves_it_as_it_was():
+    """Stored answers are found by it."""
+    tasks = {name: [task.QUESTION, task.ANSWER] for name, task in TASK_MODULES.items()}
+    known = {"wording": "full", "frame": asdict(Frame())}
+    before = json.dumps([known, tasks, prompts._THINK, prompts._CHOICE_ONE])
+    assert wording_hash(Style()) == hashlib.sha256(before.encode()).hexdigest()[:12]
     assert len({wording_hash(Style(prefill=prefill)) for prefill in ("", "<think>", "<think>\n")}) == 3
 
 
