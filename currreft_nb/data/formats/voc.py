@@ -12,9 +12,12 @@
 Coordinates count pixels from 1 and include the last one (VOC development kit); they are converted here to half-open
 boxes from 0: (122, 114, 379, 275). Children may be in any order and coordinates may be fractions. Only the name
 directly below an object is its category: owners and body parts have names, too. Objects marked as difficult count as
-present, for labels and for "occurs exactly once", but are not asked for.
+present, for labels and for "occurs exactly once", but are not asked for. An annotation whose <filename> and own name
+are two different pictures is rejected.
 """
 
+import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -23,19 +26,26 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import inside
-from currreft_nb.data.images import BadRow, image_size
+from currreft_nb.data.images import BadRow, ImageProblem, image_size
 from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import MAX_ROW
 
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG")
+NOT_XML, EMPTY, TWO_IMAGES = "file is not an XML annotation", "file is empty", "annotation may be of two images"
+ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
+PARSED = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")  # what the XML parser reads by itself
 
 
-def read(path: Path | str, tasks: Collection[str] = ("detection", "classification")) -> common.Items:
+def read(
+    path: Path | str, tasks: Collection[str] = ("detection", "classification"), *, images: str = ""
+) -> common.Items:
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
-    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` for any other path.
+    A VOC folder holds `Annotations` and `JPEGImages`. Other layouts: a folder of XML files, or one with a single
+    subfolder of XML files. `images`: the folder of the pictures; default: `JPEGImages` or `images` beside the folder of
+    the XML files, or that folder itself. Raises `InputError` for any other path.
     """
     path = common.need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
@@ -44,14 +54,29 @@ def read(path: Path | str, tasks: Collection[str] = ("detection", "classificatio
             raise InputError(f"{path}: no folder above holds Annotations; a list belongs in ImageSets/Main")
         listed = _listed(path, root)
     else:
-        roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
-        if not roots:
-            raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
-        listed = (file for root in roots for file in common.files_in(root / "Annotations", "*.xml"))
+        listed = (file for folder in _annotation_folders(path) for file in common.files_in(folder, "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
     for entry in entries:
-        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks)
+        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks, images)
+
+
+def _annotation_folders(path: Path) -> list[Path]:
+    """Return the folders of XML files in a folder: its own, those of VOC folders, or the only one there is."""
+    if (path / "Annotations").is_dir():
+        return [path / "Annotations"]
+    if next(path.glob("*.xml"), None):
+        return [path]
+    if found := sorted(path.glob("*/Annotations")):
+        return found
+    found = sorted({file.parent for file in path.glob("*/*.xml")})
+    if len(found) == 1:
+        return found
+    there = f"XML files in {', '.join(folder.name for folder in found)}" if found else "no XML files"
+    raise InputError(
+        f"{path} holds no Annotations folder, but {there}; give the folder of the XML files, and that of the pictures "
+        "by images=, unless it is JPEGImages or images beside it"
+    )
 
 
 def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
@@ -86,30 +111,57 @@ def _category_names(files: Iterator[Path]) -> list[str]:
 
 
 def _parse(file: Path) -> ElementTree.Element | None:
-    if file.stat().st_size > MAX_ROW:
-        return None
+    """Return the annotation, or None if the file is none."""
     try:
-        root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an unknown encoding
+        return _root(file)
+    except BadRow:
         return None
-    return root if root.tag == "annotation" else None
+
+
+def _root(file: Path) -> ElementTree.Element:
+    """Return the annotation. Raises `BadRow`."""
+    if not 0 < file.stat().st_size <= MAX_ROW:
+        raise BadRow(NOT_XML, f"it has more than {MAX_ROW} bytes") if file.stat().st_size else BadRow(EMPTY)
+    try:
+        root = ElementTree.fromstring(_readable(file.read_bytes()))
+    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
+        raise BadRow(NOT_XML, str(error)) from None
+    if root.tag != "annotation":
+        raise BadRow(NOT_XML, f"it holds <{root.tag}>")
+    return root
+
+
+def _readable(data: bytes) -> bytes | str:
+    """Return the XML, decoded if it declares an encoding that Python knows and the XML parser does not, such as gb2312.
+
+    Raises `BadRow` if it is not in that encoding.
+    """
+    declared = ENCODING.match(data)
+    if declared is None or (name := declared[1].decode().lower()) in PARSED:
+        return data
+    try:
+        return data.decode(
+            "gb18030" if name in ("gb2312", "gbk") else name
+        )  # which contains them, and is what is meant
+    except (LookupError, UnicodeDecodeError) as error:
+        raise BadRow(NOT_XML, f"it declares the encoding {name}: {error}; save it as UTF-8") from None
 
 
 def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
 
 
-def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> common.Items:
-    root = _parse(file)
-    if root is None:
-        empty = not file.stat().st_size
-        yield common.Rejected(file=str(file), reason="file is empty" if empty else "file is not an XML annotation")
-        return
+def _read_annotation(file: Path, names: list[str], tasks: Collection[str], images: str) -> common.Items:
     try:
-        image = _image_path(file, root)
+        root = _root(file)
+        image = _image_path(file, root, images)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
-        yield common.Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
+        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES):
+            reason, value = problem.reason, problem.value
+        else:
+            reason, value = "image does not exist or cannot be read", str(problem)
+        yield common.Rejected(file=str(file), reason=reason, value=value)
         return
     things = []
     for number, item in enumerate(root.iterfind("object"), 1):
@@ -127,12 +179,28 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> co
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(file: Path, root: ElementTree.Element) -> Path:
-    folder = file.parent.parent / "JPEGImages"
-    name = (root.findtext("filename") or "").strip()
-    paths = [common.image_in(folder, name)] if name else []
-    paths += [common.image_in(folder, f"{file.stem}{suffix}") for suffix in SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _image_path(file: Path, root: ElementTree.Element, images: str) -> Path:
+    """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
+    beside = file.parent.parent
+    places = [Path(images)] if images else [beside / "JPEGImages", beside / "images", file.parent]
+    places = [place for place in places if place.is_dir()] or places[:1]
+    written = (root.findtext("filename") or "").strip()
+    named, own = _existing(places, written), _existing(places, file.stem)
+    others = [path for path in own if path.stem not in {path.stem for path in named}]
+    if named and others:
+        why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
+        raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
+    try:
+        return common.only_file(named or own, written or file.stem)
+    except ImageProblem as problem:
+        raise BadRow(TWO_IMAGES, problem.value) if own or named else problem from None
+
+
+def _existing(places: list[Path], name: str) -> list[Path]:
+    """Return the files of that name in the folders; a name without a suffix gets those of pictures."""
+    suffixes = ("",) if Path(name).suffix in SUFFIXES or not name else ("", *SUFFIXES)
+    names = [(place, name + suffix) for place in places for suffix in suffixes]
+    return [common.image_in(place, name) for place, name in names if os.path.isfile(os.path.join(place, name))]
 
 
 def _recorded_size(root: ElementTree.Element) -> Size | None:
