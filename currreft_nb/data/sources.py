@@ -6,10 +6,12 @@ A source is one line of text, `format:path`, and where the format has options, `
     scenes?math=listing                                the same, but math asks where four objects are, as a list
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
+    voc:raccoon/annotations?images=raccoon/pictures    folders with other names
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
     llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
     table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh
     table:hf://datasets/derek-thomas/ScienceQA?task=general&options=choices&context=hint&files=data/train-*.parquet
+    table:hf://datasets/lmms-lab/ai2d?task=math&answer_as=index
     llava:hf://datasets/HuggingFaceM4/the_cauldron?task=general&files=vsr/*.parquet
 
 | format | what it reads | options |
@@ -18,13 +20,13 @@ A source is one line of text, `format:path`, and where the format has options, `
 | coco | instances: detection and classification | images |
 | curr_reft | the official rows, RefGTA rows and conversations | images |
 | geometry3k | problem folders | |
-| llava | conversations, The Cauldron, in any kind of table | task, images, files |
+| llava | conversations, The Cauldron, in any kind of table | task, image, images, files |
 | math_vision | MATH-Vision | |
 | refcoco | RefCOCO, RefCOCO+, RefCOCOg, RefCLEF, RefGTA | split, by, images |
 | science_qa | ScienceQA | split, task, images |
-| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, and columns: |
+| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as; columns |
 |       |                                                       | question, answer, image, options, context, thinking |
-| voc | PASCAL VOC: detection and classification | |
+| voc | PASCAL VOC: detection and classification | images |
 
 Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
 Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder; like
