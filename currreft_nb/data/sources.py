@@ -6,7 +6,6 @@ A source is one line of text, `format:path`, and where the format has options, `
     scenes?math=listing                                the same, but math asks where four objects are, as a list
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
-    voc:raccoon/annotations?images=raccoon/pictures    folders with other names
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
     llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
     table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh
@@ -26,7 +25,7 @@ A source is one line of text, `format:path`, and where the format has options, `
 | science_qa | ScienceQA | split, task, images |
 | table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as; columns |
 |       |                                                       | question, answer, image, options, context, thinking |
-| voc | PASCAL VOC: detection and classification | images |
+| voc | PASCAL VOC: detection and classification | |
 
 Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
 Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder; like

@@ -26,7 +26,7 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import inside
-from currreft_nb.data.images import BadRow, ImageProblem, image_size
+from currreft_nb.data.images import BadRow, image_size
 from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import MAX_ROW
 
@@ -38,14 +38,10 @@ ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
 PARSED = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")  # what the XML parser reads by itself
 
 
-def read(
-    path: Path | str, tasks: Collection[str] = ("detection", "classification"), *, images: str = ""
-) -> common.Items:
+def read(path: Path | str, tasks: Collection[str] = ("detection", "classification")) -> common.Items:
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
-    A VOC folder holds `Annotations` and `JPEGImages`. Other layouts: a folder of XML files, or one with a single
-    subfolder of XML files. `images`: the folder of the pictures; default: `JPEGImages` or `images` beside the folder of
-    the XML files, or that folder itself. Raises `InputError` for any other path.
+    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` for any other path.
     """
     path = common.need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
@@ -54,29 +50,14 @@ def read(
             raise InputError(f"{path}: no folder above holds Annotations; a list belongs in ImageSets/Main")
         listed = _listed(path, root)
     else:
-        listed = (file for folder in _annotation_folders(path) for file in common.files_in(folder, "*.xml"))
+        roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
+        if not roots:
+            raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
+        listed = (file for root in roots for file in common.files_in(root / "Annotations", "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
     for entry in entries:
-        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks, images)
-
-
-def _annotation_folders(path: Path) -> list[Path]:
-    """Return the folders of XML files in a folder: its own, those of VOC folders, or the only one there is."""
-    if (path / "Annotations").is_dir():
-        return [path / "Annotations"]
-    if next(path.glob("*.xml"), None):
-        return [path]
-    if found := sorted(path.glob("*/Annotations")):
-        return found
-    found = sorted({file.parent for file in path.glob("*/*.xml")})
-    if len(found) == 1:
-        return found
-    there = f"XML files in {', '.join(folder.name for folder in found)}" if found else "no XML files"
-    raise InputError(
-        f"{path} holds no Annotations folder, but {there}; give the folder of the XML files, and that of the pictures "
-        "by images=, unless it is JPEGImages or images beside it"
-    )
+        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks)
 
 
 def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
@@ -151,13 +132,13 @@ def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
 
 
-def _read_annotation(file: Path, names: list[str], tasks: Collection[str], images: str) -> common.Items:
+def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> common.Items:
     try:
         root = _root(file)
-        image = _image_path(file, root, images)
+        image = _image_path(file.parent.parent / "JPEGImages", file, root)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
-        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES):
+        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES, common.TWO_FILES):
             reason, value = problem.reason, problem.value
         else:
             reason, value = "image does not exist or cannot be read", str(problem)
@@ -179,28 +160,23 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str], image
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(file: Path, root: ElementTree.Element, images: str) -> Path:
+def _image_path(folder: Path, file: Path, root: ElementTree.Element) -> Path:
     """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
-    beside = file.parent.parent
-    places = [Path(images)] if images else [beside / "JPEGImages", beside / "images", file.parent]
-    places = [place for place in places if place.is_dir()] or places[:1]
     written = (root.findtext("filename") or "").strip()
-    named, own = _existing(places, written), _existing(places, file.stem)
+    named, own = _existing(folder, written), _existing(folder, file.stem)
     others = [path for path in own if path.stem not in {path.stem for path in named}]
     if named and others:
         why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
         raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
-    try:
-        return common.only_file(named or own, written or file.stem)
-    except ImageProblem as problem:
-        raise BadRow(TWO_IMAGES, problem.value) if own or named else problem from None
+    missing = common.image_in(folder, written or f"{file.stem}.jpg")  # which the check of pictures reports
+    return common.only_file(named or own, written or file.stem) if named or own else missing
 
 
-def _existing(places: list[Path], name: str) -> list[Path]:
-    """Return the files of that name in the folders; a name without a suffix gets those of pictures."""
+def _existing(folder: Path, name: str) -> list[Path]:
+    """Return the files of that name in the folder; a name without a suffix gets those of pictures."""
     suffixes = ("",) if Path(name).suffix in SUFFIXES or not name else ("", *SUFFIXES)
-    names = [(place, name + suffix) for place in places for suffix in suffixes]
-    return [common.image_in(place, name) for place, name in names if os.path.isfile(os.path.join(place, name))]
+    names = [name + suffix for suffix in suffixes if os.path.isfile(os.path.join(folder, name + suffix))]
+    return [common.image_in(folder, found) for found in names]
 
 
 def _recorded_size(root: ElementTree.Element) -> Size | None:
