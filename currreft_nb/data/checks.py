@@ -125,25 +125,25 @@ def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
 def reward_problem(sample: Sample) -> str | None:
     """Return what is wrong with the options, or with an answer that earns less than the full reward."""
     task = TASK_MODULES[sample.task]
-    # Own options of an open question differ as texts: 1-2-3 and 3-2-1 are two, though one set of numbers.
-    same = task.same if sample.stage == "choice" else _same_text
-    for position, option in enumerate(sample.options):
-        if any(same(option, other) for other in sample.options[:position]):
+    for position, option in enumerate(sample.options if sample.stage == "choice" else []):
+        if any(task.same(option, other) for other in sample.options[:position]):
             return "two options are the same"
     if sample.answer is None:
         return None
     if sample.stage == "open" and sample.options:
         try:
-            true_value(sample)
+            right = true_value(sample)
         except CannotPose as problem:
             return problem.reason
+        if sum(_words(option) == _words(right) for option in sample.options) > 1:  # as texts: 1-2-3 is not 3-2-1
+            return "two options are the right one"
     result = score(sample, f"<think></think><answer>{_answer_text(sample)}</answer>")
     fine = result.value == result.format == 1
     return None if fine else f"answer earns no full reward when written out ({result.reason})"
 
 
-def _same_text(one: str, other: str) -> bool:
-    return " ".join(one.split()) == " ".join(other.split())
+def _words(option: str) -> list[str]:
+    return option.split()
 
 
 def _answer_text(sample: Sample) -> str:

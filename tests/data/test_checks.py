@@ -35,7 +35,8 @@ def posed(options, answer, task="math"):
         (posed(["3", "4", "3.0"], ["B"]), "two options are the same"),
         (posed(["3", "4"], ["B"]), None),
         (make("general", None), None),
-        (make("math", "A", options=["3", "4", " 3"]), "two options are the same"),
+        (make("math", "A", options=["3", "4", " 3"]), "two options are the right one"),
+        (make("math", "B", options=["3", "4", " 3"]), None),  # a misprint among the wrong ones does no harm
         (make("math", "A", options=["1-2-3", "3-2-1"]), None),  # as texts they differ
         (make("math", "<think>"), "answer earns no full reward when written out (two_thinks)"),
         (make("math", "12\x00"), "answer has a control character"),
