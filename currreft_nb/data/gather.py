@@ -132,14 +132,17 @@ def store_missing(index: Index, rules: GatherRules) -> None:
 def reject_contradictions(index: Index, sources: Mapping[str, Source], rules: GatherRules) -> None:
     """Reject all questions that ask the same about the same pixels and have different answers: which is right is open.
 
-    Answers differ if the reward for one would not be paid for the other.
+    Answers differ if the reward for one would not be paid for the other. In two sources for different splits they may
+    be a leak, as repetitions are.
     """
-    query = """SELECT asked, content FROM rows WHERE reason IS NULL AND content IS NOT NULL
-        GROUP BY 1, 2 HAVING MIN(digest) < MAX(digest) ORDER BY MIN(number)"""
+    index.add_function("splits_of", {text: " ".join(source.splits) for text, source in sources.items()})
+    query = """SELECT asked, content, splits_of(source) FROM rows WHERE reason IS NULL AND content IS NOT NULL
+        GROUP BY 1, 2, 3 HAVING MIN(digest) < MAX(digest) ORDER BY MIN(number)"""
     if not (keys := index.run(query).fetchall()):
         return
     index.run("CREATE INDEX by_asked ON rows (asked, content)")
-    query = "SELECT number, source, sample FROM rows WHERE asked = ? AND content = ? AND reason IS NULL ORDER BY number"
+    query = """SELECT number, source, sample FROM rows
+        WHERE asked = ? AND content = ? AND splits_of(source) = ? AND reason IS NULL ORDER BY number"""
     for key in keys:
         rows = [(number, source, to_sample(text)) for number, source, text in index.run(query, *key)]
         rows = [row for row in rows if row[2].answer is not None]
@@ -159,7 +162,6 @@ def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Gather
 
     The same question in two sources for different splits is no duplicate; it may be a leak (`data.leaks`).
     """
-    index.add_function("splits_of", {text: " ".join(source.splits) for text, source in sources.items()})
     query = """SELECT number, source, first FROM (SELECT number, source, FIRST_VALUE(id) OVER same AS first,
         ROW_NUMBER() OVER same AS place FROM rows WHERE reason IS NULL
         WINDOW same AS (PARTITION BY digest, content, splits_of(source) ORDER BY number))

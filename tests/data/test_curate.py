@@ -238,11 +238,13 @@ def test_two_answers_are_found_in_words_and_across_sources(tmp_path):
         ("b", [("0.png", "How many?", "8"), ("", "6 * 8?", "48"), ("", "6 * 9?", "54")]),
     ):
         table_of(tmp_path / name, changed)
-    sources = {"train_sources": ["table:a/rows.csv?task=math"], "ood_sources": ["table:b/rows.csv?task=math"]}
-    result = curate_table(tmp_path, on_bad="skip", on_leak="allow", test_questions=2, **sources)
+    one, other = (f"table:{name}/rows.csv?task=math" for name in "ab")
+    result = curate_table(tmp_path, on_bad="skip", train_sources=[one, other])
     rejected = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     assert len(rejected) == sum(result["rejected"].values()) == 4
-    assert {row["line"] for row in rejected if row["source"].startswith("table:a")} == {2, 5, 6}
+    assert {row["line"] for row in rejected if row["source"] == one} == {2, 5, 6}
+    with pytest.raises(InputError, match="would be learnt from and tested on"):  # for other splits it is a leak
+        curate_table(tmp_path, on_bad="skip", test_questions=2, train_sources=[one], ood_sources=[other])
 
 
 def test_many_answers_to_one_question_are_compared_in_no_time(tmp_path):

@@ -87,7 +87,7 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     if VALUES[task] == "boxes":
         boxes = wording.read_value(task, answer, size)
         return {"question": wording.asked_phrase(question), "answer": boxes, "thinking": thinking}
-    text, options = question, []
+    text, options = question, list[str]()
     try:
         if VALUES[task] != "labels":
             text, options = wording.split_options(question)
