@@ -10,6 +10,7 @@ A source is one line of text, `format:path`, and where the format has options, `
     llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
     table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh
     table:hf://datasets/derek-thomas/ScienceQA?task=general&options=choices&context=hint&files=data/train-*.parquet
+    table:hf://datasets/lmms-lab/ai2d?task=math&answer_as=index
     llava:hf://datasets/HuggingFaceM4/the_cauldron?task=general&files=vsr/*.parquet
 
 | format | what it reads | options |
@@ -18,11 +19,11 @@ A source is one line of text, `format:path`, and where the format has options, `
 | coco | instances: detection and classification | images |
 | curr_reft | the official rows, RefGTA rows and conversations | images |
 | geometry3k | problem folders | |
-| llava | conversations, The Cauldron, in any kind of table | task, images, files |
+| llava | conversations, The Cauldron, in any kind of table | task, image, images, files |
 | math_vision | MATH-Vision | |
 | refcoco | RefCOCO, RefCOCO+, RefCOCOg, RefCLEF, RefGTA | split, by, images |
 | science_qa | ScienceQA | split, task, images |
-| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, and columns: |
+| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as; columns |
 |       |                                                       | question, answer, image, options, context, thinking |
 | voc | PASCAL VOC: detection and classification | |
 

@@ -21,7 +21,7 @@ from typing import Any
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import tables, wording
+from currreft_nb.data.reading import golds, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
@@ -31,24 +31,26 @@ def read(
     tasks: Collection[str] = TASKS,
     *,
     task: str = "math",
+    image: str = "image",
     images: str = "",
     files: str = "",
     extracted: Path | None = None,
 ) -> Items:
     """Yield a question of `task` for each conversation of a file, or of the files of a folder that match `files`.
 
-    `images`: the folder that image paths start from; default: that of the file. Images inside a Parquet file are
-    written to the folder `extracted`. Raises `InputError`.
+    `image`: the column of the picture; default: `image` or `images`; empty: no pictures. `images`: the folder that
+    image paths start from; default: that of the file. A question that says `<image>` and has no picture is rejected.
+    Images inside a Parquet file are written to the folder `extracted`. Raises `InputError`.
     """
     check_known(path, "task", task, TASKS)
     if task in tasks:
         folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
-        columns = ("id", "image", "images", "conversations", "texts")
-        found = _apart(tables.read(path, files, columns))
-        yield from read_rows(found, partial(_read_row, task, folder, extracted), "a conversation")
+        pictures = tables.picture_columns(image)
+        found = _apart(tables.read(path, files, ("id", *pictures, "conversations", "texts")), pictures)
+        yield from read_rows(found, partial(_read_row, task, pictures, folder, extracted), "a conversation")
 
 
-def _apart(found: Iterator[Found]) -> Iterator[Found]:
+def _apart(found: Iterator[Found], pictures: tuple[str, ...]) -> Iterator[Found]:
     """Yield each question of a row of The Cauldron as a conversation; yield other rows unchanged."""
     for file, line, row in found:
         if not isinstance(row, dict) or not isinstance(texts := row.get("texts"), list):
@@ -57,12 +59,15 @@ def _apart(found: Iterator[Found]) -> Iterator[Found]:
         for number, text in enumerate(texts, 1):
             pair = text if isinstance(text, dict) else {}
             turns = [{"from": "human", "value": pair.get("user")}, {"from": "gpt", "value": pair.get("assistant")}]
-            yield file, line, {"image": row.get("images"), "conversations": turns, "question number": number}
+            kept = {name: row.get(name) for name in pictures}
+            yield file, line, kept | {"conversations": turns, "question number": number}
 
 
-def _read_row(task: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int) -> Items:
+def _read_row(
+    task: str, pictures: tuple[str, ...], folder: Path, extracted: Path | None, row: dict, file: Path, line: int
+) -> Items:
     asked, answered, later = wording.first_exchange(row["conversations"], "from", "value")
-    about = shown(tables.image_of(row.get("image") or row.get("images"), folder, extracted))
+    about = shown(tables.image_of(tables.picture_cell(row, pictures, asked, file), folder, extracted))
     number = row.get("question number", 1)
     yield Sample(
         id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
@@ -79,14 +84,24 @@ def _read_row(task: str, folder: Path, extracted: Path | None, row: dict, file: 
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
     question = wording.clean_question(asked)
     thinking, answer = wording.split_prose(answered) if isinstance(answered, str) else (None, str(answered))
+    if VALUES[task] == "text":
+        answer = str(golds.one_answer(answered if isinstance(answered, list) else answer, "", "")[0])
     if VALUES[task] == "boxes":
         boxes = wording.read_value(task, answer, size)
         return {"question": wording.asked_phrase(question), "answer": boxes, "thinking": thinking}
-    text, options = wording.split_options(question) if VALUES[task] != "labels" else (question, [])
+    text, options = question, list[str]()
     try:
+        if VALUES[task] != "labels":
+            text, options = wording.split_options(question)
+        if VALUES[task] == "text" and not options:
+            text, options = wording.options_asked(question, answer)
         answer = wording.chosen_letter(answer, options) if options else wording.read_value(task, answer, size)
     except BadRow:
         if VALUES[task] != "text or null":
             raise
         text, options = question, []  # the list in the text is no list of options
+    if VALUES[task] == "text" and not options:
+        wording.refuse_letter(answer)
+    if VALUES[task] == "labels":
+        wording.refuse_letter_label(question, answer)
     return {"question": wording.clean_question(text), "options": options, "answer": answer, "thinking": thinking}

@@ -12,9 +12,12 @@
 Coordinates count pixels from 1 and include the last one (VOC development kit); they are converted here to half-open
 boxes from 0: (122, 114, 379, 275). Children may be in any order and coordinates may be fractions. Only the name
 directly below an object is its category: owners and body parts have names, too. Objects marked as difficult count as
-present, for labels and for "occurs exactly once", but are not asked for.
+present, for labels and for "occurs exactly once", but are not asked for. An annotation whose <filename> and own name
+are two different pictures is rejected.
 """
 
+import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -29,7 +32,10 @@ from currreft_nb.data.reading.json_streams import MAX_ROW
 
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG")
+NOT_XML, EMPTY, TWO_IMAGES = "file is not an XML annotation", "file is empty", "annotation may be of two images"
+ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
+PARSED = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")  # what the XML parser reads by itself
 
 
 def read(path: Path | str, tasks: Collection[str] = ("detection", "classification")) -> common.Items:
@@ -86,13 +92,40 @@ def _category_names(files: Iterator[Path]) -> list[str]:
 
 
 def _parse(file: Path) -> ElementTree.Element | None:
-    if file.stat().st_size > MAX_ROW:
-        return None
+    """Return the annotation, or None if the file is none."""
     try:
-        root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an unknown encoding
+        return _root(file)
+    except BadRow:
         return None
-    return root if root.tag == "annotation" else None
+
+
+def _root(file: Path) -> ElementTree.Element:
+    """Return the annotation. Raises `BadRow`."""
+    if not 0 < file.stat().st_size <= MAX_ROW:
+        raise BadRow(NOT_XML, f"it has more than {MAX_ROW} bytes") if file.stat().st_size else BadRow(EMPTY)
+    try:
+        root = ElementTree.fromstring(_readable(file.read_bytes()))
+    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
+        raise BadRow(NOT_XML, str(error)) from None
+    if root.tag != "annotation":
+        raise BadRow(NOT_XML, f"it holds <{root.tag}>")
+    return root
+
+
+def _readable(data: bytes) -> bytes | str:
+    """Return the XML, decoded if it declares an encoding that Python knows and the XML parser does not, such as gb2312.
+
+    Raises `BadRow` if it is not in that encoding.
+    """
+    declared = ENCODING.match(data)
+    if declared is None or (name := declared[1].decode().lower()) in PARSED:
+        return data
+    try:
+        return data.decode(
+            "gb18030" if name in ("gb2312", "gbk") else name
+        )  # which contains them, and is what is meant
+    except (LookupError, UnicodeDecodeError) as error:
+        raise BadRow(NOT_XML, f"it declares the encoding {name}: {error}; save it as UTF-8") from None
 
 
 def _name(item: ElementTree.Element) -> str:
@@ -100,16 +133,16 @@ def _name(item: ElementTree.Element) -> str:
 
 
 def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> common.Items:
-    root = _parse(file)
-    if root is None:
-        empty = not file.stat().st_size
-        yield common.Rejected(file=str(file), reason="file is empty" if empty else "file is not an XML annotation")
-        return
     try:
-        image = _image_path(file, root)
+        root = _root(file)
+        image = _image_path(file.parent.parent / "JPEGImages", file, root)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
-        yield common.Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
+        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES, common.TWO_FILES):
+            reason, value = problem.reason, problem.value
+        else:
+            reason, value = "image does not exist or cannot be read", str(problem)
+        yield common.Rejected(file=str(file), reason=reason, value=value)
         return
     things = []
     for number, item in enumerate(root.iterfind("object"), 1):
@@ -127,12 +160,23 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> co
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(file: Path, root: ElementTree.Element) -> Path:
-    folder = file.parent.parent / "JPEGImages"
-    name = (root.findtext("filename") or "").strip()
-    paths = [common.image_in(folder, name)] if name else []
-    paths += [common.image_in(folder, f"{file.stem}{suffix}") for suffix in SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _image_path(folder: Path, file: Path, root: ElementTree.Element) -> Path:
+    """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
+    written = (root.findtext("filename") or "").strip()
+    named, own = _existing(folder, written), _existing(folder, file.stem)
+    others = [path for path in own if path.stem not in {path.stem for path in named}]
+    if named and others:
+        why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
+        raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
+    missing = common.image_in(folder, written or f"{file.stem}.jpg")  # which the check of pictures reports
+    return common.only_file(named or own, written or file.stem) if named or own else missing
+
+
+def _existing(folder: Path, name: str) -> list[Path]:
+    """Return the files of that name in the folder; a name without a suffix gets those of pictures."""
+    suffixes = ("",) if Path(name).suffix in SUFFIXES or not name else ("", *SUFFIXES)
+    names = [name + suffix for suffix in suffixes if os.path.isfile(os.path.join(folder, name + suffix))]
+    return [common.image_in(folder, found) for found in names]
 
 
 def _recorded_size(root: ElementTree.Element) -> Size | None:

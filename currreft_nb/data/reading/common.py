@@ -5,10 +5,12 @@ Its keyword arguments are the options of the format, given as text. `data.source
 In this package `json_streams` reads lines and documents, and `tables` reads tables of every kind.
 """
 
+import filecmp
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from currreft_nb.core.boxes import Box, Size, clip
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import Sample, inside
 from currreft_nb.data.images import BadRow, ImageProblem, image_size
+from currreft_nb.tasks.classification import normalise
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
-SHOWN = 200  # characters of a bad value in a rejection
+TWO_FILES = "image may be one of two files"
+SHOWN = 500  # characters of the details of a rejection, which may list the columns of a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +110,21 @@ def image_in(folder: Path, name: str) -> Path:
 
 
 def first_image(folders: Iterable[Path], name: str) -> Path:
-    """Return the named image in the first of the folders that has it; raises `ImageProblem` if none does."""
-    for folder in folders:
-        if (path := image_in(folder, name)).is_file():
-            return path
-    raise ImageProblem("image does not exist", name)
+    """Return the named image in the only one of the folders that has it; copies of one file count as one.
+
+    Raises `ImageProblem` if none has it, or if two of them have different files of that name.
+    """
+    return only_file([path for folder in folders if (path := image_in(folder, name)).is_file()], name)
+
+
+def only_file(paths: Sequence[Path], name: str) -> Path:
+    """Return the first path, if all paths hold the same file; raises `ImageProblem` naming two that differ."""
+    for other in paths[1:]:
+        if not (other.samefile(paths[0]) or filecmp.cmp(other, paths[0], shallow=False)):
+            raise ImageProblem(TWO_FILES, f"{name}: {paths[0]} or {other}; remove or rename one")
+    if not paths:
+        raise ImageProblem("image does not exist", name)
+    return paths[0]
 
 
 def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Path | Rejected]:
@@ -176,8 +190,12 @@ def object_samples(
     Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
     objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
     are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
-    `extra["categories"]` is `names`.
+    `extra["categories"]` is `names`. Names that the reward takes for one (Cat and cat, people and person) are one
+    category, in the spelling that `names` has first.
     """
+    if other := _other_spellings(tuple(names)):
+        names = [name for name in names if name not in other]
+        things = [replace(thing, label=other.get(thing.label, thing.label)) for thing in things]
     if not things:
         yield Rejected(file=about["image"], reason="image has no annotated object", fault=False)
         return
@@ -188,6 +206,17 @@ def object_samples(
         yield Sample(id=f"{id}-labels", task="classification", **fields, **about)
     if "detection" in tasks:
         yield from _detection_samples(things, id, origin(file), about)
+
+
+@lru_cache(maxsize=8)
+def _other_spellings(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the names that the reward takes for an earlier one, each with that one.
+
+    >>> _other_spellings(("Cat", "dog", "cat"))
+    {'cat': 'Cat'}
+    """
+    first: dict[str, str] = {}
+    return {name: known for name in names if (known := first.setdefault(normalise(name), name)) != name}
 
 
 def _detection_samples(things: list[AnnotatedObject], id: str, note: dict, about: dict[str, Any]) -> Items:

@@ -6,6 +6,7 @@ Eight of the eleven parts are blue. The answer is B.                           -
 """
 
 import re
+import unicodedata
 from typing import Any
 
 from currreft_nb.core.answers import parse_boxes, parse_labels
@@ -21,8 +22,16 @@ ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 ENDING = 500  # characters at the end of a text that may hold its answer
-OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
-PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
+# A mark follows a space or a separator; one in two brackets may follow anything but a Latin letter: P(A) is a formula.
+OPTION = re.compile(r"(?:(?:^|(?<=[\s;；,，、。]))[(（]?([A-Z])[.):．）：、]|(?<![A-Za-z0-9])[(（]([A-Z])[)）])\s*")
+SMALL_OPTION = re.compile(r"(?:^|(?<=[\s;；,，、。]))(?:\(([a-z])\)|([a-z])\))\s*")
+MARK_GLUED = r"(?<![A-Z]){}[.):．）：](?=[\s\d$\\])"  # a mark that follows the option before it directly: 4C. 5
+PLACEHOLDER = re.compile(r" ?<image[ _]?(\d*)>\n?")
+OTHER_MEDIUM = re.compile(r"<(?:video|audio)>")
+_SIGNS = r"[\s()\[\]*.:]*"
+LETTER = re.compile(rf"(?:[Oo]ption\s)?{_SIGNS}([A-Za-z]){_SIGNS}|\$?\\(?:boxed|text|mathrm)\{{([A-Za-z])\}}\$?")
+LETTER_ALONE = re.compile(r"[A-J](?:[.):].*)?|\([A-Ja-j]\)[.:]?(?:\s.*)?", re.DOTALL)  # options rarely go beyond J
+INDEX = re.compile(r"(\d{1,2})(?:\.0)?")
 PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
 REQUESTS = [  # of LLaVA, MathV360K, Geo170K and The Cauldron: removed, because our prompts say how to answer
     re.compile(text, re.IGNORECASE)
@@ -49,12 +58,32 @@ def clean_question(text: str) -> str:
     return text
 
 
+def count_places(text: str) -> int:
+    """Return how many pictures the text has places for; numbered places may all be in one picture and count as one.
+
+    Raises `BadRow` for a place for a video or a sound.
+
+    >>> count_places("<image>Why?"), count_places("<image> or <image>?"), count_places("<image1> or <image2>?")
+    (1, 2, 1)
+    """
+    if "<" not in text:
+        return 0
+    if OTHER_MEDIUM.search(text):
+        raise BadRow("question is about a video or a sound, and a sample holds a picture", fault=False)
+    found = PLACEHOLDER.findall(text)
+    return found.count("") + (len(found) > found.count(""))
+
+
 def split_solution(text: str) -> tuple[str | None, str]:
     """Return the reasoning, or None, and the answer: the text in tags, else the whole text.
+
+    Raises `BadRow` for two answers in tags.
 
     >>> split_solution("<think>six sevens</think><answer>42</answer>"), split_solution(" 42 ")
     (('six sevens', '42'), (None, '42'))
     """
+    if text.count("</answer>") > 1:
+        raise BadRow("answer has several answers in tags", text)
     thinking, answer = _block(text, "think"), _block(text, "answer")
     return _block(text, "thinking") if thinking is None else thinking, (text if answer is None else answer).strip()
 
@@ -84,37 +113,119 @@ def split_prose(text: str) -> tuple[str | None, str]:
     return None, text
 
 
-def split_options(problem: str) -> tuple[str, list[str]]:
+def split_options(problem: str, small: bool = False) -> tuple[str, list[str]]:
     """Return the question and its options in the order of their letters; no options if there are fewer than two.
 
-    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? (A) 3 (B) 4")
+    Options may follow each other on one line, with or without a separator. `small`: by (a) or a) instead of capitals.
+    Raises `BadRow` where letters are left over, because options would be lost or run together.
+
+    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? A. 3;B. 4")
     (('What is it?', ['dog', 'cat']), ('How many?', ['3', '4']))
     """
-    marks = list(OPTION.finditer(problem))
-    starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
+    marks = [(mark, (mark[1] or mark[2]).upper()) for mark in (SMALL_OPTION if small else OPTION).finditer(problem)]
+    starts = [index for index, (_, letter) in enumerate(marks) if letter == "A"]
     chain: list[re.Match[str]] = []
-    for mark in marks[starts[-1] :] if starts else []:
-        if len(chain) < len(LETTERS) and mark[1] == LETTERS[len(chain)]:
+    left = ""
+    for mark, letter in marks[starts[-1] :] if starts else []:
+        if len(chain) < len(LETTERS) and letter == LETTERS[len(chain)]:
             chain.append(mark)
+            left = ""
+        elif letter > LETTERS[len(chain)]:
+            left = left or letter
     if len(chain) < 2:
         return problem, []
     ends = [mark.start() for mark in chain[1:]] + [len(problem)]
     options = [problem[mark.end() : end].strip() for mark, end in zip(chain, ends)]
     options[-1], _, rest = options[-1].partition("\n")
+    if left or re.search(MARK_GLUED.format(LETTERS[len(chain) % 26]), options[-1]):
+        raise BadRow("options in the text cannot be told apart", f"the last one is {options[-1]!r}")
     question = re.sub(r"(?:Options|Choices):?$", "", problem[: chain[0].start()].strip()).strip()
-    return "\n".join(part for part in (question, rest.strip()) if part), [option.rstrip(" ,;") for option in options]
+    asked = "\n".join(part for part in (question, rest.strip()) if part)
+    return asked, [option.rstrip(" ,;；，、") for option in options]
 
 
-def chosen_letter(text: str, options: list[str]) -> str:
-    """Return the letter of the option that the text names by letter or by value; raises `BadRow`.
+def letter_in(text: str) -> str | None:
+    """Return the letter that is all of an answer, in upper case.
 
-    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"])
-    ('B', 'A')
+    >>> letter_in("(b)"), letter_in("\\\\boxed{C}"), letter_in("AB")
+    ('B', 'C', None)
     """
-    letter, problem = read_option(text.removeprefix("option ").strip(), options)
-    if letter is None:
-        raise BadRow("answer is none of the options", f"{text!r}: {problem}")
-    return letter
+    found = LETTER.fullmatch(unicodedata.normalize("NFKC", text).strip())
+    return (found[1] or found[2]).upper() if found else None
+
+
+def options_asked(question: str, answer: str) -> tuple[str, list[str]]:
+    """Return the question and the options in its text, if the answer is a letter; else the question and none."""
+    if not (letter_in(answer) or LETTER_ALONE.fullmatch(answer.strip())):
+        return question, []
+    text, options = split_options(question)
+    return (text, options) if options else split_options(question, small=True)
+
+
+def refuse_letter_label(question: str, labels: list[str]) -> None:
+    """Raise `BadRow` if the only label is the letter of an option in the question: it says nothing about the picture.
+
+    >>> refuse_letter_label("Which animal?", ["A"])
+    """
+    if len(labels) == 1 and letter_in(labels[0]) and options_asked(question, labels[0])[1]:
+        raise BadRow("answer is the letter of an option, and not a label", f"{labels[0]!r}; write task=math or general")
+
+
+def refuse_letter(answer: str, listed: str = "") -> None:
+    """Raise `BadRow` for an answer to a question without options that is the letter of one; `listed`: what there is.
+
+    The letters A to J are refused, because a gold `B` would be taken for a formula.
+    """
+    plain = unicodedata.normalize("NFKC", answer).strip()
+    letter = letter_in(plain)
+    if LETTER_ALONE.fullmatch(plain) or (letter and len(plain) > 1 and letter in LETTERS[:10]):
+        raise BadRow("answer is the letter of an option, and no options can be found", f"{answer!r}{listed}")
+
+
+def chosen_letter(value: Any, options: list[str], answer_as: str = "", counted: bool = False) -> str:
+    """Return the letter of the option that an answer means, by its letter or by its text. Raises `BadRow`.
+
+    `answer_as`: only by "letter", "text" or "index". A whole number counts the options from 0; so does its text if
+    `counted`. An answer that means one option by its letter or place and another by its text is refused.
+
+    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"]), chosen_letter(1, ["3", "4"])
+    ('B', 'A', 'B')
+    """
+    text, letters = str(value).strip(), LETTERS[: len(options)]
+    index = INDEX.fullmatch(text)
+    ways = {
+        "letter": letter if (letter := letter_in(text)) and letter in letters else None,
+        "text": _by_text(text, options),
+        "index": letters[int(index[1])] if index and int(index[1]) < len(letters) else None,
+    }
+    if type(value) is int and not answer_as:
+        answer_as = "index"
+    if answer_as in ways:
+        ways = {answer_as: ways[answer_as]}
+    elif not (counted or isinstance(value, float)):
+        del ways["index"]
+    found = {way: letter for way, letter in ways.items() if letter}
+    if not found:
+        counting = ", counted from 0" if "index" in ways and index else ""
+        raise BadRow("answer is none of the options", f"{text!r} of {len(options)}{counting}")
+    if len({*found.values()}) > 1:
+        readings = ", ".join(f"{letter} as {way}" for way, letter in found.items())
+        raise BadRow("answer means two options", f"{text!r} is {readings}; write answer_as=letter, text or index")
+    return next(iter(found.values()))
+
+
+def _by_text(text: str, options: list[str]) -> str | None:
+    """Return the letter of the only option with this text, else of the one with this value."""
+    for alike in (str.strip, plain):
+        same = [letter for letter, option in zip(LETTERS, options) if alike(option) == alike(text)]
+        if len(same) == 1:
+            return same[0]
+    return None if letter_in(text) else read_option(text.removeprefix("option ").strip(), options)[0]
+
+
+def plain(text: str) -> str:
+    """Return the text in lower case and one Unicode form, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_value(task: str, text: str, size: Size | None) -> Any:

@@ -119,10 +119,78 @@ def test_voc_names_what_is_wrong_with_a_file_or_a_folder(tmp_path):
     voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object>")
     assert reasons(voc.read(tmp_path)) == {"file is not an XML annotation": 1}
-    with pytest.raises(InputError, match="holds no Annotations"):
+    with pytest.raises(InputError, match=r"holds no Annotations"):
         list(voc.read(tmp_path / "JPEGImages"))
     with pytest.raises(InputError, match="does not exist"):
         list(voc.read(tmp_path / "nowhere"))
+
+
+def test_voc_refuses_a_file_name_that_is_another_picture(tmp_path):
+    for stem, shade in (("a", 10), ("b", 90)):
+        voc_file(tmp_path, stem, voc_object("dog", 1, 1, 9, 9))
+        Image.new("RGB", (100, 80), (shade, 0, 0)).save(tmp_path / "JPEGImages" / f"{stem}.jpg")
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("a.jpg", "b.jpg"))
+    good, bad = list(voc.read(tmp_path, ["detection"]))[::-1]
+    assert good.image.endswith("b.jpg") and bad.reason == "annotation may be of two images"
+    assert "<filename> says b.jpg, the annotation is a.xml" in bad.value and bad.file.endswith("a.xml")
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()  # then only one is there
+    assert [item.image[-5:] for item in voc.read(tmp_path, ["detection"])] == ["b.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "files", "expected"),
+    [
+        ("a.jpg", ["a.jpg", "a.png"], "a.jpg"),  # written out: the other is no candidate
+        ("a", ["a.jpg"], "a.jpg"),
+        ("", ["a.png"], "a.png"),
+        ("gone.jpg", ["a.jpg"], "a.jpg"),  # a file name from before a renaming
+        ("a.v2", ["a.v2.jpg"], "a.v2.jpg"),
+        ("", ["a.jpg", "a.png"], None),
+        ("b", ["a.jpg", "b.png"], None),
+        ("b.jpg", ["a.png", "b.jpg"], None),
+    ],
+)
+def test_voc_finds_the_only_picture_or_none(tmp_path, filename, files, expected):
+    voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()
+    for shade, name in enumerate(files):
+        Image.new("RGB", (100, 80), (90 * shade, 0, 0)).save(tmp_path / "JPEGImages" / name)
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace(">a.jpg<", f">{filename}<"))
+    [item] = voc.read(tmp_path, ["detection"])
+    two = ("annotation may be of two images", "image may be one of two files")
+    assert item.reason in two if expected is None else item.image.endswith("/" + expected)
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "name"),
+    [
+        ("gb2312", "gb2312", "狗"),
+        ("GB2312", "gbk", "鎔"),  # a character of GBK, which programs mean by gb2312
+        ("GBK", "gbk", "狗"),
+        ("big5", "big5", "狗"),
+        ("shift_jis", "shift_jis", "犬"),
+        ("windows-1251", "cp1251", "пёс"),
+        ("UTF-8", "utf-8", "狗"),
+        ("utf-16", "utf-16", "狗"),
+    ],
+)
+def test_voc_files_in_other_encodings(tmp_path, declared, encoding, name):
+    voc_file(tmp_path, "a", voc_object(name, 1, 1, 9, 9))
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_bytes(f'<?xml version="1.0" encoding="{declared}"?>{path.read_text()}'.encode(encoding))
+    [sample] = voc.read(tmp_path, ["detection"])
+    assert sample.question == f"the {name}"
+
+
+def test_voc_says_which_encoding_a_file_is_not_in(tmp_path):
+    voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_bytes(b'<?xml version="1.0" encoding="gb2312"?>' + path.read_bytes().replace(b"dog", b"\xff\xff"))
+    [bad] = voc.read(tmp_path, ["detection"])
+    assert bad.reason == "file is not an XML annotation"
+    assert "it declares the encoding gb2312" in bad.value and "save it as UTF-8" in bad.value
 
 
 LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
@@ -216,6 +284,27 @@ def test_coco_images_of_one_id_are_refused(tmp_path):
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"images": document["images"] * 2}))
     with pytest.raises(InputError, match="two images with id 0"):
+        list(coco.read(root))
+
+
+def test_coco_names_that_the_reward_takes_for_one_are_one_category(tmp_path):
+    boxes = [[5, 5, 30, 30], [50, 40, 30, 30], [40, 5, 9, 9]]
+    listed = [{"category_id": id, "bbox": box, "iscrowd": 0} for id, box in zip((1, 2, 3), boxes)]
+    root = coco_file(tmp_path, listed, categories=("Cat", "cat", "dog"))
+    samples, _ = divide(coco.read(root))
+    assert {sample.question for sample in samples.values() if sample.task == "detection"} == {"the dog"}
+    labels = samples["coco-0-labels"]
+    assert (labels.answer, labels.extra["counts"]) == (["Cat", "dog"], {"Cat": 2, "dog": 1})
+    assert labels.extra["categories"] == ["Cat", "dog"] and labels.question.endswith("Cat, dog?")
+
+
+def test_coco_categories_of_one_id_are_refused(tmp_path):
+    root = coco_file(tmp_path, [{"category_id": 1, "bbox": [5, 5, 9, 9], "iscrowd": 0}])
+    path = root / "annotations" / "instances_val.json"
+    document = json.loads(path.read_text())
+    document["categories"].append({"id": 1, "name": "cow"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="two categories with id 1: cat, cow"):
         list(coco.read(root))
 
 

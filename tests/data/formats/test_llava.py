@@ -69,6 +69,12 @@ CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
         (f"<image>How much?{CHOICES}", "<REASONING>...</REASONING>\n<CONCLUSION> So the answer is B. </CONCLUSION>",
          {"answer": "B", "thinking": "<REASONING>...</REASONING>"}, "LLaVA-CoT with options"),
         ("<image>6 * 7?", 42, {"answer": "42"}, "a number that is no text"),
+        ("<image>\nHow long?\nA. 3;B. 4;C. 5;D. none", "A",
+         {"question": "How long?", "options": ["3", "4", "5", "none"], "answer": "A"}, "We-Math"),
+        ("<image>\nHow many?\nA. 4; B. 5 ;C. 2; D. none", "B", {"options": ["4", "5", "2", "none"]}, "We-Math"),
+        ("<image>6 * 7?", ["42"], {"answer": "42"}, "a list of one"),
+        ("<image>6 * 7?", "['42']", {"answer": "42"}, "its text"),
+        ("<image>Is it? (A) Yes (B) No", "B", {"options": ["Yes", "No"], "answer": "B"}, "on one line"),
     ],
 )  # fmt: skip
 def test_conversations(tmp_path, asked, answered, expected, why):
@@ -85,6 +91,13 @@ def test_conversations(tmp_path, asked, answered, expected, why):
         (talk("?", "4", image="b.png"), "image does not exist", True),
         (talk("?", "4", image="../a.png"), "image path leads out of the image folder", True),
         (talk(f"?{CHOICES}", "The answer is D."), "answer is none of the options", True),
+        (talk("How long?", "B"), "answer is the letter of an option, and no options can be found", True),
+        (talk("How long? A. 3 B. 4C. 5", "B"), "options in the text cannot be told apart", True),
+        (talk("Which? (A) B (B) C (C) D", "B"), "answer means two options", True),
+        (talk("<image><image>?", "4"), "question says <image> several times, and the row gives one picture", True),
+        (talk("<image>?", "4", image=None, frames=["a.png"]), "question says <image>, and the row gives no", True),
+        (talk("?", "4", image=None, image_path="a.png"), "row gives no picture, and another column seems", True),
+        (talk("?", "<answer>4</answer> or <answer>5</answer>"), "answer has several answers in tags", True),
         (talk("<image>", "4"), "row is not a conversation", True),
         (talk("?", ""), "row is not a conversation", True),
         ({"image": "a.png"}, "row lacks a field", True),
@@ -110,6 +123,27 @@ def test_one_image_in_a_list_is_one_image_and_none_is_a_question_in_words(tmp_pa
     path = write(tmp_path / "chat.jsonl", [talk("?", "4", image=["a.png"]), talk("?", "4", image=None)])
     first, second = llava.read(path)
     assert first.image == str(tmp_path / "a.png") and (second.image, second.size) == (None, None)
+
+
+def test_a_letter_is_no_label(tmp_path):
+    picture(tmp_path / "a.png")
+    rows = [talk("<image>Which animal? (A) dog (B) cat", "A"), talk("<image>Which letter is signed?", "A")]
+    bad, sample = llava.read(write(tmp_path / "chat.jsonl", rows), task="classification")
+    assert bad.reason == "answer is the letter of an option, and not a label" and sample.answer == ["A"]
+
+
+def test_a_picture_under_another_key_is_named_and_read_where_it_is_said(tmp_path):
+    picture(tmp_path / "a.png")
+    row = talk("<image>How many?", "4") | {"image_path": "a.png"}
+    del row["image"]
+    path = write(tmp_path / "chat.json", [row])
+    [bad] = llava.read(path)
+    assert (
+        bad.value
+        == "column 'image_path' probably holds it: write image=image_path; columns are: id, conversations, image_path"
+    )
+    [sample] = llava.read(path, image="image_path")
+    assert sample.size == (100, 80)
 
 
 def test_of_a_long_conversation_the_first_question_is_taken_and_the_others_are_counted(tmp_path):
