@@ -37,7 +37,8 @@ from currreft_nb.data.sources import (
     shares_of,
 )
 from currreft_nb.data.splits import Cell, Quotas
-from currreft_nb.method.curriculum import pose_all, vocabulary_of
+from currreft_nb.method.curriculum import pose_all
+from currreft_nb.method.vocabulary import Vocabulary
 
 GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
 POSED_AT_A_TIME = 1000
@@ -219,8 +220,8 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
     reasons: Counter[str] = Counter()
     open_ones = "stage = 'open' AND task != 'general' AND split != 'pool' AND source = ? ORDER BY id"
     for (source,) in index.run("SELECT DISTINCT source FROM samples ORDER BY source").fetchall():
-        # A label that is absent from an image comes from the vocabulary of the image's source.
-        vocabulary = vocabulary_of(index.samples(open_ones, source))
+        # Wrong answers come from the other questions of a source, because sets differ in what they ask for.
+        vocabulary = Vocabulary(index.samples(open_ones, source))
         for stage in STAGES[:2]:
             samples = index.samples(open_ones, source)
             while batch := list(islice(samples, POSED_AT_A_TIME)):
