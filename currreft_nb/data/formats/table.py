@@ -6,7 +6,8 @@
 
 Answers: detection a box, or a list of boxes, as numbers or as text; classification a list of labels, or labels with
 commas; math and general text or a number. With options (a list, or such a list as text) the answer is a letter, an
-option's text, or a whole number that counts the options from 0. One row is one open question.
+option's text, or a whole number that counts the options from 0. One row is one open question. A list of candidates,
+which holds the answer, has the wrong answers that are offered; else they are answers to questions of the same kind.
 """
 
 import ast
@@ -26,7 +27,7 @@ from currreft_nb.data.reading.common import Items, check_known, fit_box, four_nu
 from currreft_nb.data.reading.json_streams import Found
 from currreft_nb.data.reading.wording import asked_phrase, chosen_letter, clean_question, read_value
 
-OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
+OPTIONAL = {"image": "image", "options": "options", "candidates": "candidates"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
 LONGEST_LIST = 10_000  # characters of a cell that may hold a list
 
@@ -40,6 +41,7 @@ def read(
     answer: str = "answer",
     image: str = "image",
     options: str = "options",
+    candidates: str = "candidates",
     context: str = "",
     thinking: str = "",
     box: str = "xyxy",
@@ -58,7 +60,7 @@ def read(
     check_known(path, "form of box", box, BOXES)
     if task not in tasks:
         return
-    named = {"question": question, "answer": answer, "image": image, "options": options}
+    named = {"question": question, "answer": answer, "image": image, "options": options, "candidates": candidates}
     columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
     found = _with_columns(tables.read(path, files, columns.values()), columns)
@@ -87,6 +89,8 @@ def _read_row(
     question = clean_question(str(cells["question"] or ""))
     if question and cells.get("context"):
         question = f"{cells['context']}\n{question}"
+    value = _answer(task, row[columns["answer"]], options, box, about.get("size"))
+    closed = [_answer(task, each, [], box, about.get("size")) for each in _items(cells["candidates"], "candidates")]
     yield Sample(
         id=f"{file.stem}-{line}",
         task=task,
@@ -94,22 +98,36 @@ def _read_row(
         source=file.stem,
         question=asked_phrase(question) if VALUES[task] == "boxes" else question,
         options=options,
-        answer=_answer(task, row[columns["answer"]], options, box, about.get("size")),
+        answer=value,
         thinking=str(cells["thinking"]) if cells.get("thinking") else None,
-        extra=origin(file, line),
+        extra=origin(file, line) | _closed(task, value, closed),
         **about,
     )
 
 
 def _list(value: Any) -> list[str]:
     """Return the options of a cell: a list, or the text of a list in JSON or Python."""
+    return [str(option) for option in _items(value, "options")]
+
+
+def _items(value: Any, what: str) -> list:
     if isinstance(value, str) and value.strip():
         value = _literal(value)
     if value is None or value == "":
         return []
     if not isinstance(value, list | tuple):
-        raise BadRow("options are no list", str(value))
-    return [str(option) for option in value]
+        raise BadRow(f"{what} are no list", str(value))
+    return list(value)
+
+
+def _closed(task: str, value: Any, candidates: list) -> dict:
+    """Return the entry of `extra` for the answers of which one is right; a label or a box is one by itself."""
+    if not candidates:
+        return {}
+    items = candidates if VALUES[task] in ("text", "text or null") else [item for items in candidates for item in items]
+    if lacking := [item for item in ([value] if items is candidates else value) if item not in items]:
+        raise BadRow("answer is none of the candidates", str(lacking[0]))
+    return {"candidates": list({str(item): item for item in items}.values())}
 
 
 def _literal(text: str) -> Any:
