@@ -141,8 +141,11 @@ def _cross_validated(texts: list[list[str]], right: np.ndarray, pictures: np.nda
     share = np.asarray(table.mean(axis=0)).ravel()
     spread = np.sqrt(np.clip(share * (1 - share), 0, None))  # rounding makes a share above 1
     weights = make.fit(table, right).coef_[0] * spread
-    names, order = counter.get_feature_names_out(), np.argsort(-abs(weights), kind="stable")[:TELLING]
-    return scores, [[str(names[column]), bool(weights[column] > 0)] for column in order]
+    names = counter.get_feature_names_out()
+    order = sorted(range(len(names)), key=lambda column: (-round(abs(weights[column]), 6), len(names[column])))
+    distinct = {round(weights[column], 6): column for column in reversed(order)}  # tokens that always come together
+    top = sorted(distinct.values(), key=order.index)[:TELLING]
+    return scores, [[str(names[column]), bool(weights[column] > 0)] for column in top]
 
 
 def _as_it_is(tokens: list[str]) -> list[str]:
