@@ -72,7 +72,7 @@ def _row(
 ) -> dict:
     from currreft_nb.metrics.intervals import mean_interval  # needs pandas, which takes half a second
 
-    low, high = mean_interval(hits.astype(float), pictures)
+    low, high = mean_interval(hits.astype(float).tolist(), pictures.tolist())
     numbers = (round(float(value), 3) for value in (chance, hits.mean(), low, high))
     giveaway = bool(names[1] != "open" and low > chance + margin)
     return dict(zip(COLUMNS, (*names, len(hits), *numbers, giveaway, telling if low > chance else [])))

@@ -53,8 +53,8 @@ def giveaways(rows: Sequence[Mapping]) -> Figure:
         axis.plot(row["right"], place, "o", color=colour, markersize=4)
         axis.hlines(place, row["low"], row["high"], color=colour)
         told = ", ".join(f"{token} → {said(row['stage'], speaks)}" for token, speaks in row["telling"])
-        ink = {"fontsize": 7, "color": style.RED if row["giveaway"] else style.GREY, "parse_math": False}
-        axis.text(1.02, place, style.shortened(told, 100), va="center", **ink)
+        ink, told = style.RED if row["giveaway"] else style.GREY, style.shortened(told, 100)
+        axis.text(1.02, place, told, va="center", fontsize=7, color=ink, parse_math=False)
     style.dress(axis, "right without a look at the picture", percent="x", xlim=(0, 1))
     axis.set_yticks(range(len(places)), [f"{task}, {stage}" for task, stage in places])
     axis.invert_yaxis()
