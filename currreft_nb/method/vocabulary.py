@@ -8,8 +8,8 @@ number with that unit, ...) and the first words of the question, four at most:
     what colour is the square?     text        what colour is the, what colour is, what colour, what, (any)
 
 The longest beginning counts that has other answers: for labels one that is not in this answer; for boxes ten, as shares
-of the picture's sides; for texts (mathematics) as many as a choice has options, each given three times on average:
-then they are a closed set, such as counts. What is never an answer, such as a category without annotations, is never
+of the picture's sides; for texts (mathematics) four, each given three times on average: then they are a closed set,
+such as counts. What is never an answer, such as a category without annotations, is never
 offered.
 """
 
@@ -19,11 +19,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from currreft_nb.core.samples import TRAINED_TASKS, VALUES, Sample, size_of
-from currreft_nb.tasks import TASK_MODULES
 
 WORDS = 4  # of a question; the question types of VQA are as long (Antol et al. 2015, "VQA", figure 3)
 MOST_VALUES = 200  # boxes or texts of a kind that are kept, to bound memory; labels are few
-ENOUGH_BOXES = 10
+ENOUGH_BOXES, ENOUGH_TEXTS = 10, 4
 CLOSED = 3  # questions for each answer
 CLOSED_WORDS = 2  # a closed set needs a beginning of so many words
 
@@ -115,5 +114,5 @@ def _are_enough(sample: Sample, items: Items, words: int) -> bool:
     if VALUES[sample.task] == "boxes":
         return len(items) >= ENOUGH_BOXES
     given = sum(counts[value] for value, counts in items.items())
-    closed = len(items) >= TASK_MODULES[sample.task].OPTIONS and given >= CLOSED * len(items)
+    closed = len(items) >= ENOUGH_TEXTS and given >= CLOSED * len(items)
     return closed and words >= CLOSED_WORDS
