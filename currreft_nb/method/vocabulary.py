@@ -9,8 +9,7 @@ number with that unit, ...) and the first words of the question, four at most:
 
 The longest beginning counts that has other answers: for labels one that is not in this answer; for boxes ten, as shares
 of the picture's sides; for texts (mathematics) four, each given three times on average: then they are a closed set,
-such as counts. What is never an answer, such as a category without annotations, is never
-offered.
+such as counts. What is never an answer, such as a category without annotations, is never offered.
 """
 
 import hashlib
