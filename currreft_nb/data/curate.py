@@ -20,6 +20,7 @@ from currreft_nb import InputError
 from currreft_nb.core.samples import SPLITS, STAGES, TASKS, TRAINED_TASKS, check_tasks, size_of
 from currreft_nb.core.settings import declared
 from currreft_nb.data import gather
+from currreft_nb.data.audit import MOST, audit, sentence
 from currreft_nb.data.checks import resized
 from currreft_nb.data.folder import BUILDING, make_building, move_folder, refuse_leaks, write_folder
 from currreft_nb.data.images import shrunk_size
@@ -38,7 +39,8 @@ from currreft_nb.data.sources import (
     shares_of,
 )
 from currreft_nb.data.splits import Cell, Quotas
-from currreft_nb.method.curriculum import pose_all, vocabulary_of
+from currreft_nb.method.curriculum import pose_all
+from currreft_nb.method.vocabulary import Vocabulary
 
 GENERAL_SPLITS = ("test_id", "test_ood")  # general questions are not trained by reinforcement learning
 POSED_AT_A_TIME = 1000
@@ -59,6 +61,8 @@ def curate(
     max_pixels: int = 401_408,
     on_bad: str = "stop",
     on_leak: str = "stop",
+    on_giveaway: str = "warn",
+    giveaway_margin: float = 0.1,
     workers: int = 0,
     seed: int = 0,
     root: Path | str = ".",
@@ -71,17 +75,20 @@ def curate(
     questions only: the general ones of its sources and, from sources that are not drawn, those of `tasks`. Numbers of
     questions are for each task and stage. `max_pixels` bounds width times height; 0: no limit. `on_bad`: "stop" at the
     first bad row, or "skip" bad rows and list them in rejected.jsonl. `on_leak`, for a picture that two sources bring
-    for learning and for testing: "stop", "skip" (it stays in one split) or "allow". `workers`: processes that read
-    images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split, unusable sources and a full disk.
+    for learning and for testing: "stop", "skip" (it stays in one split) or "allow". `on_giveaway`, for a form of a task
+    in which a guesser without pictures is above chance by more than `giveaway_margin` (`data.audit`): "warn" or "stop".
+    `workers`: processes that read images; 0: one per core. Raises `InputError` for bad rows, leaks, an empty split,
+    unusable sources, a full disk, and give-aways that are to stop the run.
     """
-    declared(CurationSettings)["on_bad"].checked(on_bad)
-    declared(CurationSettings)["on_leak"].checked(on_leak)
+    rules_of_bad_data = {"on_bad": on_bad, "on_leak": on_leak, "on_giveaway": on_giveaway}
+    for name, value in (rules_of_bad_data | {"giveaway_margin": giveaway_margin}).items():
+        declared(CurationSettings)[name].checked(value)
     numbers = {"train": train_questions, "val": val_questions, "test_id": test_questions}
     numbers |= {"test_ood": test_questions, "pool": pool_questions}
     groups = {split: list(train_sources) for split in ("train", "val", "test_id")}
     groups |= {"test_ood": list(ood_sources), "pool": list(pool_sources)}
     settings = {"tasks": list(tasks), "questions": numbers, "max_pixels": max_pixels}
-    settings |= {"on_bad": on_bad, "on_leak": on_leak, "seed": seed}
+    settings |= rules_of_bad_data | {"giveaway_margin": giveaway_margin, "seed": seed}
     folder = Path(os.path.abspath(folder))
     images = folder / BUILDING / "images"
     rules = gather.GatherRules(on_bad=on_bad, max_pixels=max_pixels, workers=workers, seed=seed, images=images)
@@ -109,7 +116,8 @@ def _build(folder: Path, groups: dict[str, list[str]], settings: dict, rules: ga
         gather.store_missing(index, rules)
         _put_chosen(index, rules)
         not_posed = _pose(index, wanted, rules.seed)
-        manifest = {"version": 2, "settings": settings, "sources": groups}
+        found = _audit(index, settings["on_giveaway"], settings["giveaway_margin"])
+        manifest = {"version": 2, "settings": settings, "sources": groups, "audit": found}
         manifest = write_folder(building, index, manifest, wanted, left + not_posed)
     refuse_leaks(building)
     move_folder(building, folder)
@@ -226,8 +234,8 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
     reasons: Counter[str] = Counter()
     open_ones = "stage = 'open' AND task != 'general' AND split != 'pool' AND source = ? ORDER BY id"
     for (source,) in index.run("SELECT DISTINCT source FROM samples ORDER BY source").fetchall():
-        # A label that is absent from an image comes from the vocabulary of the image's source.
-        vocabulary = vocabulary_of(index.samples(open_ones, source))
+        # Wrong answers come from the other questions of a source, because sets differ in what they ask for.
+        vocabulary = Vocabulary(index.samples(open_ones, source))
         for stage in STAGES[:2]:
             samples = index.samples(open_ones, source)
             while batch := list(islice(samples, POSED_AT_A_TIME)):
@@ -241,9 +249,24 @@ def _pose(index: Index, wanted: dict[Cell, int], seed: int) -> Counter:
     return reasons
 
 
+def _audit(index: Index, on_giveaway: str, margin: float) -> list[dict]:
+    """Return the audit of the questions that are written; print a line for each give-away, or stop at them."""
+    found = "split != 'pool' AND task = ? AND stage = ? ORDER BY shuffled LIMIT ?"
+    rows = audit((s for cell in product(TRAINED_TASKS, STAGES) for s in index.samples(found, *cell, MOST)), margin)
+    told = [sentence(row) for row in rows if row["giveaway"]]
+    if told and on_giveaway == "stop":
+        remedy = "bring candidates or more and other questions, or set on_giveaway to 'warn'"
+        raise InputError(f"{'; '.join(told)}; the answers give themselves away: {remedy}")
+    for line in told:
+        print(f"give-away: {line}")
+    return rows
+
+
 def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Counter) -> None:
     for (split, task), stage in product(wanted, STAGES):
         if split != "pool" and task in TRAINED_TASKS and not places[split, task, stage]:
             why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
-            remedy = f"ask for more, add a source whose {task} questions have this form, or remove {task!r} from tasks"
+            remedy = f"add a source whose {task} questions have this form, or remove {task!r} from tasks"
+            if any(places[other, task, stage] for other in SPLITS):
+                remedy = f"ask for more questions, {remedy}"
             raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")

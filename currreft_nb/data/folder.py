@@ -4,6 +4,7 @@
     <folder>/images/                  named by a hash of their content
     <folder>/rejected.jsonl           {"source": ..., "file": ..., "line": ..., "reason": ..., "value": ..., ...}
     <folder>/manifest.json            settings, sources, counts, what was left out and why, what the splits share,
+                                      how often a guesser without pictures is right (`data.audit`),
                                       SHA-256 of every file; written last
 
 A folder with a changed file, or with a held-out image among those to learn from, is refused. While the data are made,

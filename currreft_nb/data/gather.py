@@ -27,7 +27,16 @@ from currreft_nb.data.checks import (
 )
 from currreft_nb.data.images import shrunk_size
 from currreft_nb.data.index import Index, to_sample
-from currreft_nb.data.pictures import Job, PictureFacts, count_workers, group_alike, in_order, inspect, with_progress
+from currreft_nb.data.pictures import (
+    Job,
+    PictureFacts,
+    count_workers,
+    group_alike,
+    in_order,
+    inspect,
+    join,
+    with_progress,
+)
 from currreft_nb.data.reading.common import Rejected
 from currreft_nb.data.scenes import compose
 from currreft_nb.data.sources import Source, open_source
@@ -36,6 +45,7 @@ from currreft_nb.data.splits import Cell, Quotas, Row, allocate, shuffle_key
 ROUNDS = 4  # how often drawn duplicates are replaced by new questions
 CONTRADICTION = "the same question about the same picture has another answer"
 STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are more than twice as many as questions asked
+INSIDE_EXPORT = ("train", "valid", "val", "test", "images", "JPEGImages")  # folders inside one Roboflow export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,17 +183,34 @@ def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: Gather
 
 
 def group_pictures(index: Index) -> None:
-    """Group pictures that look alike; a group is named by the first of their fingerprints in sorted order."""
+    """Group copies of one picture; a group is named by the first of their fingerprints in sorted order.
+
+    Copies look alike, also mirrored or turned by right angles (`pictures.group_alike`), or have one name before `.rf.`,
+    as Roboflow exports augmented ones. Cropped or otherwise distorted copies without such names are not found.
+    """
     query = "SELECT content, MIN(likeness) FROM pictures WHERE likeness IS NOT NULL GROUP BY content ORDER BY content"
     found = index.run(query).fetchall()
     if not found:
         return
     contents = [content for content, _ in found]
     groups = group_alike(np.frombuffer(b"".join(likeness for _, likeness in found), np.float32).reshape(len(found), -1))
+    groups = join(groups, *_same_names(index, {content: place for place, content in enumerate(contents)}))
     sizes, first = np.bincount(groups), dict[int, str]()
     for content, group in zip(contents, groups):
         if sizes[group] > 1:
             index.run("INSERT INTO look_alikes VALUES (?, ?)", content, first.setdefault(group, content))
+
+
+def _same_names(index: Index, places: dict[str, int]) -> tuple[list[int], list[int]]:
+    """Return the places of pictures that Roboflow made of one, in pairs: of each picture, and of the first such one."""
+    query = "SELECT image, content FROM pictures WHERE image LIKE '%.rf.%' AND likeness IS NOT NULL ORDER BY image"
+    firsts, pairs = dict[tuple[Path, str], int](), list[tuple[int, int]]()
+    for image, content in index.run(query):
+        path = Path(image)
+        export = next(folder for folder in path.parents if folder.name not in INSIDE_EXPORT)
+        place = places[content]
+        pairs.append((place, firsts.setdefault((export, path.name.rpartition(".rf.")[0]), place)))
+    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
 def draw_lacking(index: Index, source: Source, quotas: Quotas, rules: GatherRules) -> Counter:

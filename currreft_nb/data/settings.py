@@ -28,5 +28,13 @@ class CurationSettings(Settings):
         "a picture both to learn from and to test on: stop, skip its rows in one place, or allow",
         choices=("stop", "skip", "allow"),
     )
+    on_giveaway: str = setting(
+        "warn",
+        "a guesser that never sees the picture is too often right (data.audit): warn, or stop",
+        choices=("warn", "stop"),
+    )
+    giveaway_margin: float = setting(
+        0.1, "how far above chance such a guesser may be, by the low end of its 95 % interval", least=0, below=1
+    )
     workers: int = setting(0, "processes that read pictures; 0 is one per core", decides="cost", least=0)
     exports: Sequence[str] = setting((), "also write the data in these formats", choices=("curr_reft", "parquet"))

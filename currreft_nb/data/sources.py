@@ -23,8 +23,9 @@ A source is one line of text, `format:path`, and where the format has options, `
 | math_vision | MATH-Vision | |
 | refcoco | RefCOCO, RefCOCO+, RefCOCOg, RefCLEF, RefGTA | split, by, images |
 | science_qa | ScienceQA | split, task, images |
-| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as; columns |
-|       |                                                       | question, answer, image, options, context, thinking |
+| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as, and |
+|       |                                                       | columns: question, answer, image, options, |
+|       |                                                       | candidates, context, thinking |
 | voc | PASCAL VOC: detection and classification | |
 
 Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.

@@ -5,10 +5,11 @@
     choice   {"id": "a:choice", "parent": "a", "options": ["1", "3", "0", "4"], "answer": ["B"], ...}
 
 The paper's recipe for these forms is not released; this one is ours. A posed sample depends only on the id, the stage
-and the seed (for labels also on the vocabulary), never on the order of the samples. Two rules keep the text from giving
-the answer away: a claim is true with probability one half, and the position of the right option is uniform. Where a
-sample has a closed answer vocabulary (`extra["candidates"]`), wrong values are uniform draws from it; if the true
-answers are uniform over the candidates, too, only the image separates right from wrong.
+and the seed, and without candidates on the vocabulary, never on the order of the samples. Three rules keep the text
+from giving the answer away: a claim is true with probability one half, the position of the right option is uniform, and
+wrong values are answers to questions of the same kind (`method.vocabulary`). Where a sample has a closed answer
+vocabulary (`extra["candidates"]`), wrong values are uniform draws from it; if the true answers are uniform over the
+candidates, too, only the image separates right from wrong. What still gives itself away, `data.audit` finds.
 """
 
 import hashlib
@@ -21,12 +22,11 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, STAGES, TRAINED_TASKS, VALUES, Sample
+from currreft_nb.method.vocabulary import Vocabulary
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.detection import ALIKE_IOU, FALSE_IOU
 
 SINGLE_SHARE = 0.4  # of choices where several options may be right: one is, even where several items are present
-
-Vocabulary = dict[str, dict[str, int]]
 
 
 class CannotPose(ValueError):
@@ -40,8 +40,8 @@ class CannotPose(ValueError):
 def pose(sample: Sample, stage: str, seed: int, vocabulary: Vocabulary | None = None) -> Sample:
     """Return the open sample in the form of `stage`; at the open stage unchanged.
 
-    `vocabulary` (see `vocabulary_of`): absent labels are drawn from it where a sample has no candidates. Raises
-    `CannotPose` where no wrong answer can be made, `InputError` for a sample that is not open or an unknown stage.
+    Wrong answers are drawn from the `vocabulary` where a sample has no candidates. Raises `CannotPose` where no wrong
+    answer can be made, `InputError` for a sample that is not open or an unknown stage.
 
     >>> extra = {"candidates": ["0", "1", "2", "3", "4", "5", "6"]}
     >>> sample = Sample(id="a", task="math", split="val", source="s", question="How many?", answer="3", extra=extra)
@@ -78,7 +78,7 @@ def pose_all(
     Without a vocabulary, that of the samples is used.
     """
     samples = list(samples)
-    vocabulary = vocabulary_of(samples) if vocabulary is None else vocabulary
+    vocabulary = vocabulary or Vocabulary(samples)
     posed: list[Sample] = []
     reasons: Counter[str] = Counter()
     for sample in samples:
@@ -87,27 +87,6 @@ def pose_all(
         except CannotPose as problem:
             reasons[problem.reason] += 1
     return posed, reasons
-
-
-def vocabulary_of(samples: Iterable[Sample]) -> Vocabulary:
-    """Return for each label how often it occurs in an answer together with each other label; with itself, how often.
-
-    Labels are those of the answers and of `extra["categories"]`, which could have been annotated. They are sorted, so
-    that the order of the samples does not matter.
-
-    >>> fields = {"task": "classification", "split": "train", "source": "s", "question": "What is here?"}
-    >>> answers = {"a": ["dog", "cat"], "b": ["dog"]}
-    >>> vocabulary_of(Sample(id=id, answer=labels, **fields) for id, labels in answers.items())
-    {'cat': {'cat': 1, 'dog': 1}, 'dog': {'cat': 1, 'dog': 2}}
-    """
-    counts: dict[str, Counter] = {}
-    for sample in samples:
-        if sample.stage == "open" and TASK_MODULES[sample.task].SEVERAL:
-            for label in (*sample.extra.get("categories", ()), *sample.answer):
-                counts.setdefault(label, Counter())
-            for label in sample.answer:
-                counts[label].update(sample.answer)
-    return {label: {other: counts[label][other] for other in sorted(counts[label])} for label in sorted(counts)}
 
 
 def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
@@ -169,7 +148,7 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
         wrong = rng.sample(wrong, min(count, len(wrong)))
         count = min(count, max(1, len(wrong)))
     else:
-        wrong = task.distractors(sample, rng, vocabulary)
+        wrong = task.distractors(sample, rng, vocabulary.like(sample) if vocabulary else {})
     if len(wrong) < count:
         raise CannotPose(f"only {len(wrong)} of {count} wrong answers can be made")
     return wrong
@@ -200,7 +179,7 @@ def _absent_items(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
     others = (other["label"] for other in sample.extra.get("others", ()))
     present = {task.normalise(item) for item in (*sample.answer, *others)}
     candidates = _candidates(sample, [[item] for item in sample.answer])
-    values = candidates or task.distractors(sample, rng, vocabulary)
+    values = candidates or task.distractors(sample, rng, vocabulary.like(sample) if vocabulary else {})
     items = (item for value in values for item in value if task.normalise(item) not in present)
     absent = _distinct(items, task.normalise)
     absent = rng.sample(absent, min(count, len(absent))) if candidates else absent[:count]

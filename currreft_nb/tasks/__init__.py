@@ -16,8 +16,8 @@
 For yes/no and multiple choice, so not for `general`, which is asked at the open stage only:
 
 - `OPTIONS`: how many options a choice offers.
-- `distractors(sample, rng, vocabulary)`: wrong values, best first. `curriculum` calls it where the sample has neither
-  options nor candidates.
+- `distractors(sample, rng, alike)`: wrong values, best first. `alike`: the answers to questions of the same kind, as
+  `method.vocabulary` returns them. `curriculum` calls it where the sample has neither options nor candidates.
 - `false_claim(sample, wrong, rng)`: the fields of a yes/no question with a false claim; `wrong` holds a value or more.
 
 `core.samples.VALUES` lists the tasks with the kind of their values. Boxes are converted, checked, resized and drawn for

@@ -9,6 +9,7 @@ Reward at the open stage: overlap over union of the two label sets (Jaccard), as
 
 import random
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_labels
@@ -151,19 +152,19 @@ def measures(value: list[str] | None, sample: Any) -> dict:
     return {"jaccard": jaccard(answered, gold), "labels": answered, "gold": gold}
 
 
-def distractors(sample: Any, rng: random.Random, vocabulary: dict[str, dict[str, int]] | None) -> list[list[str]]:
+def distractors(sample: Any, rng: random.Random, alike: Mapping[str, Mapping[str, int]] = {}) -> list[list[str]]:
     """Return wrong answers: the true labels with one of them replaced by a label that is absent from the image.
 
-    Absent labels are drawn from the vocabulary without replacement, weighted by how often they occur together with the
-    true ones. Labels of other objects that are known to be in the image (`extra["others"]`) are never drawn.
+    Absent labels are drawn from `alike` without replacement, weighted by how often they occur, alone and together with
+    the true ones: as wrong options they are then about as frequent as they are as right ones. Labels of other objects
+    that are known to be in the image (`extra["others"]`) are never drawn.
     """
-    vocabulary = vocabulary or {}
     others = (other["label"] for other in sample.extra.get("others", ()))
     present = {normalise(label) for label in (*sample.answer, *others)}
-    absent = {normalise(label): label for label in sorted(vocabulary) if normalise(label) not in present}
+    absent = {normalise(label): label for label in sorted(alike) if normalise(label) not in present}
 
     def key(label: str) -> float:
-        weight = 0.1 + sum(vocabulary.get(other, {}).get(label, 0) for other in sample.answer)
+        weight = alike[label][label] + sum(alike.get(other, {}).get(label, 0) for other in sample.answer)
         return rng.random() ** (1 / weight)  # Efraimidis and Spirakis 2006: the largest keys are such a draw
 
     return [_replaced(sample.answer, label, rng) for label in sorted(absent.values(), key=key, reverse=True)]

@@ -10,10 +10,11 @@ Reward at the open stage: 1 if the overlap (IoU) with the true box is above 0.5,
 
 import random
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_boxes
-from currreft_nb.core.boxes import Box, clip, iou
+from currreft_nb.core.boxes import Box, Size, area, iou
 
 QUESTION = "Find the region of the image that this phrase describes: {question}"
 ANSWER = 'Then give the box inside <answer></answer> as JSON: {"bbox_2d": [x1, y1, x2, y2]}.'
@@ -28,6 +29,9 @@ FALSE_IOU = 0.4  # a distractor overlaps the true box less than this
 ALIKE_IOU = 0.7  # and another distractor less than this
 JITTER_IOU = (0.05, 0.35)  # of a moved box with the box itself
 ATTEMPTS = 200
+LOOKED_AT = 50  # boxes of other pictures
+LIKE_SHIFT = 0.1  # of their sides, by which these are moved
+EDGE_PX = 1.0  # a box that is closer to an edge touches it
 SWAP_SHARE = 0.2  # of false claims: the true box, but asked about another object
 MOVED_SHARE = 3 / 8  # of the other false claims: the true box moved; the rest show another object's box
 
@@ -119,27 +123,57 @@ def measures(value: list | None, sample: Any) -> dict:
     return {"iou": best_match(value, sample.answer), "iou_50": iou_50, "iou_75": iou_75}
 
 
-def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[list]:
+def distractors(sample: Any, rng: random.Random, alike: Mapping[Box, Any] = {}) -> list[list]:
     """Return wrong answers of one box each, with an IoU below 0.4 to the true one and below 0.7 to each other.
 
-    First the other objects of the image, those with the label of the true one before the rest; then boxes jittered
-    from the true one (IoU 0.05 to 0.35), boxes placed at random, and boxes jittered from those: if all were jittered
-    from the truth, it would be the box in the middle, known without a look at the image. None for several true boxes.
+    First the other objects of the image, those with the label of the true one before the rest. An object of another
+    label must be of usual size for the question: nobody takes a large box for the small thing that is asked for. Then
+    boxes that answer the same kind of question in other pictures (`alike`, in shares of the sides): they lie and touch
+    the edges as true boxes do. Where these are too few: the true box moved (IoU 0.05 to 0.35), placed at random, and a
+    wrong one moved; if all were moved from the truth, it would be the box in the middle. The last is near the true box.
+    None for several true boxes.
     """
     if len(sample.answer) != 1:
         return []
-    truth = sample.answer[0]
+    truth, size = sample.answer[0], sample.size
+    known = [_like(box, size, rng) for box in rng.sample(list(alike), min(len(alike), LOOKED_AT))]
     chosen: list[Box] = []
     label, others = sample.extra.get("label"), sample.extra.get("others", ())
     shuffled = rng.sample(others, len(others))
     for other in sorted(shuffled, key=lambda other: other["label"] != label):
-        _add(chosen, other["box"], truth)
-    for _ in range(2):
-        _add(chosen, _jittered(truth, sample.size, rng), truth)
-        _add(chosen, _random_box(truth, sample.size, rng), truth)
+        if other["label"] == label or _is_usual(other["box"], known):
+            _add(chosen, other["box"], truth)
+    for box in known:
+        if len(chosen) < OPTIONS:
+            _add(chosen, box, truth, FALSE_IOU)  # farther apart from each other, the true box would be recognised
+    for _ in range(2 if len(chosen) < OPTIONS - 1 else 0):
+        _add(chosen, _moved(truth, size, rng, JITTER_IOU), truth)
+        _add(chosen, _moved(truth, size, rng, (0, FALSE_IOU)), truth)
         if chosen:
-            _add(chosen, _jittered(rng.choice(chosen), sample.size, rng), truth)
+            _add(chosen, _moved(rng.choice(chosen), size, rng, JITTER_IOU), truth)
+    near = (box for box in known if JITTER_IOU[0] <= iou(box, truth) <= JITTER_IOU[1])
+    _add(chosen, next(near, None) or _moved(truth, size, rng, JITTER_IOU), truth)
     return [[box] for box in chosen]
+
+
+def _like(box: Box, size: Size, rng: random.Random) -> Box:
+    """Return a box in pixels much like one in shares of the sides: a learner must not know it as that of a picture."""
+    (x1, x2), (y1, y2) = (_shifted(box[i] * size[i], box[i + 2] * size[i], size[i], rng) for i in (0, 1))
+    return (x1, y1, x2, y2)
+
+
+def _shifted(low: float, high: float, end: float, rng: random.Random) -> tuple[float, float]:
+    """Return the interval with each free end moved by up to a tenth of its length; an end on an edge stays there."""
+    reach = (high - low) * LIKE_SHIFT
+    first = low if low <= EDGE_PX else low + rng.uniform(max(-reach, 2 * EDGE_PX - low), reach)
+    last = high if high >= end - EDGE_PX else high + rng.uniform(-reach, min(reach, end - 2 * EDGE_PX - high))
+    return (round(first, 1), round(last, 1)) if first < last else (low, high)
+
+
+def _is_usual(box: Box, known: list[Box]) -> bool:
+    """Say whether the box is not larger and not smaller than nine of ten known ones; without any it is."""
+    areas = sorted(map(area, known))
+    return not areas or areas[len(areas) // 10] <= area(box) <= areas[-1 - len(areas) // 10]
 
 
 def false_claim(sample: Any, wrong: list, rng: random.Random) -> dict:
@@ -169,36 +203,34 @@ def _other_questions(sample: Any) -> list[dict]:
     return [other for other in free if sample.thinking is None or other.get("thinking")]
 
 
-def _add(chosen: list, box: Box | None, truth: Box) -> None:
+def _add(chosen: list, box: Box | None, truth: Box, apart: float = ALIKE_IOU) -> None:
     """Append the box if it clearly differs from the true one and from the chosen ones."""
-    if box and iou(box, truth) < FALSE_IOU and all(iou(box, other) < ALIKE_IOU for other in chosen):
+    if box and iou(box, truth) < FALSE_IOU and all(iou(box, other) < apart for other in chosen):
         chosen.append(list(box))
 
 
-def _jittered(box: Box, size: tuple[int, int], rng: random.Random) -> Box | None:
-    """Return the box moved and resized within the image to an IoU in `JITTER_IOU` with itself, or None."""
+def _moved(box: Box, size: Size, rng: random.Random, limits: tuple[float, float]) -> Box | None:
+    """Return the box moved, and resized by half to twice its sides, to an IoU within `limits`, or None.
+
+    It touches those edges of the image that the box touches, and no others: cut off at an edge, it would be known as
+    wrong by its place alone.
+    """
     for _ in range(ATTEMPTS):
-        width, height = ((box[i + 2] - box[i]) * rng.uniform(0.5, 1.5) for i in (0, 1))
-        x, y = (box[i] + (box[i + 2] - box[i]) * rng.uniform(-1, 1) for i in (0, 1))
-        moved = _inside(x, y, width, height, size)
-        if moved and JITTER_IOU[0] <= iou(moved, box) <= JITTER_IOU[1]:
-            return moved
+        sides = (_moved_side(box[i], box[i + 2], size[i], rng, bool(limits[0])) for i in (0, 1))
+        (x1, x2), (y1, y2) = sides
+        if x1 < x2 and y1 < y2 and limits[0] <= iou((x1, y1, x2, y2), box) <= limits[1]:
+            return (x1, y1, x2, y2)
     return None
 
 
-def _random_box(like: Box, size: tuple[int, int], rng: random.Random) -> Box | None:
-    """Return a box of about the same size anywhere in the image, with an IoU below 0.4 to it, or None."""
-    for _ in range(ATTEMPTS):
-        width, height = (min((like[i + 2] - like[i]) * rng.uniform(0.7, 1.4), size[i]) for i in (0, 1))
-        placed = _inside(rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height), width, height, size)
-        if placed and iou(placed, like) < FALSE_IOU:
-            return placed
-    return None
-
-
-def _inside(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Box | None:
-    """Return the part of the box inside the image, in tenths of a pixel; None if that is less than half of it."""
-    x1, y1, x2, y2 = (round(v, 1) for v in clip((x, y, x + width, y + height), size))
-    if x2 <= x1 or y2 <= y1 or (x2 - x1) * (y2 - y1) < 0.5 * width * height:
-        return None
-    return (x1, y1, x2, y2)
+def _moved_side(low: float, high: float, end: float, rng: random.Random, near: bool) -> tuple[float, float]:
+    """Return an interval within 0 to `end`, if `near` overlapping this one; it touches the ends that this one does."""
+    first, last = low <= EDGE_PX, high >= end - EDGE_PX
+    least, most = 0 if first else 2 * EDGE_PX, end if last else end - 2 * EDGE_PX
+    length = min((high - low) * 2 ** rng.uniform(-1, 1), most - least)
+    if first or last:
+        return (0, end if last else round(length, 1)) if first else (round(end - length, 1), end)
+    start = (
+        rng.uniform(max(least, low - length), min(most - length, high)) if near else rng.uniform(least, most - length)
+    )
+    return round(start, 1), round(start + length, 1)

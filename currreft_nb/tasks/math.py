@@ -11,7 +11,7 @@ and the letter or the option's text is accepted.
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -106,14 +106,16 @@ def same(a: str, b: str) -> bool:
         return a.strip() == b.strip()
 
 
-def distractors(sample: Any, rng: random.Random, vocabulary: Any = None) -> list[str]:
-    """Return wrong results of the same kind and unit, best first: steps and doublings of the gold's numbers.
+def distractors(sample: Any, rng: random.Random, alike: Mapping[str, Mapping[str, int]] = {}) -> list[str]:
+    """Return wrong results of the same kind and unit, best first: from a closed set such as counts, or near the gold.
 
-    The verifier refuses each, and no two are equal. They are members of one sequence in which the gold's place is
-    random: a gold that is always in the middle would give itself away.
+    The verifier refuses each, and no two are equal. `alike`: the closed set, drawn from as often as each was right.
+    Without it they are steps and doublings of the gold's numbers: members of one sequence in which the gold's place is
+    random, because a gold that is always in the middle would give itself away.
     """
+    closed = sorted(alike, key=lambda value: rng.random() ** (1 / alike[value][value]), reverse=True)
     chosen: list[str] = []
-    for value in _variants(sample.answer, rng):
+    for value in (*closed, *_variants(sample.answer, rng)):
         if not any(same(known, value) for known in (sample.answer, *chosen)):
             chosen.append(value)
         if len(chosen) == MAX_VARIANTS:
@@ -145,13 +147,18 @@ def _variants(gold: str, rng: random.Random) -> Iterator[str]:
 
 
 def _sequence(literal: str, rng: random.Random) -> Iterator[str]:
-    """Yield positive numbers of an arithmetic or doubling sequence in which the literal has a random place."""
+    """Yield positive numbers of an arithmetic or doubling sequence in which the literal has a random place.
+
+    Steps change the first or second digit of a decimal, of a whole number the third or one before: 6.2831 beside 6.2832
+    would be another rounding of the gold.
+    """
     value = Decimal(literal)
-    unit = Decimal(1).scaleb(int(value.as_tuple().exponent))  # a literal is finite, so this is a number
+    last = Decimal(1).scaleb(int(value.as_tuple().exponent))  # a literal is finite, so this is a number
+    unit = max(last, Decimal(1).scaleb(value.adjusted() - (1 if last < 1 else 2)))
     sizes = [size for size in (10, 5, 1) if value % (size * unit) == 0 and value > 3 * size * unit] or [1]
     steps = [sizes[0] * factor * unit for factor in (1, 2, 3) if value > 3 * sizes[0] * factor * unit] or [unit]
     step = rng.choice(steps)
-    if value and value % (8 * unit) == 0 and rng.random() < 0.5:
+    if value and value % (8 * last) == 0 and rng.random() < 0.5:
         sequences = [[value * Decimal(2) ** (index - place) for index in range(4)] for place in range(4)]
     else:
         sequences = [[value + step * (index - place) for index in range(4)] for place in range(4)]
@@ -159,7 +166,7 @@ def _sequence(literal: str, rng: random.Random) -> Iterator[str]:
     further = [value + step * offset for offset in (4, 5, 6, 7)]
     for number in (*rng.sample(rng.choice(allowed), 4), *further):
         if number > 0 and number != value:
-            yield str(number.quantize(unit))
+            yield str(number.quantize(last))
 
 
 def _is_reduced(text: str) -> bool:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from currreft_nb.core.boxes import Frame, area, from_frame, to_frame
 from currreft_nb.core.samples import LETTERS, TRAINED_TASKS, VALUES, Sample, size_of
+from currreft_nb.data.audit import GUESSERS, said
 from currreft_nb.data.images import read_image
 from currreft_nb.metrics.intervals import mean_interval
 from currreft_nb.views import plot_style as style
@@ -32,6 +33,32 @@ def answer_distribution(samples: Sequence[Sample], top: int = 10) -> Figure:
         _draw_bars(axis, counter, top, style.TASK_COLOURS[task])
         style.dress(axis, f"{task}: {counter.total()} answers", percent="", xticks=[])
         axis.spines["bottom"].set_visible(False)
+    return figure
+
+
+def giveaways(rows: Sequence[Mapping]) -> Figure:
+    """Draw how often the guessers of `data.audit` are right, beside chance, and the tokens that tell them most.
+
+    `rows`: the audit of a manifest. A form whose low end is above chance by more than the margin has red tokens.
+    """
+    if not rows:
+        return style.nothing("no form of a task has enough questions for an audit")
+    places = {name: place for place, name in enumerate(dict.fromkeys((row["task"], row["stage"]) for row in rows))}
+    figure, (axis,) = style.panels(1, 1, width=9, height=1 + 0.5 * len(places))
+    for row in rows:
+        first = row["guesser"] == GUESSERS[0]
+        place = places[row["task"], row["stage"]] + (-0.17 if first else 0.17)
+        colour = style.BLUE if first else style.ORANGE
+        axis.plot([row["chance"]] * 2, [place - 0.17, place + 0.17], color=style.BLACK, linewidth=1.2)
+        axis.plot(row["right"], place, "o", color=colour, markersize=4)
+        axis.hlines(place, row["low"], row["high"], color=colour)
+        told = ", ".join(f"{token} → {said(row['stage'], speaks)}" for token, speaks in row["telling"])
+        ink, told = style.RED if row["giveaway"] else style.GREY, style.shortened(told, 100)
+        axis.text(1.02, place, told, va="center", fontsize=7, color=ink, parse_math=False)
+    style.dress(axis, "right without a look at the picture", percent="x", xlim=(0, 1))
+    axis.set_yticks(range(len(places)), [f"{task}, {stage}" for task, stage in places])
+    axis.invert_yaxis()
+    style.caption(figure, "blue: by words, orange: by geometry, with 95 % intervals; black: chance; red: a give-away")
     return figure
 
 

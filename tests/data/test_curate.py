@@ -150,7 +150,7 @@ def bad_set(root):
 
 
 def test_a_bad_row_stops_the_run_and_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"p1\.xml: box is empty or reversed \(object 2, cat\); .*on_bad to 'skip'"):
+    with pytest.raises(InputError, match=r"p1\.xml: box is empty or reversed \(object 2, bird\); .*on_bad to 'skip'"):
         curate(tmp_path / "data", train_sources=[bad_set(tmp_path / "voc")], **NO_DRAWN)
     assert not (tmp_path / "data" / "manifest.json").exists()
 
@@ -177,10 +177,10 @@ def test_a_duplicate_question_is_rejected_under_any_picture_file_name(tmp_path):
     source = voc_set(tmp_path / "voc", 4)
     pictures = tmp_path / "voc" / "JPEGImages"
     with Image.open(pictures / "p0.png") as image:
-        image.save(pictures / "p3.png", compress_level=0)  # the same pixels, other bytes
+        image.save(pictures / "p2.png", compress_level=0)  # the same pixels, other bytes
     numbers = {"train_questions": 9, "val_questions": 0, "test_questions": 0}
     settings = {"train_sources": [source], "tasks": ["detection"], **numbers, **NO_DRAWN}
-    with pytest.raises(InputError, match=r"p3\.xml: duplicate question \(voc-p3-dog, first as voc-p0-dog\)"):
+    with pytest.raises(InputError, match=r"p2\.xml: duplicate question \(voc-p2-dog, first as voc-p0-dog\)"):
         curate(tmp_path / "data", **settings)
     result = curate(tmp_path / "data", **settings, on_bad="skip")
     assert result["rejected"] == {"duplicate question": 2}  # the dog and the cat
@@ -368,7 +368,8 @@ def test_a_stage_that_stays_empty_is_named_with_its_reason(tmp_path):
     source, numbers = voc_set(tmp_path / "voc", 4, labels=("RBC", "WBC")), {"val_questions": 0, "test_questions": 0}
     with pytest.raises(
         InputError,
-        match=r"'train' has no classification .*binary stage .*to be absent.*, or remove 'classification' from tasks",
+        match=r"'train' has no classification question at the binary stage .*known to be absent.*"
+        r"; add a source whose classification questions have this form, or remove 'classification' from tasks$",
     ):
         curate(tmp_path / "data", train_sources=[source], tasks=["classification"], **numbers, **NO_DRAWN)
 

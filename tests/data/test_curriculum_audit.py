@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, STAGES, Sample
 from currreft_nb.data.sources import READERS
-from currreft_nb.method.curriculum import CannotPose, pose, pose_all, true_value, vocabulary_of
+from currreft_nb.method.curriculum import CannotPose, pose, pose_all, true_value
 from currreft_nb.method.prompts import WORDINGS, Style, render_question
 from currreft_nb.method.rewards import Rules, score
+from currreft_nb.method.vocabulary import Vocabulary
 from currreft_nb.tasks import TASK_MODULES
 from currreft_nb.tasks.classification import normalise
 from currreft_nb.tasks.detection import JITTER_IOU
@@ -78,7 +79,7 @@ def problems(draw):
 
 
 QUESTIONS = st.one_of(detections(), classifications(), problems())
-VOCABULARY = vocabulary_of([make("classification", LABELS)])
+VOCABULARY = Vocabulary([make("classification", LABELS)])
 
 
 def posed_or_skip(sample, stage, seed):
@@ -220,7 +221,7 @@ def test_real_sets_are_posed_without_false_negatives_and_counted(real_data, form
     samples = [
         item for item in items if isinstance(item, Sample) and item.task in TASK_MODULES and item.stage == "open"
     ]
-    vocabulary = vocabulary_of(samples)
+    vocabulary = Vocabulary(samples)
     for stage in STAGES[:2]:
         posed, left_out = pose_all(samples, stage, 0, vocabulary)
         assert posed and len(posed) + sum(left_out.values()) == len(samples)

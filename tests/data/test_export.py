@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     """Return a data folder with boxes and labels of resized photographs, and drawn general questions."""
     root = tmp_path_factory.mktemp("export")
     source = voc_set(root / "voc", 6)
-    labels = voc_set(root / "more", 6, shade=50, name="q", labels=("cow", "sheep"))
+    labels = voc_set(root / "more", 6, shade=50, name="q", labels=("cow", "sheep", "horse"))
     numbers = {"train_questions": 6, "val_questions": 0, "test_questions": 0, "pool_questions": 3}
     settings = {"tasks": ["detection", "classification"], "max_pixels": 2000}
     sources = {"train_sources": [source, labels], "pool_sources": ["scenes"]}

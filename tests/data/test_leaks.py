@@ -33,7 +33,7 @@ def encode_again(root, quality, count=8):
 def two_sets(tmp_path, quality=None, shade=0):
     """Return two sources of which the first eight pictures show the same."""
     train = voc_set(tmp_path / "a", 8, size=SIZE)
-    ood = voc_set(tmp_path / "b", 14, name="q", labels=("cow", "sheep"), size=SIZE, shade=shade)
+    ood = voc_set(tmp_path / "b", 14, name="q", labels=("cow", "sheep", "horse", "car"), size=SIZE, shade=shade)
     if quality:
         encode_again(tmp_path / "b", quality)
     return train, ood
@@ -86,13 +86,60 @@ def test_pictures_of_one_source_that_look_alike_go_to_one_split(tmp_path):
         Image.open(stream).save(path)
     numbers = {"train_questions": 12, "val_questions": 6, "test_questions": 6}
     curate(tmp_path / "data", source, **numbers)
-    where = {}
-    for split in ("train", "val", "test_id"):
-        for sample in load_samples(tmp_path / "data", split, "open"):
-            number = int(sample.id.split("-")[1][1:])
-            where.setdefault(number % 6, set()).add(split)
+    where = splits_of(tmp_path / "data", lambda sample: int(sample.id.split("-")[1][1:]) % 6)
     assert len(where) == 6 and all(len(splits) == 1 for splits in where.values())
     assert set.union(*where.values()) == {"train", "val", "test_id"}
+
+
+def splits_of(folder, name):
+    """Return the splits of each original picture; `name(sample)` tells which that is."""
+    where = {}
+    for split in ("train", "val", "test_id"):
+        for sample in load_samples(folder, split, "open"):
+            where.setdefault(name(sample), set()).add(split)
+    return where
+
+
+def test_copies_that_roboflow_names_alike_share_a_split_whatever_they_look_like(tmp_path):
+    for number in range(8):
+        source = voc_set(tmp_path / "a", 3, size=SIZE, name=f"cell-{number}_png.rf.", shade=10 * number)
+    curate(tmp_path / "data", source, train_questions=12, val_questions=6)
+    where = splits_of(tmp_path / "data", lambda sample: sample.id.split(".rf.")[0])
+    assert len(where) == 8 and all(len(splits) == 1 for splits in where.values())
+    assert set.union(*where.values()) == {"train", "val", "test_id"}
+
+
+def export(root, shade, labels):
+    """Write six originals with two copies each, named as Roboflow names them."""
+    for number in range(6):
+        voc_set(root, 2, size=SIZE, name=f"{number}_png.rf.", shade=shade + 10 * number, labels=labels)
+    return f"voc:{root}"
+
+
+def test_the_same_names_are_copies_within_one_export_only(tmp_path):
+    train, ood = (
+        export(tmp_path / "a", 0, ("dog", "cat", "bird")),
+        export(tmp_path / "b", 500, ("cow", "sheep", "horse", "car")),
+    )
+    assert curate(tmp_path / "data", train, [ood], train_questions=4, test_questions=4)["leaks"] == 0
+
+
+def test_the_folders_of_one_export_are_compared(tmp_path):
+    train = export(tmp_path / "a" / "train", 0, ("dog", "cat", "bird"))
+    ood = export(tmp_path / "a" / "test", 500, ("cow", "sheep", "horse", "car"))
+    with pytest.raises(InputError, match="would be learnt from and tested on: the pictures"):
+        curate(tmp_path / "data", train, [ood], train_questions=4, test_questions=4)
+
+
+@pytest.mark.parametrize("change", [Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180])
+def test_mirrored_and_turned_copies_are_leaks(tmp_path, change):
+    train, ood = two_sets(tmp_path)
+    for number in range(8):
+        path = tmp_path / "b" / "JPEGImages" / f"q{number}.png"
+        Image.open(path).transpose(change).save(path)
+    with pytest.raises(InputError, match="would be learnt from and tested on"):
+        curate(tmp_path / "data", train, [ood])
+    assert curate(tmp_path / "data", train, [ood], on_leak="skip")["leaks"] == 0
 
 
 def words(path, texts):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from currreft_nb.data.images import shrunk_size
-from currreft_nb.data.pictures import NEAR, Job, group_alike, inspect, likeness
+from currreft_nb.data.pictures import NEAR, Job, group_alike, inspect, likeness, versions
 
 
 def photograph(seed, size=(320, 240)):
@@ -90,7 +90,7 @@ def chains(seed, count):
 @given(st.integers(0, 10**6), st.integers(1, 400))
 def test_groups_are_those_of_comparing_all_with_all(seed, count):
     rows = chains(seed, count)
-    near = np.linalg.norm(rows[:, None] - rows[None], axis=2) <= NEAR
+    near = np.min([np.linalg.norm(each[:, None] - rows[None], axis=2) for each in versions(rows)], axis=0) <= NEAR
     reach = np.linalg.matrix_power(near.astype(float), 1) > 0
     while True:
         further = (reach.astype(np.float32) @ near.astype(np.float32)) > 0
@@ -114,3 +114,32 @@ def test_a_thin_picture_is_measured_at_the_size_at_which_it_is_stored(tmp_path, 
     assert (facts.reason, facts.value) == (
         ("", "") if fits else ("aspect ratio is above 200", "(50, 9990), stored as (15, 3160)")
     )
+
+
+@pytest.mark.parametrize("change", list(Image.Transpose), ids=lambda change: change.name)
+def test_mirrored_and_turned_copies_are_of_one_group(change):
+    pictures = [
+        photograph(1),
+        photograph(2),
+        photograph(1).transpose(change),
+        jpeg(photograph(2).transpose(change), 60),
+    ]
+    groups = group_alike(np.stack([likeness(picture) for picture in pictures]))
+    assert groups[0] == groups[2] and groups[1] == groups[3] and groups[0] != groups[1]
+
+
+def test_different_pictures_are_apart_even_if_turned():
+    rows = np.stack([likeness(photograph(number)) for number in range(60)])
+    assert len(set(group_alike(rows))) == 60
+
+
+@pytest.mark.parametrize(("kept", "least", "most"), [(0.98, 0.75, 0.95), (0.95, 0.08, 0.3), (0.9, 0, 0.1)])
+def test_where_crops_are_lost(real_data, kept, least, most):
+    """The docstring of `likeness` has these shares."""
+    rng, found = np.random.default_rng(0), []
+    for path in sorted((real_data / "coco_tiny" / "images").glob("*/*.jpg")):
+        picture = Image.open(path).convert("RGB")
+        sides = [int(side * kept) for side in picture.size]
+        x, y = (int(rng.integers(0, side - left + 1)) for side, left in zip(picture.size, sides))
+        found.append(distance(picture, picture.crop((x, y, x + sides[0], y + sides[1]))) <= NEAR)
+    assert len(found) == 38 and least <= np.mean(found) <= most, np.mean(found)

@@ -13,8 +13,11 @@ def photograph(number, size):
     return Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
 
 
-def voc_set(root, count, *, size=(100, 80), shade=0, name="p", bad=(), labels=("dog", "cat"), form="png"):
-    """Write a VOC folder: each picture has a red dog at `SPOT` and a cat; those in `bad` have a reversed box."""
+def voc_set(root, count, *, size=(100, 80), shade=0, name="p", bad=(), labels=("dog", "cat", "bird"), form="png"):
+    """Write a VOC folder: each picture has a red dog at `SPOT`, and a cat or a bird.
+
+    The second box of those in `bad` is reversed.
+    """
     for part in ("Annotations", "JPEGImages"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -25,7 +28,7 @@ def voc_set(root, count, *, size=(100, 80), shade=0, name="p", bad=(), labels=("
         objects = "".join(
             f"<object><name>{label}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
             "</bndbox></object>"
-            for label, (a, b, c, d) in zip(labels, boxes)
+            for label, (a, b, c, d) in zip((labels[0], labels[1 + number % (len(labels) - 1)]), boxes)
         )
         head = f"<filename>{name}{number}.{form}</filename>"
         head += f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"

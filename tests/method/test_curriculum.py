@@ -12,7 +12,8 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.scenes import compose
-from currreft_nb.method.curriculum import CannotPose, pose, pose_all, vocabulary_of
+from currreft_nb.method.curriculum import CannotPose, pose, pose_all
+from currreft_nb.method.vocabulary import Vocabulary
 from currreft_nb.tasks import TASK_MODULES
 
 COLORS = ["blue", "green", "orange", "purple", "red", "yellow"]
@@ -168,15 +169,9 @@ def test_several_options_may_be_right_and_in_some_questions_one_is():
 
 def test_absent_labels_come_from_the_vocabulary_where_there_are_no_candidates():
     park = [make("classification", ["dog", "tree"], id="p"), make("classification", ["bench", "dog"], id="q")]
-    vocabulary = vocabulary_of(park)
+    vocabulary = Vocabulary(park)
     posed = [pose(replace(park[0], id=f"p{i}"), "choice", 0, vocabulary) for i in range(20)]
     assert {label for sample in posed for [label] in offered(sample)[1]} == {"bench"}
-
-
-def test_the_vocabulary_counts_labels_together_in_sorted_order():
-    samples = [make("classification", ["dog", "cat"], id="p"), make("classification", ["dog"], id="q"), COUNT]
-    assert list(vocabulary_of(samples).items()) == [("cat", {"cat": 1, "dog": 1}), ("dog", {"cat": 1, "dog": 2})]
-    assert vocabulary_of(samples) == vocabulary_of(samples[::-1])
 
 
 # ---- mathematics with options of its own
@@ -194,6 +189,46 @@ def test_a_claim_about_own_options_is_a_value_and_not_a_letter():
 
 
 # ---- detection
+
+
+def fox(number, box, size=(96, 72)):
+    return make("detection", [box], id=f"f{number}", size=size)
+
+
+def touches(box, size):
+    return box[0] <= 1 or box[1] <= 1 or box[2] >= size[0] - 1 or box[3] >= size[1] - 1
+
+
+@pytest.mark.parametrize("reach", [0, 30], ids=["all at one place", "at many places"])
+def test_touching_the_edge_tells_nothing_about_a_box(reach):
+    rng, foxes = random.Random(0), []
+    for number in range(200):
+        x, y = 10 + rng.uniform(0, reach), 10 + rng.uniform(0, reach / 2)
+        box = [x, y, x + 52 - reach / 2, y + 42 - reach / 2]
+        foxes.append(fox(number, [0.0, *box[1:]] if reach and number % 4 == 0 else box))
+    for stage in ("binary", "choice"):
+        edges = {True: [], False: []}
+        for sample in pose_all(foxes, stage, seed=0)[0]:
+            for value, truth in offers(sample):
+                edges[truth].append(touches(value[0], sample.size))
+        shares = [sum(found) / len(found) for found in edges.values()]
+        assert shares[0] == pytest.approx(0.25 if reach else 0, abs=0.12) and shares[1] == pytest.approx(
+            shares[0], abs=0.12
+        )
+
+
+def test_wrong_boxes_have_the_sizes_of_true_ones_though_other_objects_have_not():
+    rng, cells = random.Random(0), []
+    for number in range(300):
+        x, y, side = rng.uniform(4, 300), rng.uniform(4, 300), rng.uniform(80, 120)
+        small = [{"label": "dust", "question": None, "box": [u, v, u + 9, v + 9]} for u, v in ((9, 9), (390, 9))]
+        extra = {"label": "cell", "others": small}
+        box = [x, y, x + side, y + side]
+        cells.append(make("detection", [box], id=f"c{number}", size=(450, 450), extra=extra))
+    sides = [[box[2] - box[0] for [box] in p.options] for p in pose_all(cells, "choice", seed=0)[0]]
+    assert min(map(min, sides)) > 60
+    claimed = [p.claim[0] for p in pose_all(cells, "binary", seed=0)[0] if not p.answer]
+    assert min(box[2] - box[0] for box in claimed) > 35  # a moved box may be half as large
 
 
 def with_other(thinking=None, **other):

@@ -10,9 +10,10 @@ import pytest
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import STAGES, TASKS, TRAINED_TASKS, Sample
 from currreft_nb.data.scenes import compose
-from currreft_nb.method.curriculum import CannotPose, pose, vocabulary_of
+from currreft_nb.method.curriculum import CannotPose, pose
 from currreft_nb.method.prompts import Style, render_question, target
 from currreft_nb.method.rewards import score
+from currreft_nb.method.vocabulary import Vocabulary
 from currreft_nb.metrics.scores import measure
 from tests.data.formats.test_real_data import SETS, divide, read
 
@@ -23,7 +24,7 @@ COMMON = {"split": "train", "source": "demo", "question": "How many?"}
 
 def check_round_trip(samples, styles=(FULL, THOUSAND)):
     """Assert that the ideal completion earns everything and its contrary nothing; return what was asked how often."""
-    vocabulary, posed = vocabulary_of(samples), Counter()
+    vocabulary, posed = Vocabulary(samples), Counter()
     for sample in samples:
         for stage in STAGES:
             try:

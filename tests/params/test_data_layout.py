@@ -31,13 +31,18 @@ def write(path, document):
 
 
 def refer(folder, by, images, start, count=10):
-    """Write a set as the refer toolkit has it: a man and a dog in each picture."""
+    """Write a set as the refer toolkit has it: a man, and a dog or a cat, in each picture."""
     shown, annotations, refs = [], [], []
     for n in range(start, start + count):
         picture(images / f"{n}.jpg", n)
         shown.append({"id": n, "file_name": f"{n}.jpg", "width": SIZE[0], "height": SIZE[1]})
         for part, text in enumerate((f"man number {n}", f"dog number {n}")):
-            ann = {"id": 2 * n + part, "image_id": n, "category_id": 1 + part, "bbox": [5 + 45 * part, 9, 30, 40]}
+            ann = {
+                "id": 2 * n + part,
+                "image_id": n,
+                "category_id": (1, 2 + n % 2)[part],
+                "bbox": [5 + 45 * part, 9, 30, 40],
+            }
             annotations.append(ann)
             sentences = [{"sent_id": 2 * n + part, "sent": text, "raw": text, "tokens": text.split()}]
             refs.append(

@@ -15,8 +15,8 @@ from currreft_nb import tasks
 from currreft_nb.core.answers import Unreadable
 from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, value_problem
-from currreft_nb.method.curriculum import vocabulary_of
 from currreft_nb.method.rewards import Rules
+from currreft_nb.method.vocabulary import Vocabulary
 from currreft_nb.tasks import TASK_MODULES, classification, detection, general, math
 
 HARD, SOFT, ABOVE = Rules(), Rules(detection="soft"), Rules(detection="soft_above_threshold")
@@ -188,24 +188,23 @@ def test_overlap_is_symmetric_and_bounded(a, b):
 def test_wrong_labels_are_absent_and_swap_one():
     samples = [make("classification", ["dog", "cat"]), make("classification", ["dog", "sofa"])]
     samples += [make("classification", ["bird"])] * 3
-    vocabulary = vocabulary_of(samples)
+    alike = Vocabulary(samples).like(samples[0])
     sample = make("classification", ["dog", "couch"], extra={"others": [{"label": "bird", "box": [0, 0, 1, 1]}]})
-    wrong = classification.distractors(sample, random.Random(0), vocabulary)
+    wrong = classification.distractors(sample, random.Random(0), alike)
     assert [sorted(set(value) - {"dog", "couch"}) for value in wrong] == [["cat"]], "sofa is couch, bird is there too"
     assert all(len(value) == 2 and len({"dog", "couch"} & set(value)) == 1 for value in wrong)
 
 
-def test_labels_that_stand_together_come_first():
-    vocabulary = {"dog": {"dog": 9, "cat": 99}, "cat": {"dog": 99, "cat": 9}, "bus": {"bus": 50}, "car": {"car": 50}}
-    firsts = [
-        classification.distractors(make("classification", ["dog"]), random.Random(seed), vocabulary)[0] == ["cat"]
-        for seed in range(200)
-    ]
-    assert sum(firsts) > 190
+def test_labels_are_drawn_as_often_as_they_are_right_and_more_often_if_they_stand_together():
+    alike = {"dog": {"dog": 9, "cat": 9}, "cat": {"dog": 9, "cat": 9}, "bus": {"bus": 9}, "car": {"car": 18}}
+    dog = make("classification", ["dog"])
+    firsts = [classification.distractors(dog, random.Random(seed), alike)[0] for seed in range(900)]
+    shares = [firsts.count([label]) / 900 for label in ("cat", "bus", "car")]
+    assert shares == pytest.approx([18 / 45, 9 / 45, 18 / 45], abs=0.07)  # 4 standard errors
 
 
 def test_no_vocabulary_makes_no_wrong_labels():
-    assert classification.distractors(make("classification", ["dog"]), random.Random(0), None) == []
+    assert classification.distractors(make("classification", ["dog"]), random.Random(0)) == []
 
 
 # detection
@@ -392,6 +391,17 @@ def test_the_true_number_is_not_always_in_the_middle():
         wrong = math.distractors(make("math", "60"), random.Random(seed))[:3]
         places.append(sorted([60, *map(int, wrong)]).index(60))
     assert all(60 < places.count(place) < 140 for place in range(4)), [places.count(p) for p in range(4)]
+
+
+ROUNDED = ["6.2832", "0.3333", "1.7321", "18.8496", "3.14", "0.25", "12.5", "0.06283", "99.99", "x = 6.2832", "1024"]
+
+
+@pytest.mark.parametrize("gold", ROUNDED)
+def test_wrong_numbers_are_no_other_rounding(gold):
+    for seed in range(40):
+        for value in math.distractors(make("math", gold), random.Random(seed)):
+            right, wrong = (float(text.removeprefix("x = ")) for text in (gold, value))
+            assert abs(wrong - right) > 0.0095 * right, (gold, value)
 
 
 def test_words_have_no_wrong_results():

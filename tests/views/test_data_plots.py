@@ -7,7 +7,7 @@ from PIL import Image
 from currreft_nb.core.boxes import Frame
 from currreft_nb.core.samples import Sample
 from currreft_nb.models.families import FAMILIES
-from currreft_nb.views.data_plots import answer_distribution, round_trips
+from currreft_nb.views.data_plots import answer_distribution, giveaways, round_trips
 
 FRAMES = {name: family.frame for name, family in FAMILIES.items()}
 
@@ -44,3 +44,18 @@ def test_an_answer_that_is_no_formula_is_drawn_as_it_stands(tmp_path, answer):
     figure = answer_distribution([sample])
     figure.savefig(tmp_path / "drawn.png")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [answer]
+
+
+def test_guessers_stand_beside_chance_with_what_tells_them_most(tmp_path):
+    found = {"task": "detection", "questions": 90, "chance": 0.5, "right": 0.9, "low": 0.8, "high": 0.95}
+    words = found | {"stage": "binary", "guesser": "words", "giveaway": True, "telling": [["says $_{", False]]}
+    places = found | {"stage": "choice", "guesser": "geometry", "giveaway": False, "telling": [], "chance": 0.25}
+    figure = giveaways([words, words | {"guesser": "geometry", "telling": []}, places])
+    figure.savefig(tmp_path / "drawn.png")
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["detection, binary", "detection, choice"]
+    assert [text.get_text() for text in axis.texts] == ["says $_{ → no", "", ""]
+    assert axis.texts[0].get_color() == "#D55E00"
+    chances = [line.get_xdata()[0] for line in axis.lines if len(line.get_xdata()) == 2]
+    assert chances == [0.5, 0.5, 0.25]
+    assert "enough questions" in giveaways([]).axes[0].texts[0].get_text()

@@ -6,9 +6,11 @@
 
 A `bbox` is [x, y, width, height] in pixels from 0. A crowd (`iscrowd` 1, its segmentation run-length encoded) is one
 box around many objects: its category counts as present more than once and is never asked for. Segmentations, polygons
-or run lengths, are not used and not kept in memory.
+or run lengths, are not used and not kept in memory. A category without annotations is left out of the question if it is
+the supercategory of others or the background; the other ones stay in the question, but are never wrong options.
 """
 
+import re
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,23 +24,34 @@ from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import json_items
 
 UNKNOWN = "annotation of an unknown image or category"
+BACKGROUND = re.compile(r"_*(?:background|ignore)_*", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
 class Instances:
     """An instances file: category names by id, image entries by id, and the annotations of each image.
 
-    An annotation is (id, category id, bbox, whether it is a crowd), with the values of the file.
+    `parents`: the names that other categories have as their supercategory. An annotation is (id, category id, bbox,
+    whether it is a crowd), with the values of the file.
     """
 
     names: dict[Any, str] = field(default_factory=dict)
+    parents: set[str] = field(default_factory=set)
     images: dict[Any, dict] = field(default_factory=dict)
     annotations: dict[Any, list[tuple]] = field(default_factory=dict)
 
     @property
     def listed(self) -> list[str]:
-        """Return the category names in the order of their ids."""
-        return [self.names[id] for id in sorted(self.names)]
+        """Return the category names in the order of their ids, without groups and grounds that nothing is marked with.
+
+        Roboflow lists the group of all categories as one more, labelme2coco `_background_`: to be asked for them makes
+        no sense.
+        """
+        marked = {annotation[1] for found in self.annotations.values() for annotation in found}
+        unreal = {
+            id for id in self.names if self.names[id] in self.parents or BACKGROUND.fullmatch(self.names[id])
+        } - marked
+        return [self.names[id] for id in sorted(self.names) if id not in unreal]
 
 
 def read(
@@ -66,6 +79,8 @@ def load(file: Path) -> Instances:
                 if item["id"] in found.names:
                     raise KeyError(f"two categories with id {item['id']}: {found.names[item['id']]}, {item['name']}")
                 found.names[item["id"]] = str(item["name"])
+                if item.get("supercategory") not in (None, item["name"]):  # COCO's person is a person, too
+                    found.parents.add(str(item["supercategory"]))
             elif part == "annotations":
                 kept = tuple(item.get(name) for name in ("id", "category_id", "bbox", "iscrowd"))
                 image = item.get("image_id")

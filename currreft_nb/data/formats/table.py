@@ -9,7 +9,9 @@ commas; math and general text or a number. Options are a list, lettered text, a 
 the question; the answer is then a letter, an option's text, or a whole number that counts the options from 0. Of
 several people's answers the most common is the gold; `extra["share"]` is its share. The module `data.reading.golds` has
 the forms. What can be read in two ways is rejected, and so are a letter without options, and a question that says
-`<image>` in a row without a picture. Tags around an answer are taken off. One row is one open question.
+`<image>` in a row without a picture. Tags around an answer are taken off. One row is one open question. A list of
+candidates, which holds the answer, has the wrong answers that are offered; else they are answers to questions of the
+same kind.
 """
 
 import math
@@ -28,7 +30,7 @@ from currreft_nb.data.reading import golds, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, fit_box, four_numbers, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
-OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
+OPTIONAL = {"image": "image", "options": "options", "candidates": "candidates"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
 
 
@@ -54,6 +56,7 @@ def read(
     answer: str = "answer",
     image: str = "image",
     options: str = "options",
+    candidates: str = "candidates",
     context: str = "",
     thinking: str = "",
     box: str = "xyxy",
@@ -76,7 +79,7 @@ def read(
     check_known(path, "way to read an answer", answer_as, golds.ANSWER_AS)
     if task not in tasks:
         return
-    named = {"question": question, "answer": answer, "image": image, "options": options}
+    named = {"question": question, "answer": answer, "image": image, "options": options, "candidates": candidates}
     columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
     pictures = tables.picture_columns(image)
@@ -113,6 +116,7 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
     answer, share = _answer(layout, value, options, about.get("size"))
     if VALUES[layout.task] == "labels":
         wording.refuse_letter_label(question, answer)
+    closed = [_answer(layout, each, [], about.get("size"))[0] for each in _items(cells.get("candidates"), "candidates")]
     if question and before:
         question = f"{wording.clean_question(before)}\n{question}"
     yield Sample(
@@ -124,7 +128,7 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
         options=options,
         answer=answer,
         thinking=str(cells["thinking"]) if cells.get("thinking") else reasoning,
-        extra=origin(file, line) | ({} if share is None else {"share": share}),
+        extra=origin(file, line) | ({} if share is None else {"share": share}) | _closed(layout.task, answer, closed),
         **about,
     )
 
@@ -132,6 +136,26 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
 def _solution(value: Any) -> tuple[str | None, Any]:
     """Return the reasoning and the answer of a text with tags; any other value is the answer."""
     return wording.split_solution(value) if isinstance(value, str) and "</answer>" in value else (None, value)
+
+
+def _items(value: Any, what: str) -> list:
+    if isinstance(value, str) and value.strip():
+        value = golds.literal(value)
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"{what} are no list", str(value))
+    return list(value)
+
+
+def _closed(task: str, value: Any, candidates: list) -> dict:
+    """Return the entry of `extra` for the answers of which one is right; a label or a box is one by itself."""
+    if not candidates:
+        return {}
+    items = candidates if VALUES[task] in ("text", "text or null") else [item for items in candidates for item in items]
+    if lacking := [item for item in ([value] if items is candidates else value) if item not in items]:
+        raise BadRow("answer is none of the candidates", str(lacking[0]))
+    return {"candidates": list({str(item): item for item in items}.values())}
 
 
 def _options(layout: Layout, question: str, answer: Any, cell: Any, row: dict, file: Path) -> tuple[str, list[str]]:

@@ -310,3 +310,33 @@ def test_bad_rows_do_not_hide_the_others(tmp_path):
         ("row is not a math question", 3, True): 1,
         ("row shows several images, and a sample holds one", 4, False): 1,
     }
+
+
+# ---- candidates
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "cell", "known", "why"),
+    [
+        ("math", "4", ["3", 4, 5], ["3", "4", "5"], "texts or numbers"),
+        ("math", 4, "[3, 4, 5]", ["3", "4", "5"], "a list as text"),
+        ("classification", "red", ["red", "blue", "red"], ["red", "blue"], "labels, each once"),
+        ("classification", ["red", "blue"], "['red', 'blue', 'teal']", ["red", "blue", "teal"], "several are right"),
+        ("detection", BOX, [BOX, [0, 0, 9, 9]], [BOX, [0, 0, 9, 9]], "boxes"),
+        ("math", "4", None, None, "none in this row"),
+    ],
+)
+def test_candidates_of_a_row_are_its_wrong_answers(tmp_path, task, answer, cell, known, why):
+    picture(tmp_path / "a.png")
+    row = {"image": "a.png", "question": "What?", "answer": answer, "choices": cell}
+    [sample], rejected = read(write(tmp_path / "rows.jsonl", [row]), task=task, candidates="choices")
+    assert sample.extra.get("candidates") == known and not rejected, why
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [(["3", "5"], "answer is none of the candidates"), ("3 or 4", "candidates are no list")],
+)
+def test_candidates_that_do_not_fit_reject_the_row(tmp_path, cell, reason):
+    samples, [rejected] = read(write(tmp_path / "rows.jsonl", [{"question": "?", "answer": "4", "candidates": cell}]))
+    assert not samples and rejected.reason == reason
