@@ -103,5 +103,5 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     if VALUES[task] == "text" and not options:
         wording.refuse_letter(answer)
     if VALUES[task] == "labels":
-        wording.refuse_letter_label(question, answer)
+        wording.refuse_letter_label(question, [*answer])
     return {"question": wording.clean_question(text), "options": options, "answer": answer, "thinking": thinking}
