@@ -169,25 +169,34 @@ def fit_box(box: Box, size: Size) -> tuple[float, ...]:
 
 
 def object_samples(
-    things: list[AnnotatedObject], id: str, names: list[str], tasks: Collection[str], file: Path, about: dict[str, Any]
+    things: list[AnnotatedObject],
+    id: str,
+    names: list[str],
+    tasks: Collection[str],
+    file: Path,
+    about: dict[str, Any],
+    note: dict[str, Any] | None = None,
 ) -> Items:
     """Yield the questions that the annotated objects of one image answer; `about` are the fields that they share.
+
+    `note` is added to `extra`; default: the origin, with the file and no line.
 
     Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
     objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
     are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
     `extra["categories"]` is `names`.
     """
+    note = origin(file) if note is None else note
     if not things:
         yield Rejected(file=about["image"], reason="image has no annotated object", fault=False)
         return
     if "classification" in tasks:
         counts = Counter(sorted(thing.label for thing in things))
-        extra = {"counts": dict(counts), "categories": names, **origin(file)}
+        extra = {"counts": dict(counts), "categories": names, **note}
         fields: dict[str, Any] = {"question": category_question(names), "answer": list(counts), "extra": extra}
         yield Sample(id=f"{id}-labels", task="classification", **fields, **about)
     if "detection" in tasks:
-        yield from _detection_samples(things, id, origin(file), about)
+        yield from _detection_samples(things, id, note, about)
 
 
 def _detection_samples(things: list[AnnotatedObject], id: str, note: dict, about: dict[str, Any]) -> Items:
