@@ -54,7 +54,7 @@ def read(
     writing = objects.Writing(
         source="yolo",
         picture=_picture,
-        label=partial(_label, known),
+        label=lambda mark: objects.class_name(mark[0], known),
         box=partial(_box, "kpt_shape" in config),
     )
     plan = objects.Plan(found=lambda: _pictures(root, folders, split), find=Path, names=known, tasks=tasks)
@@ -192,13 +192,6 @@ def _picture(row: dict, file: Path, line: int | None) -> objects.Annotated:
             if mark.strip():
                 marks.setdefault(" ".join(mark.split()), (number, mark.split()))
     return objects.Annotated(image=row["image"], marks=[*marks.values()], split=row["split"], name=row["name"])
-
-
-def _label(names: list[str], mark: list[str]) -> str:
-    number = float(mark[0]) if mark[0].replace(".", "", 1).isdecimal() else -1.0
-    if not number.is_integer() or not 0 <= number < len(names):
-        raise BadRow("class number is unknown", f"{mark[0]} of {len(names)} classes")
-    return names[int(number)]
 
 
 def _box(has_points: bool, mark: list[str], size: Size) -> Box:

@@ -99,11 +99,11 @@ def read_named(
     found: Callable[[], Iterator[Found]],
     places: list[Path],
     tasks: Collection[str],
-    names: list[str] | None = None,
+    names: Collection[str] = (),
 ) -> Items:
     """Yield the questions of a set that names its pictures, which are in one of the `places`.
 
-    `names`: the categories, where the format lists them. Raises `InputError` if none of the pictures is there.
+    `names`: the categories that the format lists; those that occur are added. Raises `InputError` if none of the pictures is there.
     """
     labels, images = survey(writing, found())
     find = partial(find_picture, places, Counter(_parts(name)[-1] for name in images))
@@ -112,7 +112,7 @@ def read_named(
         first = next(iter(images))
         raise InputError(f"none of the {len(images)} pictures, such as {first}, is in {listed}; write images=FOLDER")
     repeated = {name for name, count in images.items() if count > 1}
-    plan = Plan(found=found, find=find, names=labels if names is None else names, tasks=tasks, repeated=repeated)
+    plan = Plan(found=found, find=find, names=sorted({*labels, *names}), tasks=tasks, repeated=repeated)
     yield from read_pictures(writing, plan)
 
 
@@ -148,10 +148,11 @@ def _read_marks(
             label, flags = writing.label(mark), writing.flags(mark)
             box = common.fit_box(writing.box(mark, size), size)
         except BadRow as problem:
-            value = ", ".join(part for part in (f"object {number}", label, problem.value) if part)
-            yield Rejected(reason=problem.reason, value=value, fault=problem.fault, **place)
+            about = ", ".join(part for part in (f"object {number}", label, problem.value) if part)
+            yield Rejected(reason=problem.reason, value=about, fault=problem.fault, **place)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            yield Rejected(reason="annotation lacks a field or has another form", value=f"{error!r}: {mark}", **place)
+            about = ", ".join(part for part in (f"object {number}", label, f"{error!r}: {mark}") if part)
+            yield Rejected(reason="annotation lacks a field or has another form", value=about, **place)
         if label:
             things.append(AnnotatedObject(label=label, box=box, **flags))
     return things
@@ -236,3 +237,22 @@ def name_list(text: str) -> list[str]:
     if Path(text).is_file():
         return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def class_name(value: Any, names: list[str]) -> str:
+    """Return the category of a text, or of a number that counts `names` from 0. Raises `BadRow`.
+
+    >>> class_name(1, ["cat", "dog"]), class_name("1", ["cat", "dog"]), class_name("cat", [])
+    ('dog', 'dog', 'cat')
+    """
+    if isinstance(value, str) and (value in names or not names) and value.strip():
+        return value.strip()
+    if not names and isinstance(value, int | float):
+        raise BadRow("class is a number and has no name; write names=cat,dog or names=FILE", str(value))
+    try:
+        number = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise BadRow("object has no label" if value in (None, "") else "class is unknown", str(value)) from None
+    if not number.is_integer() or not 0 <= number < len(names):
+        raise BadRow("class number is unknown", f"{value} of {len(names)} classes")
+    return names[int(number)]

@@ -44,7 +44,7 @@ def test_key_points_follow_the_box_only_where_data_yaml_says_so(tmp_path):
     [
         ("7 0.5 0.5 0.1 0.1", "class number is unknown", False),
         ("-1 0.5 0.5 0.1 0.1", "class number is unknown", False),
-        ("cat 0.5 0.5 0.1 0.1", "class number is unknown", False),
+        ("bird 0.5 0.5 0.1 0.1", "class is unknown", False),
         ("0.5 0.5 0.5 0.1 0.1", "class number is unknown", False),
         ("0 0.5 0.5 0 0.1", "box is empty or reversed", True),
         ("0 0.5 0.5 -0.1 0.1", "box is empty or reversed", True),
