@@ -2,7 +2,7 @@
 
     <annotations>
       <version>1.1</version>
-      <meta><task><labels><label><name>dog</name>...</label></labels></task></meta>
+      <meta>...</meta>
       <image id="0" name="a.jpg" subset="Train" width="640" height="480">
         <box label="dog" source="manual" occluded="0" xtl="120.5" ytl="30.0" xbr="300.0" ybr="200.2" z_order="0"/>
         <polygon label="cat" points="10.0,20.0;60.5,20.0;40.0,70.2"/>
@@ -25,7 +25,7 @@ from currreft_nb import InputError
 from currreft_nb.core.boxes import Box, Size
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import common, objects
-from currreft_nb.data.reading.json_streams import CHUNK, MAX_ROW, Found
+from currreft_nb.data.reading.json_streams import CHUNK, Found
 
 SHAPES = ("box", "polygon", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton")
 
@@ -43,18 +43,17 @@ def read(
             continue
         places = [Path(images)] if images else [file.parent / "images", file.parent]
         writing = objects.Writing(source="cvat", picture=_picture, label=_label, box=_box)
-        yield from objects.read_named(writing, partial(_rows, file), places, tasks, _labels(file))
+        yield from objects.read_named(writing, partial(_rows, file), places, tasks)
 
 
 class _Reader:
     """Collects what an XML file says, picture by picture; `rows` are the pictures read so far."""
 
     def __init__(self, file: Path):
-        self.file, self.rows, self.names, self.path, self.text = file, list[Found](), list[str](), list[str](), ""
+        self.file, self.rows, self.path = file, list[Found](), list[str]()
         self.parser = expat.ParserCreate()
-        self.parser.buffer_text = True
         self.parser.StartElementHandler, self.parser.EndElementHandler = self.start, self.end
-        self.parser.CharacterDataHandler, self.parser.EntityDeclHandler = self.take, self.refuse
+        self.parser.EntityDeclHandler = self.refuse
         self.row: dict[str, Any] | None = None
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -64,7 +63,6 @@ class _Reader:
         if tag == "track":
             raise InputError(f"{self.file} holds tracks ('CVAT for video'); export 'CVAT for images 1.1'")
         self.path.append(tag)
-        self.text = ""
         line = self.parser.CurrentLineNumber
         if tag == "image":
             self.row = attributes | {"line": line, "shapes": []}
@@ -72,50 +70,30 @@ class _Reader:
             self.row["shapes"].append((line, attributes | {"tag": tag}))
 
     def end(self, tag: str) -> None:
-        """Finish a picture or the name of a label."""
+        """Finish a picture."""
         if tag == "image" and self.row is not None:
             self.rows.append((self.file, self.row["line"], self.row))
             self.row = None
-        if self.path[-3:] == ["labels", "label", "name"]:
-            self.names.append(self.text.strip())
         self.path.pop()
-
-    def take(self, text: str) -> None:
-        """Keep the text of the element that is read."""
-        self.text = (self.text + text)[:MAX_ROW]
 
     def refuse(self, *entity: Any) -> None:
         """Refuse entities, which may grow without bound or name other files; CVAT writes none."""
         raise InputError(f"{self.file} declares entities; export it from CVAT again")
 
 
-def _parse(file: Path) -> Iterator[_Reader]:
-    """Yield the reader after each part of the file. Raises `InputError` if the file is damaged."""
+def _rows(file: Path) -> Iterator[Found]:
+    """Yield each picture when its end is read. Raises `InputError` if the file is damaged."""
     reader = _Reader(file)
     with file.open("rb") as stream:
-        while True:
+        data = b"begin"
+        while data:
             data = stream.read(CHUNK)
             try:
                 reader.parser.Parse(data, not data)
             except (expat.ExpatError, ValueError, LookupError) as error:
                 raise InputError(f"{file} is not XML, or damaged ({error}); export it again") from None
-            yield reader
-            if not data:
-                return
-
-
-def _rows(file: Path) -> Iterator[Found]:
-    for reader in _parse(file):
-        yield from reader.rows
-        reader.rows.clear()
-
-
-def _labels(file: Path) -> list[str]:
-    """Return the labels of the task, which come before its pictures."""
-    for reader in _parse(file):
-        if reader.rows or reader.row is not None:
-            return sorted(set(reader.names))
-    return []
+            yield from reader.rows
+            reader.rows.clear()
 
 
 def _picture(row: dict, file: Path, line: int | None) -> objects.Annotated:

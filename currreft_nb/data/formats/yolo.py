@@ -57,7 +57,9 @@ def read(
         label=lambda mark: objects.class_name(mark[0], known),
         box=partial(_box, "kpt_shape" in config),
     )
-    plan = objects.Plan(found=lambda: _pictures(root, folders, split), find=Path, names=known, tasks=tasks)
+    occurring, _ = objects.survey(writing, _pictures(root, folders, ""))
+    listed = [name for name in known if name in occurring]
+    plan = objects.Plan(found=lambda: _pictures(root, folders, split), find=Path, names=listed, tasks=tasks)
     yield from objects.read_pictures(writing, plan)
 
 

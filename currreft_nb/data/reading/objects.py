@@ -1,8 +1,9 @@
 """Annotated pictures in any format: shapes become boxes in pixels, and boxes with labels become questions.
 
 A format says by functions how it writes an annotation (`Writing`), and yields the rows that annotate a picture each.
-A first pass over the rows collects the labels, which every classification question lists, and the names of pictures:
-a picture that several rows annotate is rejected, because "the dog" may be the only one in one of them alone.
+A first pass over the rows collects the labels and the names of pictures. A classification question lists the labels that
+occur: one that nothing is annotated with would be a wrong answer that gives itself away. A picture that several rows
+annotate is rejected, because "the dog" may be the only one in one of them alone.
 """
 
 import math
@@ -99,11 +100,10 @@ def read_named(
     found: Callable[[], Iterator[Found]],
     places: list[Path],
     tasks: Collection[str],
-    names: Collection[str] = (),
 ) -> Items:
     """Yield the questions of a set that names its pictures, which are in one of the `places`.
 
-    `names`: the categories that the format lists; those that occur are added. Raises `InputError` if none of the pictures is there.
+    Raises `InputError` if none of the pictures is there.
     """
     labels, images = survey(writing, found())
     find = partial(find_picture, places, Counter(_parts(name)[-1] for name in images))
@@ -112,7 +112,7 @@ def read_named(
         first = next(iter(images))
         raise InputError(f"none of the {len(images)} pictures, such as {first}, is in {listed}; write images=FOLDER")
     repeated = {name for name, count in images.items() if count > 1}
-    plan = Plan(found=found, find=find, names=sorted({*labels, *names}), tasks=tasks, repeated=repeated)
+    plan = Plan(found=found, find=find, names=labels, tasks=tasks, repeated=repeated)
     yield from read_pictures(writing, plan)
 
 

@@ -36,7 +36,7 @@ def image(*shapes, name="a.jpg", more='subset="Train"'):
 def test_shapes_have_boxes(tmp_path, shape, box):
     samples, rejected = divide(cvat.read(task(tmp_path, image(shape))))
     assert boxes(samples) == {"dog": box} and not rejected
-    assert samples[0].question == "Which of these categories are in the image: cat, dog?"  # as the task lists them
+    assert samples[0].question == "Which of these categories are in the image: dog?"  # nothing is labelled as a cat
     assert samples[0].extra["split"] == "Train" and samples[0].id == "cvat-a.jpg-labels"
 
 

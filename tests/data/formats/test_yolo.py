@@ -28,6 +28,15 @@ def test_a_box_is_centre_and_size_as_shares_of_the_picture(tmp_path):
     assert samples[0].question == "Which of these categories are in the image: cat, dog?"
 
 
+def test_only_classes_that_occur_are_listed_and_splits_list_the_same(tmp_path):
+    root = pets(tmp_path, "1 0.5 0.5 0.2 0.2", config=YAML.replace("nc: 2", "nc: 3") + "  2: _background_\n")
+    picture(root / "images" / "val" / "2.jpg")
+    write(root / "labels" / "val" / "2.txt", "0 0.5 0.5 0.2 0.2\n")
+    for split in ("train", "val", ""):
+        questions = {s.question for s in yolo.read(root, ["classification"], split=split)}
+        assert questions == {"Which of these categories are in the image: cat, dog?"}
+
+
 def test_a_polygon_becomes_the_box_around_it(tmp_path):
     samples, _ = divide(yolo.read(pets(tmp_path, "1 0.1 0.5 0.5 0.25 0.9 0.5 0.3 0.75")))
     assert boxes(samples) == {"dog": [10, 20, 90, 60]}
