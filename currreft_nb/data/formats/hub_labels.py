@@ -36,8 +36,8 @@ def read(
     `label`, `image`: the columns; default: the first of `label`, `labels`, `fine_label`, `category`, `class`, and of
     `image`, `file_name`, `img`, `image_path`, `image_file_name`. `names`: the labels by number, with commas between
     them, or a file with one a line. `question`: the text to ask; default: which of the labels are in the image, with
-    all of them. `images`: the folder that image paths start from; default: that of the table. `files`: a pattern for the
-    files of a folder. Images inside the table are written to the folder `extracted`. Raises `InputError`.
+    all of them. `images`: the folder that image paths start from; default: that of the table. `files`: a pattern for
+    the files of a folder. Images inside the table are written to the folder `extracted`. Raises `InputError`.
     """
     if "classification" not in tasks:
         return

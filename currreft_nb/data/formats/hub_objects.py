@@ -37,9 +37,9 @@ def read(
 
     `box`: xywh (corner and size), xyxy (corners) or cxcywh (centre and size) in pixels; normalized (corners),
     xywh_normalized or cxcywh_normalized in shares from 0 to 1. `column`: the column with the objects. `names`: the
-    categories by number, with commas between them, or a file with one a line. `images`: the folder that image paths start
-    from; default: that of the table. `files`: a pattern for the files of a folder. Images inside the table are written to
-    the folder `extracted`. Raises `InputError`.
+    categories by number, with commas between them, or a file with one a line. `images`: the folder that image paths
+    start from; default: that of the table. `files`: a pattern for the files of a folder. Images inside the table are
+    written to the folder `extracted`. Raises `InputError`.
     """
     common.check_known(path, "form of box", box, objects.FORMS)
     given, names_in = objects.name_list(names) if names else [], cache(tables.class_names)

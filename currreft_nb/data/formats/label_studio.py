@@ -3,11 +3,12 @@
     [{"id": 1, "data": {"image": "/data/upload/3/8b7e0f12-a.jpg"}, "annotations": [{"id": 9, "was_cancelled": false,
       "ground_truth": false, "result": [
         {"id": "x1", "type": "rectanglelabels", "original_width": 640, "original_height": 480, "value": {
-          "x": 12.5, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0, "rectanglelabels": ["Car"]}}, ...]}]}, ...]
+          "x": 12.5, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0, "rectanglelabels": ["Car"]}}]}]}, ...]
 
 Coordinates are per cent of the picture's width and height, from 0 at its upper left corner; a rectangle is its corner
-and its size, an ellipse its centre and its radii (Label Studio, "Units of image annotations"). A polygon becomes the box
-around it. Rotated shapes, brush strokes and key points have no upright box. A region with two labels is two objects.
+and its size, an ellipse its centre and its radii (Label Studio, "Units of image annotations"). A polygon becomes the
+box around it. Rotated shapes, brush strokes and key points have no upright box. A region with two labels is two
+objects.
 
 Of a picture that several people annotated, the annotation that is marked as ground truth counts; without such a mark
 the picture is rejected. Predictions are not read. Names of pictures may be addresses or uploads: the longest end of the
@@ -43,7 +44,9 @@ def read(
             yield file
             continue
         places = [Path(images)] if images else [file.parent / "images", file.parent]
-        writing = objects.Writing(source="label_studio", picture=partial(_picture, places, image), label=_label, box=_box)
+        writing = objects.Writing(
+            source="label_studio", picture=partial(_picture, places, image), label=_label, box=_box
+        )
         yield from objects.read_named(writing, partial(_rows, file), places, tasks)
 
 
@@ -89,7 +92,9 @@ def _labels(region: dict) -> list[str]:
 
 def _named(data: dict, field: str) -> str:
     """Return the field that names the picture."""
-    fields = [field] if field else [name for name, value in data.items() if _plain(value).suffix.lower() in objects.PICTURES]
+    fields = (
+        [field] if field else [name for name, value in data.items() if _plain(value).suffix.lower() in objects.PICTURES]
+    )
     if len(fields) != 1 or not isinstance(data.get(fields[0]), str):
         raise BadRow("no single field of data names the picture; write image=FIELD", ", ".join(map(str, data)))
     return str(data[fields[0]])

@@ -4,11 +4,11 @@
      "shapes": [{"label": "dog", "shape_type": "rectangle", "points": [[120.5, 30.0], [300.0, 200.2]], "group_id": null,
                  "flags": {}}, ...]}
 
-Points are (x, y) in pixels from 0 at the picture's upper left corner; the two points of a rectangle are opposite corners
-in any order, those of a circle its centre and a point of its edge (labelme's own converters, `examples/` there). A
-polygon becomes the box around it. Shapes of one label with the same `group_id` are parts of one object. Lines and points
-have no box. `imagePath` starts from the JSON file's folder; the picture inside the file (`imageData`) is used where
-there is no such file.
+Points are (x, y) in pixels from 0 at the picture's upper left corner; the two points of a rectangle are opposite
+corners in any order, those of a circle its centre and a point of its edge (labelme's own converters, `examples/`
+there). A polygon becomes the box around it. Shapes of one label with the same `group_id` are parts of one object. Lines
+and points have no box. `imagePath` starts from the JSON file's folder; the picture inside the file (`imageData`) is
+used where there is no such file.
 """
 
 import math
@@ -45,7 +45,9 @@ def read(
     yield from objects.read_pictures(writing, plan)
 
 
-def _picture(root: Path, is_named: bool, extracted: Path | None, row: dict, file: Path, line: None) -> objects.Annotated:
+def _picture(
+    root: Path, is_named: bool, extracted: Path | None, row: dict, file: Path, line: None
+) -> objects.Annotated:
     objects_of = defaultdict(list)
     for number, shape in enumerate(row["shapes"]):
         group = shape.get("group_id") if isinstance(shape, dict) else None

@@ -9,8 +9,8 @@
 
 A project has the same under `_via_img_metadata`. Coordinates are pixels from 0 at the picture's upper left corner; a
 rectangle is that corner and its size, a circle its centre and radius (VIA's source, "shape_attributes"). A polygon
-becomes the box around it; rotated ellipses, lines and points have no upright box. The label is the value of an attribute
-of the region; a checkbox, whose value is an object, must have one option chosen. `size` counts bytes.
+becomes the box around it; rotated ellipses, lines and points have no upright box. The label is the value of an
+attribute of the region; a checkbox, whose value is an object, must have one option chosen. `size` counts bytes.
 """
 
 from collections.abc import Collection, Iterator
@@ -55,7 +55,9 @@ def _rows(file: Path) -> Iterator[Found]:
             raise InputError(f"{file} is of VIA 3; write its annotations as a COCO file, and read them as coco")
         if name == METADATA or not str(name).startswith("_via"):
             number += 1
-            rejected = common.Rejected(file=str(file), line=number, reason="entry is not a JSON object", value=str(name))
+            rejected = common.Rejected(
+                file=str(file), line=number, reason="entry is not a JSON object", value=str(name)
+            )
             yield file, number, entry if isinstance(entry, dict) else rejected
 
 

@@ -17,6 +17,7 @@ present, for labels and for "occurs exactly once", but are not asked for.
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +31,77 @@ from currreft_nb.data.reading.json_streams import MAX_ROW
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+IMAGE_FOLDERS = ("JPEGImages", "images")
 
 
-def read(path: Path | str, tasks: Collection[str] = ("detection", "classification")) -> common.Items:
+def read(
+    path: Path | str,
+    tasks: Collection[str] = ("detection", "classification"),
+    *,
+    annotations: str = "",
+    images: str = "",
+) -> common.Items:
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
-    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` for any other path.
+    `annotations`: the folder of the XML files; default: `Annotations`, else the folder itself or the only one in it
+    that holds XML files. Several are read if each has its pictures beside the XML files, as LabelImg and Roboflow write
+    them. `images`: the folder of the pictures; default: `JPEGImages`, else `images`, beside the annotations, else that
+    of the XML files, else the only other folder that holds pictures. Raises `InputError` if these are not there.
     """
     path = common.need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
         root = next((parent for parent in path.parents if (parent / "Annotations").is_dir()), None)
-        if root is None:
-            raise InputError(f"{path}: no folder above holds Annotations; a list belongs in ImageSets/Main")
-        listed = _listed(path, root)
+        if root is None and not annotations:
+            raise InputError(f"{path}: no folder above holds Annotations; write annotations=FOLDER")
+        listed = _listed(path, Path(annotations) if annotations or root is None else root / "Annotations")
     else:
-        roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
-        if not roots:
-            raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
-        listed = (file for root in roots for file in common.files_in(root / "Annotations", "*.xml"))
+        folders = [Path(annotations)] if annotations else _annotation_folders(path)
+        listed = (file for folder in folders for file in common.files_in(folder, "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
+    pictures = cache(lambda folder: Path(images) if images else _image_folder(folder))
     for entry in entries:
-        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks)
+        if isinstance(entry, common.Rejected):
+            yield entry
+        else:
+            yield from _read_annotation(entry, pictures(entry.parent), names, tasks)
 
 
-def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
+def _annotation_folders(path: Path) -> list[Path]:
+    """Return the folders with the XML files: by VOC's names, else by what they hold."""
+    named = [path / "Annotations"] if (path / "Annotations").is_dir() else sorted(path.glob("*/Annotations"))
+    if named:
+        return named
+    found = [folder for folder in (path, *sorted(path.iterdir())) if folder.is_dir() and any(folder.glob("*.xml"))]
+    if len(found) > 1 and not all(map(_holds_pictures, found)):
+        listed = ", ".join(folder.name for folder in found)
+        raise InputError(f"{path}: several folders hold XML files ({listed}); choose one by annotations=FOLDER")
+    if not found:
+        holds = common.contents(path)
+        raise InputError(f"{path} holds no Annotations folder and no XML files; {holds}; write annotations=FOLDER")
+    return found
+
+
+def _image_folder(annotations: Path) -> Path:
+    """Return the folder of the pictures for the XML files of a folder."""
+    root = annotations.parent
+    named = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    if named is not None or _holds_pictures(annotations):
+        return named or annotations
+    found = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_pictures(folder)]
+    if len(found) != 1:
+        raise InputError(
+            f"{annotations}: its pictures are not in {' or '.join(IMAGE_FOLDERS)} beside it, nor in one other folder; "
+            f"in {root} {common.contents(root)}; write images=FOLDER"
+        )
+    return found[0]
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir())
+
+
+def _listed(path: Path, annotations: Path) -> Iterator[Path | common.Rejected]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -67,7 +114,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
             continue
         place: dict[str, Any] = {"file": str(path), "line": number, "value": name}
         try:
-            file = inside(root, f"Annotations/{name}.xml")
+            file = inside(annotations, f"{name}.xml")
         except InputError:
             yield common.Rejected(reason="file is outside of its folder, or a link out of it", **place)
             continue
@@ -99,14 +146,14 @@ def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
 
 
-def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> common.Items:
+def _read_annotation(file: Path, images: Path, names: list[str], tasks: Collection[str]) -> common.Items:
     root = _parse(file)
     if root is None:
         empty = not file.stat().st_size
         yield common.Rejected(file=str(file), reason="file is empty" if empty else "file is not an XML annotation")
         return
     try:
-        image = _image_path(file, root)
+        image = _image_path(images, file, root)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
         yield common.Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
@@ -127,8 +174,7 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> co
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(file: Path, root: ElementTree.Element) -> Path:
-    folder = file.parent.parent / "JPEGImages"
+def _image_path(folder: Path, file: Path, root: ElementTree.Element) -> Path:
     name = (root.findtext("filename") or "").strip()
     paths = [common.image_in(folder, name)] if name else []
     paths += [common.image_in(folder, f"{file.stem}{suffix}") for suffix in SUFFIXES]

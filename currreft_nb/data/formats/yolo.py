@@ -1,15 +1,15 @@
 """YOLO text files: one for each picture, a line for each object, classes by number; data.yaml names classes and splits.
 
-    data.yaml                 path: ../datasets/pets    train: images/train    val: images/val    names: {0: cat, 1: dog}
+    data.yaml                 path: ../datasets/pets   train: images/train   val: images/val   names: {0: cat, 1: dog}
     images/train/1.jpg
     labels/train/1.txt        1 0.716 0.395 0.217 0.148          a box: class, centre, size
                               0 0.10 0.20 0.50 0.22 0.41 0.80    a polygon (segmentation): class, at least three points
 
 Coordinates are shares of the picture's width and height, from 0 at its upper left corner; a box is its centre and its
 size (Ultralytics, "Object Detection Datasets Overview"). A polygon becomes the box around it. With `kpt_shape` in
-data.yaml a line goes on with key points, which are not used. The labels of `.../images/1.jpg` are in `.../labels/1.txt`,
-or else beside the picture. A picture without a label file, or with an empty one, has no object; a label file without a
-picture is rejected. Exact repetitions of a line count once, as in Ultralytics' own reader.
+data.yaml a line goes on with key points, which are not used. The labels of `.../images/1.jpg` are in
+`.../labels/1.txt`, or else beside the picture. A picture without a label file, or with an empty one, has no object; a
+label file without a picture is rejected. Exact repetitions of a line count once, as in Ultralytics' own reader.
 """
 
 from collections.abc import Collection, Iterator
@@ -41,8 +41,8 @@ def read(
     """Yield the questions of a data.yaml, or of the folder that holds it, or of a folder of pictures and label files.
 
     `split`: train, val or test; default: all. `names`: the classes, with commas between them, or a file with one a
-    line; default: those of data.yaml, or of classes.txt in the folder. `images`: the folder of the pictures, in place of
-    those that data.yaml names. Raises `InputError`.
+    line; default: those of data.yaml, or of classes.txt in the folder. `images`: the folder of the pictures, in place
+    of those that data.yaml names. Raises `InputError`.
     """
     path = common.need_file(path, "data.yaml, or of the folder that holds it")
     root = path if path.is_dir() else path.parent
@@ -83,14 +83,18 @@ def _class_names(config: dict[str, Any], root: Path) -> list[str]:
     if isinstance(found, dict):
         numbers = sorted(found, key=int)
         if [int(number) for number in numbers] != list(range(len(numbers))):
-            raise InputError(f"{root}: names in data.yaml are not numbered from 0 without a gap: {numbers}; correct them")
+            raise InputError(
+                f"{root}: names in data.yaml are not numbered from 0 without a gap: {numbers}; correct them"
+            )
         found = [found[number] for number in numbers]
     if found is None:
         places = (place / name for place in (root, root / "labels") for name in LISTS)
         file = next((place for place in places if place.is_file()), None)
         found = objects.name_list(str(file)) if file else None
     if not isinstance(found, list) or not found:
-        raise InputError(f"{root}: no data.yaml and no classes.txt names the classes; write names=cat,dog or names=FILE")
+        raise InputError(
+            f"{root}: no data.yaml and no classes.txt names the classes; write names=cat,dog or names=FILE"
+        )
     if config.get("nc", len(found)) != len(found):
         raise InputError(f"{root}: data.yaml has nc: {config['nc']}, but {len(found)} names; correct one of them")
     return [str(name).strip() for name in found]

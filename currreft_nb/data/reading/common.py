@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from currreft_nb.data.images import BadRow, ImageProblem, image_size
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
+LISTED, COUNTED = 8, 10_000  # in messages: kinds of files and folders, and files of each folder that are counted
 SHOWN = 200  # characters of a bad value in a rejection
 
 
@@ -131,8 +133,19 @@ def input_files(path: Path | str, what: str, *patterns: str) -> Sequence[Path | 
     path = need_file(path, what)
     files = [path] if path.is_file() else files_in(path, *patterns)
     if not files:
-        raise InputError(f"{path} holds no {' or '.join(patterns)}; give the path of {what}")
+        raise InputError(f"{path} holds no {' or '.join(patterns)}; {contents(path)}; give the path of {what}")
     return files
+
+
+def contents(folder: Path) -> str:
+    """Return in words what a folder holds: its files by kind, and each folder with its most frequent kind of file."""
+    entries = sorted(folder.iterdir())
+    kinds = Counter(entry.suffix or entry.name for entry in entries if entry.is_file())
+    found = [f"{count} {kind}" for kind, count in kinds.most_common(LISTED)]
+    for inner in [entry for entry in entries if entry.is_dir()][:LISTED]:
+        kinds = Counter(file.suffix for file in islice(inner.rglob("*"), COUNTED) if file.is_file())
+        found.append(f"{inner.name}/" + "".join(f" ({count} {kind})" for kind, count in kinds.most_common(1)))
+    return f"it holds {', '.join(found)}" if found else "it is empty"
 
 
 def four_numbers(box: Any) -> tuple[float, ...]:

@@ -1,14 +1,15 @@
 """Annotated pictures in any format: shapes become boxes in pixels, and boxes with labels become questions.
 
-A format says by functions how it writes an annotation (`Writing`), and yields the rows that annotate a picture each.
-A first pass over the rows collects the labels and the names of pictures. A classification question lists the labels that
+A format says by functions how it writes an annotation (`Writing`), and yields the rows that annotate a picture each. A
+first pass over the rows collects the labels and the names of pictures. A classification question lists the labels that
 occur: one that nothing is annotated with would be a wrong answer that gives itself away. A picture that several rows
 annotate is rejected, because "the dog" may be the only one in one of them alone.
 """
 
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ class Annotated:
     """
 
     image: Any
-    marks: list[tuple[int | None, Any]]
+    marks: Sequence[tuple[int | None, Any]]
     size: Size | None = None
     split: str = ""
     name: str = ""
@@ -208,7 +209,7 @@ def to_pixels(numbers: Any, form: str, size: Size) -> Box:
     return tuple(round(value, 4) for value in (scale(box, (units, units), size) if units else box))
 
 
-def extent(points: list[list[float]], least: int = 3) -> Box:
+def extent(points: Sequence[Sequence[float]], least: int = 3) -> Box:
     """Return the smallest upright box around at least `least` points (x, y).
 
     >>> extent([[1, 5], [4, 2], [3, 9]])
@@ -234,7 +235,7 @@ def no_box(kind: str) -> BadRow:
 
 def name_list(text: str) -> list[str]:
     """Return the categories of an option: names with commas between them, or a text file with one in each line."""
-    if Path(text).is_file():
+    if os.path.isfile(text):  # a long list of names is no path, which Path.is_file would complain about
         return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
     return [name.strip() for name in text.split(",") if name.strip()]
 

@@ -14,7 +14,7 @@ files, because a sample names a file.
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def read(path: Path | str, files: str = "", columns: Collection[str] = ()) -> It
             yield from _read_file(file, columns)
 
 
-def read_columns(path: Path | str, files: str, wanted: dict[str, Collection[str]]) -> Iterator[Found]:
+def read_columns(path: Path | str, files: str, wanted: Mapping[str, Collection[str]]) -> Iterator[Found]:
     """Yield the rows of a table; `wanted` are the usual names of each column, by the option that names another.
 
     Raises `InputError` if the first row has none of them.

@@ -13,7 +13,9 @@ DOG = '<box label="dog" source="manual" occluded="0" xtl="10.5" ytl="20" xbr="60
 def task(root, *images, names=("cat", "dog"), place="images"):
     listed = "".join(f"<label><name>{name}</name><attributes></attributes></label>" for name in names)
     body = "\n".join(images)
-    write(root / "annotations.xml", f"<annotations>\n<version>1.1</version>{META.format(listed)}\n{body}\n</annotations>")
+    write(
+        root / "annotations.xml", f"<annotations>\n<version>1.1</version>{META.format(listed)}\n{body}\n</annotations>"
+    )
     picture(root / place / "a.jpg")
     return root
 
@@ -63,7 +65,9 @@ def test_pictures_lie_beside_the_file_or_where_they_are_said_to(tmp_path):
     for place in ("images", "."):
         assert list(boxes(cvat.read(task(tmp_path / place.strip("."), image(DOG), place=place)))) == ["dog"]
     root = task(tmp_path / "c", image(DOG, name="frames/a.jpg"), place="elsewhere")
-    with pytest.raises(InputError, match=r"none of the 1 pictures, such as frames/a.jpg, is in .*; write images=FOLDER"):
+    with pytest.raises(
+        InputError, match=r"none of the 1 pictures, such as frames/a.jpg, is in .*; write images=FOLDER"
+    ):
         list(cvat.read(root))
     assert list(boxes(cvat.read(root, images=str(root / "elsewhere")))) == ["dog"]
 
@@ -73,7 +77,10 @@ def test_pictures_that_lack_repeat_or_are_empty(tmp_path):
     picture(root / "images" / "b.jpg")
     samples, rejected = divide(cvat.read(root))
     assert [s.id for s in samples] == ["cvat-a.jpg-labels", "cvat-a.jpg-dog"]
-    assert [(r.reason, r.line) for r in rejected] == [("image does not exist", 6), ("image has no annotated object", None)]
+    assert [(r.reason, r.line) for r in rejected] == [
+        ("image does not exist", 6),
+        ("image has no annotated object", None),
+    ]
     assert reasons(cvat.read(task(tmp_path, image(DOG), image(DOG)))) == {"picture is annotated in several places": 2}
 
 

@@ -10,7 +10,12 @@ from currreft_nb.data.formats import hub_objects
 from tests.helpers.annotated import boxes, divide, labels, picture, reasons, write
 from tests.helpers.table_files import write as write_table
 
-OBJECTS = {"id": [1, 2], "area": [1, 1], "bbox": [[10.0, 20.0, 30.0, 40.0], [60.5, 0.0, 20.0, 20.0]], "category": [1, 0]}
+OBJECTS = {
+    "id": [1, 2],
+    "area": [1, 1],
+    "bbox": [[10.0, 20.0, 30.0, 40.0], [60.5, 0.0, 20.0, 20.0]],
+    "category": [1, 0],
+}
 ONE = {"bbox": [[10, 20, 30, 40]], "category": ["dog"]}
 BOX = [10, 20, 40, 60]
 
@@ -101,7 +106,10 @@ def test_crowds_are_marked(tmp_path):
     [
         ({"bbox": [[1, 1, 4, 4]], "category": ["a", "b"]}, "lists of objects differ in length"),
         ({"bbox": [[1, 1, 4, 4]], "kind": ["a"]}, "object has no bbox or no category"),
-        ({"bbox": [[1, 1, 4, 4]], "category": [1]}, "class is a number and has no name; write names=cat,dog or names=FILE"),
+        (
+            {"bbox": [[1, 1, 4, 4]], "category": [1]},
+            "class is a number and has no name; write names=cat,dog or names=FILE",
+        ),
         (3, "row is not an annotated picture"),
         (None, "row is not an annotated picture"),
         ({"bbox": [], "category": []}, "image has no annotated object"),

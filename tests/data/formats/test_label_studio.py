@@ -67,7 +67,7 @@ def test_a_region_without_a_box_is_rejected_and_counts_as_present(tmp_path, bad,
 def test_labels_of_a_region(tmp_path):
     shape, label = region("rectangle", ()), region("labels", ["dog"])
     found = export(tmp_path, task(annotation(shape | {"id": "x"}, label | {"id": "x"}, region(names=["cat", "pet"]))))
-    samples, rejected = divide(label_studio.read(found))
+    samples, _ = divide(label_studio.read(found))
     assert labels(samples) == ["cat", "dog", "pet"] and samples[0].extra["counts"] == {"cat": 1, "dog": 1, "pet": 1}
     about_all = {"id": "c", "type": "choices", "value": {"choices": ["blurred"]}}
     export(tmp_path, task(annotation(about_all, region("rectangle", ()))))

@@ -37,13 +37,22 @@ def as_project(root, *entries):
 
 def as_csv(root, *entries, head="filename"):
     root.mkdir(parents=True, exist_ok=True)
-    names = "file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes".split(",")
+    names = [
+        "file_size",
+        "file_attributes",
+        "region_count",
+        "region_id",
+        "region_shape_attributes",
+        "region_attributes",
+    ]
     with (root / "via_region_data.csv").open("w", newline="") as stream:
         out = csv.writer(stream)
         out.writerow([head, *names])
         for e in entries:
             for n, r in enumerate(e["regions"] or [{"shape_attributes": {}, "region_attributes": {}}]):
-                cells = (r if isinstance(r, str) else json.dumps(r[key]) for key in ("shape_attributes", "region_attributes"))
+                cells = (
+                    r if isinstance(r, str) else json.dumps(r[key]) for key in ("shape_attributes", "region_attributes")
+                )
                 out.writerow([e["filename"], 61234, "{}", len(e["regions"]), n, *cells])
     return root / "via_region_data.csv"
 
@@ -52,6 +61,7 @@ def as_old_csv(root, *entries):
     return as_csv(root, *entries, head="#filename")
 
 
+OTHER_FORM = "annotation lacks a field or has another form"
 WRITERS = (as_json, as_old_json, as_project, as_csv, as_old_csv)
 
 
@@ -91,9 +101,9 @@ def test_shapes_have_boxes(tmp_path, make, shape, box):
         (RECT | {"width": -5}, "box is empty or reversed", True),
         (RECT | {"width": 200}, "box lies outside the image", True),
         (RECT | {"x": None}, "box has a coordinate that is missing or no number", True),
-        ({"name": "rect", "x": 1}, "annotation lacks a field or has another form", True),
-        ({"name": "circle", "cx": "5", "cy": 40, "r": 10}, "annotation lacks a field or has another form", True),
-        ({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1]}, "annotation lacks a field or has another form",
+        ({"name": "rect", "x": 1}, OTHER_FORM, True),
+        ({"name": "circle", "cx": "5", "cy": 40, "r": 10}, OTHER_FORM, True),
+        ({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1]}, OTHER_FORM,
          True),
         ({"name": "ellipse", "cx": 50, "cy": 40, "rx": 20, "ry": 10, "theta": 0.5}, "shape has no upright box", False),
         ({"name": "point", "cx": 50, "cy": 40}, "shape has no upright box", False),
@@ -145,6 +155,13 @@ def test_cells_that_are_not_json_are_rejected_by_line(tmp_path):
 
 
 def test_via_3_is_named(tmp_path):
-    three = {"project": {"pid": "x", "pname": "y"}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}}
+    three = {
+        "project": {"pid": "x", "pname": "y"},
+        "config": {},
+        "attribute": {},
+        "file": {},
+        "metadata": {},
+        "view": {},
+    }
     with pytest.raises(InputError, match="is of VIA 3; write its annotations as a COCO file"):
         list(via.read(write(tmp_path / "via_project.json", three)))

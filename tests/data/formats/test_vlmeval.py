@@ -6,10 +6,17 @@ import pytest
 
 from currreft_nb import InputError
 from currreft_nb.data.formats import vlmeval
-from tests.helpers.annotated import divide, picture, reasons
+from tests.helpers.annotated import divide, picture
 
 COLUMNS = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image", "split")
-ROW = {"question": "What is on the mat?", "A": "a cat", "B": "a dog", "answer": "B", "category": "animals", "split": "dev"}
+ROW = {
+    "question": "What is on the mat?",
+    "A": "a cat",
+    "B": "a dog",
+    "answer": "B",
+    "category": "animals",
+    "split": "dev",
+}
 
 
 @pytest.fixture
@@ -81,7 +88,9 @@ def test_answers(tmp_path, data, changes, answer, options):
     ],
 )
 def test_rows_that_cannot_be_used(tmp_path, data, changes, reason, fault):
-    samples, [bad] = read(bench(tmp_path, ROW | {"index": 1, "image": data}, ROW | {"index": 2, "image": data} | changes))
+    samples, [bad] = read(
+        bench(tmp_path, ROW | {"index": 1, "image": data}, ROW | {"index": 2, "image": data} | changes)
+    )
     assert len(samples) == 1 and (bad.reason, bad.fault, bad.line) == (reason, fault, 3)
 
 

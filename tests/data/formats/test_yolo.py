@@ -63,7 +63,11 @@ def test_key_points_follow_the_box_only_where_data_yaml_says_so(tmp_path):
         ("0 0.1 0.1 nan 0.1 0.2 0.2", "box has a coordinate that is not finite", True),
         ("0 0.5 x 0.2 0.1", "box has a coordinate that is missing or no number", True),
         ("0 0.5 0.5 0.2", "line is neither a box of 4 numbers nor a polygon", True),
-        ("0 0.5 0.5 0.2 0.1 0.9", "line is neither a box of 4 numbers nor a polygon", True),  # a prediction's confidence
+        (
+            "0 0.5 0.5 0.2 0.1 0.9",
+            "line is neither a box of 4 numbers nor a polygon",
+            True,
+        ),  # a prediction's confidence
     ],
 )
 def test_a_bad_line_is_rejected_with_its_file_and_number(tmp_path, line, reason, labels_too):
