@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from currreft_nb.core.boxes import Size
@@ -20,6 +21,8 @@ SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow knows more, some of which run programs
 ORIENTATION = 0x0112  # EXIF tag: how a camera was held
 MAX_ASPECT_RATIO = 200  # the Qwen-VL processors refuse longer images
+DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of the values that cameras, scanners and image libraries write
+DARKEST = 32  # what is brightest in a colour picture of 16 bits: below, its values are surely not of 16 bits
 LARGEST_PIXELS = 100_000_000  # 300 MB once decoded; a few kilobytes of PNG can claim more
 LARGEST_BYTES = 256 * 1024**2
 
@@ -69,10 +72,15 @@ def read_picture(path: Path | str, size: Size | None = None) -> Picture:
 
     `size` is the annotated (width, height): if only the unturned image has it, the annotation was made on the unturned
     pixels, which are then returned. Raises `ImageProblem` for a file that is missing, damaged or too large, and for an
-    image that is too long or whose size is not the annotated one.
+    image that is too long, whose size is not the annotated one, or whose values have a range that nobody states.
+
+    Grey values of 16 or 32 bits become 8 bits by the range that the picture uses: the smallest depth of `DEPTHS` that
+    holds its largest value. So 8 or 12 bits in a file of 16 keep their brightness; a real 16-bit picture is brightened
+    if it uses a quarter of the range or less.
     """
     data = _read_bytes(path)
     with _open(io.BytesIO(data)) as image:
+        deep = any(";16" in str(tile[3]) or "65535" in str(tile[3]) for tile in image.tile)  # gone once it is loaded
         try:
             image.load()
             tagged = image.getexif().get(ORIENTATION, 1) != 1
@@ -82,9 +90,9 @@ def read_picture(path: Path | str, size: Size | None = None) -> Picture:
         chosen = image if size is not None and upright.size != tuple(size) == image.size else upright
         if size is not None and chosen.size != tuple(size):
             raise ImageProblem("image size differs from the recorded size", f"{chosen.size}, recorded {tuple(size)}")
-        if max(chosen.size) > MAX_ASPECT_RATIO * min(chosen.size):
-            raise ImageProblem(f"aspect ratio is above {MAX_ASPECT_RATIO}", f"{chosen.size}")
-        pixels, mended = _to_rgb(chosen), _mended(image, chosen, Path(path).suffix)
+        check_shape(chosen.size, chosen.size)
+        pixels, scaled = _to_rgb(chosen, deep)
+        mended = (*_mended(image, chosen, Path(path).suffix), *scaled)
         plain = image.mode in ("RGB", "L") and not tagged and not image.has_transparency_data
         whole = plain and image.format in SUFFIXES
         suffix = SUFFIXES.get(image.format or "", ".png")
@@ -128,16 +136,44 @@ def _open(source: Path | str | io.BytesIO) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def check_shape(size: Size, stored: Size) -> None:
+    """Raise `ImageProblem` for an image of (width, height) that is too long at the size at which it is stored."""
+    if max(stored) > MAX_ASPECT_RATIO * min(stored):
+        raise ImageProblem(
+            f"aspect ratio is above {MAX_ASPECT_RATIO}", f"{size}" + (f", stored as {stored}" if stored != size else "")
+        )
+
+
+def _to_rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return the image in RGB, and what was done to its values; `deep`: the file has 16 bits a channel."""
+    scaled: tuple[str, ...] = ()
     if image.mode == "F":
         raise ImageProblem("image has fractional pixel values of an unknown range")
-    if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip all but the darkest 256 levels
-        image = image.point(lambda level: level / 256).convert("L")
+    if image.mode.startswith("I"):
+        image, depth = _eight_bits(image)
+        scaled = (f"scaled from {depth} to 8 bits",) if depth > 8 else ()
+    elif deep and (brightest := _brightest(image)) < DARKEST:  # Pillow has kept the upper 8 of 16 bits
+        raise ImageProblem("image has 16 bits a channel and uses an unknown part of them", f"at most {brightest}/255")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return (image if image.mode == "RGB" else image.convert("RGB")), scaled
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
+    """Return a grey image of 16 or 32 bits in 8 bits, and the bits that its values take."""
+    values = np.asarray(image)
+    if values.min() < 0:
+        raise ImageProblem("image has negative pixel values of an unknown range", f"lowest {values.min()}")
+    depth = next(bits for bits in DEPTHS if int(values.max()) < 1 << bits)
+    return Image.fromarray((values >> (depth - 8)).astype(np.uint8)), depth
+
+
+def _brightest(image: Image.Image) -> int:
+    channels = image.getextrema()
+    colours = channels[:-1] if image.mode in ("LA", "RGBA") else channels
+    return max(int(high) for _, high in colours)
 
 
 def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:

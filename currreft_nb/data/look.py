@@ -120,7 +120,7 @@ def format_lines(name: str = "") -> Iterator[str]:
     for format in (sources.DRAWN, *sources.READERS):
         yield f"{format:13}  {_tasks(format):25}  {_options(format)}".rstrip()
         yield f"{'':13}  {_doc_of(format).partition(chr(10))[0]}"
-    yield "\nA source is format:path?option=value&option=value; `currreft formats NAME` shows an example and its options."
+    yield "\nA source is format:path?option=value&option=value. `currreft formats NAME` has an example and the options."
 
 
 def _doc_of(format: str) -> str:

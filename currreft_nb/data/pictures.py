@@ -29,7 +29,7 @@ from PIL import Image
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
-from currreft_nb.data.images import ImageProblem, content_hash, read_picture, store_picture
+from currreft_nb.data.images import ImageProblem, check_shape, content_hash, read_picture, store_picture
 
 Item = TypeVar("Item")
 BATCH = 8  # pictures that a process takes at a time
@@ -75,6 +75,7 @@ def inspect(job: Job) -> PictureFacts:
     """Read the picture of a job, and store it if the job has a folder."""
     try:
         picture = read_picture(job.path, job.size)
+        check_shape(job.size, job.stored_size)  # rounding makes a thin picture thinner still
     except ImageProblem as problem:
         return PictureFacts(reason=problem.reason, value=problem.value)
     return PictureFacts(

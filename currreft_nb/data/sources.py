@@ -6,10 +6,12 @@ A source is one line of text, `format:path`, and where the format has options, `
     scenes?math=listing                                the same, but math asks where four objects are, as a list
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
+    voc:raccoon/annotations?images=raccoon/pictures    folders with other names
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
     llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
     table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh
     table:hf://datasets/derek-thomas/ScienceQA?task=general&options=choices&context=hint&files=data/train-*.parquet
+    table:hf://datasets/lmms-lab/ai2d?task=math&answer_as=index
     llava:hf://datasets/HuggingFaceM4/the_cauldron?task=general&files=vsr/*.parquet
     yolo:pets/data.yaml?split=train
 

@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -79,6 +80,63 @@ def test_cmyk_becomes_rgb(tmp_path):
     assert read_image(save(tmp_path / "a.jpg", Image.new("CMYK", (8, 8)))).getpixel((4, 4)) == (255, 255, 255)
 
 
+RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "bits", "why"),
+    [
+        ("a.png", (RAMP * 257).astype(np.uint16), 16, "the whole range"),
+        ("a.png", (RAMP * 16).astype(np.uint16), 12, "a camera's 12 bits"),
+        ("a.png", (RAMP * 4).astype(np.uint16), 10, "10 bits"),
+        ("a.png", RAMP.astype(np.uint16), 8, "8 bits in 16"),
+        ("a.tiff", (RAMP * 257).astype(np.uint16), 16, "16 bits in TIFF"),
+        ("a.tiff", RAMP.astype(np.int32), 8, "8 bits in 32, as scikit-image writes them"),
+        ("a.tiff", (RAMP * 65_793).astype(np.int32), 24, "24 bits in 32"),
+    ],
+)
+def test_deep_grey_keeps_its_brightness(tmp_path, name, values, bits, why):
+    picture = read_picture(save(tmp_path / name, Image.fromarray(values)))
+    grey = np.asarray(picture.pixels.convert("L")).astype(int)
+    assert abs(grey - RAMP).max() <= 1, why
+    assert [text for text in picture.mended if "bits" in text] == ([f"scaled from {bits} to 8 bits"] * (bits > 8))
+
+
+def test_a_black_picture_stays_black(tmp_path):
+    assert read_image(save(tmp_path / "a.png", Image.new("I;16", (4, 4), 0))).getextrema() == ((0, 0),) * 3
+
+
+def deep_png(path, channels, kind):
+    """Write a PNG of 16 bits a channel; `kind`: 2 is colour, 4 grey and 6 colour with transparency."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
+    head = struct.pack(">IIBBBBB", channels.shape[1], channels.shape[0], 16, kind, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.mark.parametrize("kind", [2, 4, 6])
+@pytest.mark.parametrize(("factor", "read"), [(257, True), (16, False), (1, False)])
+def test_deep_colour_is_read_or_refused_and_never_black(tmp_path, kind, factor, read):
+    opaque = [np.full_like(RAMP, 65_535)] if kind > 2 else []
+    path = deep_png(tmp_path / "a.png", np.dstack([RAMP * factor] * (1 if kind == 4 else 3) + opaque), kind)
+    if read:
+        assert read_image(path).getextrema() == ((0, 255),) * 3
+    else:
+        with pytest.raises(ImageProblem, match="16 bits a channel and uses an unknown part"):
+            read_image(path)
+
+
+def test_a_deep_colour_picture_without_compression_is_no_exception(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P6 64 64 65535\n" + np.dstack([RAMP] * 3).astype(">u2").tobytes())
+    with pytest.raises(ImageProblem, match="16 bits a channel"):
+        read_image(tmp_path / "a.ppm")
+
+
 def bad_files(folder):
     whole = io.BytesIO()
     Image.effect_noise((200, 200), 90).convert("RGB").save(whole, "JPEG")
@@ -86,6 +144,7 @@ def bad_files(folder):
     (folder / "empty.png").write_bytes(b"")
     (folder / "program.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     save(folder / "float.tiff", Image.new("F", (8, 8)))
+    save(folder / "negative.tiff", Image.new("I", (8, 8), -1))
     os.mkfifo(folder / "pipe.png")
     (folder / "text.jpg").write_text("not an image")
     save(folder / "long.png", Image.new("RGB", (201, 1)))
@@ -101,6 +160,7 @@ def bad_files(folder):
         ("missing.png", None, "image does not exist"),
         ("program.eps", None, "image cannot be read"),  # Pillow would run Ghostscript on it
         ("float.tiff", None, "image has fractional pixel values of an unknown range"),
+        ("negative.tiff", None, "image has negative pixel values of an unknown range"),
         ("pipe.png", None, "image does not exist"),  # reading it would wait for ever
         ("n" * 300 + ".png", None, "image does not exist"),
         ("long.png", None, "aspect ratio is above 200"),

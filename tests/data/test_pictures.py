@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
-from currreft_nb.data.pictures import NEAR, group_alike, likeness
+from currreft_nb.data.images import shrunk_size
+from currreft_nb.data.pictures import NEAR, Job, group_alike, inspect, likeness
 
 
 def photograph(seed, size=(320, 240)):
@@ -103,3 +104,13 @@ def test_groups_are_those_of_comparing_all_with_all(seed, count):
 def test_a_set_in_which_all_are_alike_is_one_group():
     rows = np.tile(likeness(photograph(3)), (3000, 1)) + np.random.default_rng(0).normal(0, 1e-3, (3000, 63))
     assert len(set(group_alike(rows.astype(np.float32)))) == 1
+
+
+@pytest.mark.parametrize(("max_pixels", "fits"), [(0, True), (50_000, False), (80_000, True)])
+def test_a_thin_picture_is_measured_at_the_size_at_which_it_is_stored(tmp_path, max_pixels, fits):
+    size = (50, 9990)  # a ratio of 199.8; 15 x 3160 is one of 210.7
+    Image.new("L", size).save(tmp_path / "a.png")
+    facts = inspect(Job(path=str(tmp_path / "a.png"), size=size, stored_size=shrunk_size(size, max_pixels)))
+    assert (facts.reason, facts.value) == (
+        ("", "") if fits else ("aspect ratio is above 200", "(50, 9990), stored as (15, 3160)")
+    )

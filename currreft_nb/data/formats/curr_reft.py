@@ -25,8 +25,8 @@ format) are general questions. `extra["official"]` keeps the row, which is writt
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from currreft_nb import InputError
 from currreft_nb.core.answers import parse_letters, parse_verdict
 from currreft_nb.core.boxes import Size, scale
 from currreft_nb.core.samples import LETTERS, TASKS, Sample
-from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, tables, wording
+from currreft_nb.data.images import BadRow, ImageProblem
+from currreft_nb.data.reading import common, golds, tables, wording
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
@@ -49,7 +49,8 @@ def read(path: Path | str, tasks: Collection[str] = TASKS, *, images: str = "") 
     """Yield the questions of one official file, or of every `*.jsonl` and `*.json` file in a folder and below.
 
     `images`: the folder that image paths start from; default: the file's folder and those above it, up to `path`, each
-    also with `images` in it. Raises `InputError` if there is no such file.
+    also with `images` in it. Where two different files fit, the row is rejected. Raises `InputError` if there is no
+    such file.
     """
     what = "an official Curr-ReFT file (.jsonl or .json) or of a folder of them"
     for file in common.input_files(path, what, "**/*.jsonl", "**/*.json"):
@@ -57,7 +58,7 @@ def read(path: Path | str, tasks: Collection[str] = TASKS, *, images: str = "") 
             yield file
             continue
         places = [Path(images)] if images else _image_folders(file, Path(path))
-        make = partial(_read_row, stage_in_path(file), partial(_find_image, places))
+        make = partial(_read_row, stage_in_path(file), partial(_find_image, places, file))
         for found in common.read_rows(tables.read(file), make, "an official Curr-ReFT row"):
             if isinstance(found, common.Rejected) or found.task in tasks:
                 yield found
@@ -83,7 +84,7 @@ def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> c
     problem, task = row["problem"].strip(), _task(row)
     if row["solution"] is None or (isinstance(row["solution"], bool) and stage != "binary"):
         raise BadRow("solution is no answer at this stage")
-    about = common.shown(find(row["image"]) if row.get("image") else None)
+    about = _shown(row, problem, find, file)
     size = about.get("size")
     if "normalized_solution" in row:
         thinking, answer = None, json.dumps(_box_of_frames(row, size))
@@ -102,12 +103,16 @@ def _sample(row: dict, file: Path, line: int, **fields: Any) -> Sample:
 
 def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> common.Items:
     asked, answered, later = wording.first_exchange(row["messages"], "role", "content")
-    name = tables.only_image(row.get("images") or row.get("image"))
-    about = common.shown(find(name) if name else None)
+    about = _shown(row, asked, find, file)
     thinking, answer = wording.split_prose(answered)
     about |= {"question": wording.clean_question(asked), "answer": answer, "thinking": thinking}
     yield _sample(row, file, line, task="general", stage="open", **about)
     yield from common.later_questions(later, file, line)
+
+
+def _shown(row: dict, asked: str, find: Callable, file: Path) -> dict[str, Any]:
+    name = tables.picture_cell(row, ("image", "images"), asked, file)
+    return common.shown(find(name) if name else None)
 
 
 def _task(row: dict) -> str:
@@ -142,12 +147,50 @@ def _image_folders(file: Path, named: Path) -> list[Path]:
     """Return the folders that may hold the images of a rows file, from its folder up to the one that the user named."""
     named = named if named.is_dir() else named.parent
     levels = len(file.relative_to(named).parents)
-    return [place for up in list(file.parents)[:levels] for place in (up, up / "images")]
+    places = [place for up in list(file.parents)[:levels] for place in (up, up / "images")]
+    return [place for place in places if place.is_dir()]
 
 
-def _find_image(folders: list[Path], name: str) -> Path:
-    # The published counting rows have absolute paths of another machine: search for the file name.
-    return common.first_image(folders, Path(name).name if Path(name).is_absolute() else name)
+def _find_image(folders: list[Path], file: Path, name: str) -> Path:
+    """Return a row's image. Raises `ImageProblem` if there is none, or if two different ones fit equally well.
+
+    The published counting rows have absolute paths of another machine. Of such a path the longest end decides that is
+    also the end of an existing one. A file name alone decides only where all rows of `file` name one folder.
+    """
+    if not Path(name).is_absolute():
+        return common.first_image(folders, name)
+    parts = Path(name).parts[1:]
+    ends = [os.path.join(*parts[start:]) for start in range(len(parts))]
+    places = [(folder, end) for end in ends for folder in folders if os.path.isfile(os.path.join(folder, end))]
+    found = [common.image_in(*place) for place in places]
+    shared = {path: _shared_end(path.absolute().parts, parts) for path in found}
+    most = max(shared.values(), default=0)
+    best = common.only_file([path for path in found if shared[path] == most], name)
+    if most == 1 and len(parts) > 1 and _names_several_folders(file, file.stat().st_mtime_ns):
+        raise ImageProblem(
+            "only the file name of an absolute path fits, and the rows name several folders",
+            f"{name}: found {best}; give images=, a folder in which the paths continue as in the rows",
+        )
+    return best
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many parts two paths share at their ends.
+
+    >>> _shared_end(("data", "a", "0.png"), ("home", "a", "0.png"))
+    2
+    """
+    pairs = enumerate(zip(reversed(one), reversed(other)))
+    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+@lru_cache(maxsize=4)
+def _names_several_folders(file: Path, stamp: int) -> bool:
+    """Return whether the absolute image paths of a rows file lie in more than one folder; `stamp`: when it changed."""
+    rows = (row for _, _, row in tables.read(file) if isinstance(row, dict))
+    cells = (tables.cell_of(row, ("image", "images")) for row in rows)
+    names = (cell[0] if isinstance(cell, list) else cell for cell in cells)
+    return len({os.path.dirname(name) for name in names if isinstance(name, str) and os.path.isabs(name)}) > 1
 
 
 def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | None) -> dict:
@@ -159,10 +202,12 @@ def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | No
             raise BadRow("options cannot be found in the problem")
         options = [wording.read_value(task, text, size) for text in texts]
         fields = {"question": question, "options": options, "answer": parse_letters(answer, len(options))}
-    elif task == "math" and re.fullmatch(r"[A-Z]", answer) and wording.split_options(problem)[1]:
-        question, options = wording.split_options(problem)
-        fields = {"question": question, "options": options, "answer": parse_letters(answer, len(options))[0]}
+    elif task == "math" and (found := golds.options_asked(problem, answer))[1]:
+        question, options = found
+        fields = {"question": question, "options": options, "answer": golds.chosen_letter(answer, options)}
     else:
+        if task == "math":
+            golds.refuse_letter(answer)
         fields = {"question": problem, "answer": wording.read_value(task, answer, size)}
     if task == "detection":
         fields["question"] = wording.asked_phrase(fields["question"])

@@ -5,13 +5,16 @@
     table:prompts.jsonl?task=math&image=image_path&answer=ground_truth
 
 Answers: detection a box, or a list of boxes, as numbers or as text; classification a list of labels, or labels with
-commas; math and general text or a number. With options (a list, or such a list as text) the answer is a letter, an
-option's text, or a whole number that counts the options from 0. One row is one open question.
+commas; math and general text or a number. Options are a list, lettered text, a column each (A, B, C, ...), or part of
+the question; the answer is then a letter, an option's text, or a whole number that counts the options from 0. Of
+several people's answers the most common is the gold; `extra["share"]` is its share. The module `data.reading.golds` has
+the forms. What can be read in two ways is rejected, and so are a letter without options, and a question that says
+`<image>` in a row without a picture. Tags around an answer are taken off. One row is one open question.
 """
 
-import ast
 import math
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +22,28 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Box, Size, scale
 from currreft_nb.core.errors import did_you_mean
-from currreft_nb.core.samples import LETTERS, TASKS, VALUES, Sample
+from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import tables
+from currreft_nb.data.reading import golds, tables
 from currreft_nb.data.reading.common import Items, check_known, fit_box, four_numbers, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
-from currreft_nb.data.reading.wording import asked_phrase, chosen_letter, clean_question, read_value
+from currreft_nb.data.reading.wording import asked_phrase, clean_question, read_value, split_solution
 
 OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
-LONGEST_LIST = 10_000  # characters of a cell that may hold a list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a table is read: its task, its columns by role, the columns of the picture, and the forms of its answers."""
+
+    task: str
+    columns: dict[str, str]
+    pictures: tuple[str, ...]
+    box: str
+    answer_as: str
+    folder: Path
+    extracted: Path | None
 
 
 def read(
@@ -43,26 +58,35 @@ def read(
     context: str = "",
     thinking: str = "",
     box: str = "xyxy",
+    answer_as: str = "",
     images: str = "",
     files: str = "",
     extracted: Path | None = None,
 ) -> Items:
     """Yield a question of `task` for each row; `question` to `thinking` are names of columns.
 
-    The text in the column `context` goes before the question. `box`: xyxy (corners) or xywh (corner and size) in
-    pixels, normalized (corners from 0 to 1) or thousand (corners from 0 to 1000). `images`: the folder that image paths
-    start from; default: that of the table. `files`: a pattern for the files of a folder. Images inside the table are
-    written to the folder `extracted`. Raises `InputError` for a missing column.
+    The text in the column `context` goes before the question. `image`: by default also the column `images`; empty: no
+    pictures. `box`: xyxy (corners) or xywh (corner and size) in pixels, normalized (corners from 0 to 1) or thousand
+    (corners from 0 to 1000). `answer_as`: how all answers are read, where they can be read in two ways: letter, text or
+    index (of an option, from 0), votes (of several people) or labels. `images`: the folder that image paths start from;
+    default: that of the table. `files`: a pattern for the files of a folder. Images inside the table are written to the
+    folder `extracted`. Raises `InputError` for a missing column.
     """
     check_known(path, "task", task, TASKS)
     check_known(path, "form of box", box, BOXES)
+    check_known(path, "way to read an answer", answer_as, golds.ANSWER_AS)
     if task not in tasks:
         return
     named = {"question": question, "answer": answer, "image": image, "options": options}
     columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
-    found = _with_columns(tables.read(path, files, columns.values()), columns)
-    yield from read_rows(found, partial(_read_row, task, columns, box, folder, extracted), f"a {task} question")
+    pictures = tables.picture_columns(image)
+    layout = Layout(task=task, columns=columns, pictures=pictures, box=box, answer_as=answer_as, folder=folder,
+                    extracted=extracted)  # fmt: skip
+    numbered = [name for column in pictures for name in tables.numbered_like(column)]
+    wanted = {*columns.values(), *pictures, *numbered, *golds.COLUMN_NAMES}
+    found = _with_columns(tables.read(path, files, wanted), columns)
+    yield from read_rows(found, partial(_read_row, layout), f"a {task} question")
 
 
 def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[Found]:
@@ -73,75 +97,77 @@ def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[F
             checked = True
             for name, column in columns.items():
                 if column not in row and OPTIONAL.get(name) != column:
-                    hint = did_you_mean(column, row, "columns are: {}")
-                    raise InputError(f"{file}: no column {column!r}; write {name}=COLUMN{hint}")
+                    known = tables.whole(row, file)
+                    close = did_you_mean(column, known, "")
+                    listed = f"{close.rstrip('; ')}; columns are: {', '.join(sorted(known))}"
+                    raise InputError(f"{file}: no column {column!r}; write {name}=COLUMN{listed}")
         yield file, line, row
 
 
-def _read_row(
-    task: str, columns: dict[str, str], box: str, folder: Path, extracted: Path | None, row: dict, file: Path, line: int
-) -> Iterator[Sample]:
-    cells = {name: row.get(column) for name, column in columns.items()}
-    about = shown(tables.image_of(cells["image"], folder, extracted))
-    options = _list(cells["options"])
-    question = clean_question(str(cells["question"] or ""))
-    if question and cells.get("context"):
-        question = f"{cells['context']}\n{question}"
+def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Sample]:
+    cells = {name: row.get(column) for name, column in layout.columns.items()}
+    before, asked = (str(cells.get(name) or "") for name in ("context", "question"))
+    picture = tables.picture_cell(row, layout.pictures, f"{before}\n{asked}", file)
+    about = shown(tables.image_of(picture, layout.folder, layout.extracted))
+    reasoning, value = _solution(row[layout.columns["answer"]])
+    question, options = _options(layout, clean_question(asked), value, cells.get("options"), row, file)
+    answer, share = _answer(layout, value, options, about.get("size"))
+    if question and before:
+        question = f"{clean_question(before)}\n{question}"
     yield Sample(
         id=f"{file.stem}-{line}",
-        task=task,
+        task=layout.task,
         split="train",
         source=file.stem,
-        question=asked_phrase(question) if VALUES[task] == "boxes" else question,
+        question=asked_phrase(question) if VALUES[layout.task] == "boxes" else question,
         options=options,
-        answer=_answer(task, row[columns["answer"]], options, box, about.get("size")),
-        thinking=str(cells["thinking"]) if cells.get("thinking") else None,
-        extra=origin(file, line),
+        answer=answer,
+        thinking=str(cells["thinking"]) if cells.get("thinking") else reasoning,
+        extra=origin(file, line) | ({} if share is None else {"share": share}),
         **about,
     )
 
 
-def _list(value: Any) -> list[str]:
-    """Return the options of a cell: a list, or the text of a list in JSON or Python."""
-    if isinstance(value, str) and value.strip():
-        value = _literal(value)
-    if value is None or value == "":
-        return []
-    if not isinstance(value, list | tuple):
-        raise BadRow("options are no list", str(value))
-    return [str(option) for option in value]
+def _solution(value: Any) -> tuple[str | None, Any]:
+    """Return the reasoning and the answer of a text with tags; any other value is the answer."""
+    return split_solution(value) if isinstance(value, str) and "</answer>" in value else (None, value)
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text) if len(text) <= LONGEST_LIST else text  # a long one can exhaust the parser
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+def _options(layout: Layout, question: str, answer: Any, cell: Any, row: dict, file: Path) -> tuple[str, list[str]]:
+    """Return the question and its options: those of the column, of a column each, or of the question's own text."""
+    options = golds.read_options(cell) or golds.options_in_columns(row)
+    if options or VALUES[layout.task] != "text":
+        return question, options
+    text = str(answer)
+    question, options = golds.options_asked(question, text)
+    if not options and not isinstance(cell, list | tuple):  # an empty list states that there are none
+        listed = ", ".join(map(str, tables.whole(row, file)))
+        golds.refuse_letter(text, f"; write options=COLUMN; columns are: {listed}")
+    return question, options
 
 
-def _answer(task: str, value: Any, options: list[str], form: str, size: Size | None) -> Any:
+def _answer(layout: Layout, value: Any, options: list[str], size: Size | None) -> tuple[Any, float | None]:
+    """Return the structured answer, and the share of the people who gave it where several were asked."""
+    kind, column = VALUES[layout.task], layout.columns["answer"]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        if value is None and VALUES[task] == "text or null":
-            return None
+        if value is None and kind == "text or null":
+            return None, None
         raise BadRow("answer is empty or no number", str(value))
-    if VALUES[task] == "boxes":
-        return _boxes(value, form, size)
-    if options and type(value) is int:
-        if not 0 <= value < len(options):
-            raise BadRow("answer is none of the options", f"{value} of {len(options)}")
-        return LETTERS[value]
-    if options and VALUES[task] != "labels":
-        return chosen_letter(str(value), options)
-    if VALUES[task] == "labels":
-        return read_value(task, value, size) if isinstance(value, str) else [str(label) for label in value]
-    return read_value(task, str(value), size)
+    if kind == "boxes":
+        return _boxes(value, layout.box, size), None
+    if kind == "labels":
+        return golds.label_answer(value, column, layout.answer_as)
+    value, share = golds.one_answer(value, column, layout.answer_as)
+    if options:
+        return golds.chosen_letter(value, options, layout.answer_as, counted=True), share
+    return str(value).strip(), share
 
 
 def _boxes(value: Any, form: str, size: Size | None) -> list[list[float]]:
     if size is None:
         raise BadRow("row has no image")
     if isinstance(value, str):
-        value = _literal(value) if value.strip().startswith("[") else read_value("detection", value, size)
+        value = golds.literal(value) if value.strip().startswith("[") else read_value("detection", value, size)
     several = bool(value) and all(isinstance(item, list | tuple) for item in value)
     return [list(fit_box(_in_pixels(four_numbers(item), form, size), size)) for item in (value if several else [value])]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, tables, wording
+from currreft_nb.data.reading import common, golds, tables, wording
 from currreft_nb.data.reading.json_streams import MAX_ROW, Found, csv_rows
 
 TASKS = ("general", "math")
@@ -77,7 +77,7 @@ def _read_row(
         source="vlmeval",
         question="\n".join(part for part in (hint, wording.clean_question(row["question"])) if part),
         options=options,
-        answer=wording.chosen_letter(answer, options) if options else answer,
+        answer=golds.chosen_letter(answer, options) if options else answer,
         extra={name: row[name] for name in ("category", "split") if row.get(name)} | common.origin(file, line),
         **common.shown(image),
     )

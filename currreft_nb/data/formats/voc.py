@@ -12,9 +12,12 @@
 Coordinates count pixels from 1 and include the last one (VOC development kit); they are converted here to half-open
 boxes from 0: (122, 114, 379, 275). Children may be in any order and coordinates may be fractions. Only the name
 directly below an object is its category: owners and body parts have names, too. Objects marked as difficult count as
-present, for labels and for "occurs exactly once", but are not asked for.
+present, for labels and for "occurs exactly once", but are not asked for. An annotation whose <filename> and own name
+are two different pictures is rejected.
 """
 
+import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -24,14 +27,16 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import inside
-from currreft_nb.data.images import BadRow, image_size
+from currreft_nb.data.images import BadRow, ImageProblem, image_size
 from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import MAX_ROW
 
 CATEGORIES = """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
-IMAGE_FOLDERS = ("JPEGImages", "images")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG")
+NOT_XML, EMPTY, TWO_IMAGES = "file is not an XML annotation", "file is empty", "annotation may be of two images"
+ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
+PARSED = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")  # what the XML parser reads by itself
 
 
 def read(
@@ -44,61 +49,66 @@ def read(
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
     `annotations`: the folder of the XML files; default: `Annotations`, else the folder itself or the only one in it
-    that holds XML files. Several are read if each has its pictures beside the XML files, as LabelImg and Roboflow write
-    them. `images`: the folder of the pictures; default: `JPEGImages`, else `images`, beside the annotations, else that
-    of the XML files, else the only other folder that holds pictures. Raises `InputError` if these are not there.
+    that holds XML files, or all of these if each has its pictures beside the XML files, as Roboflow writes them.
+    `images`: the folder of the pictures; default: `JPEGImages` or `images` beside the folder of the XML files, or that
+    folder itself, or the only other folder that holds pictures. Raises `InputError` if these are not there.
     """
     path = common.need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
-        root = next((parent for parent in path.parents if (parent / "Annotations").is_dir()), None)
-        if root is None and not annotations:
-            raise InputError(f"{path}: no folder above holds Annotations; write annotations=FOLDER")
-        listed = _listed(path, Path(annotations) if annotations or root is None else root / "Annotations")
+        listed = _listed(path, Path(annotations) if annotations else _folder_above(path))
     else:
         folders = [Path(annotations)] if annotations else _annotation_folders(path)
         listed = (file for folder in folders for file in common.files_in(folder, "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
-    pictures = cache(lambda folder: Path(images) if images else _image_folder(folder))
+    places = cache(lambda folder: [Path(images)] if images else _picture_folders(folder))
     for entry in entries:
         if isinstance(entry, common.Rejected):
             yield entry
         else:
-            yield from _read_annotation(entry, pictures(entry.parent), names, tasks)
+            yield from _read_annotation(entry, names, tasks, places(entry.parent))
+
+
+def _folder_above(file: Path) -> Path:
+    root = next((parent for parent in file.parents if (parent / "Annotations").is_dir()), None)
+    if root is None:
+        raise InputError(f"{file}: no folder above holds Annotations; write annotations=FOLDER")
+    return root / "Annotations"
 
 
 def _annotation_folders(path: Path) -> list[Path]:
-    """Return the folders with the XML files: by VOC's names, else by what they hold."""
-    named = [path / "Annotations"] if (path / "Annotations").is_dir() else sorted(path.glob("*/Annotations"))
-    if named:
-        return named
-    found = [folder for folder in (path, *sorted(path.iterdir())) if folder.is_dir() and any(folder.glob("*.xml"))]
-    if len(found) > 1 and not all(map(_holds_pictures, found)):
-        listed = ", ".join(folder.name for folder in found)
-        raise InputError(f"{path}: several folders hold XML files ({listed}); choose one by annotations=FOLDER")
-    if not found:
-        holds = common.contents(path)
-        raise InputError(f"{path} holds no Annotations folder and no XML files; {holds}; write annotations=FOLDER")
+    """Return the folders of XML files in a folder: its own, those of VOC folders, or those that hold such files."""
+    if (path / "Annotations").is_dir():
+        return [path / "Annotations"]
+    if any(path.glob("*.xml")):
+        return [path]
+    if found := sorted(path.glob("*/Annotations")):
+        return found
+    found = sorted({file.parent for file in path.glob("*/*.xml")})
+    if len(found) == 1 or (found and all(map(_holds_pictures, found))):
+        return found
+    there = f"XML files in {', '.join(folder.name for folder in found)}" if found else "no XML files"
+    raise InputError(
+        f"{path} holds no Annotations folder, but {there}; give the folder of the XML files, or write "
+        f"annotations=FOLDER and images=FOLDER ({common.contents(path)})"
+    )
+
+
+def _picture_folders(annotations: Path) -> list[Path]:
+    """Return the folders that may hold the pictures of a folder of XML files."""
+    root = annotations.parent
+    named = [folder for folder in (root / "JPEGImages", root / "images") if folder.is_dir()]
+    if named or _holds_pictures(annotations):
+        return [*named, annotations]
+    found = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_pictures(folder)]
+    if len(found) != 1:
+        where = f"neither in JPEGImages or images beside it, nor in one other folder; {root}: {common.contents(root)}"
+        raise InputError(f"{annotations}: its pictures are {where}; write images=FOLDER")
     return found
 
 
-def _image_folder(annotations: Path) -> Path:
-    """Return the folder of the pictures for the XML files of a folder."""
-    root = annotations.parent
-    named = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
-    if named is not None or _holds_pictures(annotations):
-        return named or annotations
-    found = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_pictures(folder)]
-    if len(found) != 1:
-        raise InputError(
-            f"{annotations}: its pictures are not in {' or '.join(IMAGE_FOLDERS)} beside it, nor in one other folder; "
-            f"in {root} {common.contents(root)}; write images=FOLDER"
-        )
-    return found[0]
-
-
 def _holds_pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir())
+    return any(file.suffix in SUFFIXES for file in folder.iterdir())
 
 
 def _listed(path: Path, annotations: Path) -> Iterator[Path | common.Rejected]:
@@ -133,30 +143,57 @@ def _category_names(files: Iterator[Path]) -> list[str]:
 
 
 def _parse(file: Path) -> ElementTree.Element | None:
-    if file.stat().st_size > MAX_ROW:
-        return None
+    """Return the annotation, or None if the file is none."""
     try:
-        root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, LookupError, OSError, ValueError):  # LookupError: an unknown encoding
+        return _root(file)
+    except BadRow:
         return None
-    return root if root.tag == "annotation" else None
+
+
+def _root(file: Path) -> ElementTree.Element:
+    """Return the annotation. Raises `BadRow`."""
+    if not 0 < file.stat().st_size <= MAX_ROW:
+        raise BadRow(NOT_XML, f"it has more than {MAX_ROW} bytes") if file.stat().st_size else BadRow(EMPTY)
+    try:
+        root = ElementTree.fromstring(_readable(file.read_bytes()))
+    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
+        raise BadRow(NOT_XML, str(error)) from None
+    if root.tag != "annotation":
+        raise BadRow(NOT_XML, f"it holds <{root.tag}>")
+    return root
+
+
+def _readable(data: bytes) -> bytes | str:
+    """Return the XML, decoded if it declares an encoding that Python knows and the XML parser does not, such as gb2312.
+
+    Raises `BadRow` if it is not in that encoding.
+    """
+    declared = ENCODING.match(data)
+    if declared is None or (name := declared[1].decode().lower()) in PARSED:
+        return data
+    try:
+        return data.decode(
+            "gb18030" if name in ("gb2312", "gbk") else name
+        )  # which contains them, and is what is meant
+    except (LookupError, UnicodeDecodeError) as error:
+        raise BadRow(NOT_XML, f"it declares the encoding {name}: {error}; save it as UTF-8") from None
 
 
 def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
 
 
-def _read_annotation(file: Path, images: Path, names: list[str], tasks: Collection[str]) -> common.Items:
-    root = _parse(file)
-    if root is None:
-        empty = not file.stat().st_size
-        yield common.Rejected(file=str(file), reason="file is empty" if empty else "file is not an XML annotation")
-        return
+def _read_annotation(file: Path, names: list[str], tasks: Collection[str], places: list[Path]) -> common.Items:
     try:
-        image = _image_path(images, file, root)
+        root = _root(file)
+        image = _image_path(file, root, places)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
-        yield common.Rejected(file=str(file), reason="image does not exist or cannot be read", value=str(problem))
+        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES):
+            reason, value = problem.reason, problem.value
+        else:
+            reason, value = "image does not exist or cannot be read", str(problem)
+        yield common.Rejected(file=str(file), reason=reason, value=value)
         return
     things = []
     for number, item in enumerate(root.iterfind("object"), 1):
@@ -174,11 +211,25 @@ def _read_annotation(file: Path, images: Path, names: list[str], tasks: Collecti
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(folder: Path, file: Path, root: ElementTree.Element) -> Path:
-    name = (root.findtext("filename") or "").strip()
-    paths = [common.image_in(folder, name)] if name else []
-    paths += [common.image_in(folder, f"{file.stem}{suffix}") for suffix in SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _image_path(file: Path, root: ElementTree.Element, places: list[Path]) -> Path:
+    """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
+    written = (root.findtext("filename") or "").strip()
+    named, own = _existing(places, written), _existing(places, file.stem)
+    others = [path for path in own if path.stem not in {path.stem for path in named}]
+    if named and others:
+        why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
+        raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
+    try:
+        return common.only_file(named or own, written or file.stem)
+    except ImageProblem as problem:
+        raise BadRow(TWO_IMAGES, problem.value) if own or named else problem from None
+
+
+def _existing(places: list[Path], name: str) -> list[Path]:
+    """Return the files of that name in the folders; a name without a suffix gets those of pictures."""
+    suffixes = ("",) if Path(name).suffix in SUFFIXES or not name else ("", *SUFFIXES)
+    names = [(place, name + suffix) for place in places for suffix in suffixes]
+    return [common.image_in(place, name) for place, name in names if os.path.isfile(os.path.join(place, name))]
 
 
 def _recorded_size(root: ElementTree.Element) -> Size | None:

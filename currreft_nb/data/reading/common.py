@@ -5,6 +5,7 @@ Its keyword arguments are the options of the format, given as text. `data.source
 In this package `json_streams` reads lines and documents, and `tables` reads tables of every kind.
 """
 
+import filecmp
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from currreft_nb.data.images import BadRow, ImageProblem, image_size
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
 LISTED, COUNTED = 8, 10_000  # in messages: kinds of files and folders, and files of each folder that are counted
-SHOWN = 200  # characters of a bad value in a rejection
+SHOWN = 500  # characters of the details of a rejection, which may list the columns of a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +109,21 @@ def image_in(folder: Path, name: str) -> Path:
 
 
 def first_image(folders: Iterable[Path], name: str) -> Path:
-    """Return the named image in the first of the folders that has it; raises `ImageProblem` if none does."""
-    for folder in folders:
-        if (path := image_in(folder, name)).is_file():
-            return path
-    raise ImageProblem("image does not exist", name)
+    """Return the named image in the only one of the folders that has it; copies of one file count as one.
+
+    Raises `ImageProblem` if none has it, or if two of them have different files of that name.
+    """
+    return only_file([path for folder in folders if (path := image_in(folder, name)).is_file()], name)
+
+
+def only_file(paths: Sequence[Path], name: str) -> Path:
+    """Return the first path, if all paths hold the same file; raises `ImageProblem` naming two that differ."""
+    for other in paths[1:]:
+        if not (other.samefile(paths[0]) or filecmp.cmp(other, paths[0], shallow=False)):
+            raise ImageProblem("image may be one of two files", f"{name}: {paths[0]} or {other}; remove or rename one")
+    if not paths:
+        raise ImageProblem("image does not exist", name)
+    return paths[0]
 
 
 def files_in(folder: Path, *patterns: str, trusted: bool = False) -> Sequence[Path | Rejected]:

@@ -88,6 +88,16 @@ def json_lines(path: Path | str) -> Iterator[Found]:
         yield file, None, Rejected(file=str(file), reason="file is empty")
 
 
+def is_json_lines(path: Path | str) -> bool:
+    """Return whether a file holds a JSON object on its first line and more after it: JSON lines, whatever its name."""
+    lines = (line for _, line in bounded_lines(path) if line is None or line.strip())
+    first = next(lines, None) or b""
+    try:
+        return first.lstrip(b" \t\xef\xbb\xbf").startswith(b"{") and bool(parse_json(first)) and next(lines, b"") != b""
+    except ValueError:
+        return False
+
+
 def json_files(files: Iterable[Path | Rejected]) -> Iterator[Found]:
     """Yield (file, None, object or its rejection) for files that hold one JSON object each."""
     for file in files:

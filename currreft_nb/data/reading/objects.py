@@ -163,18 +163,15 @@ def find_picture(places: list[Path], bare: Counter[str], name: str) -> Path:
     """Return the file of a picture by the longest end of its path that is in one of the places.
 
     The file's name alone, without a folder, decides only if no other picture of the set has it (`bare` counts them).
-    Raises `BadRow` if there is no such file, or if different places have one.
+    Raises `ImageProblem` if there is no such file, or if two places have different ones.
     """
     parts = _parts(name)
     for start in range(len(parts)):
         if start == len(parts) - 1 and start and bare[parts[-1]] > 1:
             break
         end = "/".join(parts[start:])
-        paths = dict.fromkeys(path for place in places if (path := common.image_in(place, end)).is_file())
-        if len(paths) > 1:
-            raise BadRow("several pictures have this name", ", ".join(map(str, paths)))
-        if paths:
-            return next(iter(paths))
+        if paths := [path for place in places if (path := common.image_in(place, end)).is_file()]:
+            return common.only_file(paths, str(name))
     raise ImageProblem("image does not exist", str(name))
 
 

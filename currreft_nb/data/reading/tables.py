@@ -15,6 +15,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,18 @@ from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading.common import Rejected, files_in, image_in, need_file
-from currreft_nb.data.reading.json_streams import Found, csv_rows, json_items, json_lines, parse_json
+from currreft_nb.data.reading.json_streams import Found, csv_rows, is_json_lines, json_items, json_lines, parse_json
+from currreft_nb.data.reading.wording import count_places
 
 HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 PATTERNS = ("**/*.parquet", "**/*.arrow", "**/*.jsonl", "**/*.csv", "**/*.tsv")  # no .json: these may be metadata
 SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 IMAGES = ("image", "file_name", "img", "image_path", "image_file_name")  # usual columns of pictures
+COLUMNAR = (".parquet", ".arrow")
+PICTURE_FILE = re.compile(r"[^\n]+\.(?:jpe?g|png|gif|bmp|webp|tiff?|ppm)", re.IGNORECASE)
+PICTURE_TEXT = ("/9j/", "iVBORw0KGgo", "data:image/")  # how JPEG and PNG begin in base64
+PICTURE_NAME = re.compile(r"image|img|pic|photo|frame|screenshot", re.IGNORECASE)
 BATCH = 64  # rows of a Parquet or Arrow file in memory as Python objects
 
 
@@ -83,7 +89,7 @@ def read_columns(path: Path | str, files: str, wanted: Mapping[str, Collection[s
             checked = True
             for option, names in wanted.items():
                 if row.keys().isdisjoint(names):
-                    listed = ", ".join(column_names(file) or row)
+                    listed = ", ".join(whole(row, file))
                     what = f"no column {' or '.join(names)}; columns are: {listed}"
                     raise InputError(f"{file}: {what}; write {option}=COLUMN")
         yield file, line, row
@@ -120,10 +126,10 @@ def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
         case ".jsonl" | ".ndjson":
             yield from json_lines(file)
         case ".json":
-            yield from _json_records(file)
+            yield from json_lines(file) if is_json_lines(file) else _json_records(file)
         case ".csv" | ".tsv" as suffix:
             yield from csv_rows(file, "\t" if suffix == ".tsv" else ",")
-        case ".parquet" | ".arrow":
+        case suffix if suffix in COLUMNAR:
             yield from _columnar(file, columns)
         case _:
             raise InputError(f"{file} is not a table; give a file that ends in one of {', '.join(SUFFIXES)}")
@@ -150,17 +156,12 @@ def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
         raise InputError(f"{file} cannot be read after row {number} ({reason}); get the file again") from None
 
 
-def column_names(file: Path) -> list[str]:
-    """Return the names of all columns of a Parquet or Arrow file; none for another file."""
-    return list(_schema(file).names) if file.suffix.lower() in (".parquet", ".arrow") and file.is_file() else []
-
-
 def class_names(file: Path) -> dict[str, list[str]]:
     """Return the categories of each ClassLabel column, as `datasets` writes them into Parquet and Arrow files.
 
     A column inside another has the name `objects.category`.
     """
-    if file.suffix.lower() not in (".parquet", ".arrow"):
+    if file.suffix.lower() not in COLUMNAR:
         return {}
     try:
         features = parse_json((_schema(file).metadata or {})[b"huggingface"])["info"]["features"]
@@ -210,13 +211,89 @@ def _chosen(names: list[str], columns: Collection[str]) -> list[str]:
     return [name for name in names if name in columns] or names
 
 
-def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
-    """Return the file of a row's image, or None for a row without one. Raises `BadRow` for several images.
+def picture_columns(image: str) -> tuple[str, ...]:
+    """Return the columns that may hold the picture, by the option `image`.
 
-    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
-    or a list with one of these.
+    >>> picture_columns("image"), picture_columns("photo"), picture_columns("")
+    (('image', 'images'), ('photo',), ())
     """
-    value = only_image(value)
+    return ("image", "images") if image == "image" else (image,) if image else ()
+
+
+def picture_cell(row: dict, columns: Sequence[str], asked: str, file: Path) -> Any:
+    """Return the row's picture, which the first filled one of `columns` holds, or None without a picture.
+
+    `asked` is the question as the row words it. Raises `BadRow` where it has a place for a picture (`<image>`) and the
+    row gives none, where it has several places, where the row gives several pictures, and where none of `columns` is
+    filled but another column seems to hold a picture. Without `columns`, the row is known to give none.
+    """
+    cell = only_image(cell_of(row, columns))
+    if any(row.get(other) for column in columns for other in numbered_like(column) if row.get(column)):
+        raise BadRow("row shows several images, and a sample holds one", ", ".join(columns), fault=False)
+    places = count_places(asked)
+    if cell and places > 1:
+        raise BadRow("question says <image> several times, and the row gives one picture", f"{places} times")
+    if not cell and (places or columns):
+        _refuse_loss(whole(row, file), columns, places)
+    return cell
+
+
+def cell_of(row: dict, columns: Sequence[str]) -> Any:
+    """Return the first of the cells that is filled, or None."""
+    return next((row[column] for column in columns if row.get(column)), None)
+
+
+def numbered_like(column: str) -> list[str]:
+    """Return the names of a numbered column's companions, which hold a row's other pictures.
+
+    >>> numbered_like("image_2")[:2], numbered_like("image")
+    (['image_1', 'image_3'], [])
+    """
+    stem = column.rstrip("0123456789")
+    return [f"{stem}{number}" for number in range(1, 10) if stem != column != f"{stem}{number}"]
+
+
+def _refuse_loss(row: dict, columns: Sequence[str], places: int) -> None:
+    """Raise `BadRow` if the question has a place for a picture, or if a column that is not asked for holds one."""
+    others = [name for name in row if name not in columns]
+    holding = [name for name in others if _holds_picture(row[name])]
+    named = holding or [name for name in others if row[name] and PICTURE_NAME.search(name)]
+    hint = f"column {named[0]!r} probably holds it: write image={named[0]}; " if named else ""
+    listed = f"{hint}columns are: {', '.join(map(str, row))}"
+    if places:
+        raise BadRow("question says <image>, and the row gives no picture", listed)
+    if holding:
+        raise BadRow("row gives no picture, and another column seems to hold one", f"{listed}; image= reads none")
+
+
+def _holds_picture(value: Any) -> bool:
+    """Return whether a cell looks like a picture: the name of an image file, its content, or a list of these."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_holds_picture, value))
+    if isinstance(value, dict):
+        return isinstance(value.get("bytes"), bytes) or {"bytes", "path"} <= value.keys()
+    if isinstance(value, bytes):
+        return value.startswith(tuple(SIGNATURES))
+    text = value.strip() if isinstance(value, str) else ""
+    return PICTURE_FILE.fullmatch(text) is not None or text.startswith(PICTURE_TEXT)
+
+
+def whole(row: dict, file: Path) -> dict:
+    """Return the row with all its columns: of a Parquet or Arrow file, of which few are read, the first row."""
+    return first_row(file, file.stat().st_mtime_ns) if file.suffix.lower() in COLUMNAR else row
+
+
+@lru_cache(maxsize=4)
+def first_row(file: Path, stamp: int) -> dict:
+    """Return the first row of a Parquet or Arrow file with all columns; `stamp`: when the file was changed."""
+    return next((row for _, _, row in _columnar(file, ()) if isinstance(row, dict)), {})
+
+
+def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
+    """Return the file of a row's image, or None for a row without one.
+
+    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`.
+    """
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if isinstance(value, bytes):
@@ -226,7 +303,7 @@ def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
 
 def need_image(value: Any, folder: Path, extracted: Path | None) -> Path:
     """Return the file of a row's image. Raises `BadRow` for a row without one."""
-    path = image_of(value, folder, extracted)
+    path = image_of(only_image(value), folder, extracted)
     if path is None:
         raise BadRow("row has no image")
     return path

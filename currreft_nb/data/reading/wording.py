@@ -14,15 +14,18 @@ from currreft_nb.core.samples import LETTERS, VALUES
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading.common import fit_box
 from currreft_nb.tasks import detection
-from currreft_nb.tasks.math import read_option
 
 ANSWER_IS = re.compile(
     r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)",
     re.IGNORECASE,
 )
 ENDING = 500  # characters at the end of a text that may hold its answer
-OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*")
-PLACEHOLDER = re.compile(r" ?<image\d*>\n?")
+# A mark follows a space or a separator; one in two brackets may follow anything but a Latin letter: P(A) is a formula.
+OPTION = re.compile(r"(?:(?:^|(?<=[\s;；,，、。]))[(（]?([A-Z])[.):．）：、]|(?<![A-Za-z0-9])[(（]([A-Z])[)）])\s*")
+SMALL_OPTION = re.compile(r"(?:^|(?<=[\s;；,，、。]))(?:\(([a-z])\)|([a-z])\))\s*")
+MARK_GLUED = r"(?<![A-Z]){}[.):．）：](?=[\s\d$\\])"  # a mark that follows the option before it directly: 4C. 5
+PLACEHOLDER = re.compile(r" ?<image[ _]?(\d*)>\n?")
+OTHER_MEDIUM = re.compile(r"<(?:video|audio)>")
 PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
 REQUESTS = [  # of LLaVA, MathV360K, Geo170K and The Cauldron: removed, because our prompts say how to answer
     re.compile(text, re.IGNORECASE)
@@ -49,12 +52,30 @@ def clean_question(text: str) -> str:
     return text
 
 
+def count_places(text: str) -> int:
+    """Return how many pictures the text has places for; numbered places may all be in one picture and count as one.
+
+    Raises `BadRow` for a place for a video or a sound.
+
+    >>> count_places("<image>Why?"), count_places("<image> or <image>?"), count_places("<image1> or <image2>?")
+    (1, 2, 1)
+    """
+    if OTHER_MEDIUM.search(text):
+        raise BadRow("question is about a video or a sound, and a sample holds a picture", fault=False)
+    found = PLACEHOLDER.findall(text)
+    return found.count("") + (len(found) > found.count(""))
+
+
 def split_solution(text: str) -> tuple[str | None, str]:
     """Return the reasoning, or None, and the answer: the text in tags, else the whole text.
+
+    Raises `BadRow` for two answers in tags.
 
     >>> split_solution("<think>six sevens</think><answer>42</answer>"), split_solution(" 42 ")
     (('six sevens', '42'), (None, '42'))
     """
+    if text.count("</answer>") > 1:
+        raise BadRow("answer has several answers in tags", text)
     thinking, answer = _block(text, "think"), _block(text, "answer")
     return _block(text, "thinking") if thinking is None else thinking, (text if answer is None else answer).strip()
 
@@ -84,37 +105,35 @@ def split_prose(text: str) -> tuple[str | None, str]:
     return None, text
 
 
-def split_options(problem: str) -> tuple[str, list[str]]:
+def split_options(problem: str, small: bool = False) -> tuple[str, list[str]]:
     """Return the question and its options in the order of their letters; no options if there are fewer than two.
 
-    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? (A) 3 (B) 4")
+    Options may follow each other on one line, with or without a separator. `small`: by (a) or a) instead of capitals.
+    Raises `BadRow` where letters are left over, because options would be lost or run together.
+
+    >>> split_options("What is it?\\nA. dog\\nB. cat"), split_options("How many? A. 3;B. 4")
     (('What is it?', ['dog', 'cat']), ('How many?', ['3', '4']))
     """
-    marks = list(OPTION.finditer(problem))
-    starts = [index for index, mark in enumerate(marks) if mark[1] == "A"]
+    marks = [(mark, (mark[1] or mark[2]).upper()) for mark in (SMALL_OPTION if small else OPTION).finditer(problem)]
+    starts = [index for index, (_, letter) in enumerate(marks) if letter == "A"]
     chain: list[re.Match[str]] = []
-    for mark in marks[starts[-1] :] if starts else []:
-        if len(chain) < len(LETTERS) and mark[1] == LETTERS[len(chain)]:
+    left = ""
+    for mark, letter in marks[starts[-1] :] if starts else []:
+        if len(chain) < len(LETTERS) and letter == LETTERS[len(chain)]:
             chain.append(mark)
+            left = ""
+        elif letter > LETTERS[len(chain)]:
+            left = left or letter
     if len(chain) < 2:
         return problem, []
     ends = [mark.start() for mark in chain[1:]] + [len(problem)]
     options = [problem[mark.end() : end].strip() for mark, end in zip(chain, ends)]
     options[-1], _, rest = options[-1].partition("\n")
+    if left or re.search(MARK_GLUED.format(LETTERS[len(chain) % 26]), options[-1]):
+        raise BadRow("options in the text cannot be told apart", f"the last one is {options[-1]!r}")
     question = re.sub(r"(?:Options|Choices):?$", "", problem[: chain[0].start()].strip()).strip()
-    return "\n".join(part for part in (question, rest.strip()) if part), [option.rstrip(" ,;") for option in options]
-
-
-def chosen_letter(text: str, options: list[str]) -> str:
-    """Return the letter of the option that the text names by letter or by value; raises `BadRow`.
-
-    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"])
-    ('B', 'A')
-    """
-    letter, problem = read_option(text.removeprefix("option ").strip(), options)
-    if letter is None:
-        raise BadRow("answer is none of the options", f"{text!r}: {problem}")
-    return letter
+    asked = "\n".join(part for part in (question, rest.strip()) if part)
+    return asked, [option.rstrip(" ,;；，、") for option in options]
 
 
 def read_value(task: str, text: str, size: Size | None) -> Any:

@@ -119,10 +119,109 @@ def test_voc_names_what_is_wrong_with_a_file_or_a_folder(tmp_path):
     voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object>")
     assert reasons(voc.read(tmp_path)) == {"file is not an XML annotation": 1}
-    with pytest.raises(InputError, match="holds no Annotations"):
+    with pytest.raises(InputError, match=r"holds no Annotations"):
         list(voc.read(tmp_path / "JPEGImages"))
     with pytest.raises(InputError, match="does not exist"):
         list(voc.read(tmp_path / "nowhere"))
+
+
+def test_voc_refuses_a_file_name_that_is_another_picture(tmp_path):
+    for stem, shade in (("a", 10), ("b", 90)):
+        voc_file(tmp_path, stem, voc_object("dog", 1, 1, 9, 9))
+        Image.new("RGB", (100, 80), (shade, 0, 0)).save(tmp_path / "JPEGImages" / f"{stem}.jpg")
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("a.jpg", "b.jpg"))
+    good, bad = list(voc.read(tmp_path, ["detection"]))[::-1]
+    assert good.image.endswith("b.jpg") and bad.reason == "annotation may be of two images"
+    assert "<filename> says b.jpg, the annotation is a.xml" in bad.value and bad.file.endswith("a.xml")
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()  # then only one is there
+    assert [item.image[-5:] for item in voc.read(tmp_path, ["detection"])] == ["b.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "files", "expected"),
+    [
+        ("a.jpg", ["a.jpg", "a.png"], "a.jpg"),  # written out: the other is no candidate
+        ("a", ["a.jpg"], "a.jpg"),
+        ("", ["a.png"], "a.png"),
+        ("gone.jpg", ["a.jpg"], "a.jpg"),  # a file name from before a renaming
+        ("a.v2", ["a.v2.jpg"], "a.v2.jpg"),
+        ("", ["a.jpg", "a.png"], None),
+        ("b", ["a.jpg", "b.png"], None),
+        ("b.jpg", ["a.png", "b.jpg"], None),
+    ],
+)
+def test_voc_finds_the_only_picture_or_none(tmp_path, filename, files, expected):
+    voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()
+    for shade, name in enumerate(files):
+        Image.new("RGB", (100, 80), (90 * shade, 0, 0)).save(tmp_path / "JPEGImages" / name)
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace(">a.jpg<", f">{filename}<"))
+    [item] = voc.read(tmp_path, ["detection"])
+    assert item.reason == "annotation may be of two images" if expected is None else item.image.endswith("/" + expected)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pictures", "named", "options"),
+    [
+        ("annotations", "images", ".", {}),
+        ("annots", "JPEGImages", ".", {}),
+        ("annots", "photos", ".", {"images": "photos"}),
+        ("xml", "photos", "xml", {"images": "photos"}),
+        ("train", "train", ".", {}),  # beside each other
+        ("train", "train", "train", {}),
+        ("Annotations", "photos", ".", {"images": "photos"}),
+    ],
+)
+def test_voc_folders_may_have_other_names(tmp_path, annotations, pictures, named, options):
+    voc_file(tmp_path / "voc", "a", voc_object("dog", 1, 1, 9, 9))
+    for old, new in (("Annotations", annotations), ("JPEGImages", pictures)):
+        (tmp_path / new).mkdir(exist_ok=True)
+        for file in (tmp_path / "voc" / old).iterdir():
+            file.rename(tmp_path / new / file.name)
+    (tmp_path / "voc" / "Annotations").rmdir()
+    options = {name: str(tmp_path / folder) for name, folder in options.items()}
+    [item] = voc.read(tmp_path / named, ["detection"], **options)
+    assert item.image == str(tmp_path / pictures / "a.jpg")
+
+
+def test_voc_says_what_is_there_where_it_cannot_choose(tmp_path):
+    for part in ("train", "valid"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "a.xml").write_text("<annotation/>")
+    with pytest.raises(InputError, match=r"XML files in train, valid; give the folder of the XML files, .*images="):
+        list(voc.read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "name"),
+    [
+        ("gb2312", "gb2312", "狗"),
+        ("GB2312", "gbk", "鎔"),  # a character of GBK, which programs mean by gb2312
+        ("GBK", "gbk", "狗"),
+        ("big5", "big5", "狗"),
+        ("shift_jis", "shift_jis", "犬"),
+        ("windows-1251", "cp1251", "пёс"),
+        ("UTF-8", "utf-8", "狗"),
+        ("utf-16", "utf-16", "狗"),
+    ],
+)
+def test_voc_files_in_other_encodings(tmp_path, declared, encoding, name):
+    voc_file(tmp_path, "a", voc_object(name, 1, 1, 9, 9))
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_bytes(f'<?xml version="1.0" encoding="{declared}"?>{path.read_text()}'.encode(encoding))
+    [sample] = voc.read(tmp_path, ["detection"])
+    assert sample.question == f"the {name}"
+
+
+def test_voc_says_which_encoding_a_file_is_not_in(tmp_path):
+    voc_file(tmp_path, "a", voc_object("dog", 1, 1, 9, 9))
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_bytes(b'<?xml version="1.0" encoding="gb2312"?>' + path.read_bytes().replace(b"dog", b"\xff\xff"))
+    [bad] = voc.read(tmp_path, ["detection"])
+    assert bad.reason == "file is not an XML annotation"
+    assert "it declares the encoding gb2312" in bad.value and "save it as UTF-8" in bad.value
 
 
 LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))

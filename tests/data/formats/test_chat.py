@@ -70,14 +70,16 @@ def test_a_row_of_two_frames_needs_only_these(tmp_path):
 
 def test_sft_conversations_are_general_questions(tmp_path):
     picture(tmp_path / "a.png")
-    turns = [{"role": "user", "content": "<image>Why?"}, {"role": "assistant", "content": "<answer>So.</answer>"}]
-    rows = [{"messages": turns}, {"messages": turns, "images": ["a.png"]}, {"messages": turns, "images": ["a.png"] * 2},
-            {"messages": turns[:1]}, {"messages": [*turns, *turns]}]  # fmt: skip
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "<answer>So.</answer>"}]
+    shown = [{"role": "user", "content": "<image>Why?"}, turns[1]]
+    rows = [{"messages": turns}, {"messages": shown, "images": ["a.png"]}, {"messages": shown, "images": ["a.png"] * 2},
+            {"messages": turns[:1]}, {"messages": [*turns, *turns]}, {"messages": shown}]  # fmt: skip
     path = write(tmp_path / "cat_all_formatted.jsonl", rows)
     samples, rejected = divide(curr_reft.read(path))
     assert [(s.task, s.question, s.answer) for s in samples] == [("general", "Why?", "So.")] * 3
     assert [s.image for s in samples] == [None, str(tmp_path / "a.png"), None]
-    assert [item.fault for item in rejected] == [False, True, False]
+    assert [item.fault for item in rejected] == [False, True, False, True]
+    assert rejected[-1].reason == "question says <image>, and the row gives no picture"
     curr_reft.write(tmp_path / "again.jsonl", samples)
     assert [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()] == [*rows[:2], rows[4]]
 

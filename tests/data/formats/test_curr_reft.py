@@ -92,6 +92,9 @@ def test_rows_become_structured_and_come_back_unchanged(tmp_path, stage, officia
         ("open", {"task": "math", "problem": "How many?"}, "lacks a field"),
         ("open", row("math", "How many?", "4") | {"image": "images/b.png"}, "image does not exist"),
         ("open", row("math", "How many?", "4") | {"image": "../a.png"}, "leads out of"),
+        ("open", row("math", "<image>How many?", "4") | {"image": None}, "question says <image>"),
+        ("open", row("math", "How many?", "B"), "letter of an option"),
+        ("choice", row("math", "Is it 4?\nA. 3 B. 4C. 5", "B"), "cannot be told apart"),
     ],
 )
 def test_rows_that_cannot_be_used_are_rejected_by_line(tmp_path, stage, official, reason):
@@ -158,6 +161,42 @@ def test_images_are_looked_for_up_to_the_named_folder_and_no_farther(tmp_path):
                                  (path, str(tmp_path), True)):  # fmt: skip
         [item] = curr_reft.read(named, images=images)
         assert isinstance(item, Sample) == found, (named, images)
+
+
+def absolute_rows(folder, names):
+    """Write rows with absolute paths of another machine, about pictures of one colour in folders `a` and `b`."""
+    for place, shade in (("a", 10), ("b", 200)):
+        (folder / place).mkdir()
+        for number in range(2):
+            Image.new("RGB", (100, 80), (shade, number, 0)).save(folder / place / f"{number}.png")
+    rows = [row("math", f"How many, {n}?", 4) | {"image": name} for n, name in enumerate(names)]
+    return write_rows(folder, "rows.jsonl", *rows)
+
+
+def test_the_longest_part_of_an_absolute_path_decides(tmp_path):
+    names = [f"/home/user/data/{place}/{n}.png" for n in range(2) for place in "ba"]
+    path = absolute_rows(tmp_path, names)
+    assert [s.image for s in curr_reft.read(path)] == [str(tmp_path / name[-7:]) for name in names]
+    in_a = [
+        (item.image[-7:] if isinstance(item, Sample) else item.reason)
+        for item in curr_reft.read(path, images=str(tmp_path / "a"))
+    ]
+    alone = "only the file name of an absolute path fits, and the rows name several folders"
+    assert in_a == [alone, "a/0.png", alone, "a/1.png"]
+
+
+def test_a_file_name_alone_decides_where_all_rows_name_one_folder(tmp_path):
+    path = absolute_rows(tmp_path, ["/mnt/pictures/0.png", "/mnt/pictures/1.png"])
+    assert [s.image[-7:] for s in curr_reft.read(path, images=str(tmp_path / "b"))] == ["b/0.png", "b/1.png"]
+
+
+def test_two_pictures_that_fit_equally_well_are_refused(tmp_path):
+    path = absolute_rows(tmp_path, ["/mnt/0.png", "0.png"])
+    for place, shade in ((tmp_path, 1), (tmp_path / "images", 2)):
+        Image.new("RGB", (100, 80), (shade, 0, 0)).save(place / "0.png")
+    assert {item.reason for item in curr_reft.read(path)} == {"image may be one of two files"}
+    (tmp_path / "0.png").write_bytes((tmp_path / "images" / "0.png").read_bytes())  # a copy
+    assert [sample.image for sample in curr_reft.read(path)] == [str(tmp_path / "0.png")] * 2
 
 
 def test_images_can_be_named_from_another_folder(tmp_path):

@@ -1,5 +1,6 @@
 """Conversations in LLaVA's form and The Cauldron's: questions, options, answers and reasons out of running text."""
 
+import base64
 import json
 from collections import Counter
 
@@ -69,6 +70,10 @@ CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
         (f"<image>How much?{CHOICES}", "<REASONING>...</REASONING>\n<CONCLUSION> So the answer is B. </CONCLUSION>",
          {"answer": "B", "thinking": "<REASONING>...</REASONING>"}, "LLaVA-CoT with options"),
         ("<image>6 * 7?", 42, {"answer": "42"}, "a number that is no text"),
+        ("<image>\nHow long?\nA. 3;B. 4;C. 5;D. none", "A",
+         {"question": "How long?", "options": ["3", "4", "5", "none"], "answer": "A"}, "We-Math"),
+        ("<image>\nHow many?\nA. 4; B. 5 ;C. 2; D. none", "B", {"options": ["4", "5", "2", "none"]}, "We-Math"),
+        ("<image>Is it? (A) Yes (B) No", "B", {"options": ["Yes", "No"], "answer": "B"}, "on one line"),
     ],
 )  # fmt: skip
 def test_conversations(tmp_path, asked, answered, expected, why):
@@ -85,9 +90,16 @@ def test_conversations(tmp_path, asked, answered, expected, why):
         (talk("?", "4", image="b.png"), "image does not exist", True),
         (talk("?", "4", image="../a.png"), "image path leads out of the image folder", True),
         (talk(f"?{CHOICES}", "The answer is D."), "answer is none of the options", True),
+        (talk("How long?", "B"), "answer is the letter of an option, and no options can be found", True),
+        (talk("How long? A. 3 B. 4C. 5", "B"), "options in the text cannot be told apart", True),
+        (talk("Which? (A) B (B) C (C) D", "B"), "answer means two options", True),
+        (talk("<image><image>?", "4"), "question says <image> several times, and the row gives one picture", True),
+        (talk("<image>?", "4", image=None, frames=["a.png"]), "question says <image>, and the row gives no", True),
+        (talk("?", "4", image=None, image_path="a.png"), "row gives no picture, and another column seems", True),
+        (talk("?", "<answer>4</answer> or <answer>5</answer>"), "answer has several answers in tags", True),
         (talk("<image>", "4"), "row is not a conversation", True),
         (talk("?", ""), "row is not a conversation", True),
-        ({"image": "a.png"}, "row lacks a field", True),
+        ({"image": "a.png"}, "row has no conversations or messages", True),
         ({"image": "a.png", "conversations": []}, "conversation does not begin with a question and its answer", True),
         ({"conversations": talk("?", "4")["conversations"][::-1]}, "conversation does not begin", True),
         ({"conversations": [{"from": "human"}]}, "row lacks a field", True),
@@ -110,6 +122,20 @@ def test_one_image_in_a_list_is_one_image_and_none_is_a_question_in_words(tmp_pa
     path = write(tmp_path / "chat.jsonl", [talk("?", "4", image=["a.png"]), talk("?", "4", image=None)])
     first, second = llava.read(path)
     assert first.image == str(tmp_path / "a.png") and (second.image, second.size) == (None, None)
+
+
+def test_a_picture_under_another_key_is_named_and_read_where_it_is_said(tmp_path):
+    picture(tmp_path / "a.png")
+    row = talk("<image>How many?", "4") | {"image_path": "a.png"}
+    del row["image"]
+    path = write(tmp_path / "chat.json", [row])
+    [bad] = llava.read(path)
+    assert (
+        bad.value
+        == "column 'image_path' probably holds it: write image=image_path; columns are: id, conversations, image_path"
+    )
+    [sample] = llava.read(path, image="image_path")
+    assert sample.size == (100, 80)
 
 
 def test_of_a_long_conversation_the_first_question_is_taken_and_the_others_are_counted(tmp_path):
@@ -202,3 +228,77 @@ def test_text_made_to_be_slow_is_read_at_once(piece):
     text = piece * (200_000 // len(piece))
     wording.split_prose(text), wording.split_options(text), wording.clean_question(f"a{text}b")
     wording.asked_phrase(text)
+
+
+# ---- ShareGPT's and OpenAI's forms
+
+
+def said(*turns, role="role", text="content"):
+    return [{role: who, text: what} for who, what in turns]
+
+
+def by_address(url):
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+PARTS = [{"type": "image"}, {"type": "text", "text": "How many?"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"images": ["a.png"], "messages": said(("user", "<image>How many?"), ("assistant", "4"))}, "LLaMA-Factory"),
+        ({"images": ["a.png"], "conversations": said(("human", "<image>How many?"), ("gpt", "4"), role="from",
+                                                     text="value")}, "ShareGPT"),
+        ({"image": "a.png", "conversations": said(("user", "<image>\nHow many?"), ("assistant", "4"))}, "MiniCPM-V"),
+        ({"image": "a.png", "messages": said(("system", "Be brief."), ("user", "How many?"), ("assistant", "4"))},
+         "a system prompt"),
+        ({"images": ["a.png"], "messages": said(("user", PARTS), ("assistant", [{"type": "text", "text": "4"}]))},
+         "llava-instruct-mix-vsft"),
+        ({"messages": said(("user", [{"type": "image", "image": "a.png"}, PARTS[1]]), ("assistant", "4"))}, "Qwen"),
+        ({"messages": said(("user", [by_address("a.png"), PARTS[1]]),
+                           ("assistant", "4"))}, "OpenAI"),
+        ({"messages": said(("user", [{"type": "input_image", "image_url": "a.png"},
+                                     {"type": "input_text", "text": "How many?"}]), ("assistant", "4"))}, "Responses"),
+    ],
+)  # fmt: skip
+def test_conversations_of_other_tools(tmp_path, row, why):
+    picture(tmp_path / "a.png")
+    [sample] = llava.read(write(tmp_path / "rows.jsonl", [row]))
+    assert (sample.question, sample.answer, sample.size) == ("How many?", "4", (100, 80)), why
+    assert sample.image == str(tmp_path / "a.png")
+
+
+def test_a_picture_in_base64_among_the_parts(tmp_path):
+    picture(tmp_path / "x.png")
+    data = base64.b64encode((tmp_path / "x.png").read_bytes()).decode()
+    address = by_address(f"data:image/png;base64,{data}")
+    row = {"messages": said(("user", [PARTS[1], address]), ("assistant", "4"))}
+    [sample] = llava.read(write(tmp_path / "rows.jsonl", [row]), extracted=tmp_path / "inside")
+    assert sample.size == (100, 80) and sample.image.startswith(str(tmp_path / "inside"))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": said(("user", [by_address("https://x.org/a.png"), PARTS[1]]),
+                           ("assistant", "4"))}, "image is a web address; store the file, and write its path"),
+        ({"messages": said(("user", [{"type": "image", "image": "../a.png"}, PARTS[1]]), ("assistant", "4"))},
+         "image path leads out of the image folder"),
+        ({"messages": said(("user", [by_address("data:image/png;base64,xx"), PARTS[1]]),
+                           ("assistant", "4"))}, "image is not base64"),
+        ({"messages": said(("user", PARTS), ("assistant", "4"))},
+         "question says <image>, and the row gives no picture"),
+        ({"messages": said(("assistant", "4"), ("user", "How many?"))},
+         "conversation does not begin with a question and its answer"),
+        ({"dialog": [], "n": 1}, "row has no conversations or messages"),
+    ],
+)  # fmt: skip
+def test_conversations_of_other_tools_that_cannot_be_used(tmp_path, row, reason):
+    [bad] = llava.read(write(tmp_path / "rows.jsonl", [row]))
+    assert bad.reason == reason and bad.line == 1
+
+
+def test_rows_without_a_conversation_list_all_columns(tmp_path):
+    [bad] = llava.read(write(tmp_path / "rows.jsonl", [{"dialog": [], "n": 1}]))
+    assert bad.value == "columns are: dialog, n"

@@ -114,6 +114,148 @@ def test_answers_that_cannot_be_used(tmp_path, task, answer, options, reason):
     assert not samples and bad.reason.startswith(reason) and bad.line == 1 and bad.fault
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Longest? Choices: (A) yes (B) no", "B", ("Longest?", ["yes", "no"], "B")),
+        ("Longest? (a) yes (b) no", "b", ("Longest?", ["yes", "no"], "B")),
+        ("Longest?\nA. 3;B. 4", "A. 3", ("Longest?", ["3", "4"], "A")),
+        ("Longest? (A) yes (B) no", "yes", ("Longest? (A) yes (B) no", [], "yes")),
+        ("Name the point. P(A) and P(B)", "14", ("Name the point. P(A) and P(B)", [], "14")),
+    ],
+)
+def test_the_options_of_a_letter_may_be_in_the_question(tmp_path, question, answer, expected):
+    [sample], rejected = read(write(tmp_path / "rows.jsonl", [{"question": question, "answer": answer}]))
+    assert (sample.question, sample.options, sample.answer) == expected and not rejected
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".parquet", ".jsonl"])
+def test_options_may_have_a_column_each(tmp_path, suffix):
+    rows = [{"question": f"Which, {n}?", "A": f"red {n}", "B": "blue", "C": "", "answer": "A"} for n in range(3)]
+    samples, rejected = read(write(tmp_path / f"rows{suffix}", rows))
+    assert [s.options for s in samples] == [[f"red {n}", "blue"] for n in range(3)] and not rejected
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_letter_without_options_is_rejected_with_the_columns_there_are(tmp_path, suffix):
+    rows = [{"question": "Which?", "answer": "B", "candidates": "red|blue"}]
+    samples, [bad] = read(write(tmp_path / f"rows{suffix}", rows))
+    assert not samples and bad.reason == "answer is the letter of an option, and no options can be found"
+    assert "write options=COLUMN; columns are: question, answer, candidates" in bad.value
+
+
+def test_an_empty_list_of_options_says_that_a_letter_is_a_name(tmp_path):
+    [sample], _ = read(write(tmp_path / "rows.jsonl", [{"question": "Which side?", "answer": "C", "options": []}]))
+    assert (sample.answer, sample.options) == ("C", [])
+
+
+def test_how_answers_are_read_can_be_said_for_a_source(tmp_path):
+    rows = [{"question": "How long?", "answer": str(n), "options": ["4", "3", "2", "1"]} for n in range(4)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    assert [sample.answer for sample in read(path, answer_as="index")[0]] == ["A", "B", "C", "D"]
+    samples, rejected = read(path, answer_as="text")
+    assert [sample.answer for sample in samples] == ["D", "C", "B"] and rejected[0].line == 1
+    with pytest.raises(InputError, match="unknown way to read an answer 'texts'; did you mean text"):
+        read(path, answer_as="texts")
+
+
+def test_the_share_of_the_people_who_agree_is_kept(tmp_path):
+    rows = [
+        {"question": "Red?", "answers": ["yes"] * 8 + ["no"] * 2},
+        {"question": "Blue?", "answers": ["yes", "no"] * 5},
+    ]
+    for task, answer in (("math", "yes"), ("general", "yes"), ("classification", ["yes"])):
+        [sample], [tie] = read(write(tmp_path / "rows.jsonl", rows), task=task, answer="answers")
+        assert (sample.answer, sample.extra["share"]) == (answer, 0.8)
+        assert (tie.reason, tie.line, tie.fault) == ("no answer is the most common", 2, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "thinking"),
+    [
+        ("<answer> 2 </answer>", "2", None),
+        ("<think>one and one</think><answer>2</answer>", "2", "one and one"),
+    ],
+)
+def test_tags_around_an_answer_are_taken_off(tmp_path, answer, expected, thinking):
+    [sample], _ = read(write(tmp_path / "rows.jsonl", [{"question": "?", "answer": answer}]))
+    assert (sample.answer, sample.thinking) == (expected, thinking)
+    _, [bad] = read(write(tmp_path / "rows.jsonl", [{"question": "?", "answer": f"{answer}<answer>3</answer>"}]))
+    assert bad.reason == "answer has several answers in tags"
+
+
+# ---- pictures
+
+
+@pytest.mark.parametrize("name", ["img", "image_path", "frames", "photo"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("question", ["<image>How many?", "How many?"])
+def test_a_picture_in_a_column_of_another_name_is_not_lost(tmp_path, name, suffix, question):
+    picture(tmp_path / "a.png")
+    rows = [{name: ["a.png"] if name == "frames" else "a.png", "question": question, "answer": "4", "id": 7}]
+    path = write(tmp_path / f"rows{suffix}", rows)
+    samples, [bad] = read(path)
+    assert not samples and bad.line == 1 and bad.fault and ("<image>" in bad.reason) == ("<image>" in question)
+    assert (
+        f"column '{name}' probably holds it: write image={name}; columns are: {name}, question, answer, id" in bad.value
+    )
+    assert [sample.size for sample in read(path, image=name)[0]] == [(100, 80)]
+
+
+def test_the_column_images_holds_a_picture_too(tmp_path):
+    picture(tmp_path / "a.png")
+    rows = [
+        {"images": images, "question": "<image>How many?", "answer": "4"} for images in (["a.png"], ["a.png"] * 2, [])
+    ]
+    for suffix in (".jsonl", ".parquet"):
+        [sample], rejected = read(write(tmp_path / f"rows{suffix}", rows))
+        assert sample.image == str(tmp_path / "a.png")
+        assert [item.reason for item in rejected] == [
+            "row shows several images, and a sample holds one", "question says <image>, and the row gives no picture"
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"question": "<image><image>?"}, "question says <image> several times"),
+        ({"question": "?", "context": "<image> and <image>"}, "question says <image> several times"),
+        ({"question": "<image 1> or <image 2>?"}, None),
+        ({"question": "<video>?"}, "question is about a video or a sound"),
+        ({"question": "<image>?", "image": ""}, "question says <image>, and the row gives no picture"),
+        ({"question": "?", "image": "", "source": "b.png"}, "row gives no picture, and another column seems to hold"),
+        ({"question": "?", "image": "", "source": "b"}, None),
+    ],
+)
+def test_places_for_pictures_and_pictures_fit(tmp_path, row, reason):
+    picture(tmp_path / "a.png")
+    rows = [{"image": "a.png", "answer": "4", "context": ""} | row]
+    samples, rejected = read(write(tmp_path / "rows.jsonl", rows), context="context")
+    assert [item.reason[: len(reason)] for item in rejected] == [reason] if reason else len(samples) == 1
+
+
+def test_numbered_columns_of_several_pictures_are_no_row_of_one(tmp_path):
+    picture(tmp_path / "a.png")
+    rows = [{"question": "?", "answer": "4", "image_1": "a.png", "image_2": other} for other in ("a.png", None)]
+    for suffix in (".jsonl", ".parquet"):
+        [sample], [bad] = read(write(tmp_path / f"rows{suffix}", rows), image="image_1")
+        assert sample.image and bad.reason == "row shows several images, and a sample holds one"
+
+
+def test_a_table_without_pictures_can_be_said_to_have_none(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"question": "?", "answer": "4", "icon": "b.png"}])
+    assert [sample.image for sample in read(path, image="")[0]] == [None]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_all_columns_of_a_columnar_file_are_listed(tmp_path, suffix):
+    path = write(tmp_path / f"rows{suffix}", [{"question": "?", "multiple_choice_answer": "yes", "question_id": 1}])
+    with pytest.raises(
+        InputError, match=r"no column 'answer'; .*columns are: multiple_choice_answer, question, question_id"
+    ):
+        read(path)
+
+
 # ---- damage
 
 

@@ -23,7 +23,7 @@ from currreft_nb.data.formats import (
     table,
     voc,
 )
-from currreft_nb.data.reading import json_streams
+from currreft_nb.data.reading import json_streams, tables
 from currreft_nb.data.reading.common import Rejected, files_in
 
 GOOD = b'{"a": 1}'
@@ -35,6 +35,29 @@ def found_in(rows):
 
 
 # ---- JSON lines
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "why"),
+    [
+        (GOOD + b"\n" + GOOD, True, "two objects"),
+        (b"\xef\xbb\xbf" + GOOD + b"\n\n" + GOOD[:3], True, "the second is cut short, the first tells"),
+        (GOOD, False, "one object is a document"),
+        (GOOD + b"\n\n", False, "with blank lines after it"),
+        (b'{"a":\n1}', False, "an object on two lines"),
+        (b"[" + GOOD + b",\n" + GOOD + b"]", False, "an array"),
+        (b"1\n2", False, "numbers"),
+        (b"", False, "nothing"),
+    ],
+)
+def test_json_lines_are_known_whatever_the_file_is_named(tmp_path, data, lines, why):
+    (tmp_path / "a.json").write_bytes(data)
+    assert json_streams.is_json_lines(tmp_path / "a.json") == lines, why
+
+
+def test_json_lines_named_json_are_read_by_line(tmp_path):
+    (tmp_path / "a.json").write_bytes(GOOD + b"\n" + GOOD[:5])
+    assert found_in(tables.read(tmp_path / "a.json")) == [(1, {"a": 1}), (2, "line is not JSON")]
 
 
 @pytest.mark.parametrize(
