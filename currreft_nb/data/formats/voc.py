@@ -101,10 +101,10 @@ def _picture_folders(annotations: Path) -> list[Path]:
     if named or _holds_pictures(annotations):
         return [*named, annotations]
     found = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_pictures(folder)]
-    if len(found) != 1:
-        where = f"neither in JPEGImages or images beside it, nor in one other folder; {root}: {common.contents(root)}"
-        raise InputError(f"{annotations}: its pictures are {where}; write images=FOLDER")
-    return found
+    if len(found) > 1:
+        listed = ", ".join(folder.name for folder in found)
+        raise InputError(f"{annotations}: its pictures may be in {listed}; choose one by images=FOLDER")
+    return found or [annotations]
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -174,7 +174,7 @@ def _plain(values: list[str]) -> bool:
     return not any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value)
 
 
-def json_items(path: Path | str, opened: str = "") -> Iterator[tuple[str | None, Any]]:
+def json_items(path: Path | str, opened: str | None = None) -> Iterator[tuple[str | None, Any]]:
     """Yield (None, item) for the items of a JSON array, (name, item) for the members of a JSON object.
 
     A member that is an array is yielded item by item; of the member `opened`, an object, each value is yielded with
@@ -190,7 +190,7 @@ def json_items(path: Path | str, opened: str = "") -> Iterator[tuple[str | None,
             raise InputError(f"{path} is not JSON, or damaged, {why}; get the file again, or correct it") from None
 
 
-def _document(window: "_Window", opened: str) -> Iterator[tuple[str | None, Any]]:
+def _document(window: "_Window", opened: str | None) -> Iterator[tuple[str | None, Any]]:
     opening = window.take("[{")
     if opening == "[":
         yield from ((None, item) for item in _items(window, "]"))
@@ -207,8 +207,9 @@ def _document(window: "_Window", opened: str) -> Iterator[tuple[str | None, Any]
                     yield name, window.value()
             else:
                 yield name, window.value()
-    if window.peek():
-        raise ValueError("something follows its end")
+    if more := window.peek():
+        lines = ": another document, as in JSON lines, which the formats of tables read" if more in "[{" else ""
+        raise ValueError(f"something follows its end{lines}")
 
 
 def _items(window: "_Window", closing: str) -> Iterator[Any]:

@@ -23,6 +23,7 @@ from currreft_nb.data.reading import common
 from currreft_nb.data.reading.common import AnnotatedObject, Items, Rejected
 from currreft_nb.data.reading.json_streams import Found
 
+UNUSABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)  # of an unexpected form
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 FORMS = {  # how four numbers are a box: what they are, and how many units a side of the image has (None: pixels)
     "xyxy": ("corners", None),
@@ -87,7 +88,7 @@ def survey(writing: Writing, found: Iterator[Found]) -> tuple[list[str], Counter
         for _, mark in entry.marks:
             try:
                 labels.add(writing.label(mark))
-            except (BadRow, KeyError, TypeError, ValueError, AttributeError, IndexError):
+            except (BadRow, *UNUSABLE):
                 continue  # reported when the picture is read
         yield from ()
 
@@ -151,7 +152,7 @@ def _read_marks(
         except BadRow as problem:
             about = ", ".join(part for part in (f"object {number}", label, problem.value) if part)
             yield Rejected(reason=problem.reason, value=about, fault=problem.fault, **place)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        except UNUSABLE as error:
             about = ", ".join(part for part in (f"object {number}", label, f"{error!r}: {mark}") if part)
             yield Rejected(reason="annotation lacks a field or has another form", value=about, **place)
         if label:
@@ -249,7 +250,7 @@ def class_name(value: Any, names: list[str]) -> str:
         raise BadRow("class is a number and has no name; write names=cat,dog or names=FILE", str(value))
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadRow("object has no label" if value in (None, "") else "class is unknown", str(value)) from None
     if not number.is_integer() or not 0 <= number < len(names):
         raise BadRow("class number is unknown", f"{value} of {len(names)} classes")

@@ -136,9 +136,26 @@ def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
 
 
 def _json_records(file: Path) -> Iterator[Found]:
-    for number, (_, item) in enumerate(json_items(file), 1):
+    """Yield the items of an array, or of the members of an object. Raises `InputError` for an object without rows."""
+    others, found = list[str](), False
+    for number, (name, item) in enumerate(json_items(file), 1):
         rejected = Rejected(file=str(file), line=number, reason="record is not a JSON object")
-        yield file, number, item if isinstance(item, dict) else rejected
+        if isinstance(item, dict) or name is None or found:
+            found = True
+            yield file, number, item if isinstance(item, dict) else rejected
+        elif name not in others[-1:]:
+            others.append(name)
+    if others and not found:
+        remedy = "write a list of objects, or an object on each line (.jsonl)"
+        raise InputError(f"{file} is one JSON object, and none of its members has rows: {', '.join(others)}; {remedy}")
+    if others:
+        yield (
+            file,
+            None,
+            Rejected(
+                file=str(file), reason="members before the rows are no rows", value=", ".join(others), fault=False
+            ),
+        )
 
 
 def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:

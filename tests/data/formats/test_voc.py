@@ -58,10 +58,13 @@ def test_what_is_there_is_said(tmp_path):
         InputError, match=r"no Annotations folder, but no XML files; .* write annotations=FOLDER .*it is empty"
     ):
         list(voc.read(tmp_path))
-    lay_out(tmp_path, "a", "one/two")
-    with pytest.raises(
-        InputError, match=r"neither in JPEGImages or images beside it.*it holds a/ \(1 .xml\), one/ \(1 .png\)"
-    ):
+    lay_out(tmp_path, "a", "one")
+    lay_out(tmp_path, "a", "two")
+    with pytest.raises(InputError, match="its pictures may be in one, two; choose one by images=FOLDER"):
         list(voc.read(tmp_path))
     with pytest.raises(InputError, match=r"write annotations=FOLDER .*it holds 1 \.png"):
-        list(voc.read(tmp_path / "one" / "two"))
+        list(voc.read(tmp_path / "one"))
+    (tmp_path / "one" / "1.png").unlink()
+    (tmp_path / "two" / "1.png").unlink()
+    [bad] = voc.read(tmp_path)
+    assert bad.reason == "image does not exist or cannot be read"
