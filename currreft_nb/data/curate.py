@@ -7,6 +7,7 @@ and opens it; `data.sources` sets how much comes from which source.
 """
 
 import errno
+import json
 import os
 import sqlite3
 from collections import Counter
@@ -143,6 +144,7 @@ def _gather(
     for source in read.values():
         gather.add_source(index, source, tasks[source.text], rules)
     gather.inspect_pictures(index, read, sum(wanted.values()), rules)
+    gather.reject_contradictions(index, read, rules)
     gather.reject_duplicates(index, read, rules)
     for text in read:
         _check_source_gave_rows(index, text, tasks[text])
@@ -165,10 +167,15 @@ def _gather(
 def _check_source_gave_rows(index: Index, text: str, tasks: set[str]) -> None:
     if index.run("SELECT 1 FROM rows WHERE source = ? AND reason IS NULL LIMIT 1", text).fetchone():
         return
-    query = "SELECT reason, COUNT(*) FROM rejected WHERE source = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+    query = "SELECT reason, COUNT(*), entry FROM rejected WHERE source = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
     most = index.run(query, text).fetchone()
-    why = f"most often: {most[0]}, {most[1]} times" if most else "its format has none"
+    why = f"most often: {most[0]}, {most[1]} times, as in {_example(most[2])}" if most else "its format has none"
     raise InputError(f"source {text!r} gave no question of {', '.join(sorted(tasks))} ({why}); correct or remove it")
+
+
+def _example(entry: str) -> str:
+    row = json.loads(entry)
+    return f"{row['file']}:{row['line'] or ''} {row['value']}".strip()
 
 
 def _refuse_empty(index: Index, wanted: dict[Cell, int], groups: dict[str, list[str]]) -> None:
@@ -238,5 +245,5 @@ def _refuse_empty_stage(places: Counter, wanted: dict[Cell, int], reasons: Count
     for (split, task), stage in product(wanted, STAGES):
         if split != "pool" and task in TRAINED_TASKS and not places[split, task, stage]:
             why = ", ".join(sorted(reasons)) or "its sources bring questions at other stages only"
-            remedy = f"ask for more questions, or add a source whose {task} questions have this form"
+            remedy = f"ask for more, add a source whose {task} questions have this form, or remove {task!r} from tasks"
             raise InputError(f"split {split!r} has no {task} question at the {stage} stage ({why}); {remedy}")

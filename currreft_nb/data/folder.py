@@ -63,7 +63,7 @@ def _counts(index: Index, left: Counter) -> dict:
     rejected = Counter(dict(index.run("SELECT reason, COUNT(*) FROM rejected GROUP BY 1").fetchall()))
     not_chosen = "SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL AND reason != 'rejected' GROUP BY 1"
     left = left + rejected + Counter(dict(index.run(not_chosen).fetchall()))
-    mended: Counter[str] = Counter()
+    mended = Counter(index.mended)
     mended_ones = "SELECT DISTINCT image, mended FROM pictures JOIN rows USING (image) WHERE split NOT NULL"
     for _, texts in index.run(mended_ones):
         mended.update(json.loads(texts))

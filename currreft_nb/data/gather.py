@@ -7,13 +7,24 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, size_of
-from currreft_nb.data.checks import digest_of, rejection, row_problem, words_of
+from currreft_nb.data.checks import (
+    CHAT_TOKEN_FOUND,
+    answers_differ,
+    chat_token,
+    digest_of,
+    place,
+    rejection,
+    row_problem,
+    tidied,
+    words_of,
+)
 from currreft_nb.data.images import shrunk_size
 from currreft_nb.data.index import Index, to_sample
 from currreft_nb.data.pictures import Job, PictureFacts, count_workers, group_alike, in_order, inspect, with_progress
@@ -23,6 +34,7 @@ from currreft_nb.data.sources import Source, open_source
 from currreft_nb.data.splits import Cell, Quotas, Row, allocate, shuffle_key
 
 ROUNDS = 4  # how often drawn duplicates are replaced by new questions
+CONTRADICTION = "the same question about the same picture has another answer"
 STORE_AT_ONCE = 2  # pictures are stored when they are read, unless there are more than twice as many as questions asked
 
 
@@ -41,12 +53,23 @@ def add_source(index: Index, source: Source, tasks: Collection[str], rules: Gath
     """Add the rows of a source whose text passes every check; reject the others, or stop the run."""
     items = open_source(source, tasks, rules.images.parent / "drawn" / "inside")
     for item in with_progress(items, f"rows of {source.text}"):
-        if isinstance(item, Rejected):
-            _reject(index, item, source, rules)
-        elif problem := row_problem(item, rules.max_pixels):
-            _reject(index, rejection(item, source.text, problem), source, rules)
+        found = item if isinstance(item, Rejected) else _checked(index, item, source.text, rules.max_pixels)
+        if isinstance(found, Rejected):
+            _reject(index, found, source, rules)
         else:
-            index.add(item, source.text, digest_of(item))
+            index.add(found, source.text, digest_of(found))
+
+
+def _checked(index: Index, sample: Sample, source: str, max_pixels: int) -> Sample | Rejected:
+    """Return the sample, its texts tidied, or why it cannot be used."""
+    try:
+        tidy, mended = tidied(sample)
+    except InputError as error:
+        return rejection(sample, source, "answer has no visible character", f": {error}")
+    if problem := row_problem(tidy, max_pixels):
+        return rejection(tidy, source, problem, f": {chat_token(tidy)}" if problem == CHAT_TOKEN_FOUND else "")
+    index.mended.update(mended)
+    return tidy
 
 
 def _reject(index: Index, found: Rejected, source: Source, rules: GatherRules, number: int | None = None) -> None:
@@ -106,12 +129,39 @@ def store_missing(index: Index, rules: GatherRules) -> None:
             index.run(update, facts.stored, *key)
 
 
+def reject_contradictions(index: Index, sources: Mapping[str, Source], rules: GatherRules) -> None:
+    """Reject all questions that ask the same about the same pixels and have different answers: which is right is open.
+
+    Answers differ if the reward for one would not be paid for the other. In two sources for different splits they may
+    be a leak, as repetitions are.
+    """
+    index.add_function("splits_of", {text: " ".join(source.splits) for text, source in sources.items()})
+    query = """SELECT asked, content, splits_of(source) FROM rows WHERE reason IS NULL AND content IS NOT NULL
+        GROUP BY 1, 2, 3 HAVING MIN(digest) < MAX(digest) ORDER BY MIN(number)"""
+    if not (keys := index.run(query).fetchall()):
+        return
+    index.run("CREATE INDEX by_asked ON rows (asked, content)")
+    query = """SELECT number, source, sample FROM rows
+        WHERE asked = ? AND content = ? AND splits_of(source) = ? AND reason IS NULL ORDER BY number"""
+    for key in keys:
+        rows = [(number, source, to_sample(text)) for number, source, text in index.run(query, *key)]
+        rows = [row for row in rows if row[2].answer is not None]
+        apart = [sample for *_, sample in rows if answers_differ(rows[0][2], sample)]
+        for number, source, sample in rows if apart else ():
+            other = apart[0] if sample is rows[0][2] or not answers_differ(rows[0][2], sample) else rows[0][2]
+            found = rejection(sample, source, CONTRADICTION, f": {_answer(sample)}; {place(other)} {_answer(other)}")
+            _reject(index, found, sources[source], rules, number)
+
+
+def _answer(sample: Sample) -> str:
+    return shorten(str(sample.answer), 80, placeholder="…")
+
+
 def reject_duplicates(index: Index, sources: Mapping[str, Source], rules: GatherRules) -> None:
     """Reject each question that repeats an earlier one about the same pixels, under any file name.
 
     The same question in two sources for different splits is no duplicate; it may be a leak (`data.leaks`).
     """
-    index.add_function("splits_of", {text: " ".join(source.splits) for text, source in sources.items()})
     query = """SELECT number, source, first FROM (SELECT number, source, FIRST_VALUE(id) OVER same AS first,
         ROW_NUMBER() OVER same AS place FROM rows WHERE reason IS NULL
         WINDOW same AS (PARTITION BY digest, content, splits_of(source) ORDER BY number))

@@ -80,7 +80,8 @@ def read_picture(path: Path | str, size: Size | None = None) -> Picture:
     """
     data = _read_bytes(path)
     with _open(io.BytesIO(data)) as image:
-        deep = any(";16" in str(tile[3]) or "65535" in str(tile[3]) for tile in image.tile)  # gone once it is loaded
+        tiles = getattr(image, "tile", ())  # how the file stores its pixels; gone once they are loaded
+        deep = any(";16" in str(tile[3]) or "65535" in str(tile[3]) for tile in tiles)
         try:
             image.load()
             tagged = image.getexif().get(ORIENTATION, 1) != 1
@@ -171,9 +172,8 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
 
 
 def _brightest(image: Image.Image) -> int:
-    channels = image.getextrema()
-    colours = channels[:-1] if image.mode in ("LA", "RGBA") else channels
-    return max(int(high) for _, high in colours)
+    colours = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))[..., :3]
+    return int(colours.max())
 
 
 def _mended(image: Image.Image, chosen: Image.Image, suffix: str) -> tuple[str, ...]:

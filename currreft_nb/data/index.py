@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from currreft_nb.core.samples import Sample, size_of, to_row
-from currreft_nb.data.checks import words_of
+from currreft_nb.data.checks import asked_of, words_of
 from currreft_nb.data.reading.common import Rejected
 from currreft_nb.data.splits import shuffle_key
 
 SCHEMA = """
 CREATE TABLE rows (number INTEGER PRIMARY KEY, source TEXT, task TEXT, stage TEXT, id TEXT, image TEXT, width INTEGER,
-    height INTEGER, content TEXT, words BLOB, digest TEXT, split TEXT, reason TEXT, sample TEXT);
+    height INTEGER, content TEXT, words BLOB, asked TEXT, digest TEXT, split TEXT, reason TEXT, sample TEXT);
 CREATE TABLE pictures (image TEXT, width INTEGER, height INTEGER, first INTEGER, content TEXT, likeness BLOB,
     stored TEXT, mended TEXT, PRIMARY KEY (image, width, height)) WITHOUT ROWID;
 CREATE TABLE look_alikes (content TEXT PRIMARY KEY, look_alike_group TEXT) WITHOUT ROWID;
@@ -40,6 +40,7 @@ class Index:
     def __init__(self, path: Path, seed: int):
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._number = 0
+        self.mended: Counter[str] = Counter()  # what was corrected in the texts of rows
         for pragma in PRAGMAS:  # the index need not survive a crash, because it does not outlive the run
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.create_function("shuffled", 1, lambda name: shuffle_key(seed, name), deterministic=True)
@@ -69,7 +70,21 @@ class Index:
         image, size = sample.image, (None, None) if sample.image is None else size_of(sample)
         words = words_of(sample.question)
         known = content or (None if image else f"text:{words.hex()}")
-        row = (self._number, source, sample.task, sample.stage, sample.id, image, *size, known, words, digest, split)
+        asked = asked_of(sample, words)
+        row = (
+            self._number,
+            source,
+            sample.task,
+            sample.stage,
+            sample.id,
+            image,
+            *size,
+            known,
+            words,
+            asked,
+            digest,
+            split,
+        )
         self.run(f"INSERT INTO rows VALUES ({'?,' * len(row)} NULL, ?)", *row, json.dumps(to_row(sample)))
 
     def reject(self, found: Rejected, source: str, number: int | None = None) -> None:

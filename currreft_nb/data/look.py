@@ -14,9 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.data import sources
 from currreft_nb.data.checks import rejection, row_problem
+from currreft_nb.data.images import ImageProblem, image_size
 from currreft_nb.data.reading.common import Rejected, check_known
 
 SHOWN = 3  # samples, and places of each reason
@@ -33,10 +35,11 @@ class Look:
     samples: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     rejected: dict[str, list[Rejected]] = field(default_factory=lambda: defaultdict(list))
     rejections: Counter[tuple[bool, str]] = field(default_factory=Counter)
+    headers: dict[str, Size | str] = field(default_factory=dict)  # of the last picture: its size, or what is wrong
 
     def add(self, item: Sample | Rejected) -> None:
         """Count a question or a rejection; keep the first ones."""
-        if isinstance(item, Sample) and (problem := row_problem(item, MAX_PIXELS)):
+        if isinstance(item, Sample) and (problem := self._picture_problem(item) or row_problem(item, MAX_PIXELS)):
             item = rejection(item, self.source, problem)
         if isinstance(item, Sample):
             self.questions[item.task, item.extra.get("split") or "-"] += 1
@@ -46,6 +49,21 @@ class Look:
             kept = self.rejected[item.reason]
         if len(kept) < SHOWN:
             kept.append(item)
+
+    def _picture_problem(self, sample: Sample) -> str | None:
+        """Return what the header of the picture says against the sample, or None."""
+        if sample.image is None or sample.size is None:
+            return None
+        if sample.image not in self.headers:
+            try:
+                self.headers = {sample.image: image_size(sample.image)}
+            except ImageProblem as problem:
+                self.headers = {sample.image: problem.reason}
+        found = self.headers[sample.image]
+        if isinstance(found, str):
+            return found
+        # a turned picture may be annotated as it was stored
+        return None if sorted(found) == sorted(sample.size) else "image size differs from the recorded size"
 
 
 def look(text: str, root: Path, most: int = 0) -> Look:

@@ -6,7 +6,6 @@ A source is one line of text, `format:path`, and where the format has options, `
     scenes?math=listing                                the same, but math asks where four objects are, as a list
     voc:VOC2012                                        a folder; paths are relative to the data root
     voc:VOC2012/ImageSets/Main/val.txt                 or one file of it
-    voc:raccoon/annotations?images=raccoon/pictures    folders with other names
     refcoco:refer/refcoco+?by=unc&split=train&images=coco/train2014
     llava:MathV360K/train_samples_all_tuning.json?images=MathV360K/data_images
     table:mine/rows.csv?task=detection&question=phrase&answer=box&box=xywh

@@ -132,7 +132,7 @@ def _variants(gold: str, rng: random.Random) -> Iterator[str]:
         expression = is_expression(clean(gold)) or re.search(r"\d", gold)
     except Unreadable:
         return
-    if not expression:
+    if not expression or re.fullmatch(r"\s*[A-Z]\s*", gold):  # a lone capital names a point or a part: 2C is none
         return
     reduced = _is_reduced(gold)
     for literal in _LITERAL.finditer(gold):

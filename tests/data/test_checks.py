@@ -3,7 +3,17 @@
 import pytest
 
 from currreft_nb.core.samples import Sample
-from currreft_nb.data.checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
+from currreft_nb.data.checks import (
+    answers_differ,
+    boxes_problem,
+    chat_token,
+    digest_of,
+    rejection,
+    resized,
+    row_problem,
+    tidied,
+    words_of,
+)
 
 
 def make(task, answer, **fields):
@@ -25,11 +35,115 @@ def posed(options, answer, task="math"):
         (posed(["3", "4", "3.0"], ["B"]), "two options are the same"),
         (posed(["3", "4"], ["B"]), None),
         (make("general", None), None),
+        (make("math", "A", options=["3", "4", " 3"]), "two options are the right one"),
+        (make("math", "B", options=["3", "4", " 3"]), None),  # a misprint among the wrong ones does no harm
+        (make("math", "A", options=["1-2-3", "3-2-1"]), None),  # as texts they differ
+        (make("math", "<think>"), "answer earns no full reward when written out (two_thinks)"),
+        (make("math", "12\x00"), "answer has a control character"),
+        (make("classification", ["caf\ufffd"]), "answer has a control character or one that could not be decoded"),
     ],
 )
 def test_answers_that_no_completion_could_match_are_rejected(sample, reason):
     found = row_problem(sample, max_pixels=0)
     assert found is None if reason is None else found.startswith(reason)
+
+
+TOKENS = [
+    "<|image_pad|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|endoftext|>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_turn>",
+    "</s>",
+]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda text: make("general", "red", question=text),
+        lambda text: make("general", text),
+        lambda text: make("general", "red", thinking=text),
+        lambda text: make("math", "A", options=["3", text]),
+        lambda text: make("classification", ["dog", text]),
+        lambda text: make("classification", True, stage="binary", claim=[text]),
+        lambda text: make("classification", ["dog"], extra={"categories": ["dog", text]}),
+        lambda text: make("math", "3", extra={"candidates": ["3", text]}),
+    ],
+    ids=["question", "answer", "reasoning", "option", "label", "claim", "category", "candidate"],
+)
+def test_chat_tokens_are_found_in_every_text_that_a_model_reads(token, place):
+    sample = place(f"What does {token} mean?")
+    assert row_problem(sample, 0) == "text has a chat token, which a model takes for one of its own"
+    assert chat_token(sample) == token
+
+
+@pytest.mark.parametrize("text", ["0 < |x| < 1", "<|x|>", "a [INSTANT] reply", "<b>bold</b>", "x<y|z>w", "<image>"])
+def test_other_signs_are_no_chat_tokens(text):
+    assert chat_token(make("general", "red", question=text)) is None
+
+
+@pytest.mark.parametrize(
+    ("thinking", "kept", "problem"),
+    [
+        ("it is red", "it is red", None),
+        ("<think>it is red</think>", "it is red", None),
+        (" <think>\nit is red\n</think>\n", "it is red", None),
+        ("<think></think>", "", None),
+        ("<SUMMARY>red</SUMMARY>", "<SUMMARY>red</SUMMARY>", None),
+        ("<think>red</think><answer>red</answer>", None, "reasoning has"),
+        ("red</think>", None, "reasoning has"),
+        ("<think>red", None, "reasoning has"),
+        ("<think><think>red</think></think>", None, "reasoning has"),
+        ("so <answer>red</answer>", None, "reasoning has"),
+    ],
+)
+def test_reasoning_loses_the_tags_around_it_and_has_none_inside(thinking, kept, problem):
+    sample, mended = tidied(make("general", "red", thinking=thinking))
+    assert sample.thinking == (thinking if problem else kept) and bool(mended) == (kept not in (None, thinking))
+    found = row_problem(sample, 0)
+    assert found is None if problem is None else found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("gold", "tidy"),
+    [
+        ("dog\u200b", "dog"),
+        ("\ufeffdog", "dog"),
+        ("traffic\u00adlight", "trafficlight"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("\u202a12\u202c", "12"),
+        ("dog\u200d", "dog"),
+        ("می\u200cخواهم", "می\u200cخواهم"),  # here it shapes the letters
+        ("👩\u200d🔬", "👩\u200d🔬"),
+        ("27°", "27°"),
+    ],
+)
+def test_golds_have_only_visible_characters_in_one_form(gold, tidy):
+    for task, answer, expected in (("general", gold, tidy), ("classification", ["x", gold], ["x", tidy])):
+        sample, mended = tidied(make(task, answer, question=gold))
+        assert sample.answer == expected and sample.question == gold and bool(mended) == (gold != tidy)
+    assert tidied(make("math", "A", options=[gold, "y"]))[0].options == [tidy, "y"]
+
+
+@pytest.mark.parametrize(
+    ("task", "one", "other", "differ"),
+    [
+        ("math", "3", "4", True),
+        ("math", "3", "3.0", False),
+        ("classification", ["cat", "dog"], ["Dog", "cats"], False),
+        ("classification", ["cat"], ["cat", "dog"], True),
+        ("general", "The Nile.", "nile", False),
+        ("general", None, "nile", False),
+        ("detection", [[0, 0, 30, 30]], [[1, 0, 30, 30]], False),
+        ("detection", [[0, 0, 30, 30]], [[40, 40, 70, 70]], True),
+    ],
+)
+def test_answers_differ_where_the_reward_pays_only_one(task, one, other, differ):
+    where = {"image": "a.png", "size": (100, 100)} if task == "detection" else {}
+    assert answers_differ(make(task, one, **where), make(task, other, **where)) == differ
 
 
 def test_a_rejection_names_file_and_line():

@@ -12,7 +12,7 @@ from currreft_nb.core.samples import SPLITS, STAGES
 from currreft_nb.data.curate import curate
 from currreft_nb.data.folder import checked, data_summary, left_out, load_samples, read_manifest
 from currreft_nb.data.formats import coco, math_vision, voc
-from tests.helpers.pictures import NO_DRAWN, contents, voc_set
+from tests.helpers.pictures import NO_DRAWN, contents, photograph, voc_set
 
 DRAWN = {"train_questions": 8, "val_questions": 3, "test_questions": 4, "pool_questions": 6}
 
@@ -187,6 +187,105 @@ def test_a_duplicate_question_is_rejected_under_any_picture_file_name(tmp_path):
     assert result["questions"]["train"]["open"] == {"detection": 6}
 
 
+def table_of(folder, rows, header="image,question,answer"):
+    """Write a table about made-up pictures and return its folder."""
+    folder.mkdir(exist_ok=True)
+    for name in {row[0] for row in rows if row[0]}:
+        photograph(int(name.removesuffix(".png")), (60, 50)).save(folder / name)
+    lines = [header, *(",".join(row) for row in rows)]
+    (folder / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def curate_table(folder, task="math", options="", **changes):
+    numbers = {"train_questions": 20, "val_questions": 0, "test_questions": 0}
+    settings = {"train_sources": [f"table:rows.csv?task={task}{options}"], "tasks": [task], "root": folder}
+    return curate(folder / "data", **(settings | numbers | NO_DRAWN | changes))
+
+
+def test_two_answers_to_one_question_about_one_picture_are_refused(tmp_path):
+    rows = [(f"{n}.png", "How many?", str(n)) for n in range(4)]
+    more = [
+        ("0.png", "how  MANY?", "7"),
+        ("1.png", "How many?", "1.0"),
+        ("2.png", "How much?", "9"),
+        ("0.png", "How many?", "0"),
+    ]
+    folder = table_of(tmp_path, rows + more)
+    other = (
+        r"rows.csv:2: the same question about the same picture has another answer \(rows-2: 0; rows.csv:6:rows-6 7\)"
+    )
+    with pytest.raises(InputError, match=other):
+        curate_table(folder)
+    result = curate_table(folder, on_bad="skip")
+    assert result["rejected"] == {
+        "the same question about the same picture has another answer": 3
+    }  # also the repetition
+    kept = {(s.question, s.answer) for s in read(folder / "data", "train", "open")}
+    assert kept == {
+        ("How many?", "1"),
+        ("How many?", "1.0"),
+        ("How many?", "2"),
+        ("How much?", "9"),
+        ("How many?", "3"),
+    }
+
+
+def test_two_answers_are_found_in_words_and_across_sources(tmp_path):
+    rows = [(f"{n}.png", "How many?", str(n)) for n in range(3)] + [("", "6 * 7?", "42"), ("", "6 * 7?", "41")]
+    for name, changed in (
+        ("a", rows),
+        ("b", [("0.png", "How many?", "8"), ("", "6 * 8?", "48"), ("", "6 * 9?", "54")]),
+    ):
+        table_of(tmp_path / name, changed)
+    one, other = (f"table:{name}/rows.csv?task=math" for name in "ab")
+    result = curate_table(tmp_path, on_bad="skip", train_sources=[one, other])
+    rejected = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
+    assert len(rejected) == sum(result["rejected"].values()) == 4
+    assert {row["line"] for row in rejected if row["source"] == one} == {2, 5, 6}
+    with pytest.raises(InputError, match="would be learnt from and tested on"):  # for other splits it is a leak
+        curate_table(tmp_path, on_bad="skip", test_questions=2, train_sources=[one], ood_sources=[other])
+
+
+def test_many_answers_to_one_question_are_compared_in_no_time(tmp_path):
+    rows = [("0.png", "How many?", str(n)) for n in range(3000)] + [("1.png", "How many?", "1")]
+    assert sum(curate_table(table_of(tmp_path, rows), on_bad="skip", max_pixels=0)["rejected"].values()) == 3000
+
+
+def test_texts_are_tidied_and_counted_or_rejected_with_their_row(tmp_path):
+    rows = [
+        ("0.png", "What?", "dog\u200b", "<think>a dog</think>"),
+        ("1.png", "What?", "cat", "a cat"),
+        ("2.png", "What is <|image_pad|>?", "cow", ""),
+        ("3.png", "What?", "cow", "a <answer>cow</answer>"),
+        ("4.png", "What?", "\u200b", ""),
+    ]
+    folder = table_of(tmp_path, rows, "image,question,answer,why")
+    with pytest.raises(InputError, match=r"rows.csv:4: text has a chat token, .* \(rows-4: <\|image_pad\|>\)"):
+        curate_table(folder, "classification", "&thinking=why")
+    result = curate_table(folder, "classification", "&thinking=why", on_bad="skip")
+    assert result["rejected"] == {
+        "text has a chat token, which a model takes for one of its own": 1,
+        "reasoning has <think> or <answer> tags inside": 1,
+        "answer has no visible character": 1,
+    }
+    assert result["mended"] == {
+        "invisible characters or accents of an answer in one form": 1, "think tags around the reasoning removed": 1
+    }  # fmt: skip
+    assert {(*s.answer, s.thinking) for s in read(folder / "data", "train", "open")} == {
+        ("dog", "a dog"),
+        ("cat", "a cat"),
+    }
+
+
+def test_thin_pictures_are_refused_at_the_size_at_which_they_are_stored(tmp_path):
+    folder = table_of(tmp_path, [(f"{n}.png", "How many?", str(n)) for n in range(3)])
+    Image.new("RGB", (9990, 50), "red").save(folder / "0.png")
+    result = curate_table(folder, on_bad="skip", max_pixels=50_000)
+    assert result["rejected"] == {"aspect ratio is above 200": 1}
+    curate_table(folder, max_pixels=0)
+
+
 # ---- mixtures
 
 
@@ -260,7 +359,7 @@ def test_an_empty_split_is_named_with_task_and_remedy(tmp_path):
         InputError, match=r"split 'val' has no detection question from train_sources .*remove 'detection' from tasks"
     ):
         curate(tmp_path / "data", train_sources=[one], tasks=["detection"], **NO_DRAWN)
-    with pytest.raises(InputError, match="gave no question of math"):
+    with pytest.raises(InputError, match=r"gave no question of math \(its format has none\)"):
         curate(tmp_path / "data", train_sources=[one], tasks=["math"], **NO_DRAWN)
 
 
@@ -268,7 +367,8 @@ def test_a_stage_that_stays_empty_is_named_with_its_reason(tmp_path):
     # every picture shows all labels that are known, so no label can be called absent
     source, numbers = voc_set(tmp_path / "voc", 4, labels=("RBC", "WBC")), {"val_questions": 0, "test_questions": 0}
     with pytest.raises(
-        InputError, match=r"'train' has no classification question at the binary stage .*known to be absent"
+        InputError,
+        match=r"'train' has no classification .*binary stage .*to be absent.*, or remove 'classification' from tasks",
     ):
         curate(tmp_path / "data", train_sources=[source], tasks=["classification"], **numbers, **NO_DRAWN)
 

@@ -33,6 +33,21 @@ def test_a_look_counts_by_task_and_by_the_set_s_own_split(tmp_path):
     assert "        6  faults, at which notebook 01 stops unless on_bad is skip" in lines
 
 
+def test_pictures_that_lack_or_have_another_size_are_told(tmp_path):
+    images = [{"id": n, "file_name": f"{n}.png", "width": 100 + n // 2, "height": 80} for n in range(4)]
+    marks = [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 9, 9]} for n in range(4)]
+    document = {"images": images, "categories": [{"id": 1, "name": "dog"}], "annotations": marks}
+    write(tmp_path / "annotations" / "instances_a.json", document)
+    for number in (0, 2):
+        picture(tmp_path / "images" / f"{number}.png")
+    found = look("coco:.", tmp_path)
+    assert sum(found.questions.values()) == 2
+    assert found.rejections == {
+        (True, "image does not exist"): 4,
+        (True, "image size differs from the recorded size"): 2,
+    }
+
+
 def test_a_look_may_end_early_and_leaves_no_files(tmp_path):
     assert sum(look("yolo:pets", pets(tmp_path), 2).questions.values()) <= 2
     assert {path.name for path in tmp_path.iterdir()} == {"pets"}

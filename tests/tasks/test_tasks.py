@@ -398,6 +398,12 @@ def test_words_have_no_wrong_results():
     assert math.distractors(make("math", "Not enough data"), random.Random(0)) == []
 
 
+@pytest.mark.parametrize("gold", ["C", " O "])
+def test_the_name_of_a_point_has_no_multiples(gold):
+    assert math.distractors(make("math", gold), random.Random(0)) == []
+    assert math.distractors(make("math", "x"), random.Random(0))
+
+
 def test_tasks_read_whatever_has_the_fields():
     row = SimpleNamespace(answer="42", options=[])
     assert math.accuracy("42", row, HARD) == (1.0, "ok")

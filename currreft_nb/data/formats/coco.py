@@ -63,6 +63,8 @@ def load(file: Path) -> Instances:
                     raise KeyError(f"two images with id {item['id']}")
                 found.images[item["id"]] = {name: item.get(name) for name in ("id", "file_name", "width", "height")}
             elif part == "categories":
+                if item["id"] in found.names:
+                    raise KeyError(f"two categories with id {item['id']}: {found.names[item['id']]}, {item['name']}")
                 found.names[item["id"]] = str(item["name"])
             elif part == "annotations":
                 kept = tuple(item.get(name) for name in ("id", "category_id", "bbox", "iscrowd"))

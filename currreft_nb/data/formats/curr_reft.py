@@ -35,7 +35,7 @@ from currreft_nb.core.answers import parse_letters, parse_verdict
 from currreft_nb.core.boxes import Size, scale
 from currreft_nb.core.samples import LETTERS, TASKS, Sample
 from currreft_nb.data.images import BadRow, ImageProblem
-from currreft_nb.data.reading import common, golds, tables, wording
+from currreft_nb.data.reading import common, tables, wording
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
@@ -202,12 +202,12 @@ def _read_text(task: str, stage: str, problem: str, answer: str, size: Size | No
             raise BadRow("options cannot be found in the problem")
         options = [wording.read_value(task, text, size) for text in texts]
         fields = {"question": question, "options": options, "answer": parse_letters(answer, len(options))}
-    elif task == "math" and (found := golds.options_asked(problem, answer))[1]:
+    elif task == "math" and (found := wording.options_asked(problem, answer))[1]:
         question, options = found
-        fields = {"question": question, "options": options, "answer": golds.chosen_letter(answer, options)}
+        fields = {"question": question, "options": options, "answer": wording.chosen_letter(answer, options)}
     else:
         if task == "math":
-            golds.refuse_letter(answer)
+            wording.refuse_letter(answer)
         fields = {"question": problem, "answer": wording.read_value(task, answer, size)}
     if task == "detection":
         fields["question"] = wording.asked_phrase(fields["question"])

@@ -50,16 +50,19 @@ def read(
         values = row[column] if isinstance(row[column], list) else [row[column]]
         if values in ([], [-1], ["-1"], [None]):
             raise BadRow("row has no label", str(row[column]), fault=False)
-        return sorted({objects.class_name(value, known) for value in values})
+        named = (objects.class_name(value, known) for value in values)
+        return sorted({other.get(name, name) for name in named})
 
     def note(row: dict, file: Path, line: int | None) -> common.Items:
         listed.update(labels_of(row, file))
         yield from ()
 
-    listed = set[str]()
+    listed, other = set[str](), dict[str, str]()
     only_labels = partial(tables.read_columns, path, files, {"label": columns["label"]})
     for _ in common.read_rows(only_labels(), note, ""):
         pass  # rejections are yielded below
+    other |= common.other_spellings(tuple(sorted(listed)))  # names that the reward takes for one
+    listed -= other.keys()
     folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
     find = partial(tables.need_image, folder=folder, extracted=extracted)
 

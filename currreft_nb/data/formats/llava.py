@@ -26,7 +26,7 @@ from typing import Any
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import golds, tables, wording
+from currreft_nb.data.reading import tables, wording
 from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
@@ -133,17 +133,17 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
     if VALUES[task] == "boxes":
         boxes = wording.read_value(task, answer, size)
         return {"question": wording.asked_phrase(question), "answer": boxes, "thinking": thinking}
-    text, options = question, []
+    text, options = question, list[str]()
     try:
         if VALUES[task] != "labels":
             text, options = wording.split_options(question)
         if VALUES[task] == "text" and not options:
-            text, options = golds.options_asked(question, answer)
-        answer = golds.chosen_letter(answer, options) if options else wording.read_value(task, answer, size)
+            text, options = wording.options_asked(question, answer)
+        answer = wording.chosen_letter(answer, options) if options else wording.read_value(task, answer, size)
     except BadRow:
         if VALUES[task] != "text or null":
             raise
         text, options = question, []  # the list in the text is no list of options
     if VALUES[task] == "text" and not options:
-        golds.refuse_letter(answer)
+        wording.refuse_letter(answer)
     return {"question": wording.clean_question(text), "options": options, "answer": answer, "thinking": thinking}

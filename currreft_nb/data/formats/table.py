@@ -24,10 +24,9 @@ from currreft_nb.core.boxes import Box, Size, scale
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import golds, tables
+from currreft_nb.data.reading import golds, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, fit_box, four_numbers, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
-from currreft_nb.data.reading.wording import asked_phrase, clean_question, read_value, split_solution
 
 OPTIONAL = {"image": "image", "options": "options"}  # default columns that a table may lack
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
@@ -110,16 +109,16 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
     picture = tables.picture_cell(row, layout.pictures, f"{before}\n{asked}", file)
     about = shown(tables.image_of(picture, layout.folder, layout.extracted))
     reasoning, value = _solution(row[layout.columns["answer"]])
-    question, options = _options(layout, clean_question(asked), value, cells.get("options"), row, file)
+    question, options = _options(layout, wording.clean_question(asked), value, cells.get("options"), row, file)
     answer, share = _answer(layout, value, options, about.get("size"))
     if question and before:
-        question = f"{clean_question(before)}\n{question}"
+        question = f"{wording.clean_question(before)}\n{question}"
     yield Sample(
         id=f"{file.stem}-{line}",
         task=layout.task,
         split="train",
         source=file.stem,
-        question=asked_phrase(question) if VALUES[layout.task] == "boxes" else question,
+        question=wording.asked_phrase(question) if VALUES[layout.task] == "boxes" else question,
         options=options,
         answer=answer,
         thinking=str(cells["thinking"]) if cells.get("thinking") else reasoning,
@@ -130,7 +129,7 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
 
 def _solution(value: Any) -> tuple[str | None, Any]:
     """Return the reasoning and the answer of a text with tags; any other value is the answer."""
-    return split_solution(value) if isinstance(value, str) and "</answer>" in value else (None, value)
+    return wording.split_solution(value) if isinstance(value, str) and "</answer>" in value else (None, value)
 
 
 def _options(layout: Layout, question: str, answer: Any, cell: Any, row: dict, file: Path) -> tuple[str, list[str]]:
@@ -139,10 +138,10 @@ def _options(layout: Layout, question: str, answer: Any, cell: Any, row: dict, f
     if options or VALUES[layout.task] != "text":
         return question, options
     text = str(answer)
-    question, options = golds.options_asked(question, text)
+    question, options = wording.options_asked(question, text)
     if not options and not isinstance(cell, list | tuple):  # an empty list states that there are none
         listed = ", ".join(map(str, tables.whole(row, file)))
-        golds.refuse_letter(text, f"; write options=COLUMN; columns are: {listed}")
+        wording.refuse_letter(text, f"; write options=COLUMN; columns are: {listed}")
     return question, options
 
 
@@ -159,7 +158,7 @@ def _answer(layout: Layout, value: Any, options: list[str], size: Size | None) -
         return golds.label_answer(value, column, layout.answer_as)
     value, share = golds.one_answer(value, column, layout.answer_as)
     if options:
-        return golds.chosen_letter(value, options, layout.answer_as, counted=True), share
+        return wording.chosen_letter(value, options, layout.answer_as, counted=True), share
     return str(value).strip(), share
 
 
@@ -167,7 +166,7 @@ def _boxes(value: Any, form: str, size: Size | None) -> list[list[float]]:
     if size is None:
         raise BadRow("row has no image")
     if isinstance(value, str):
-        value = golds.literal(value) if value.strip().startswith("[") else read_value("detection", value, size)
+        value = golds.literal(value) if value.strip().startswith("[") else wording.read_value("detection", value, size)
     several = bool(value) and all(isinstance(item, list | tuple) for item in value)
     return [list(fit_box(_in_pixels(four_numbers(item), form, size), size)) for item in (value if several else [value])]
 

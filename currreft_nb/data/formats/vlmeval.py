@@ -67,8 +67,8 @@ def _read_row(
     image = _image(row, folder, extracted, seen)
     if not row.get("answer", "").strip():
         raise BadRow("question has no answer", fault=False)
-    options = _options(row)
-    answer = row["answer"].strip()
+    options, answer = golds.options_in_columns(row), row["answer"].strip()
+    is_letter = len(answer) == 1 and answer in LETTERS  # also where a letter is the text of an option
     hint = row.get("hint", "").strip()
     yield Sample(
         id=f"vlmeval-{file.stem}-{row.get('index', line)}",
@@ -77,7 +77,7 @@ def _read_row(
         source="vlmeval",
         question="\n".join(part for part in (hint, wording.clean_question(row["question"])) if part),
         options=options,
-        answer=golds.chosen_letter(answer, options) if options else answer,
+        answer=wording.chosen_letter(answer, options, "letter" if is_letter else "") if options else answer,
         extra={name: row[name] for name in ("category", "split") if row.get(name)} | common.origin(file, line),
         **common.shown(image),
     )
@@ -97,12 +97,3 @@ def _image(row: dict, folder: Path, extracted: Path | None, seen: dict[str, Path
 def _listed(text: str) -> str | list[str]:
     """Return the items of a list that Python wrote as text; other text unchanged."""
     return QUOTED.findall(text) if text.startswith("[") and text.endswith("]") else text
-
-
-def _options(row: dict) -> list[str]:
-    """Return the filled columns from A on. Raises `BadRow` if one between them is empty."""
-    cells = [row.get(letter, "").strip() for letter in LETTERS]
-    count = max((place for place, cell in enumerate(cells, 1) if cell), default=0)
-    if not all(cells[:count]):
-        raise BadRow("an option before the last is empty", ", ".join(LETTERS[n] for n in range(count) if not cells[n]))
-    return cells[:count]

@@ -27,7 +27,7 @@ from typing import Any
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import inside
-from currreft_nb.data.images import BadRow, ImageProblem, image_size
+from currreft_nb.data.images import BadRow, image_size
 from currreft_nb.data.reading import common
 from currreft_nb.data.reading.json_streams import MAX_ROW
 
@@ -189,7 +189,7 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str], place
         image = _image_path(file, root, places)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
-        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES):
+        if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES, common.TWO_FILES):
             reason, value = problem.reason, problem.value
         else:
             reason, value = "image does not exist or cannot be read", str(problem)
@@ -214,22 +214,20 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str], place
 def _image_path(file: Path, root: ElementTree.Element, places: list[Path]) -> Path:
     """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
     written = (root.findtext("filename") or "").strip()
-    named, own = _existing(places, written), _existing(places, file.stem)
+    named, own = ([path for place in places for path in _existing(place, name)] for name in (written, file.stem))
     others = [path for path in own if path.stem not in {path.stem for path in named}]
     if named and others:
         why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
         raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
-    try:
-        return common.only_file(named or own, written or file.stem)
-    except ImageProblem as problem:
-        raise BadRow(TWO_IMAGES, problem.value) if own or named else problem from None
+    missing = common.image_in(places[0], written or f"{file.stem}.jpg")  # which the check of pictures reports
+    return common.only_file(named or own, written or file.stem) if named or own else missing
 
 
-def _existing(places: list[Path], name: str) -> list[Path]:
-    """Return the files of that name in the folders; a name without a suffix gets those of pictures."""
+def _existing(folder: Path, name: str) -> list[Path]:
+    """Return the files of that name in the folder; a name without a suffix gets those of pictures."""
     suffixes = ("",) if Path(name).suffix in SUFFIXES or not name else ("", *SUFFIXES)
-    names = [(place, name + suffix) for place in places for suffix in suffixes]
-    return [common.image_in(place, name) for place, name in names if os.path.isfile(os.path.join(place, name))]
+    names = [name + suffix for suffix in suffixes if os.path.isfile(os.path.join(folder, name + suffix))]
+    return [common.image_in(folder, found) for found in names]
 
 
 def _recorded_size(root: ElementTree.Element) -> Size | None:

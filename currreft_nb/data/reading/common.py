@@ -9,7 +9,8 @@ import filecmp
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from currreft_nb.core.boxes import Box, Size, clip
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import Sample, inside
 from currreft_nb.data.images import BadRow, ImageProblem, image_size
+from currreft_nb.tasks.classification import normalise
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
 LISTED, COUNTED = 8, 10_000  # in messages: kinds of files and folders, and files of each folder that are counted
+TWO_FILES = "image may be one of two files"
 SHOWN = 500  # characters of the details of a rejection, which may list the columns of a table
 
 
@@ -120,7 +123,7 @@ def only_file(paths: Sequence[Path], name: str) -> Path:
     """Return the first path, if all paths hold the same file; raises `ImageProblem` naming two that differ."""
     for other in paths[1:]:
         if not (other.samefile(paths[0]) or filecmp.cmp(other, paths[0], shallow=False)):
-            raise ImageProblem("image may be one of two files", f"{name}: {paths[0]} or {other}; remove or rename one")
+            raise ImageProblem(TWO_FILES, f"{name}: {paths[0]} or {other}; remove or rename one")
     if not paths:
         raise ImageProblem("image does not exist", name)
     return paths[0]
@@ -208,9 +211,13 @@ def object_samples(
     Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
     objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
     are in the image; the answer is the sorted set of labels, `extra["counts"]` the number of objects of each,
-    `extra["categories"]` is `names`.
+    `extra["categories"]` is `names`. Names that the reward takes for one (Cat and cat, people and person) are one
+    category, in the spelling that `names` has first.
     """
     note = origin(file) if note is None else note
+    if other := other_spellings(tuple(names)):
+        names = [name for name in names if name not in other]
+        things = [replace(thing, label=other.get(thing.label, thing.label)) for thing in things]
     if not things:
         yield Rejected(file=about["image"], reason="image has no annotated object", fault=False)
         return
@@ -221,6 +228,17 @@ def object_samples(
         yield Sample(id=f"{id}-labels", task="classification", **fields, **about)
     if "detection" in tasks:
         yield from _detection_samples(things, id, note, about)
+
+
+@lru_cache(maxsize=8)
+def other_spellings(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the names that the reward takes for an earlier one, each with that one.
+
+    >>> other_spellings(("Cat", "dog", "cat"))
+    {'cat': 'Cat'}
+    """
+    first: dict[str, str] = {}
+    return {name: known for name in names if (known := first.setdefault(normalise(name), name)) != name}
 
 
 def _detection_samples(things: list[AnnotatedObject], id: str, note: dict, about: dict[str, Any]) -> Items:

@@ -14,15 +14,13 @@ What can be read in two ways is refused; the option `answer_as` of a source says
 
 import ast
 import re
-import unicodedata
 from collections import Counter
 from typing import Any
 
 from currreft_nb.core.answers import parse_labels
 from currreft_nb.core.samples import LETTERS
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading.wording import split_options
-from currreft_nb.tasks.math import read_option
+from currreft_nb.data.reading.wording import plain, split_options
 
 ANSWER_AS = ("", "letter", "text", "index", "votes", "labels")
 LONGEST_LIST = 10_000  # characters of a cell that may hold a list
@@ -33,10 +31,6 @@ COLUMNS = [  # that hold one option each
 COLUMNS += [[form.format(letter) for letter in LETTERS[:10].lower()] for form in ("option_{}", "choice_{}")]
 COLUMN_NAMES = {name for names in COLUMNS for name in names}
 GLUED = re.compile(r"""(['"])\s+(['"])""")  # Python joins 'a' 'b' to 'ab', and NumPy writes its lists so
-_SIGNS = r"[\s()\[\]*.:]*"
-LETTER = re.compile(rf"(?:[Oo]ption\s)?{_SIGNS}([A-Za-z]){_SIGNS}|\$?\\(?:boxed|text|mathrm)\{{([A-Za-z])\}}\$?")
-LETTER_ALONE = re.compile(r"[A-J](?:[.):].*)?|\([A-Ja-j]\)[.:]?(?:\s.*)?", re.DOTALL)  # options rarely go beyond J
-INDEX = re.compile(r"(\d{1,2})(?:\.0)?")
 
 
 def read_options(value: Any) -> list[str]:
@@ -107,80 +101,6 @@ def options_in_columns(row: dict) -> list[str]:
     return []
 
 
-def letter_in(text: str) -> str | None:
-    """Return the letter that is all of an answer, in upper case.
-
-    >>> letter_in("(b)"), letter_in("\\\\boxed{C}"), letter_in("AB")
-    ('B', 'C', None)
-    """
-    found = LETTER.fullmatch(unicodedata.normalize("NFKC", text).strip())
-    return (found[1] or found[2]).upper() if found else None
-
-
-def options_asked(question: str, answer: str) -> tuple[str, list[str]]:
-    """Return the question and the options in its text, if the answer is a letter; else the question and none."""
-    if not (letter_in(answer) or LETTER_ALONE.fullmatch(answer.strip())):
-        return question, []
-    text, options = split_options(question)
-    return (text, options) if options else split_options(question, small=True)
-
-
-def refuse_letter(answer: str, listed: str = "") -> None:
-    """Raise `BadRow` for an answer to a question without options that is the letter of one; `listed`: what there is.
-
-    The letters A to J are refused, because a gold `B` would be taken for a formula.
-    """
-    plain = unicodedata.normalize("NFKC", answer).strip()
-    letter = letter_in(plain)
-    if LETTER_ALONE.fullmatch(plain) or (letter and len(plain) > 1 and letter in LETTERS[:10]):
-        raise BadRow("answer is the letter of an option, and no options can be found", f"{answer!r}{listed}")
-
-
-def chosen_letter(value: Any, options: list[str], answer_as: str = "", counted: bool = False) -> str:
-    """Return the letter of the option that an answer means, by its letter or by its text. Raises `BadRow`.
-
-    `answer_as`: only by "letter", "text" or "index". A whole number counts the options from 0; so does its text if
-    `counted`. An answer that means one option by its letter or place and another by its text is refused.
-
-    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"]), chosen_letter(1, ["3", "4"])
-    ('B', 'A', 'B')
-    """
-    text, letters = str(value).strip(), LETTERS[: len(options)]
-    index = INDEX.fullmatch(text)
-    ways = {
-        "letter": letter if (letter := letter_in(text)) and letter in letters else None,
-        "text": _by_text(text, options),
-        "index": letters[int(index[1])] if index and int(index[1]) < len(letters) else None,
-    }
-    if type(value) is int and not answer_as:
-        answer_as = "index"
-    if answer_as in ways:
-        ways = {answer_as: ways[answer_as]}
-    elif not (counted or isinstance(value, float)):
-        del ways["index"]
-    found = {way: letter for way, letter in ways.items() if letter}
-    if not found:
-        counting = ", counted from 0" if "index" in ways and index else ""
-        raise BadRow("answer is none of the options", f"{text!r} of {len(options)}{counting}")
-    if len({*found.values()}) > 1:
-        readings = ", ".join(f"{letter} as {way}" for way, letter in found.items())
-        raise BadRow("answer means two options", f"{text!r} is {readings}; write answer_as=letter, text or index")
-    return next(iter(found.values()))
-
-
-def _by_text(text: str, options: list[str]) -> str | None:
-    """Return the letter of the only option with this text, else of the one with this value."""
-    for alike in (str.strip, _plain):
-        same = [letter for letter, option in zip(LETTERS, options) if alike(option) == alike(text)]
-        if len(same) == 1:
-            return same[0]
-    return None if letter_in(text) else read_option(text.removeprefix("option ").strip(), options)[0]
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def one_answer(value: Any, column: str, answer_as: str) -> tuple[Any, float | None]:
     """Return the answer of a cell that may list several people's, and the share of the people who gave it, or None.
 
@@ -206,7 +126,7 @@ def label_answer(value: Any, column: str, answer_as: str) -> tuple[list[str], fl
     """
     items, of_people = listed(value)
     labels = parse_labels(value) if items is None else [str(item) for item in items]
-    distinct = list({_plain(label): label for label in reversed(labels)}.values())[::-1]
+    distinct = list({plain(label): label for label in reversed(labels)}.values())[::-1]
     several = len(distinct) < len(labels) or (len(labels) > 1 and column.casefold() == "answers")
     if answer_as == "labels" or not (several or of_people or answer_as == "votes"):
         return distinct, None
@@ -232,7 +152,7 @@ def listed(value: Any) -> tuple[list | None, bool]:
 
 
 def _one_of(said: list[str], column: str, answer_as: str, of_people: bool) -> tuple[str, float]:
-    repeated = len({*map(_plain, said)}) < len(said)
+    repeated = len({*map(plain, said)}) < len(said)
     if not (answer_as == "votes" or of_people or (repeated and column.casefold() == "answers")):
         remedy = "write answer_as=votes if it holds several people's answers, labels if what is in the picture"
         raise BadRow("answer is a list of several", f"{said}; {remedy}")
@@ -240,9 +160,9 @@ def _one_of(said: list[str], column: str, answer_as: str, of_people: bool) -> tu
 
 
 def _most_common(said: list[str]) -> tuple[str, float]:
-    counts = Counter(map(_plain, said))
+    counts = Counter(map(plain, said))
     (first, number), *others = counts.most_common(2)
     if others and others[0][1] == number:
         raise BadRow("no answer is the most common", f"{dict(counts)}", fault=False)
-    spellings = Counter(text for text in said if _plain(text) == first)
+    spellings = Counter(text for text in said if plain(text) == first)
     return spellings.most_common(1)[0][0].strip(), number / len(said)

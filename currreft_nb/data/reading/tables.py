@@ -307,10 +307,12 @@ def first_row(file: Path, stamp: int) -> dict:
 
 
 def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
-    """Return the file of a row's image, or None for a row without one.
+    """Return the file of a row's image, or None for a row without one. Raises `BadRow` for several images.
 
-    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`.
+    `value` is a path relative to `folder`; or the image as bytes or {"bytes", "path"}, which is written to `extracted`;
+    or a list with one of these.
     """
+    value = only_image(value)
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if isinstance(value, bytes):

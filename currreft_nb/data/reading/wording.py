@@ -6,6 +6,7 @@ Eight of the eleven parts are blue. The answer is B.                           -
 """
 
 import re
+import unicodedata
 from typing import Any
 
 from currreft_nb.core.answers import parse_boxes, parse_labels
@@ -14,6 +15,7 @@ from currreft_nb.core.samples import LETTERS, VALUES
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading.common import fit_box
 from currreft_nb.tasks import detection
+from currreft_nb.tasks.math import read_option
 
 ANSWER_IS = re.compile(
     r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)",
@@ -26,6 +28,10 @@ SMALL_OPTION = re.compile(r"(?:^|(?<=[\s;；,，、。]))(?:\(([a-z])\)|([a-z])\
 MARK_GLUED = r"(?<![A-Z]){}[.):．）：](?=[\s\d$\\])"  # a mark that follows the option before it directly: 4C. 5
 PLACEHOLDER = re.compile(r" ?<image[ _]?(\d*)>\n?")
 OTHER_MEDIUM = re.compile(r"<(?:video|audio)>")
+_SIGNS = r"[\s()\[\]*.:]*"
+LETTER = re.compile(rf"(?:[Oo]ption\s)?{_SIGNS}([A-Za-z]){_SIGNS}|\$?\\(?:boxed|text|mathrm)\{{([A-Za-z])\}}\$?")
+LETTER_ALONE = re.compile(r"[A-J](?:[.):].*)?|\([A-Ja-j]\)[.:]?(?:\s.*)?", re.DOTALL)  # options rarely go beyond J
+INDEX = re.compile(r"(\d{1,2})(?:\.0)?")
 PHRASES = [tuple(detection.QUESTION.split("{question}")), ("this sentence describes: ", ".")]
 REQUESTS = [  # of LLaVA, MathV360K, Geo170K and The Cauldron: removed, because our prompts say how to answer
     re.compile(text, re.IGNORECASE)
@@ -134,6 +140,81 @@ def split_options(problem: str, small: bool = False) -> tuple[str, list[str]]:
     question = re.sub(r"(?:Options|Choices):?$", "", problem[: chain[0].start()].strip()).strip()
     asked = "\n".join(part for part in (question, rest.strip()) if part)
     return asked, [option.rstrip(" ,;；，、") for option in options]
+
+
+def letter_in(text: str) -> str | None:
+    """Return the letter that is all of an answer, in upper case.
+
+    >>> letter_in("(b)"), letter_in("\\\\boxed{C}"), letter_in("AB")
+    ('B', 'C', None)
+    """
+    found = LETTER.fullmatch(unicodedata.normalize("NFKC", text).strip())
+    return (found[1] or found[2]).upper() if found else None
+
+
+def options_asked(question: str, answer: str) -> tuple[str, list[str]]:
+    """Return the question and the options in its text, if the answer is a letter; else the question and none."""
+    if not (letter_in(answer) or LETTER_ALONE.fullmatch(answer.strip())):
+        return question, []
+    text, options = split_options(question)
+    return (text, options) if options else split_options(question, small=True)
+
+
+def refuse_letter(answer: str, listed: str = "") -> None:
+    """Raise `BadRow` for an answer to a question without options that is the letter of one; `listed`: what there is.
+
+    The letters A to J are refused, because a gold `B` would be taken for a formula.
+    """
+    plain = unicodedata.normalize("NFKC", answer).strip()
+    letter = letter_in(plain)
+    if LETTER_ALONE.fullmatch(plain) or (letter and len(plain) > 1 and letter in LETTERS[:10]):
+        raise BadRow("answer is the letter of an option, and no options can be found", f"{answer!r}{listed}")
+
+
+def chosen_letter(value: Any, options: list[str], answer_as: str = "", counted: bool = False) -> str:
+    """Return the letter of the option that an answer means, by its letter or by its text. Raises `BadRow`.
+
+    `answer_as`: only by "letter", "text" or "index". A whole number counts the options from 0; so does its text if
+    `counted`. An answer that means one option by its letter or place and another by its text is refused.
+
+    >>> chosen_letter("(B) 4", ["3", "4"]), chosen_letter("3", ["3", "4"]), chosen_letter(1, ["3", "4"])
+    ('B', 'A', 'B')
+    """
+    text, letters = str(value).strip(), LETTERS[: len(options)]
+    index = INDEX.fullmatch(text)
+    ways = {
+        "letter": letter if (letter := letter_in(text)) and letter in letters else None,
+        "text": _by_text(text, options),
+        "index": letters[int(index[1])] if index and int(index[1]) < len(letters) else None,
+    }
+    if type(value) is int and not answer_as:
+        answer_as = "index"
+    if answer_as in ways:
+        ways = {answer_as: ways[answer_as]}
+    elif not (counted or isinstance(value, float)):
+        del ways["index"]
+    found = {way: letter for way, letter in ways.items() if letter}
+    if not found:
+        counting = ", counted from 0" if "index" in ways and index else ""
+        raise BadRow("answer is none of the options", f"{text!r} of {len(options)}{counting}")
+    if len({*found.values()}) > 1:
+        readings = ", ".join(f"{letter} as {way}" for way, letter in found.items())
+        raise BadRow("answer means two options", f"{text!r} is {readings}; write answer_as=letter, text or index")
+    return next(iter(found.values()))
+
+
+def _by_text(text: str, options: list[str]) -> str | None:
+    """Return the letter of the only option with this text, else of the one with this value."""
+    for alike in (str.strip, plain):
+        same = [letter for letter, option in zip(LETTERS, options) if alike(option) == alike(text)]
+        if len(same) == 1:
+            return same[0]
+    return None if letter_in(text) else read_option(text.removeprefix("option ").strip(), options)[0]
+
+
+def plain(text: str) -> str:
+    """Return the text in lower case and one Unicode form, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_value(task: str, text: str, size: Size | None) -> Any:

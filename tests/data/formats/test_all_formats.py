@@ -159,39 +159,8 @@ def test_voc_finds_the_only_picture_or_none(tmp_path, filename, files, expected)
     path = tmp_path / "Annotations" / "a.xml"
     path.write_text(path.read_text().replace(">a.jpg<", f">{filename}<"))
     [item] = voc.read(tmp_path, ["detection"])
-    assert item.reason == "annotation may be of two images" if expected is None else item.image.endswith("/" + expected)
-
-
-@pytest.mark.parametrize(
-    ("annotations", "pictures", "named", "options"),
-    [
-        ("annotations", "images", ".", {}),
-        ("annots", "JPEGImages", ".", {}),
-        ("annots", "photos", ".", {"images": "photos"}),
-        ("xml", "photos", "xml", {"images": "photos"}),
-        ("train", "train", ".", {}),  # beside each other
-        ("train", "train", "train", {}),
-        ("Annotations", "photos", ".", {"images": "photos"}),
-    ],
-)
-def test_voc_folders_may_have_other_names(tmp_path, annotations, pictures, named, options):
-    voc_file(tmp_path / "voc", "a", voc_object("dog", 1, 1, 9, 9))
-    for old, new in (("Annotations", annotations), ("JPEGImages", pictures)):
-        (tmp_path / new).mkdir(exist_ok=True)
-        for file in (tmp_path / "voc" / old).iterdir():
-            file.rename(tmp_path / new / file.name)
-    (tmp_path / "voc" / "Annotations").rmdir()
-    options = {name: str(tmp_path / folder) for name, folder in options.items()}
-    [item] = voc.read(tmp_path / named, ["detection"], **options)
-    assert item.image == str(tmp_path / pictures / "a.jpg")
-
-
-def test_voc_says_what_is_there_where_it_cannot_choose(tmp_path):
-    for part in ("train", "valid"):
-        (tmp_path / part).mkdir()
-        (tmp_path / part / "a.xml").write_text("<annotation/>")
-    with pytest.raises(InputError, match=r"XML files in train, valid; give the folder of the XML files, .*images="):
-        list(voc.read(tmp_path))
+    two = ("annotation may be of two images", "image may be one of two files")
+    assert item.reason in two if expected is None else item.image.endswith("/" + expected)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +284,27 @@ def test_coco_images_of_one_id_are_refused(tmp_path):
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"images": document["images"] * 2}))
     with pytest.raises(InputError, match="two images with id 0"):
+        list(coco.read(root))
+
+
+def test_coco_names_that_the_reward_takes_for_one_are_one_category(tmp_path):
+    boxes = [[5, 5, 30, 30], [50, 40, 30, 30], [40, 5, 9, 9]]
+    listed = [{"category_id": id, "bbox": box, "iscrowd": 0} for id, box in zip((1, 2, 3), boxes)]
+    root = coco_file(tmp_path, listed, categories=("Cat", "cat", "dog"))
+    samples, _ = divide(coco.read(root))
+    assert {sample.question for sample in samples.values() if sample.task == "detection"} == {"the dog"}
+    labels = samples["coco-0-labels"]
+    assert (labels.answer, labels.extra["counts"]) == (["Cat", "dog"], {"Cat": 2, "dog": 1})
+    assert labels.extra["categories"] == ["Cat", "dog"] and labels.question.endswith("Cat, dog?")
+
+
+def test_coco_categories_of_one_id_are_refused(tmp_path):
+    root = coco_file(tmp_path, [{"category_id": 1, "bbox": [5, 5, 9, 9], "iscrowd": 0}])
+    path = root / "annotations" / "instances_val.json"
+    document = json.loads(path.read_text())
+    document["categories"].append({"id": 1, "name": "cow"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="two categories with id 1: cat, cow"):
         list(coco.read(root))
 
 

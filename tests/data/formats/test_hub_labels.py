@@ -64,6 +64,12 @@ def test_a_bad_label_is_rejected_by_its_line(tmp_path, label, reason):
     assert len(samples) == 1 and (bad.reason, bad.line) == (reason, 2)
 
 
+def test_names_that_the_reward_takes_for_one_are_one_label(tmp_path):
+    samples, _ = divide(hub_labels.read(metadata(tmp_path, "Cat", "cat", "dog")))
+    assert [s.answer for s in samples] == [["Cat"], ["Cat"], ["dog"]]
+    assert samples[0].extra["categories"] == ["Cat", "dog"]
+
+
 def test_a_number_needs_a_name(tmp_path):
     assert reasons(hub_labels.read(metadata(tmp_path, 3))) == {
         "class is a number and has no name; write names=cat,dog or names=FILE": 1

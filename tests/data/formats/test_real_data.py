@@ -1,7 +1,9 @@
 """The real sets go in with the counts that their SOURCE.md states; whatever does not is rejected with a reason."""
 
 import json
-from collections import Counter
+import pickle
+import xml.etree.ElementTree as ElementTree
+from collections import Counter, defaultdict
 
 import pytest
 from PIL import Image
@@ -63,6 +65,106 @@ def test_every_set_goes_in_with_its_counts(real_data, text, questions, rejection
     assert not any(item.fault for item in rejected if item.reason in (ONCE, "annotation is of a crowd"))
     assert all(str(item).startswith(item.file) and item.reason for item in rejected)
     assert {row_problem(sample, max_pixels=401_408) for sample in samples} <= {None}  # the checks take all of them
+
+
+# ---- the same numbers, counted by a few lines that share nothing with the readers
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def asked(pictures):
+    """Return the questions by task about pictures, each a list of (name, may be asked for, how often it counts)."""
+    counts = Counter()
+    for objects in pictures:
+        number = Counter()
+        for name, _, weight in objects:
+            number[name] += weight
+        counts["classification"] += bool(objects)
+        counts["detection"] += sum(fine and number[name] == 1 for name, fine, _ in objects)
+    return counts
+
+
+def count_coco(root):
+    by_image = defaultdict(list)
+    for file in (root / "coco_tiny" / "annotations").iterdir():
+        for found in json.loads(file.read_text())["annotations"]:
+            by_image[file, found["image_id"]].append((found["category_id"], not found["iscrowd"], 1 + found["iscrowd"]))
+    return asked(by_image.values())
+
+
+def count_voc(root, *stems):
+    pictures = []
+    for file in sorted((root / "Annotations").glob("*.xml")):
+        objects = []
+        for found in ElementTree.parse(file).iterfind("object"):
+            x1, y1, x2, y2 = (float(found.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
+            fine = x1 < x2 and y1 < y2 and found.findtext("difficult") != "1"
+            objects.append((found.findtext("name"), fine, 1))
+        if not stems or file.stem in stems:
+            pictures.append(objects)
+    return asked(pictures)
+
+
+def count_voc_list(root, name):
+    return count_voc(root, *(root / "ImageSets" / "Main" / name).read_text().split())
+
+
+def count_questions(path):
+    answers = [row["answer"] for row in json.loads(path.read_text())["questions"]]
+    return Counter("math" if type(answer) is int or str(answer).isdigit() else "general" for answer in answers)
+
+
+def count_refcoco(root):
+    refs = pickle.loads((root / "refcoco_testA_mini/derived_refer_format/refcoco/refs(unc).p").read_bytes())
+    return Counter(
+        detection=sum(len(ref["sentences"]) for ref in refs), classification=len({ref["image_id"] for ref in refs})
+    )
+
+
+def count_present(root):
+    rows = lines_of(root / "refcoco_testA_mini/rows.jsonl")
+    return Counter(detection=sum((root / "refcoco_testA_mini" / row["image"]).is_file() for row in rows))
+
+
+COUNTED = {
+    "coco:coco_tiny": count_coco,
+    "curr_reft:curr_reft_official": lambda root: Counter(),
+    "curr_reft:super_clevr/derived_counting_official_schema.jsonl":
+        lambda root: Counter(math=len(lines_of(root / "super_clevr/derived_counting_official_schema.jsonl"))),
+    "geometry3k:geometry3k_intergps": lambda root: Counter(math=len([*root.glob("geometry3k_intergps/*/data.json")])),
+    "math_vision:math_vision": lambda root: Counter(math=len(lines_of(root / "math_vision/testmini.jsonl"))),
+    "table:math_vision": lambda root: Counter(math=len(lines_of(root / "math_vision/testmini.jsonl"))),
+    "table:r1v_prompts": lambda root: Counter(),
+    "refcoco:": count_refcoco,
+    "table:refcoco": count_present,
+    "super_clevr:super_clevr/superCLEVR_questions_5": lambda root: count_questions(
+        root / "super_clevr/superCLEVR_questions_5.json"),
+    "super_clevr:super_clevr/superCLEVR_questions_part_5": lambda root: count_questions(
+        root / "super_clevr/superCLEVR_questions_part_5.json"),
+    "super_clevr:super_clevr": lambda root: Counter(math=len([*root.glob("super_clevr/scenes/*.json")])),
+    "voc:voc_bccd/BCCD/ImageSets/Main/val": lambda root: count_voc_list(root / "voc_bccd/BCCD", "val.txt"),
+    "voc:voc_bccd/BCCD/ImageSets/Main/test": lambda root: count_voc_list(root / "voc_bccd/BCCD", "test.txt"),
+    "voc:voc_bccd": lambda root: count_voc(root / "voc_bccd/BCCD"),
+    "voc:voc_genuine/VOC2007": lambda root: count_voc(root / "voc_genuine/VOC2007"),
+    "voc:voc_genuine/VOC2012": lambda root: count_voc(root / "voc_genuine/VOC2012"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [case[0] for case in SETS])
+def test_every_reader_counts_as_plain_code_does(real_data, text):
+    count = COUNTED[max((name for name in COUNTED if text.startswith(name)), key=len)]
+    samples, _ = divide(read(text, real_data))
+    assert Counter(sample.task for sample in samples) == +count(real_data)
+
+
+@pytest.mark.parametrize("text", [case[0] for case in SETS if case[0].startswith(("curr", "math_v", "table"))])
+def test_every_row_of_a_table_is_a_question_or_a_rejection(real_data, text):
+    path = real_data / text.partition(":")[2].partition("?")[0]
+    files = [path] if path.is_file() else [*path.glob("*.jsonl")]
+    samples, rejected = divide(read(text, real_data))
+    assert len(samples) + len(rejected) == sum(len(lines_of(file)) for file in files)
 
 
 def test_every_set_in_the_folder_is_tried(real_data):

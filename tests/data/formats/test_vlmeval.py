@@ -67,6 +67,7 @@ def test_a_row_may_refer_to_the_picture_of_another_before_or_after_it(tmp_path, 
         ({"A": "", "B": "", "answer": "Yes"}, "Yes", []),  # MME, POPE, HallusionBench
         ({"answer": "a dog"}, "B", ["a cat", "a dog"]),
         ({"C": "a mat", "answer": "C"}, "C", ["a cat", "a dog", "a mat"]),
+        ({"A": "B", "B": "A", "answer": "A"}, "A", ["B", "A"]),  # a letter names an option, whatever their texts are
     ],
 )
 def test_answers(tmp_path, data, changes, answer, options):
@@ -79,7 +80,11 @@ def test_answers(tmp_path, data, changes, answer, options):
     [
         ({"answer": ""}, "question has no answer", False),
         ({"answer": "D"}, "answer is none of the options", True),
-        ({"B": "", "C": "a mat", "answer": "C"}, "an option before the last is empty", True),
+        (
+            {"B": "", "C": "a mat", "answer": "C"},
+            "options are not in the order of their letters, or one is missing",
+            True,
+        ),
         ({"image": "x" * 80}, "base64 does not hold a picture", True),
         ({"image": "x-" * 80}, "image is not base64", True),
         ({"image": ""}, "row has no image", True),

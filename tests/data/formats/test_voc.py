@@ -66,5 +66,5 @@ def test_what_is_there_is_said(tmp_path):
         list(voc.read(tmp_path / "one"))
     (tmp_path / "one" / "1.png").unlink()
     (tmp_path / "two" / "1.png").unlink()
-    [bad] = voc.read(tmp_path)
-    assert bad.reason == "image does not exist or cannot be read"
+    missing = {sample.image for sample in voc.read(tmp_path)}  # which the check of pictures reports
+    assert missing == {str(tmp_path / "a" / "1.png")}

@@ -3,7 +3,7 @@
 import pytest
 
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import golds
+from currreft_nb.data.reading import golds, wording
 
 FOUR = ["4", "3", "2", "1"]
 
@@ -107,7 +107,7 @@ def test_a_gap_in_the_columns_is_refused():
     ],
 )
 def test_answers_to_questions_with_options(value, options, answer_as, letter, why):
-    assert golds.chosen_letter(value, options, answer_as, counted=True) == letter, why
+    assert wording.chosen_letter(value, options, answer_as, counted=True) == letter, why
 
 
 @pytest.mark.parametrize(
@@ -128,24 +128,24 @@ def test_answers_to_questions_with_options(value, options, answer_as, letter, wh
 )
 def test_answers_that_mean_no_option_or_two(value, options, answer_as, reason):
     with pytest.raises(BadRow) as problem:
-        golds.chosen_letter(value, options, answer_as, counted=True)
+        wording.chosen_letter(value, options, answer_as, counted=True)
     assert reason in str(problem.value)
 
 
 def test_a_number_in_words_counts_nothing():
     with pytest.raises(BadRow, match="none of the options"):
-        golds.chosen_letter("1", ["cat", "dog"])
+        wording.chosen_letter("1", ["cat", "dog"])
 
 
 @pytest.mark.parametrize("answer", ["A", "J", "(B)", "(b)", "B.", "B. 4", "(B) yes", r"\boxed{C}", "Ｂ", " D "])
 def test_a_letter_without_options_is_refused(answer):
     with pytest.raises(BadRow, match="no options can be found"):
-        golds.refuse_letter(answer)
+        wording.refuse_letter(answer)
 
 
 @pytest.mark.parametrize("answer", ["a", "x", "R", "2A", "AB", "A + B", "-A", "(b)^2", "14", "E = mc^2", r"\sqrt{A}"])
 def test_a_formula_is_no_letter(answer):
-    golds.refuse_letter(answer)
+    wording.refuse_letter(answer)
 
 
 YES = ["yes"] * 7 + ["no", "no", "YES"]
