@@ -35,7 +35,7 @@ from currreft_nb.core.answers import parse_letters, parse_verdict
 from currreft_nb.core.boxes import Size, scale
 from currreft_nb.core.samples import LETTERS, TASKS, Sample
 from currreft_nb.data.images import BadRow, ImageProblem
-from currreft_nb.data.reading import common, tables, wording
+from currreft_nb.data.reading import common, golds, tables, wording
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
@@ -92,6 +92,8 @@ def _read_row(stage: str, find: Callable, row: dict, file: Path, line: int) -> c
         thinking, answer = wording.split_solution(row["solution"])
     else:
         thinking, answer = None, json.dumps(row["solution"])
+    if task == "math" and stage == "open":
+        answer = str(golds.one_answer(row["solution"] if isinstance(row["solution"], list) else answer, "", "")[0])
     about |= _read_text(task, stage, problem, answer, size)
     yield _sample(row, file, line, task=task, stage=stage, thinking=thinking, **about)
 

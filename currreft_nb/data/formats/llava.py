@@ -26,7 +26,7 @@ from typing import Any
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import tables, wording
+from currreft_nb.data.reading import golds, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
@@ -130,6 +130,8 @@ def _picture(part: dict) -> str | bytes | dict | None:
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:
     question = wording.clean_question(asked)
     thinking, answer = wording.split_prose(answered) if isinstance(answered, str) else (None, str(answered))
+    if VALUES[task] == "text":
+        answer = str(golds.one_answer(answered if isinstance(answered, list) else answer, "", "")[0])
     if VALUES[task] == "boxes":
         boxes = wording.read_value(task, answer, size)
         return {"question": wording.asked_phrase(question), "answer": boxes, "thinking": thinking}
@@ -146,4 +148,6 @@ def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> d
         text, options = question, []  # the list in the text is no list of options
     if VALUES[task] == "text" and not options:
         wording.refuse_letter(answer)
+    if VALUES[task] == "labels":
+        wording.refuse_letter_label(question, answer)
     return {"question": wording.clean_question(text), "options": options, "answer": answer, "thinking": thinking}

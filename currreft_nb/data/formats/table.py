@@ -111,6 +111,8 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
     reasoning, value = _solution(row[layout.columns["answer"]])
     question, options = _options(layout, wording.clean_question(asked), value, cells.get("options"), row, file)
     answer, share = _answer(layout, value, options, about.get("size"))
+    if VALUES[layout.task] == "labels":
+        wording.refuse_letter_label(question, answer)
     if question and before:
         question = f"{wording.clean_question(before)}\n{question}"
     yield Sample(

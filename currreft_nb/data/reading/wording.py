@@ -160,6 +160,15 @@ def options_asked(question: str, answer: str) -> tuple[str, list[str]]:
     return (text, options) if options else split_options(question, small=True)
 
 
+def refuse_letter_label(question: str, labels: list[str]) -> None:
+    """Raise `BadRow` if the only label is the letter of an option in the question: it says nothing about the picture.
+
+    >>> refuse_letter_label("Which animal?", ["A"])
+    """
+    if len(labels) == 1 and letter_in(labels[0]) and options_asked(question, labels[0])[1]:
+        raise BadRow("answer is the letter of an option, and not a label", f"{labels[0]!r}; write task=math or general")
+
+
 def refuse_letter(answer: str, listed: str = "") -> None:
     """Raise `BadRow` for an answer to a question without options that is the letter of one; `listed`: what there is.
 

@@ -35,6 +35,7 @@ ROWS = [  # stage, row, and what of the sample it becomes
     ("open", row("detection", SENTENCE, [10.5, 20, 50, 60]), {"answer": [[10.5, 20, 50, 60]]}),
     ("open", row("classify", "Which objects?", "<answer>traffic light, dog</answer>"),
      {"question": "Which objects?", "answer": ["traffic light", "dog"]}),
+    ("open", row("math", "6 * 7?", ["42"]), {"answer": "42"}),
     ("open", row("math", "6 * 7?", "<think>six sevens</think><answer>$42$</answer>"),
      {"answer": "$42$", "thinking": "six sevens"}),
     ("open", row("math", "6 * 7?", "<thinking>six sevens</thinking>\n<answer>42</answer>"), {"thinking": "six sevens"}),

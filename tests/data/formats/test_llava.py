@@ -73,6 +73,8 @@ CHOICES = "\nChoices:\n(A) 3/11\n(B) 8/11"
         ("<image>\nHow long?\nA. 3;B. 4;C. 5;D. none", "A",
          {"question": "How long?", "options": ["3", "4", "5", "none"], "answer": "A"}, "We-Math"),
         ("<image>\nHow many?\nA. 4; B. 5 ;C. 2; D. none", "B", {"options": ["4", "5", "2", "none"]}, "We-Math"),
+        ("<image>6 * 7?", ["42"], {"answer": "42"}, "a list of one"),
+        ("<image>6 * 7?", "['42']", {"answer": "42"}, "its text"),
         ("<image>Is it? (A) Yes (B) No", "B", {"options": ["Yes", "No"], "answer": "B"}, "on one line"),
     ],
 )  # fmt: skip
@@ -122,6 +124,13 @@ def test_one_image_in_a_list_is_one_image_and_none_is_a_question_in_words(tmp_pa
     path = write(tmp_path / "chat.jsonl", [talk("?", "4", image=["a.png"]), talk("?", "4", image=None)])
     first, second = llava.read(path)
     assert first.image == str(tmp_path / "a.png") and (second.image, second.size) == (None, None)
+
+
+def test_a_letter_is_no_label(tmp_path):
+    picture(tmp_path / "a.png")
+    rows = [talk("<image>Which animal? (A) dog (B) cat", "A"), talk("<image>Which letter is signed?", "A")]
+    bad, sample = llava.read(write(tmp_path / "chat.jsonl", rows), task="classification")
+    assert bad.reason == "answer is the letter of an option, and not a label" and sample.answer == ["A"]
 
 
 def test_a_picture_under_another_key_is_named_and_read_where_it_is_said(tmp_path):

@@ -144,6 +144,12 @@ def test_a_letter_without_options_is_rejected_with_the_columns_there_are(tmp_pat
     assert "write options=COLUMN; columns are: question, answer, candidates" in bad.value
 
 
+def test_a_letter_is_no_label(tmp_path):
+    rows = [{"question": "Which animal? (A) dog (B) cat", "answer": "B"}, {"question": "Which letter?", "answer": "B"}]
+    [sample], [bad] = read(write(tmp_path / "rows.jsonl", rows), task="classification")
+    assert bad.reason == "answer is the letter of an option, and not a label" and sample.answer == ["B"]
+
+
 def test_an_empty_list_of_options_says_that_a_letter_is_a_name(tmp_path):
     [sample], _ = read(write(tmp_path / "rows.jsonl", [{"question": "Which side?", "answer": "C", "options": []}]))
     assert (sample.answer, sample.options) == ("C", [])
