@@ -8,6 +8,7 @@ from currreft_nb import InputError
 from currreft_nb.data.formats import vlmeval
 from tests.helpers.annotated import divide, picture
 
+GAP = "options are not in the order of their letters, or one is missing"
 COLUMNS = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image", "split")
 ROW = {
     "question": "What is on the mat?",
