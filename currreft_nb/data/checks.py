@@ -41,7 +41,7 @@ def text_problem(sample: Sample) -> str | None:
     """Return what is wrong with the texts of prompts and targets: our tags, a model's own tokens, damaged golds."""
     if sample.thinking and TAG.search(sample.thinking):
         return "reasoning has <think> or <answer> tags inside"
-    if any(DAMAGED.search(text) for text in _strings([sample.answer, sample.claim, sample.options])):
+    if DAMAGED.search("\n".join(_strings([sample.answer, sample.claim, sample.options]))):
         return "answer has a control character or one that could not be decoded"
     return CHAT_TOKEN_FOUND if chat_token(sample) else None
 
@@ -51,8 +51,9 @@ def chat_token(sample: Sample) -> str | None:
 
     It would end the user's turn, or stand for a picture that is not there.
     """
-    found = (CHAT_TOKEN.search(text) for text in _texts(sample) if "<" in text or "[" in text)
-    return next((token[0] for token in found if token), None)
+    text = "\n".join(_texts(sample))
+    found = CHAT_TOKEN.search(text) if "<" in text or "[" in text else None
+    return found[0] if found else None
 
 
 def _texts(sample: Sample) -> Iterator[str]:

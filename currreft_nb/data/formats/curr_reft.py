@@ -159,7 +159,7 @@ def _find_image(folders: list[Path], file: Path, name: str) -> Path:
     The published counting rows have absolute paths of another machine. Of such a path the longest end decides that is
     also the end of an existing one. A file name alone decides only where all rows of `file` name one folder.
     """
-    if not Path(name).is_absolute():
+    if not os.path.isabs(name):
         return common.first_image(folders, name)
     parts = Path(name).parts[1:]
     ends = [os.path.join(*parts[start:]) for start in range(len(parts))]

@@ -245,7 +245,10 @@ def picture_cell(row: dict, columns: Sequence[str], asked: str, file: Path) -> A
     filled but another column seems to hold a picture. Without `columns`, the row is known to give none.
     """
     cell = only_image(cell_of(row, columns))
-    if any(row.get(other) for column in columns for other in numbered_like(column) if row.get(column)):
+    numbered = [
+        other for column in columns if column[-1].isdigit() and row.get(column) for other in numbered_like(column)
+    ]
+    if any(row.get(other) for other in numbered):
         raise BadRow("row shows several images, and a sample holds one", ", ".join(columns), fault=False)
     places = count_places(asked)
     if cell and places > 1:
