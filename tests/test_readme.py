@@ -42,6 +42,8 @@ AS_WRITTEN = (
 --set 'evaluate_3b.start_from=[base, "model:currreft_nb/weights/pocket"]'""",
     """currreft run params/pocket.yaml --dry-run --set 'evaluate.arms=[base, other]' \
 --set 'evaluate.start_from=[base, "http:gpt-4o@https://api.openai.com/v1 | like qwen2_5_vl"]'""",
+    "currreft formats",
+    "currreft formats yolo",
     "currreft rewards --help",
     "currreft export --help",
     "currreft run params/pocket.yaml --set seed=1 --only curate",
@@ -58,6 +60,7 @@ IN_TEST_NOTEBOOKS = ("currreft run params/smoke.yaml",)
 IN_TEST_GENERATION_HTTP = ("transformers serve currreft_nb/weights/pocket --device cpu --dtype float32 --port 8000",)
 BENCHMARKS = ("mathvista_testmini_format", "mmbench_en_dev_static", "ai2d", "mmvet", "ocrbench")
 MAY_FAIL_IN_WORDS = (
+    "currreft look 'voc:VOC2012' --data-root path/to/sets",  # with a data set: tests/data/test_look.py
     "currreft doctor",  # its exit status says whether this machine is ready
     "currreft report outputs/smoke",
     "currreft report outputs/smoke --beside outputs/pocket",

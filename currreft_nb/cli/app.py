@@ -88,6 +88,34 @@ def params(
 
 
 @app.command()
+def formats(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A format, for its example and its options.")] = "",
+) -> None:
+    """List the formats of data that can be read, with their options."""
+    from currreft_nb.data.look import format_lines
+
+    print("\n".join(format_lines(name)))
+
+
+@app.command()
+def look(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in train_sources: 'yolo:pets?split=train'.")],
+    data_root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that paths start from.")] = Path(),
+    rows: Annotated[int, typer.Option(min=0, metavar="N", help="Rows to read at most; 0 is all.")] = 0,
+) -> None:
+    """Show what a source yields: questions by task and split, three samples, rejections with file and line.
+
+    Exit status 1 if it yields no question.
+    """
+    from currreft_nb.data.look import look as look_at
+    from currreft_nb.data.look import look_lines
+
+    found = look_at(source, data_root.absolute(), rows)
+    print("\n".join(look_lines(found)))
+    raise typer.Exit(0 if found.questions else 1)
+
+
+@app.command()
 def doctor() -> None:
     """Check whether this machine is ready, and for what: versions, GPUs, memory, disk, hub. Exit status 1 if not."""
     from currreft_nb.cli.doctor import examine

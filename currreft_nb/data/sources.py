@@ -12,25 +12,14 @@ A source is one line of text, `format:path`, and where the format has options, `
     table:hf://datasets/derek-thomas/ScienceQA?task=general&options=choices&context=hint&files=data/train-*.parquet
     table:hf://datasets/lmms-lab/ai2d?task=math&answer_as=index
     llava:hf://datasets/HuggingFaceM4/the_cauldron?task=general&files=vsr/*.parquet
+    yolo:pets/data.yaml?split=train
 
-| format | what it reads | options |
-|---|---|---|
-| clevr, super_clevr | scenes to be counted, or a file of questions | images |
-| coco | instances: detection and classification | images |
-| curr_reft | the official rows, RefGTA rows and conversations | images |
-| geometry3k | problem folders | |
-| llava | conversations, The Cauldron, in any kind of table | task, image, images, files |
-| math_vision | MATH-Vision | |
-| refcoco | RefCOCO, RefCOCO+, RefCOCOg, RefCLEF, RefGTA | split, by, images |
-| science_qa | ScienceQA | split, task, images |
-| table | JSON lines, JSON, CSV, TSV, Parquet, a saved or a hub dataset | task, images, files, box, answer_as, and |
-|       |                                                       | columns: question, answer, image, options, |
-|       |                                                       | candidates, context, thinking |
-| voc | PASCAL VOC: detection and classification | |
+`currreft formats` lists the formats and their options, `currreft formats NAME` documents one, `currreft look SOURCE`
+shows what a source yields.
 
-Sets whose objects have categories (coco, refcoco, voc) give detection and classification questions, by `tasks`.
-Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. `images` is a folder; like
-the path, it is relative to the data root. The `read` function of each format's module documents its options.
+Sets whose objects have categories (coco, yolo, voc, ...) give detection and classification questions, by `tasks`.
+Write options as in a web address: a space as `+`, `&` as `%26`, `|` as `%7C`, `%` as `%25`. Folders and files in
+options (`images`, `annotations`, `classes`, `names`) are relative to the data root, like the path.
 
 A portion may follow: how much comes from the source.
 
@@ -45,6 +34,7 @@ that number among the sources that have such questions; the other sources fill u
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -66,6 +56,7 @@ from currreft_nb.data.splits import Cell
 _MODULES = sorted(iter_modules(formats.__path__, f"{formats.__name__}."))  # a new format is a new module there
 READERS: dict[str, Callable[..., Items]] = {m.name.split(".")[-1]: import_module(m.name).read for m in _MODULES}
 DRAWN = "scenes"
+PATHS = {"images", "annotations", "classes"}  # options that name a folder or a file
 
 Limits = dict[tuple[str, str, str], int]  # by split, task, source
 
@@ -96,8 +87,9 @@ def _parse_source(text: str, splits: tuple[str, ...], root: Path) -> Source:
     format, place, _ = parse(head, {name: {} for name in [DRAWN, *READERS]}, where, bare=[DRAWN])
     if format != DRAWN and "test_ood" in splits and "train" in splits:
         raise InputError(f"{where} is in train_sources and ood_sources; use another source for out-of-domain data")
-    if tables.is_hub(place) and format not in ("table", "llava"):
-        raise InputError(f"{where}: only table and llava read hub datasets; download it to read it as {format}")
+    if tables.is_hub(place) and "files" not in options_of(format):
+        reading = ", ".join(name for name in READERS if "files" in options_of(name))
+        raise InputError(f"{where}: only {reading} read hub datasets; download it to read it as {format}")
     path = Path(place) if tables.is_hub(place) else root / Path(place).expanduser() if place else None
     options = _parse_options(where, format, query, root)
     return Source(text=text, format=format, path=path, splits=splits, options=options)
@@ -135,8 +127,10 @@ def _parse_options(where: str, format: str, query: str, root: Path) -> dict[str,
         raise InputError(f"{where}: duplicate option; keep one")
     if format == DRAWN:
         check_known(where, "kind of drawn math questions", options.get("math", MATH[0]), MATH)
-    if "images" in options:
-        options["images"] = str(root / Path(options["images"]).expanduser())
+    for name in PATHS & options.keys():
+        options[name] = str(root / Path(options[name]).expanduser())
+    if os.path.isfile(root / options.get("names", "")):
+        options["names"] = str(root / options["names"])
     return options
 
 

@@ -143,6 +143,23 @@ def test_params_lists_every_setting_of_a_notebook(project, monkeypatch, capsys):
     assert "no notebook '02_binary'; did you mean 02_rl_binary?" in capsys.readouterr().err
 
 
+def test_formats_and_look_show_what_can_be_read(project, monkeypatch, capsys):
+    assert call(monkeypatch, "formats") == 0
+    assert "\nyolo  " in capsys.readouterr().out
+    assert call(monkeypatch, "formats", "labelme") == 0
+    assert '"shape_type": "rectangle"' in capsys.readouterr().out
+    assert call(monkeypatch, "formats", "labelmi") == 1
+    (project / "rows.jsonl").write_text('{"question": "6 * 7?", "answer": "42"}\n{"question": "1 + 1?"}\n')
+    assert call(monkeypatch, "look", "table:rows.jsonl?task=math") == 0
+    out = capsys.readouterr().out
+    assert "1 questions, 1 rejections" in out and "rows.jsonl:2  'answer'" in out
+    assert call(monkeypatch, "look", "table:rows.jsonl?task=math&answer=question", "--rows", "1") == 0
+    (project / "none.jsonl").write_text("")
+    assert call(monkeypatch, "look", "table:none.jsonl?task=math", "--data-root", project) == 1
+    assert call(monkeypatch, "look", "table:absent.jsonl?task=math") == 1
+    assert "absent.jsonl does not exist" in capsys.readouterr().err
+
+
 def test_doctor_names_versions_with_their_range_and_what_follows(project, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     call(monkeypatch, "doctor")

@@ -1,12 +1,17 @@
-"""Conversations as LLaVA writes them, in any kind of table: MathV360K, Geo170K, VLM-R1, LLaVA-CoT and many others.
+"""Conversations as LLaVA, ShareGPT and OpenAI write them, in any kind of table: MathV360K, Geo170K, VLM-R1, LLaVA-CoT.
 
     {"id": 1, "image": "Clevr_CoGenT_TrainA_R1/data/images/CLEVR_trainA_000001_16885.png", "conversations": [
       {"from": "human", "value": "<image>What number of purple metallic balls are there?"},
       {"from": "gpt", "value": "0"}]}
+    {"images": ["a.png"], "messages": [{"role": "user", "content": "<image>How many balls?"},
+      {"role": "assistant", "content": "0"}]}
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}},
+      {"type": "text", "text": "How many balls?"}]}, {"role": "assistant", "content": "0"}]}
     {"images": [{"bytes": ..., "path": ...}], "texts": [{"user": "Question: How many actions are depicted in the
       diagram?\\nChoices:\\nA. 6.\\nB. 4.\\nAnswer with the letter.", "assistant": "Answer: B", "source": "TQA"}]}
 
-The second is a row of The Cauldron: its `texts` are independent questions about one image, and each becomes a sample.
+The third has its picture among the parts of a message: a path, or base64; a web address is rejected. The last is a row
+of The Cauldron: its `texts` are independent questions about one image, and each becomes a sample.
 Only the first question of a conversation is used; later ones, which may need the turns before them, and rows with
 several images are left out and counted. Rows without an image are text-only questions. Options inside the question are
 separated (in a general question only if its answer is one of them). The answer is the text in tags (`<answer>`,
@@ -24,6 +29,8 @@ from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import golds, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
+
+TURNS = ("conversations", "messages", "conversation")  # columns of a conversation
 
 
 def read(
@@ -46,7 +53,7 @@ def read(
     if task in tasks:
         folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
         pictures = tables.picture_columns(image)
-        found = _apart(tables.read(path, files, ("id", *pictures, "conversations", "texts")), pictures)
+        found = _apart(tables.read(path, files, ("id", *pictures, *TURNS, "texts")), pictures)
         yield from read_rows(found, partial(_read_row, task, pictures, folder, extracted), "a conversation")
 
 
@@ -66,7 +73,9 @@ def _apart(found: Iterator[Found], pictures: tuple[str, ...]) -> Iterator[Found]
 def _read_row(
     task: str, pictures: tuple[str, ...], folder: Path, extracted: Path | None, row: dict, file: Path, line: int
 ) -> Items:
-    asked, answered, later = wording.first_exchange(row["conversations"], "from", "value")
+    turns, inside = _turns(row, file)
+    asked, answered, later = wording.first_exchange(turns, "from", "value")
+    row = row | {pictures[0]: inside} if inside and pictures else row
     about = shown(tables.image_of(tables.picture_cell(row, pictures, asked, file), folder, extracted))
     number = row.get("question number", 1)
     yield Sample(
@@ -79,6 +88,43 @@ def _read_row(
         **about,
     )
     yield from later_questions(later, file, line)
+
+
+def _turns(row: dict, file: Path) -> tuple[list[dict], list]:
+    """Return the turns in LLaVA's form, and the pictures inside the first question. Raises `BadRow`."""
+    found = next((row[name] for name in TURNS if row.get(name) is not None), None)
+    if found is None:
+        listed = ", ".join(map(str, tables.whole(row, file)))
+        raise BadRow("row has no conversations or messages", f"columns are: {listed}")
+    said = [
+        (turn["from"], turn["value"]) if "from" in turn else (turn["role"], turn["content"])  # LLaVA's names, OpenAI's
+        for turn in found
+    ]
+    first = next((content for role, content in said if role in ("user", "human")), None)
+    pictures = [cell for part in first or () if _is_parts(first) and (cell := _picture(part)) is not None]
+    return [{"from": role, "value": _text(content)} for role, content in said], pictures
+
+
+def _is_parts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
+
+
+def _text(content: Any) -> Any:
+    """Return the text of a message; a picture among its parts has the place `<image>`."""
+    if not _is_parts(content):
+        return content
+    return "".join("<image>" if "image" in part["type"] else part.get("text") or "" for part in content)
+
+
+def _picture(part: dict) -> str | bytes | dict | None:
+    """Return the picture of a part; None for a text, and for a place whose picture is in a column. Raises `BadRow`."""
+    value = part.get("image_url") or part.get("image")
+    value = value["url"] if isinstance(value, dict) and "url" in value else value
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("http://", "https://")):
+        raise BadRow("image is a web address; store the file, and write its path", value)
+    return tables.decoded(value) if value.startswith("data:") else value.removeprefix("file://")
 
 
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:

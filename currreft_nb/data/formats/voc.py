@@ -20,6 +20,7 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,29 +39,79 @@ ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
 PARSED = ("utf-8", "utf-16", "iso-8859-1", "us-ascii")  # what the XML parser reads by itself
 
 
-def read(path: Path | str, tasks: Collection[str] = ("detection", "classification")) -> common.Items:
+def read(
+    path: Path | str,
+    tasks: Collection[str] = ("detection", "classification"),
+    *,
+    annotations: str = "",
+    images: str = "",
+) -> common.Items:
     """Yield the questions of a VOC folder, of a folder of such folders, or of one list of images in `ImageSets/Main`.
 
-    A VOC folder holds `Annotations` and `JPEGImages`. Raises `InputError` for any other path.
+    `annotations`: the folder of the XML files; default: `Annotations`, else the folder itself or the only one in it
+    that holds XML files, or all of these if each has its pictures beside the XML files, as Roboflow writes them.
+    `images`: the folder of the pictures; default: `JPEGImages` or `images` beside the folder of the XML files, or that
+    folder itself, or the only other folder that holds pictures. Raises `InputError` if these are not there.
     """
     path = common.need_file(path, "a PASCAL VOC folder or of a list in its ImageSets/Main")
     if path.is_file():
-        root = next((parent for parent in path.parents if (parent / "Annotations").is_dir()), None)
-        if root is None:
-            raise InputError(f"{path}: no folder above holds Annotations; a list belongs in ImageSets/Main")
-        listed = _listed(path, root)
+        listed = _listed(path, Path(annotations) if annotations else _folder_above(path))
     else:
-        roots = [path] if (path / "Annotations").is_dir() else sorted(p.parent for p in path.glob("*/Annotations"))
-        if not roots:
-            raise InputError(f"{path} holds no Annotations folder; give the folder that does (VOC2007, VOC2012, ...)")
-        listed = (file for root in roots for file in common.files_in(root / "Annotations", "*.xml"))
+        folders = [Path(annotations)] if annotations else _annotation_folders(path)
+        listed = (file for folder in folders for file in common.files_in(folder, "*.xml"))
     entries = list(listed)
     names = _category_names(entry for entry in entries if isinstance(entry, Path))
+    places = cache(lambda folder: [Path(images)] if images else _picture_folders(folder))
     for entry in entries:
-        yield from [entry] if isinstance(entry, common.Rejected) else _read_annotation(entry, names, tasks)
+        if isinstance(entry, common.Rejected):
+            yield entry
+        else:
+            yield from _read_annotation(entry, names, tasks, places(entry.parent))
 
 
-def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
+def _folder_above(file: Path) -> Path:
+    root = next((parent for parent in file.parents if (parent / "Annotations").is_dir()), None)
+    if root is None:
+        raise InputError(f"{file}: no folder above holds Annotations; write annotations=FOLDER")
+    return root / "Annotations"
+
+
+def _annotation_folders(path: Path) -> list[Path]:
+    """Return the folders of XML files in a folder: its own, those of VOC folders, or those that hold such files."""
+    if (path / "Annotations").is_dir():
+        return [path / "Annotations"]
+    if any(path.glob("*.xml")):
+        return [path]
+    if found := sorted(path.glob("*/Annotations")):
+        return found
+    found = sorted({file.parent for file in path.glob("*/*.xml")})
+    if len(found) == 1 or (found and all(map(_holds_pictures, found))):
+        return found
+    there = f"XML files in {', '.join(folder.name for folder in found)}" if found else "no XML files"
+    raise InputError(
+        f"{path} holds no Annotations folder, but {there}; give the folder of the XML files, or write "
+        f"annotations=FOLDER and images=FOLDER ({common.contents(path)})"
+    )
+
+
+def _picture_folders(annotations: Path) -> list[Path]:
+    """Return the folders that may hold the pictures of a folder of XML files."""
+    root = annotations.parent
+    named = [folder for folder in (root / "JPEGImages", root / "images") if folder.is_dir()]
+    if named or _holds_pictures(annotations):
+        return [*named, annotations]
+    found = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_pictures(folder)]
+    if len(found) > 1:
+        listed = ", ".join(folder.name for folder in found)
+        raise InputError(f"{annotations}: its pictures may be in {listed}; choose one by images=FOLDER")
+    return found or [annotations]
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(file.suffix in SUFFIXES for file in folder.iterdir())
+
+
+def _listed(path: Path, annotations: Path) -> Iterator[Path | common.Rejected]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -73,7 +124,7 @@ def _listed(path: Path, root: Path) -> Iterator[Path | common.Rejected]:
             continue
         place: dict[str, Any] = {"file": str(path), "line": number, "value": name}
         try:
-            file = inside(root, f"Annotations/{name}.xml")
+            file = inside(annotations, f"{name}.xml")
         except InputError:
             yield common.Rejected(reason="file is outside of its folder, or a link out of it", **place)
             continue
@@ -132,10 +183,10 @@ def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
 
 
-def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> common.Items:
+def _read_annotation(file: Path, names: list[str], tasks: Collection[str], places: list[Path]) -> common.Items:
     try:
         root = _root(file)
-        image = _image_path(file.parent.parent / "JPEGImages", file, root)
+        image = _image_path(file, root, places)
         size = _recorded_size(root) or image_size(image)
     except BadRow as problem:
         if problem.reason in (NOT_XML, EMPTY, TWO_IMAGES, common.TWO_FILES):
@@ -160,15 +211,15 @@ def _read_annotation(file: Path, names: list[str], tasks: Collection[str]) -> co
     yield from common.object_samples(things, f"voc-{file.stem}", names, tasks, file, about)
 
 
-def _image_path(folder: Path, file: Path, root: ElementTree.Element) -> Path:
+def _image_path(file: Path, root: ElementTree.Element, places: list[Path]) -> Path:
     """Return the picture that <filename> or the annotation's own name tells; raises `BadRow` if they tell two."""
     written = (root.findtext("filename") or "").strip()
-    named, own = _existing(folder, written), _existing(folder, file.stem)
+    named, own = ([path for place in places for path in _existing(place, name)] for name in (written, file.stem))
     others = [path for path in own if path.stem not in {path.stem for path in named}]
     if named and others:
         why = f"<filename> says {written}, the annotation is {file.name}, and both {named[0]} and {others[0]} exist"
         raise BadRow(TWO_IMAGES, f"{why}; correct <filename>, or remove it")
-    missing = common.image_in(folder, written or f"{file.stem}.jpg")  # which the check of pictures reports
+    missing = common.image_in(places[0], written or f"{file.stem}.jpg")  # which the check of pictures reports
     return common.only_file(named or own, written or file.stem) if named or own else missing
 
 

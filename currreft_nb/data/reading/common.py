@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from currreft_nb.tasks.classification import normalise
 
 EDGE_PX = 1.0  # a box may leave its image by one pixel (0-based or 1-based, rounding) and is then clipped
 LISTED_CATEGORIES = 40  # COCO's own vocabulary, which is longer, is not listed in the question
+LISTED, COUNTED = 8, 10_000  # in messages: kinds of files and folders, and files of each folder that are counted
 TWO_FILES = "image may be one of two files"
 SHOWN = 500  # characters of the details of a rejection, which may list the columns of a table
 
@@ -145,8 +147,19 @@ def input_files(path: Path | str, what: str, *patterns: str) -> Sequence[Path | 
     path = need_file(path, what)
     files = [path] if path.is_file() else files_in(path, *patterns)
     if not files:
-        raise InputError(f"{path} holds no {' or '.join(patterns)}; give the path of {what}")
+        raise InputError(f"{path} holds no {' or '.join(patterns)}; {contents(path)}; give the path of {what}")
     return files
+
+
+def contents(folder: Path) -> str:
+    """Return in words what a folder holds: its files by kind, and each folder with its most frequent kind of file."""
+    entries = sorted(folder.iterdir())
+    kinds = Counter(entry.suffix or entry.name for entry in entries if entry.is_file())
+    found = [f"{count} {kind}" for kind, count in kinds.most_common(LISTED)]
+    for inner in [entry for entry in entries if entry.is_dir()][:LISTED]:
+        kinds = Counter(file.suffix for file in islice(inner.rglob("*"), COUNTED) if file.is_file())
+        found.append(f"{inner.name}/" + "".join(f" ({count} {kind})" for kind, count in kinds.most_common(1)))
+    return f"it holds {', '.join(found)}" if found else "it is empty"
 
 
 def four_numbers(box: Any) -> tuple[float, ...]:
@@ -183,9 +196,17 @@ def fit_box(box: Box, size: Size) -> tuple[float, ...]:
 
 
 def object_samples(
-    things: list[AnnotatedObject], id: str, names: list[str], tasks: Collection[str], file: Path, about: dict[str, Any]
+    things: list[AnnotatedObject],
+    id: str,
+    names: list[str],
+    tasks: Collection[str],
+    file: Path,
+    about: dict[str, Any],
+    note: dict[str, Any] | None = None,
 ) -> Items:
     """Yield the questions that the annotated objects of one image answer; `about` are the fields that they share.
+
+    `note` is added to `extra`; default: the origin, with the file and no line.
 
     Detection: one question for each category that occurs exactly once ("the dog"); crowds, unusable boxes and difficult
     objects count as occurrences, so that no question has two answers. Classification: which of the categories `names`
@@ -193,7 +214,8 @@ def object_samples(
     `extra["categories"]` is `names`. Names that the reward takes for one (Cat and cat, people and person) are one
     category, in the spelling that `names` has first.
     """
-    if other := _other_spellings(tuple(names)):
+    note = origin(file) if note is None else note
+    if other := other_spellings(tuple(names)):
         names = [name for name in names if name not in other]
         things = [replace(thing, label=other.get(thing.label, thing.label)) for thing in things]
     if not things:
@@ -201,18 +223,18 @@ def object_samples(
         return
     if "classification" in tasks:
         counts = Counter(sorted(thing.label for thing in things))
-        extra = {"counts": dict(counts), "categories": names, **origin(file)}
+        extra = {"counts": dict(counts), "categories": names, **note}
         fields: dict[str, Any] = {"question": category_question(names), "answer": list(counts), "extra": extra}
         yield Sample(id=f"{id}-labels", task="classification", **fields, **about)
     if "detection" in tasks:
-        yield from _detection_samples(things, id, origin(file), about)
+        yield from _detection_samples(things, id, note, about)
 
 
 @lru_cache(maxsize=8)
-def _other_spellings(names: tuple[str, ...]) -> dict[str, str]:
+def other_spellings(names: tuple[str, ...]) -> dict[str, str]:
     """Return the names that the reward takes for an earlier one, each with that one.
 
-    >>> _other_spellings(("Cat", "dog", "cat"))
+    >>> other_spellings(("Cat", "dog", "cat"))
     {'cat': 'Cat'}
     """
     first: dict[str, str] = {}

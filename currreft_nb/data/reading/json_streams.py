@@ -120,14 +120,14 @@ def _json_row(data: bytes | None, what: str, **place: Any) -> dict | Rejected:
     return row if isinstance(row, dict) else Rejected(reason=f"{what} is not a JSON object", **place)
 
 
-def csv_rows(path: Path | str, delimiter: str = ",") -> Iterator[Found]:
+def csv_rows(path: Path | str, delimiter: str = ",", longest: int = 1 << 17) -> Iterator[Found]:
     """Yield (file, line number, row by column name) of a CSV file. Raises `InputError` without a header.
 
-    Fields have at most `csv.field_size_limit()` characters, by default 131,072.
+    Fields have at most `longest` characters: an open quotation mark swallows no more than that.
     """
     file, names, end, found = Path(path), None, 0, False
-    table = csv.reader(_csv_lines(file), delimiter=delimiter, strict=True)
-    while (values := _next_record(table, file, end + 1)) is not None:
+    table = csv.reader(_csv_lines(file, longest), delimiter=delimiter, strict=True)
+    while (values := _next_record(table, file, end + 1, longest)) is not None:
         line, end = end + 1, table.line_num
         if names is None:
             names = _header(values, file)
@@ -139,17 +139,20 @@ def csv_rows(path: Path | str, delimiter: str = ",") -> Iterator[Found]:
         yield file, None, Rejected(file=str(file), reason="file has no rows" if names else "file is empty")
 
 
-def _next_record(table: Iterator[list[str]], file: Path, line: int) -> list[str] | Rejected | None:
+def _next_record(table: Iterator[list[str]], file: Path, line: int, longest: int) -> list[str] | Rejected | None:
+    before = csv.field_size_limit(longest)  # the module has one limit for all of its readers
     try:
         return next(table, None)
     except csv.Error as error:
         return Rejected(file=str(file), line=line, reason="line is not CSV", value=str(error))
+    finally:
+        csv.field_size_limit(before)
 
 
-def _csv_lines(path: Path) -> Iterator[str]:
+def _csv_lines(path: Path, longest: int) -> Iterator[str]:
     for number, line in bounded_lines(path):
         # Replace a line that is too long by a field that is too long, which the csv module reports and skips.
-        text = "x" * (csv.field_size_limit() + 1) if line is None else line.decode("utf-8", "surrogateescape")
+        text = "x" * (longest + 1) if line is None else line.decode("utf-8", "surrogateescape")
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -171,22 +174,23 @@ def _plain(values: list[str]) -> bool:
     return not any("\udc80" <= character <= "\udcff" for value in values if not value.isascii() for character in value)
 
 
-def json_items(path: Path | str) -> Iterator[tuple[str | None, Any]]:
+def json_items(path: Path | str, opened: str | None = None) -> Iterator[tuple[str | None, Any]]:
     """Yield (None, item) for the items of a JSON array, (name, item) for the members of a JSON object.
 
-    A member that is an array is yielded item by item. Raises `InputError` after the readable items if the file is not
-    one such document from its first to its last character.
+    A member that is an array is yielded item by item; of the member `opened`, an object, each value is yielded with
+    that name. Raises `InputError` after the readable items if the file is not one such document from its first to its
+    last character.
     """
     with open(path, encoding="utf-8-sig") as stream:
         window = _Window(stream)
         try:
-            yield from _document(window)
+            yield from _document(window, opened)
         except (ValueError, RecursionError) as error:
             why = f"after character {window.passed + window.position} ({error})"
             raise InputError(f"{path} is not JSON, or damaged, {why}; get the file again, or correct it") from None
 
 
-def _document(window: "_Window") -> Iterator[tuple[str | None, Any]]:
+def _document(window: "_Window", opened: str | None) -> Iterator[tuple[str | None, Any]]:
     opening = window.take("[{")
     if opening == "[":
         yield from ((None, item) for item in _items(window, "]"))
@@ -196,10 +200,16 @@ def _document(window: "_Window") -> Iterator[tuple[str | None, Any]]:
             if window.peek() == "[":
                 window.take("[")
                 yield from ((name, item) for item in _items(window, "]"))
+            elif name == opened and window.peek() == "{":
+                window.take("{")
+                for _ in _items(window, "}"):
+                    window.take(":")
+                    yield name, window.value()
             else:
                 yield name, window.value()
-    if window.peek():
-        raise ValueError("something follows its end")
+    if more := window.peek():
+        lines = ": another document, as in JSON lines, which the formats of tables read" if more in "[{" else ""
+        raise ValueError(f"something follows its end{lines}")
 
 
 def _items(window: "_Window", closing: str) -> Iterator[Any]:

@@ -11,9 +11,10 @@ Tables are streamed: one row is in memory, or one row group of a Parquet file. I
 files, because a sample names a file.
 """
 
+import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ HUB = re.compile(r"hf:/{1,2}datasets/([^/@?]+/[^/@?]+)(?:@(.+))?")
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 PATTERNS = ("**/*.parquet", "**/*.arrow", "**/*.jsonl", "**/*.csv", "**/*.tsv")  # no .json: these may be metadata
 SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+IMAGES = ("image", "file_name", "img", "image_path", "image_file_name")  # usual columns of pictures
 COLUMNAR = (".parquet", ".arrow")
 PICTURE_FILE = re.compile(r"[^\n]+\.(?:jpe?g|png|gif|bmp|webp|tiff?|ppm)", re.IGNORECASE)
 PICTURE_TEXT = ("/9j/", "iVBORw0KGgo", "data:image/")  # how JPEG and PNG begin in base64
@@ -76,6 +78,23 @@ def read(path: Path | str, files: str = "", columns: Collection[str] = ()) -> It
             yield from _read_file(file, columns)
 
 
+def read_columns(path: Path | str, files: str, wanted: Mapping[str, Collection[str]]) -> Iterator[Found]:
+    """Yield the rows of a table; `wanted` are the usual names of each column, by the option that names another.
+
+    Raises `InputError` if the first row has none of them.
+    """
+    checked = False
+    for file, line, row in read(path, files, [name for names in wanted.values() for name in names]):
+        if not checked and isinstance(row, dict):
+            checked = True
+            for option, names in wanted.items():
+                if row.keys().isdisjoint(names):
+                    listed = ", ".join(whole(row, file))
+                    what = f"no column {' or '.join(names)}; columns are: {listed}"
+                    raise InputError(f"{file}: {what}; write {option}=COLUMN")
+        yield file, line, row
+
+
 def _table_files(folder: Path, files: str) -> Sequence[Path | Rejected]:
     if (folder / "dataset_dict.json").is_file() and not files:
         splits = sorted(part.name for part in folder.iterdir() if (part / "state.json").is_file())
@@ -117,9 +136,26 @@ def _read_file(file: Path, columns: Collection[str]) -> Iterator[Found]:
 
 
 def _json_records(file: Path) -> Iterator[Found]:
-    for number, (_, item) in enumerate(json_items(file), 1):
+    """Yield the items of an array, or of the members of an object. Raises `InputError` for an object without rows."""
+    others, found = list[str](), False
+    for number, (name, item) in enumerate(json_items(file), 1):
         rejected = Rejected(file=str(file), line=number, reason="record is not a JSON object")
-        yield file, number, item if isinstance(item, dict) else rejected
+        if isinstance(item, dict) or name is None or found:
+            found = True
+            yield file, number, item if isinstance(item, dict) else rejected
+        elif name not in others[-1:]:
+            others.append(name)
+    if others and not found:
+        remedy = "write a list of objects, or an object on each line (.jsonl)"
+        raise InputError(f"{file} is one JSON object, and none of its members has rows: {', '.join(others)}; {remedy}")
+    if others:
+        yield (
+            file,
+            None,
+            Rejected(
+                file=str(file), reason="members before the rows are no rows", value=", ".join(others), fault=False
+            ),
+        )
 
 
 def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
@@ -137,12 +173,46 @@ def _columnar(file: Path, columns: Collection[str]) -> Iterator[Found]:
         raise InputError(f"{file} cannot be read after row {number} ({reason}); get the file again") from None
 
 
+def class_names(file: Path) -> dict[str, list[str]]:
+    """Return the categories of each ClassLabel column, as `datasets` writes them into Parquet and Arrow files.
+
+    A column inside another has the name `objects.category`.
+    """
+    if file.suffix.lower() not in COLUMNAR:
+        return {}
+    try:
+        features = parse_json((_schema(file).metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return dict(_class_labels(features, ()))
+
+
+def _class_labels(feature: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
+        yield ".".join(path), [str(name) for name in feature["names"]]
+    elif isinstance(feature, dict | list):
+        for name, inner in feature.items() if isinstance(feature, dict) else (("feature", item) for item in feature):
+            yield from _class_labels(inner, path if name == "feature" else (*path, name))  # of a list, not a column
+
+
+def _schema(file: Path) -> Any:
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    try:
+        if file.suffix.lower() == ".parquet":
+            return pyarrow.parquet.read_schema(file)
+        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as table:
+            return table.schema
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}); get the file again") from None
+
+
 def _parquet_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as table:
-        wanted = [name for name in table.schema_arrow.names if not columns or name in columns]
-        yield from table.iter_batches(batch_size=BATCH, columns=wanted)
+        yield from table.iter_batches(batch_size=BATCH, columns=_chosen(table.schema_arrow.names, columns))
 
 
 def _arrow_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
@@ -150,7 +220,12 @@ def _arrow_batches(file: Path, columns: Collection[str]) -> Iterator[Any]:
 
     with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as table:
         for batch in table:
-            yield batch.select([name for name in batch.schema.names if not columns or name in columns])
+            yield batch.select(_chosen(batch.schema.names, columns))
+
+
+def _chosen(names: list[str], columns: Collection[str]) -> list[str]:
+    """Return the columns to read: all, if the file has none of the named ones, so that a message can list them."""
+    return [name for name in names if name in columns] or names
 
 
 def picture_columns(image: str) -> tuple[str, ...]:
@@ -244,8 +319,16 @@ def image_of(value: Any, folder: Path, extracted: Path | None) -> Path | None:
     if isinstance(value, dict):
         value = value["bytes"] or value["path"]
     if isinstance(value, bytes):
-        return _write_out(value, extracted)
+        return write_out(value, extracted)
     return image_in(folder, value) if value else None
+
+
+def need_image(value: Any, folder: Path, extracted: Path | None) -> Path:
+    """Return the file of a row's image. Raises `BadRow` for a row without one."""
+    path = image_of(only_image(value), folder, extracted)
+    if path is None:
+        raise BadRow("row has no image")
+    return path
 
 
 def only_image(value: Any) -> Any:
@@ -257,7 +340,19 @@ def only_image(value: Any) -> Any:
     return value[0] if value else None
 
 
-def _write_out(data: bytes, extracted: Path | None) -> Path:
+def decoded(text: str) -> bytes:
+    """Return the bytes of a picture in base64, or in a data address (`data:image/png;base64,...`). Raises `BadRow`."""
+    try:
+        data = base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text, validate=True)
+    except ValueError as error:
+        raise BadRow("image is not base64", f"{error}: {text[:40]}") from None
+    if not data.startswith(tuple(SIGNATURES)):
+        raise BadRow("base64 does not hold a picture", text[:40])
+    return data
+
+
+def write_out(data: bytes, extracted: Path | None) -> Path:
+    """Write the bytes of an image to the folder and return its path. Raises `BadRow` if no folder was named."""
     if extracted is None:
         raise BadRow("image is inside the table, and no folder was named to write it to")
     extracted.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Conversations in LLaVA's form and The Cauldron's: questions, options, answers and reasons out of running text."""
 
+import base64
 import json
 from collections import Counter
 
@@ -100,7 +101,7 @@ def test_conversations(tmp_path, asked, answered, expected, why):
         (talk("?", "<answer>4</answer> or <answer>5</answer>"), "answer has several answers in tags", True),
         (talk("<image>", "4"), "row is not a conversation", True),
         (talk("?", ""), "row is not a conversation", True),
-        ({"image": "a.png"}, "row lacks a field", True),
+        ({"image": "a.png"}, "row has no conversations or messages", True),
         ({"image": "a.png", "conversations": []}, "conversation does not begin with a question and its answer", True),
         ({"conversations": talk("?", "4")["conversations"][::-1]}, "conversation does not begin", True),
         ({"conversations": [{"from": "human"}]}, "row lacks a field", True),
@@ -236,3 +237,77 @@ def test_text_made_to_be_slow_is_read_at_once(piece):
     text = piece * (200_000 // len(piece))
     wording.split_prose(text), wording.split_options(text), wording.clean_question(f"a{text}b")
     wording.asked_phrase(text)
+
+
+# ---- ShareGPT's and OpenAI's forms
+
+
+def said(*turns, role="role", text="content"):
+    return [{role: who, text: what} for who, what in turns]
+
+
+def by_address(url):
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+PARTS = [{"type": "image"}, {"type": "text", "text": "How many?"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"images": ["a.png"], "messages": said(("user", "<image>How many?"), ("assistant", "4"))}, "LLaMA-Factory"),
+        ({"images": ["a.png"], "conversations": said(("human", "<image>How many?"), ("gpt", "4"), role="from",
+                                                     text="value")}, "ShareGPT"),
+        ({"image": "a.png", "conversations": said(("user", "<image>\nHow many?"), ("assistant", "4"))}, "MiniCPM-V"),
+        ({"image": "a.png", "messages": said(("system", "Be brief."), ("user", "How many?"), ("assistant", "4"))},
+         "a system prompt"),
+        ({"images": ["a.png"], "messages": said(("user", PARTS), ("assistant", [{"type": "text", "text": "4"}]))},
+         "llava-instruct-mix-vsft"),
+        ({"messages": said(("user", [{"type": "image", "image": "a.png"}, PARTS[1]]), ("assistant", "4"))}, "Qwen"),
+        ({"messages": said(("user", [by_address("a.png"), PARTS[1]]),
+                           ("assistant", "4"))}, "OpenAI"),
+        ({"messages": said(("user", [{"type": "input_image", "image_url": "a.png"},
+                                     {"type": "input_text", "text": "How many?"}]), ("assistant", "4"))}, "Responses"),
+    ],
+)  # fmt: skip
+def test_conversations_of_other_tools(tmp_path, row, why):
+    picture(tmp_path / "a.png")
+    [sample] = llava.read(write(tmp_path / "rows.jsonl", [row]))
+    assert (sample.question, sample.answer, sample.size) == ("How many?", "4", (100, 80)), why
+    assert sample.image == str(tmp_path / "a.png")
+
+
+def test_a_picture_in_base64_among_the_parts(tmp_path):
+    picture(tmp_path / "x.png")
+    data = base64.b64encode((tmp_path / "x.png").read_bytes()).decode()
+    address = by_address(f"data:image/png;base64,{data}")
+    row = {"messages": said(("user", [PARTS[1], address]), ("assistant", "4"))}
+    [sample] = llava.read(write(tmp_path / "rows.jsonl", [row]), extracted=tmp_path / "inside")
+    assert sample.size == (100, 80) and sample.image.startswith(str(tmp_path / "inside"))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": said(("user", [by_address("https://x.org/a.png"), PARTS[1]]),
+                           ("assistant", "4"))}, "image is a web address; store the file, and write its path"),
+        ({"messages": said(("user", [{"type": "image", "image": "../a.png"}, PARTS[1]]), ("assistant", "4"))},
+         "image path leads out of the image folder"),
+        ({"messages": said(("user", [by_address("data:image/png;base64,xx"), PARTS[1]]),
+                           ("assistant", "4"))}, "image is not base64"),
+        ({"messages": said(("user", PARTS), ("assistant", "4"))},
+         "question says <image>, and the row gives no picture"),
+        ({"messages": said(("assistant", "4"), ("user", "How many?"))},
+         "conversation does not begin with a question and its answer"),
+        ({"dialog": [], "n": 1}, "row has no conversations or messages"),
+    ],
+)  # fmt: skip
+def test_conversations_of_other_tools_that_cannot_be_used(tmp_path, row, reason):
+    [bad] = llava.read(write(tmp_path / "rows.jsonl", [row]))
+    assert bad.reason == reason and bad.line == 1
+
+
+def test_rows_without_a_conversation_list_all_columns(tmp_path):
+    [bad] = llava.read(write(tmp_path / "rows.jsonl", [{"dialog": [], "n": 1}]))
+    assert bad.value == "columns are: dialog, n"

@@ -168,3 +168,53 @@ def test_a_folder_that_only_looks_like_the_cache_is_not_trusted(tmp_path):
     (snapshot / "a.csv").symlink_to(write(tmp_path / "secret.csv", ROWS))
     samples, [bad] = read(snapshot)
     assert not samples and bad.reason == "file is outside of its folder, or a link out of it"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"question": "?", "answer": "4"}', "is one JSON object, and none of its members has rows: question, answer"),
+        (
+            '{"question": ["?", "!"], "answer": ["4", "5"]}',
+            "none of its members has rows: question, answer; write a list",
+        ),
+        (
+            '{\n"question": "?",\n"answer": "4"\n}\n{\n"question": "?"\n}',
+            "follows its end: another document, as in JSON",
+        ),
+        ("{}{}", "follows its end: another document"),
+        ("[] x", "something follows its end\\)"),
+    ],
+)
+def test_a_json_file_without_rows_is_one_error(tmp_path, text, message):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        list(tables.read(tmp_path / "rows.json"))
+
+
+def test_rows_in_a_member_of_a_json_object(tmp_path):
+    (tmp_path / "rows.json").write_text('{"version": "1.0", "tags": ["a", "b"], "data": [{"n": 1}, {"n": 2}, 3]}')
+    *rows, bad, told = [found for _, _, found in tables.read(tmp_path / "rows.json")]
+    assert rows == [{"n": 1}, {"n": 2}] and bad.reason == "record is not a JSON object"
+    assert (told.value, told.fault) == ("version, tags", False)
+
+
+def test_columns_of_a_table_by_their_usual_names(tmp_path):
+    path = write(tmp_path / "rows.parquet", [{"picture": "a.png", "label": 1, "n": 2}])
+    wanted = {"label": ("label", "labels")}
+    assert [row for _, _, row in tables.read_columns(path, "", wanted)] == [{"label": 1}]
+    with pytest.raises(InputError, match="no column image or img; columns are: picture, label, n; write image=COLUMN"):
+        list(tables.read_columns(path, "", wanted | {"image": ("image", "img")}))
+    with pytest.raises(InputError, match="columns are: picture, label, n"):  # a file that has none of the wanted ones
+        list(tables.read_columns(path, "", {"objects": ("objects",)}))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_names_of_class_labels(tmp_path, suffix):
+    kinds = datasets.ClassLabel(names=["cat", "dog"])
+    whole = datasets.Features({"label": kinds, "objects": datasets.List({"category": kinds})})
+    made = datasets.Dataset.from_list([{"label": 0, "objects": [{"category": 1}]}], features=whole)
+    made.save_to_disk(tmp_path / "saved") if suffix == ".arrow" else made.to_parquet(tmp_path / "rows.parquet")
+    [path] = tmp_path.rglob(f"*{suffix}")
+    assert tables.class_names(path) == {"label": ["cat", "dog"], "objects.category": ["cat", "dog"]}
+    assert tables.class_names(write(tmp_path / f"plain{suffix}", ROWS)) == {}
