@@ -61,7 +61,9 @@ class Budget(NamedTuple):
         forms = settings.get("stages", ("open",))
         share = (1 - settings.get("rehearse_share", 0.0)) / len(forms) if "open" in forms else 1.0
         return cls(
-            *(settings[name] for name in ("steps", "prompts_per_step", "group_size")),
+            settings["steps"],
+            settings["prompts_per_step"],
+            settings["group_size"],
             tasks=len(settings["tasks"]),
             open=share,
             passes=settings["passes"],
