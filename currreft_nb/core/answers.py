@@ -4,8 +4,8 @@
 
 Rewards and evaluation share these strict readers. What has one meaning is read in the form that the model's family
 writes: in a fence, a box, bold or full-width characters, a letter with the text of its own option, boxes as Qwen,
-InternVL, GLM, DeepSeek-VL, MiniCPM, PaliGemma and Gemma write them. What has two is refused: a hedge, a second answer, a
-letter with another option's text, words around the answer. Characters that nobody sees count for nothing (`visible`).
+InternVL, GLM, DeepSeek-VL, MiniCPM, PaliGemma and Gemma write them. What has two is refused: a hedge, a second answer,
+a letter with another option's text, words around the answer. Characters that nobody sees count for nothing (`visible`).
 No text is evaluated as code, every function takes time linear in its input, and a refusal carries a reason code.
 """
 
@@ -22,14 +22,14 @@ MAX_COORDINATE = 1e6  # pixels
 _VERDICTS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
 _QUOTES = " \t\n\r\"'`*“”‘’«»„"
 _UNSEEN = re.compile(  # controls, soft hyphens, characters without width, marks of direction, selectors of glyphs
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _FENCE = re.compile(r"```(?:(?:json|python|plaintext|text|markdown|latex)\b)?", re.IGNORECASE)
 _AROUND = re.compile(  # of an answer: opening and closing text
-    r"\\(?:boxed|fbox|text\w{0,6}|math(?:rm|bf|it|sf|tt)) ?\{(?P<inside>.*)\}|\*\*(?P<bold>[^*]+)\*\*|\$+(?P<math>[^$]+)\$+"
-    r"|<\|begin_of_box\|>(?P<glm>[^<]*)<\|end_of_box\|>|\"(?P<quote>[^\"]*)\"|“(?P<typographic>[^”]*)”|`(?P<code>[^`]+)`"
-    r"|\\\((?P<inline>.*)\\\)|\\\[(?P<display>.*)\\\]",
+    r"\\(?:boxed|fbox|text\w{0,6}|math(?:rm|bf|it|sf|tt)) ?\{(?P<inside>.*)\}|\$+(?P<math>[^$]+)\$+"
+    r"|\\\((?P<inline>.*)\\\)|\\\[(?P<display>.*)\\\]|\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`"
+    r"|<\|begin_of_box\|>(?P<glm>[^<]*)<\|end_of_box\|>|\"(?P<quote>[^\"]*)\"|“(?P<typographic>[^”]*)”",
     re.DOTALL,
 )
 _BRACKETS_AND_PERIODS = str.maketrans("", "", "()[]{}.\"'`*")
@@ -145,7 +145,7 @@ def visible(text: str) -> str:
 def undecorated(text: str) -> str:
     r"""Return the text in plain characters (NFKC), without what models put around an answer, and the final period.
 
-    That is a code fence, also one that is not closed, LaTeX's box, text and dollars, bold, quotes, and GLM's box tokens.
+    That is a code fence, also half of one, LaTeX's box, text and dollars, bold, quotes, and GLM's box tokens.
 
     >>> undecorated("**\\boxed{\\text{B}}**."), undecorated("\uff22"), undecorated("\\boxed{A} \\boxed{B}")
     ('B', 'B', '\\boxed{A} \\boxed{B}')
@@ -198,8 +198,8 @@ def parse_letters(text: str, count: int, fits: Callable[[int, str], bool] | None
     """Return the sorted option letters of an answer to a question with `count` options.
 
     Letters may be separated by commas, semicolons, slashes, ampersands, "and" or nothing; brackets and periods are
-    ignored; a word, a repeated letter or a letter beyond the options is refused. A letter may be followed by the text of
-    its option where `fits(place, text)` says whether that is the text of the option at that place.
+    ignored; a word, a repeated letter or a letter beyond the options is refused. A letter may be followed by the text
+    of its option where `fits(place, text)` says whether that is the text of the option at that place.
 
     >>> parse_letters("(B) and A.", 4), parse_letters("B. 20", 4, lambda place, text: text == ["10", "20"][place])
     (['A', 'B'], ['B'])
@@ -226,7 +226,7 @@ def parse_letters(text: str, count: int, fits: Callable[[int, str], bool] | None
 
 
 def _letters_with_texts(text: str, count: int, fits: Callable[[int, str], bool]) -> list[str]:
-    """Return the letters of an answer that gives each with its option's text; none if it has another form."""
+    """Return the letters of an answer that gives each with its option's text; none if it has no such form."""
     whole = _LETTER_AND_TEXT.fullmatch(text)
     parts = [_LETTER_AND_TEXT.fullmatch(part.strip()) for part in _NEXT_LETTER.split(text)] if whole else []
     for found in ([whole], parts):
@@ -240,9 +240,9 @@ def _letters_with_texts(text: str, count: int, fits: Callable[[int, str], bool])
 
 
 def parse_labels(text: str) -> list[str]:
-    """Return the labels of a list with commas, semicolons or newlines, bullets or numbers, or of a JSON list of strings.
+    """Return the labels of a list with commas, semicolons, newlines, bullets or numbers, or of a JSON list of strings.
 
-    The JSON list may stand alone in an object, `{"labels": [...]}`.
+    The JSON list may be the only thing in an object, `{"labels": [...]}`.
 
     >>> parse_labels("traffic light, dog"), parse_labels('["cat", "dog"]'), parse_labels("1. dog 2. cat")
     (['traffic light', 'dog'], ['cat', 'dog'], ['dog', 'cat'])
@@ -363,12 +363,15 @@ def _json_boxes(value: Any) -> list:
         return found
     if not isinstance(value, list) or not value:
         raise Unreadable("no_box")
-    if len(value) == 2 and all(isinstance(point, list) and len(point) == 2 for point in value):
-        if not any(isinstance(number, (dict, list)) for point in value for number in point):
-            return [value[0] + value[1]]
+    if len(value) == 2 and all(map(_is_point, value)):
+        return [value[0] + value[1]]
     if any(isinstance(item, (dict, list)) for item in value):
         return [box for item in value for box in _json_boxes(item)]
     return [value]
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not any(isinstance(v, (dict, list)) for v in value)
 
 
 def _swapped(box: list) -> list:
@@ -417,7 +420,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of a markdown code fence, plain or of JSON, around the whole text, also if half of it is missing."""
+    """Return the inside of a markdown code fence around the whole text, also if its beginning or end is missing."""
     if len(text) < 6:
         return text
     if opening := _FENCE.match(text):

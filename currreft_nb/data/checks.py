@@ -69,7 +69,7 @@ def reward_problem(sample: Sample) -> str | None:
 
 
 def _answer_texts(sample: Sample) -> list[str]:
-    """Return the answer as the prompts write it, and then in other forms: a form that only repeats itself proves little."""
+    """Return the answer as the prompts write it, and then in the forms of other answers."""
     if sample.stage == "binary":
         return ["yes" if sample.answer else "no"]
     if sample.stage == "choice":

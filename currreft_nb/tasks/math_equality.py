@@ -5,22 +5,24 @@ r"""Decide whether two mathematical answers are equal: as words, lists, units, e
 What has one meaning is read in any notation; what has two is refused. The rules, each of which is a choice:
 
 - *Numbers* are exact: 2024.002 is not 2024, nor is 2.51 2.5. A decimal of at least six digits is also equal to what it
-  is the rounding of, up to a millionth: 0.333333 is 1/3, and 6.283185 is 2π. Where the question asks for a rounding (to
-  the nearest tenth, two decimal places, three significant figures, 保留两位小数), a number that is rounded so is equal to
-  all that round to it.
+  is the rounding of, up to a millionth: 0.333333 is 1/3, and 6.283185 is 2π. Where the question asks for a rounding
+  (to the nearest tenth, two decimal places, three significant figures, 保留两位小数), a number that is rounded so is
+  equal to all that round to it.
 - *Percent* may be left out or added: 50% is 50 or 0.5, and 0.5 is 0.5 or 50%, but 50 is not 0.5%.
-- *Units* may be left out or added, but not differ: 8 cm is 8, not 8 m; 2 m and 200 cm are not compared. A letter is a unit
-  only where a number is in front, and m also behind a root or π: the last letters of 60t and πr²h are variables. A word
+- *Units* may be left out or added, but not differ: 8 cm is 8, not 8 m; 2 m and 200 cm are not compared. A single letter
+  is a unit only behind a number, m also behind a root or π: the last letters of 60t and πr²h are variables. A word
   behind a number is a thing that is counted, unless it changes the number (5 dozen, 5 thirds, 5 negative).
-- *Names* may be left out or added, in front or behind, but not differ: x = 5 is 5, not y = 5; ∠1 = 30° is 30°, and f(x) =
-  x+1 is x+1. A word that denies is no name (not = 5). A word and a symbol may name one thing: slope = -4 is k = -4.
+- *Names* may be left out or added, in front or behind, but not differ: x = 5 is 5, not y = 5; ∠1 = 30° is 30°, and
+  f(x) = x+1 is x+1. A word that denies is no name (not = 5). A word and a symbol may name one thing: slope = -4 is
+  k = -4.
 - *Equations* are equal if one is a multiple of the other: y = 3x-2 is 3x-y-2 = 0. Inequalities turn round. Neither is
-  equal to the formula alone, but for the value of a name.
+  equal to one of its sides, but for the value of a name.
 - *Ranges, dates and times of day* (10-20, 2024-01-02, 2:30) are read part by part, not worked out; 3:2 is a ratio, as
-  is every 3:20 where the question speaks of one.
+  is 3:20 where the question speaks of one.
 - *Lists* without brackets and sets have no order; points and intervals do, and may lose their brackets only if both
   are round or both square. ±2 is 2, -2. `100,200` as the right answer is two numbers; write 100200 for one.
-- *Signs without a rule* are compared as they are written: a prime (3' is 3 feet or minutes), an index of a number (10_2).
+- *Signs without a rule* are compared as they are written: a prime (3' is 3 feet or minutes), an index of a number
+  (10_2).
 
 Plain numbers are compared as exact fractions, in microseconds. Only formulas from end to end go to the worker of
 `math_verifier`: sentences, several guesses and true statements such as `5 = 5` are refused before.
@@ -30,7 +32,6 @@ holds for `x_1=1, x_2=2`, which may be the unknowns of a system. Roots without a
 `1, 2`, and an answer may number those in any way.
 """
 
-import math
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -46,108 +47,12 @@ from currreft_nb.tasks.math_notation import (
     split_name,
     tidy,
 )
+from currreft_nb.tasks.math_numbers import PARTS, compare_parts, is_close, plain_number, rounding
+from currreft_nb.tasks.math_units import split_unit
 from currreft_nb.tasks.math_verifier import slack, verify, verify_near
 
 MAX_ITEMS = 12
 
-_UNIT_WORDS = """
-mm: millimeter millimeters millimetre millimetres 毫米
-cm: centimeter centimeters centimetre centimetres 厘米
-dm: decimeter decimeters decimetre decimetres 分米
-m: meter meters metre metres 米
-km: kilometer kilometers kilometre kilometres 千米 公里
-nm: nanometer nanometers nanometre nanometres 纳米
-um: micrometer micrometers micrometre micrometres microns 微米
-nmi: 海里
-in: inch inches 英寸
-ft: foot feet 英尺
-yd: yd. yds yard yards
-mi: mile miles 英里
-ha: hectare hectares 公顷
-acre: acres
-s: sec secs second seconds 秒
-ms: millisecond milliseconds 毫秒
-min: mins minute minutes 分钟
-h: hr hrs hour hours 小时
-day: days 天
-week: wk wks weeks 周
-month: months 个月
-year: yr yrs years 年 岁
-g: gram grams 克
-kg: kilogram kilograms 千克 公斤
-mg: milligram milligrams 毫克
-lb: lbs
-oz: ounce ounces
-t: tonne tonnes 吨
-l: L liter liters litre litres 升
-ml: mL milliliter milliliters millilitre millilitres 毫升
-gal: gallon gallons
-km/h: kmh kph km/hr
-mi/h: mph
-degree: deg degs degrees 度
-rad: radian radians 弧度
-%: percent pct percentage
-$: dollar dollars USD
-¥: yuan 元 RMB
-€: euro euros EUR
-£: pound pounds GBP
-₹: rupee rupees INR
-cent: cents ¢
-N: newton newtons 牛 牛顿
-J: joule joules 焦耳
-kJ: kilojoule kilojoules
-W: watt watts 瓦
-kW: kilowatt kilowatts
-V: volt volts 伏
-A: ampere amperes amp amps
-C: coulomb coulombs
-K: kelvin kelvins
-Hz: hertz
-kHz: kilohertz
-Pa: pascal pascals
-kPa: kilopascal kilopascals
-mol: mole moles
-unit: units 个 只 条 支 本 张 次 人
-"""
-_UNITS: dict[str, str] = {}
-for _line in _UNIT_WORDS.strip().splitlines():
-    _unit, _words = _line.split(": ")
-    _UNITS |= dict.fromkeys([_unit, *_words.split()], _unit)
-_WRITTEN_OUT = frozenset("NJWVACKt")  # `5 N` may be five times N
-_LENGTHS = "mm|cm|dm|m|km|in|ft|yd|mi|um|nm"
-_WORDS = "|".join(re.escape(word) for word in sorted(set(_UNITS) - _WRITTEN_OUT, key=len, reverse=True))
-_POWER = r"(?: ?\^ ?\{?([23])\}?)?"
-_UNIT = re.compile(
-    rf"(?<![A-Za-z\\])(square |sq\.? ?|cubic |cu\.? |平方|立方)?(?:({_LENGTHS})([23])|({_WORDS}){_POWER})"
-    rf"(?: ?(?:/|per |每) ?({_WORDS}){_POWER})? ?$"
-)
-_NOUN = re.compile(r" ([a-z]{4,20}|[a-z][aeiou][a-z])$")  # 3 dogs, but not 3 abc
-_NO_NOUN_WORDS = """
-and any are not the yes but true false right wrong correct incorrect maybe never none nothing about over under than
-more less plus minus times squared cubed modulo half halves quarter third fifth ninth twelfth dozen score gross pair
-couple trio brace myriad ten twenty thirty forty fifty sixty seventy eighty ninety hundred thousand lakh crore grand
-double triple quadruple twice thrice once power root square cube factorial percentile permille mod inverse reciprocal
-opposite complement conjugate infinity inf nan approximately approx around roughly almost nearly above below beyond
-negative positive imaginary without except nor neither either perhaps possibly probably unsure wait actually instead
-rather versus else error unknown undefined invalid mil bar
-"""  # what a noun may not be, with or without an s: 2 dozen are not 2
-_NO_NOUNS = frozenset(_NO_NOUN_WORDS.split())
-_NO_NOUN_ENDS = re.compile(r"(?:th|fold|illion|illiard|googol|ed|ly|teen|ty|ish)s?$")  # thirtieths, trebled, nearly
-_NOUN_ENDS = re.compile(
-    r"(?:bed|seed|feed|weed|shed|sled|breed|reed|deed|steed|creed|speed|ely|lily|bully|belly|jelly|fly|"
-    r"family|cloth|moth|tooth|path|bath|booth|mouth|month|youth|myth|party|county|city|beauty|duty|property|penalty|fish"
-    r"|dish|radish)(?:es|s)?$"
-)
-_CURRENCY = re.compile(r"([-+]? ?)(?:US|HK|CA|AU)?([$€£¥₹]) ?(?=-?[.\d])")
-
-_N = r"(?:\d+(?:\.\d*)?|\.\d+)"
-_NUMBER = re.compile(
-    rf"(?P<sign>[-+]?) ?(?:(?P<plain>{_N})|(?P<top>{_N}) ?[/:] ?(?P<bottom>{_N})"
-    rf"|\\frac ?\{{ ?(?P<over>-?{_N}) ?\}} ?\{{ ?(?P<under>-?{_N}) ?\}}"
-    r"|(?P<whole>\d+) (?P<a>\d+) ?/ ?(?P<b>\d+)|(?P<wholes>\d+) ?\\frac ?\{ ?(?P<c>\d+) ?\} ?\{ ?(?P<d>\d+) ?\}"
-    rf"|(?:(?P<digits>{_N}) ?(?:[eE]|\\(?:times|cdot) ?10 ?\^)|(?P<ten>10) ?\^) ?\{{? ?(?P<power>[-+]?\d{{1,3}}) ?\}}?)"
-)
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])|^[-+]? ?\d{1,3}(?: \d{3})+(?=\.\d*$|$)")
 _TOKENS = re.compile(
     r"\\(?:begin|end)\{[pb]?matrix\}|\\[a-zA-Z]+|\\[{}\\|]|\d+(?:\.\d*)?|\.\d+|[a-zA-Z]+|[-+*/^_(){}\[\]|=<>,:;!&' ]"
 )
@@ -161,13 +66,9 @@ _COMMANDS = frozenset(_COMMAND_NAMES.split())
 _SENTENCE_WORDS = frozenset(("and", "or", "not", "no", "yes", "is", "the", "are", "of", "to", "if", "all", "any"))
 _BLANK = re.compile(r"(?<!\d)(?<!\d\.) | (?![\d.])")  # that parts no digits: 1 1/2 is not 11/2
 _PARTED = re.compile(r"(?<![\d._^])\d[\d.]* \.?\d")  # but \log_2 8 is a formula
-_PARTS = re.compile(  # ranges, dates, versions, ratios of three, and times of day
-    rf"{_N}(?: ?- ?{_N})+|\d+(?: ?/ ?\d+){{2,}}|\d+(?:\.\d+){{2,}}|\d+(?: ?: ?\d+){{2,}}|(?P<clock>[01]?\d|2[0-4]):[0-5]\d"
-)
 _TWO_OR_ONE = re.compile(r"\d{3}(?: \d{3})+")  # two numbers, or one with separators
-_IGNORED = re.compile(r"[;']|:[^:]*:|(?<![\d.^{])\{? ?\d[\d.]* ?\}? ?_")  # by math-verify: 3;3 and 3' are 3, so is 3_2
+_IGNORED = re.compile(r"[;']|:[^:]*:|(?<![\d.^{])\{? ?\d[\d.]* ?\}? ?_")  # by the parser: 3;3 and 3' are 3, so is 3_2
 _BOTH_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-z])")
-_RATIO = re.compile(r"\b(?:ratios?|odds|scale|proportion\w*)\b|比", re.IGNORECASE)
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 
 
@@ -175,8 +76,8 @@ _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![a-z])")
 def compare_math(gold: str, answer: str, question: str = "") -> str:
     """Return "ok" if the answer equals the gold, else "wrong", "wrong_unit", "not_an_expression" or a verifier's code.
 
-    The question may ask for a rounding or a ratio. Raises `Unreadable` for an answer that is too complex, unless the gold
-    is the same word for word.
+    The question may ask for a rounding or a ratio. Raises `Unreadable` for an answer that is too complex, unless the
+    gold is the same word for word.
 
     >>> compare_math("140°", "140 degrees"), compare_math("5 cm", "5 m"), compare_math("42", "17 or 42")
     ('ok', 'wrong_unit', 'wrong')
@@ -248,11 +149,11 @@ def _compare_values(gold: str, answer: str, scales: tuple, question: str = "") -
     """Compare two single values; the answer, if a number, may be meant in any of the scales."""
     if _squash(gold) == _squash(answer):
         return "ok"
-    if (verdict := _compare_parts(gold, answer, question)) is not None:
+    if (verdict := compare_parts(gold, answer, question)) is not None:
         return verdict
     left, right = plain_number(gold), plain_number(answer)
     if left is not None and right is not None:
-        close = any(_is_close(gold, answer, left, right, scale, question) for scale in scales)
+        close = any(is_close(gold, answer, left, right, scale, question) for scale in scales)
         return "ok" if close else "wrong"
     if not is_expression(gold):
         return "wrong"  # gold is words, which the answer does not repeat
@@ -260,9 +161,7 @@ def _compare_values(gold: str, answer: str, scales: tuple, question: str = "") -
         return "not_an_expression"
     if bool(_RELATION.search(gold)) != bool(_RELATION.search(answer)):
         return "wrong"
-    distance = max(
-        (_rounding(question, value) / 2 for value in (left, right) if value is not None), default=Fraction(0)
-    )
+    distance = max((rounding(question, value) / 2 for value in (left, right) if value is not None), default=Fraction(0))
     return _verify(_exact(gold, left), _exact(answer, right), distance)
 
 
@@ -276,108 +175,10 @@ def _verify(gold: str, answer: str, distance: Fraction = Fraction(0)) -> str:
 
 
 def _exact(text: str, value: Fraction | None) -> str:
-    """Return a number as the worker reads it: 1e6 would be six times e; but a decimal as it is, because it is rounded."""
+    """Return a number as the worker reads it, to whom 1e6 is six times e; a decimal as it is, because it is rounded."""
     if value is None or slack(text):
         return text
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def _compare_parts(gold: str, answer: str, question: str) -> str | None:
-    """Compare two ranges, dates or times of day part by part; None for other values."""
-    found = [_PARTS.fullmatch(text) for text in (gold, answer)]
-    if _RATIO.search(question) if question else False:
-        found = [match if match and not match["clock"] else None for match in found]
-    if not any(found):
-        return None
-    (a, a_signs), (b, b_signs) = ((_numbers_in(text), re.sub(rf"{_N}| ", "", text)) for text in (gold, answer))
-    return "ok" if all(found) and a_signs == b_signs and a == b else "wrong"
-
-
-def _numbers_in(text: str) -> list[Fraction]:
-    return [Fraction(number) for number in re.findall(_N, text)]
-
-
-def _is_close(gold: str, answer: str, left: Fraction, right: Fraction, scale: Fraction, question: str) -> bool:
-    """Say whether two numbers are equal, or one is the rounding of the other: as asked for, or to six digits or more."""
-    right *= scale
-    if left == right:
-        return True
-    allowed = max(slack(gold), slack(answer) * scale) if "." in gold or "." in answer else Fraction(0)
-    if question:
-        allowed = max(allowed, *(_rounding(question, value) / 2 for value in (left, right)))
-    return abs(left - right) <= allowed
-
-
-def _rounding(question: str, value: Fraction | None) -> Fraction:
-    """Return the place to which the question asks to round, if the value is rounded so, else 0."""
-    asked = _asked_rounding(question) if question and value else None
-    if asked is None or not value:
-        return Fraction(0)
-    place, digits = asked
-    if digits:
-        size = math.log10(abs(value.numerator)) - math.log10(value.denominator)
-        place = Fraction(10) ** (math.floor(size) + 1 - digits)
-    return place if value % place == 0 else Fraction(0)
-
-
-_COUNTS = dict(zip("one two three four five six 一 两 三 四 五 二".split(), (1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 2)))
-_COUNT = rf"(\d|{'|'.join(_COUNTS)})"
-_PLACE_WORDS = "thousandth hundredth tenth one ten hundred thousand million"
-_PLACES = {
-    "thousandth": -3,
-    "hundredth": -2,
-    "tenth": -1,
-    "ten": 1,
-    "hundred": 2,
-    "thousand": 3,
-    "million": 6,
-    "cent": -2,
-}
-_PLACES |= {"千分位": -3, "百分位": -2, "十分位": -1, "整数": 0, "个位": 0}
-_ROUNDED_TO = re.compile(
-    rf"\b{_COUNT}[- ]decimals?\b|\b{_COUNT}[- ]?d\.?p\.?\b|\b{_COUNT} (?:digits|places) after the decimal|保留{_COUNT}位小数"
-)
-_FIGURES = re.compile(
-    rf"\b{_COUNT}[- ](?:significant|sig\.?)[- ](?:fig|digit)|\b{_COUNT} ?s\.?f\.?\b|{_COUNT}位有效数字"
-)
-_NEAREST = re.compile(
-    r"\bto (?:the )?(?:nearest |closest )(?:(?P<number>0\.0*1|10*)\b|(?P<word>(?:ten |ten-)?[a-z]+))"
-    r"|精确到(?:(?P<zh_number>0\.0*1|1)|小数点后(?P<zh_count>\w)位|(?P<zh_word>\w分位|个位|整数))|保留(?P<zh_whole>整数)"
-)
-_WHOLES = frozenset(
-    "whole integer unit one degree dollar percent mile foot inch meter metre centimeter kilometer year day minute second hour"
-    " gram pound yuan".split()
-)
-
-
-@lru_cache(maxsize=10_000)
-def _asked_rounding(question: str) -> tuple[Fraction, int] | None:
-    """Return the place that a question asks to round to, or 0 and a number of significant digits; None if neither.
-
-    >>> _asked_rounding("Round to the nearest tenth."), _asked_rounding("Give 3 significant figures.")
-    ((Fraction(1, 10), 0), (Fraction(0, 1), 3))
-    """
-    question = question.casefold()
-    if match := _FIGURES.search(question):
-        return Fraction(0), _count(match)
-    if match := _ROUNDED_TO.search(question):
-        return Fraction(10) ** -_count(match), 0
-    if not (match := _NEAREST.search(question)):
-        return None
-    part = match.groupdict()
-    if number := part["number"] or part["zh_number"]:
-        return Fraction(number), 0
-    if part["zh_count"]:
-        return (Fraction(10) ** -_COUNTS[part["zh_count"]], 0) if part["zh_count"] in _COUNTS else None
-    word = part["word"] or part["zh_word"] or part["zh_whole"]
-    if word in _WHOLES:
-        return Fraction(1), 0
-    return (Fraction(10) ** _PLACES[word], 0) if word in _PLACES else None
-
-
-def _count(match: re.Match) -> int:
-    text = next(group for group in match.groups() if group)
-    return _COUNTS[text] if text in _COUNTS else int(text)
 
 
 def _compare_lists(gold: tuple, answer: tuple, question: str) -> str:
@@ -406,82 +207,6 @@ def _compare_lists(gold: tuple, answer: tuple, question: str) -> str:
     return "ok"
 
 
-@lru_cache(maxsize=10_000)
-def plain_number(text: str) -> Fraction | None:
-    """Return the value of a plain number: integer, decimal, fraction, mixed number, ratio or power of ten; else None.
-
-    >>> plain_number("3 1/2"), plain_number("\\\\frac{-3}{4}"), plain_number("1,234.5"), plain_number("√2")
-    (Fraction(7, 2), Fraction(-3, 4), Fraction(2469, 2), None)
-    """
-    match = _NUMBER.fullmatch(_THOUSANDS.sub(lambda found: re.sub("[, ]", "", found[0]), text))
-    if not match:
-        return None
-    part = match.groupdict()
-    if part["plain"]:
-        value = Fraction(part["plain"])
-    elif part["digits"]:
-        value = Fraction(part["digits"]) * Fraction(10) ** int(part["power"])
-    elif part["ten"]:
-        value = Fraction(10) ** int(part["power"])
-    else:
-        whole = Fraction(part["whole"] or part["wholes"] or 0)
-        top, bottom = next((part[x], part[y]) for x, y in ("cd", "ab", ("over", "under"), ("top", "bottom")) if part[x])
-        if not Fraction(bottom):
-            return None
-        value = whole + Fraction(top) / Fraction(bottom)
-    return -value if part["sign"] == "-" else value
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """Return the value without its unit, and the unit under its first name, or "".
-
-    A single letter behind a value (`5m`) is a unit only if the value is a number, m also if it has no other letter; a
-    noun is one only after a number.
-
-    >>> split_unit("8cm^{2}"), split_unit("140^{\\\\circ}"), split_unit("3 dogs"), split_unit("2x+3m")
-    (('8', 'cm2'), ('140', 'degree'), ('3', 'dog'), ('2x+3m', ''))
-    """
-    if currency := _CURRENCY.match(text):
-        value = currency[1].strip() + text[currency.end() :]
-        return split_unit(value)[0], currency[2]
-    if match := re.search(r" ?\^\{\\circ\} ?([CF]?)$", text):
-        return text[: match.start()], "degree" + match[1]
-    if match := _UNIT.search(text):
-        body = text[: match.start()].rstrip()
-        if _takes_unit(body, match[2] or match[4]):
-            return body, _unit_name(match)
-    if match := _NOUN.search(text):
-        body, noun = text[: match.start()].rstrip(), match[1].removesuffix("s")
-        if plain_number(body) is not None and _is_noun(match[1]):
-            return body, noun
-    return text, ""
-
-
-def _takes_unit(body: str, word: str) -> bool:
-    if not (body[-1:].isdigit() or body.endswith((")", "}", "\\pi"))):
-        return False
-    if len(word) > 1 or not (word.isascii() and word.isalpha()) or plain_number(body) is not None:
-        return True
-    return word == "m" and not re.search(r"(?<![\\A-Za-z])[A-Za-z]", body)
-
-
-def _unit_name(match: re.Match) -> str:
-    """Return the unit that was found, as the table names it, with its power, and what it is per."""
-    prefix, length, digit, word, power, other, other_power = match.groups()
-    squared = {"s": "2", "平": "2", "c": "3", "立": "3"}.get((prefix or " ")[0], digit or power or "")
-    unit = _UNITS[length or word] + squared
-    if other:
-        unit += f"/{_UNITS[other]}{other_power or ''}"
-    return "" if unit == "unit" else unit
-
-
-def _is_noun(word: str) -> bool:
-    """Say whether a word may be what is counted, and not a number or a doubt."""
-    if {word, word.removesuffix("s"), word.removesuffix("es")} & _NO_NOUNS:
-        return False
-    return not _NO_NOUN_ENDS.search(word) or _NOUN_ENDS.search(word) is not None
-
-
 def bare_formula(text: str) -> str | None:
     """Return what only the verifier can compare: a formula without its name and unit; None for other text.
 
@@ -492,7 +217,7 @@ def bare_formula(text: str) -> str | None:
         value = split_unit(split_name(clean(text))[1])[0]
     except Unreadable:
         return None
-    other = len(value) == 1 or split_list(value) or plain_number(value) is not None or _PARTS.fullmatch(value)
+    other = len(value) == 1 or split_list(value) or plain_number(value) is not None or PARTS.fullmatch(value)
     signs = any(sign.search(value) for sign in (_RELATION, _IGNORED, _BOTH_SIGNS))
     return value if is_expression(value) and not other and not signs else None
 

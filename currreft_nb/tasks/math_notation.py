@@ -55,7 +55,7 @@ _UNIT_LETTERS = {
     "J": "joules",
 }
 _UNIT_LETTERS |= {"W": "watts", "V": "volts", "A": "amperes", "K": "kelvins", "t": "tonnes", "C": "coulombs"}
-_TEXT = r"\\(?:text(?:rm|bf|it|sf|tt|sc|up|md|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|rm|boldsymbol|bm|operatorname\*?)\s*"
+_TEXT = r"\\(?:(?:text|math)(?:rm|bf|it|sf|tt|sc|up|md|normal)|text|mbox|hbox|rm|boldsymbol|bm|operatorname\*?)\s*"
 _PIECE = r"(?:[^{}]|\{[^{}]*\})*"  # with braces, but none in braces
 
 
@@ -124,7 +124,7 @@ _TWO_OR_ONE = re.compile(r"\d{3}(?:,\d{3})+")  # two numbers, or one with separa
 _QUOTES = ('""', "''", "``", "“”", "‘’")  # around an answer; one alone is no decoration: 3' is a prime, or feet
 _PLAIN = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}(?:[./][0-9]{{1,{MAX_DIGITS}}})?")
 _INDEX = r"(?: ?_ ?(?:\w|\{[^{}=]{1,16}\}))?'{0,2}"
-_GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|omega|ell)"
+_GREEK = r"\\(?:alpha|beta|gamma|delta|(?:var)?epsilon|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|(?:var)?phi|omega)"
 _SYMBOL = rf"(?:[A-Za-z]{{1,4}}|{_GREEK}){_INDEX}"
 _NAMES = "|".join(
     (
@@ -174,7 +174,6 @@ def clean(text: str) -> str:
     """
     if is_plain(text):
         return text
-    check_size(text)
     text = tidy(text)
     check_size(text)
     return text

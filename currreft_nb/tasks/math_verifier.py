@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 TIMED = hasattr(signal, "setitimer")  # Windows has no processor timer; there the parent's clock is the only limit
@@ -191,6 +192,7 @@ def _compare(gold: str, answer: str, distance: str = "0") -> str:
     return "ok" if equal else "wrong"
 
 
+@lru_cache(maxsize=1000)  # one gold is compared with many answers
 def _read(text: str) -> Any:
     """Return the SymPy object of a LaTeX expression, with exact decimals, or None."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex

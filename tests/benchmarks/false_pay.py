@@ -2,12 +2,12 @@ r"""Whether a wrong answer is ever paid: generated wrong answers around right on
 
     python tests/benchmarks/false_pay.py [--count 2000] [--seed 0]
 
-Each wrong answer is made from the right value by a mutation: another digit, sign, power, unit, bracket, variable, order or
-label, a part left out or added, a second answer, a hedge. That it is wrong is known without the code under test: by
-fractions, by the coefficients of a line, by values of a polynomial at random points, by the corners of boxes, or because it
-holds two answers. What the rules let pass (currreft_nb/tasks/math_equality.py) is not generated: a unit left out, a percent
-sign left out, a number that rounds to a decimal of six digits. Prints the answers tried and paid by type, and each paid
-one. Exit status 1 where any is paid, or a label list earns another share than the overlap of the sets.
+Each wrong answer is made from the right value by a mutation: another digit, sign, power, unit, bracket, variable, order
+or label, a part left out or added, a second answer, a hedge. That it is wrong is known without the code under test: by
+fractions, by the coefficients of a line, by values of a polynomial at random points, by the corners of boxes, or as it
+holds two answers. What the rules let pass (currreft_nb/tasks/math_equality.py) is not generated: a unit left out, a
+percent sign left out, a number that rounds to a decimal of six digits. Prints the answers tried and paid by type, and
+each paid one. Exit status 1 where any is paid, or a label list earns another share than the overlap of the sets.
 """
 
 import argparse
@@ -23,30 +23,16 @@ from currreft_nb.method.rewards import score
 
 Wrong = tuple[dict, str, float]  # fields of the question, a wrong answer, and what it may earn
 LETTERS = "abcdghklmnopqrstuvwxyz"
-UNITS = [
-    "cm",
-    "m",
-    "km",
-    "cm^2",
-    "m^2",
-    "m^3",
-    "kg",
-    "g",
-    "s",
-    "min",
-    "hours",
-    "km/h",
-    "m/s",
-    "^\\circ",
-    "dollars",
-    "liters",
-]
+UNIT_WORDS = "cm m km cm^2 m^2 m^3 kg g s min hours km/h m/s ^\\circ dollars liters"
+UNITS = UNIT_WORDS.split()
 SAME_UNITS = {"g": "grams", "s": "seconds", "m": "meters", "cm": "centimeters"}
-WORDS = "apple bear chair clock donkey engine forest garden hammer island jacket kettle lantern monkey needle".split()
+NOUNS = "apple bear chair clock donkey engine forest garden hammer island jacket kettle lantern monkey needle"
+WORDS = NOUNS.split()
 HEDGES = r"""
 {a} or {b}|{a}, {b}|{b}, {a}|{a} / {b} / {a}|not {a}|\text{{not}} = {a}|\ne {a}|{a}?!|maybe {a}|{a} ({b})|{a} = {b}
-\boxed{{{a}}} \boxed{{{b}}}|\boxed{{{a}}} or {b}|the answer is {a}|{a} and {b}|either = {a}|{a} \pm 1|>{a}|{a} {b}|{a};{b}
-{a} dozen|{a} thirds|{a} hundredths|{a} doubled|{a} negative|{a}abc|{a} billionths|{a}{b}x|{a} or {a}|{a}, {a}|no={a}
+\boxed{{{a}}} \boxed{{{b}}}|\boxed{{{a}}} or {b}|the answer is {a}|{a} and {b}|either = {a}|{a} \pm 1|>{a}|{a} {b}
+{a};{b}|{a} dozen|{a} thirds|{a} hundredths|{a} doubled|{a} negative|{a}abc|{a} billionths|{a}{b}x|{a} or {a}|{a}, {a}
+no={a}|\boxed{{{a}}} + {b}|{a}\text{{ or so}}|{a} ~ {b}|{a} → {b}
 """
 HEDGES = HEDGES.strip().replace("\n", "|").split("|")
 
@@ -268,7 +254,8 @@ def equations(rng: random.Random) -> Iterator[Wrong]:
 def line_text(rng: random.Random, a: int, b: int, c: int) -> str:
     """Return the equation of a line in one of its forms."""
     slope, start = Fraction(-a, b), Fraction(c, b)
-    solved = f"y = \\frac{{{slope.numerator}}}{{{slope.denominator}}}x {'+-'[start < 0]} \\frac{{{abs(start.numerator)}}}{{{start.denominator}}}"
+    left, right = (f"\\frac{{{abs(v.numerator)}}}{{{v.denominator}}}" for v in (slope, start))
+    solved = f"y = {'-' * (slope < 0)}{left}x {'+-'[start < 0]} {right}"
     return rng.choice([f"{a}x + ({b})y = {c}", f"{2 * a}x+({2 * b})y-({2 * c})=0", f"{c} = {a}x+({b})y", solved])
 
 
@@ -369,10 +356,12 @@ def verdicts(rng: random.Random) -> Iterator[Wrong]:
         yield {"stage": "binary", "answer": right == "yes", "claim": "1"}, rng.choice(wrong), 0
 
 
-BOX_FORMS = """[{0}, {1}, {2}, {3}];{{"bbox_2d": [{0}, {1}, {2}, {3}]}};{{'bbox_2d': [{0}, {1}, {2}, {3}], 'label': 'dog'}}
+BOX_FORMS = """[{0}, {1}, {2}, {3}];{{"bbox_2d": [{0}, {1}, {2}, {3}]}}
+{{'bbox_2d': [{0}, {1}, {2}, {3}], 'label': 'dog'}}
 ({0},{1}),({2},{3});[[{0}, {1}], [{2}, {3}]];<box>{0} {1} {2} {3}</box>;<|det|>[[{0}, {1}, {2}, {3}]]<|/det|>
 ```json [{{"bbox_2d": [{0}, {1}, {2}, {3}]}}];\\boxed{{[{0}, {1}, {2}, {3}]}};"bbox": ["{0}", "{1}", "{2}", "{3}"]
-{{"x1": {0}, "y1": {1}, "x2": {2}, "y2": {3}}};{{"box_2d": [{1}, {0}, {3}, {2}]}};<loc{1:04}><loc{0:04}><loc{3:04}><loc{2:04}> dog
+{{"x1": {0}, "y1": {1}, "x2": {2}, "y2": {3}}};{{"box_2d": [{1}, {0}, {3}, {2}]}}
+<loc{1:04}><loc{0:04}><loc{3:04}><loc{2:04}> dog
 [{0}，{1}，{2}，{3}];<|begin_of_box|>[[{0}, {1}, {2}, {3}]]<|end_of_box|>;[{0}, {1}, {2}, {3},]."""
 BOX_FORMS = BOX_FORMS.replace("\n", ";").split(";")
 
@@ -440,8 +429,8 @@ def labels(rng: random.Random) -> Iterator[Wrong]:
 
 
 TYPES: dict[Callable[[random.Random], Iterator[Wrong]], int] = {  # with how many of hundred answers are of that type
-    numbers: 20, percentages: 5, repeating: 5, units: 10, hedges: 8, parts: 5, intervals: 6, collections: 6, options: 8,
-    verdicts: 2, boxes: 8, labels: 6, roots: 3, small: 1, formulas: 4, equations: 2, relations: 1,
+    numbers: 22, percentages: 5, repeating: 5, units: 10, hedges: 8, parts: 5, intervals: 6, collections: 6, options: 8,
+    verdicts: 2, boxes: 10, labels: 6, roots: 2, small: 1, formulas: 2, equations: 1, relations: 1,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.checks import boxes_problem, digest_of, rejection, resized, row_problem, words_of
+from currreft_nb.tasks import math
 
 
 def make(task, answer, **fields):
@@ -25,11 +26,27 @@ def posed(options, answer, task="math"):
         (posed(["3", "4", "3.0"], ["B"]), "two options are the same"),
         (posed(["3", "4"], ["B"]), None),
         (make("general", None), None),
+        (make("math", "42+"), "answer earns no full reward when written as '(42+)' (gold_not_parsed)"),
+        (make("math", "Perimeter = 94 cm"), None),
+        (make("math", "slope =-4"), None),
+        (make("math", "3x-y-2=0"), None),
+        (make("math", "2√{15}米"), None),
+        (make("math", "Not enough data"), None),
+        (make("math", "2^{2005}"), None),
+        (make("classification", ["cafe\u0301", "dog\u200b"]), None),
+        (make("general", "Zu\u0308rich\ufeff"), None),
     ],
 )
 def test_answers_that_no_completion_could_match_are_rejected(sample, reason):
     found = row_problem(sample, max_pixels=0)
     assert found is None if reason is None else found.startswith(reason)
+
+
+def test_a_gold_is_tried_in_forms_that_are_not_its_own(monkeypatch):
+    """A gold that is met only by itself would refuse every right answer of a model."""
+    monkeypatch.setattr(math, "other_forms", lambda value: ["95"])
+    reason = "answer earns no full reward when written as '95' (wrong); simplify its notation"
+    assert row_problem(make("math", "94"), max_pixels=0) == reason
 
 
 def test_a_rejection_names_file_and_line():
