@@ -2,12 +2,17 @@
 
     <think>The dog is at the left, so the box ends at 210.</think><answer>{"bbox_2d": [12, 40, 210, 470]}</answer>
 
-Rewards and evaluation share these strict readers: an ambiguous answer is refused. No text is evaluated as code, every
-function takes time linear in its input, and a refusal carries a reason code.
+Rewards and evaluation share these strict readers. What has one meaning is read in the form that the model's family
+writes: in a fence, a box, bold or full-width characters, a letter with the text of its own option, boxes as Qwen,
+InternVL, GLM, DeepSeek-VL, MiniCPM, PaliGemma and Gemma write them. What has two is refused: a hedge, a second answer,
+a letter with another option's text, words around the answer. Characters that nobody sees count for nothing (`visible`).
+No text is evaluated as code, every function takes time linear in its input, and a refusal carries a reason code.
 """
 
 import json
 import re
+import unicodedata
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 MAX_ANSWER = 20_000  # characters; 80 labels or 100 labelled boxes take less than half of it
@@ -16,15 +21,52 @@ MAX_COORDINATE = 1e6  # pixels
 
 _VERDICTS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
 _QUOTES = " \t\n\r\"'`*“”‘’«»„"
+_UNSEEN = re.compile(  # controls, soft hyphens, characters without width, marks of direction, selectors of glyphs
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+_FENCE = re.compile(r"```(?:(?:json|python|plaintext|text|markdown|latex)\b)?", re.IGNORECASE)
+_AROUND = re.compile(  # of an answer: opening and closing text
+    r"\\(?:boxed|fbox|text\w{0,6}|math(?:rm|bf|it|sf|tt)) ?\{(?P<inside>.*)\}|\$+(?P<math>[^$]+)\$+"
+    r"|\\\((?P<inline>.*)\\\)|\\\[(?P<display>.*)\\\]|\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`"
+    r"|<\|begin_of_box\|>(?P<glm>[^<]*)<\|end_of_box\|>|\"(?P<quote>[^\"]*)\"|“(?P<typographic>[^”]*)”",
+    re.DOTALL,
+)
 _BRACKETS_AND_PERIODS = str.maketrans("", "", "()[]{}.\"'`*")
+_DECORATION = str.maketrans("、", ",", "()[]{}.\"'`*$。【】「」“”‘’")
+_COMMANDS = re.compile(r"\\(?:boxed|fbox|text\w{0,6}|math\w{2}) ?(?=\{)")
 _LETTERS = re.compile(r"[A-Z](?: ?(?:[,;/&] ?(?:and ?)?|and ?)?[A-Z])*+")  # possessive: no backtracking
-_MARKS = re.compile(r"<\|object_ref_start\|>[^<]*<\|object_ref_end\|>|<ref>[^<]*</ref>|<\|box_(?:start|end)\|>|</?box>")
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Z])\)?\s*[.:)、]\s*(\S.*)", re.DOTALL)
+_NEXT_LETTER = re.compile(r"[\n,;]\s*(?=\(?[A-Z]\)?\s*[.:)、])")
+_NUMBERED = re.compile(r"(?:^|[\s,;])\(?([1-9][0-9]?)[.)][ \t]+")
+_BULLET = re.compile(r"\s*[-*•·◦▪‣●○–—]\s+")
+_LABEL_KEYS = ("labels", "label", "categories", "category", "classes", "class", "objects", "object", "answer")
 _NUMBER = r"[-+]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+_NUMBER_ALONE = re.compile(_NUMBER)
 _NUMBERS = rf"({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER})"
 _POINTS = rf"\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\) ?,? ?\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\)"
 _PLAIN_BOX = re.compile(rf"(?:\[ ?{_NUMBERS} ?\]|\( ?{_NUMBERS} ?\)|{_POINTS}) ?[,;]? ?")
+_MARKS = re.compile(
+    r"<\|object_ref_start\|>[^<]*<\|object_ref_end\|>|<\|ref\|>[^<]*<\|/ref\|>|<ref>[^<]*</ref>"
+    r"|<\|(?:box_(?:start|end)|(?:begin|end)_of_box|/?det|grounding)\|>|</?box>"
+)
+_BLANK_BOX = re.compile(rf"<box>\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*</box>")  # MiniCPM
+_LOCATIONS = re.compile(r"<loc([0-9]{4})>" * 4 + r"[ \w]*;?")  # PaliGemma: y before x, then the name
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)', re.DOTALL)  # or its beginning, so that no place is tried twice
-_BOX_KEYS = ("bbox_2d", "bbox")
+_ANY_STRING = re.compile(r"""("(?:[^"\\]|\\.)*+(?:"|$)|'(?:[^'\\]|\\.)*+(?:'|$))""", re.DOTALL)
+_BOX_KEYS = ("bbox_2d", "bbox", "box", "bounding_box")
+_YX_KEY = "box_2d"  # Gemini and Gemma: [y1, x1, y2, x2]
+_CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
+_BARE_KEY = re.compile(r"""["'`]?(?:bbox_2d|bbox|box_2d|box|bounding_box)["'`]? ?[:=]""")
+_SQUARE = str.maketrans("()", "[]")
+_RELAXED = [  # what Python, or haste, writes where JSON has something else
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r", ?(?=[\]}])", ""),
+        (r"(?<![\w\"])([A-Za-z_]\w*) ?[:=]", r'"\1":'),
+        (r"(?<![\d.\w])0+(?=\d)", ""),
+    )
+]
 
 
 class Unreadable(ValueError):
@@ -89,29 +131,78 @@ def _block(text: str, name: str) -> tuple[str | None, int, int, str]:
     return text[start + len(opening) : end], start, end + len(closing), ""
 
 
-def parse_verdict(text: str) -> bool:
-    """Return the verdict of a yes/no answer, the single word yes, true, correct, no, false or incorrect.
+def visible(text: str) -> str:
+    """Return the text without characters that nobody sees, and with composed accents (NFC): as people compare it.
 
-    >>> parse_verdict("Yes."), parse_verdict("false")
+    >>> visible("\ufeffdog\u200b") == "dog", visible("cafe\u0301") == "caf\xe9"
+    (True, True)
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+
+
+def undecorated(text: str) -> str:
+    r"""Return the text in plain characters (NFKC), without what models put around an answer, and the final period.
+
+    That is a code fence, also half of one, LaTeX's box, text and dollars, bold, quotes, and GLM's box tokens.
+
+    >>> undecorated("**\\boxed{\\text{B}}**."), undecorated("\uff22"), undecorated("\\boxed{A} \\boxed{B}")
+    ('B', 'B', '\\boxed{A} \\boxed{B}')
+    """
+    text = unicodedata.normalize("NFKC", visible(_limited(text))).strip()
+    for _ in range(MAX_NESTING):
+        inner = _unfenced(text)
+        if inner.endswith((".", "。")) and not inner.endswith(".."):
+            inner = inner[:-1].rstrip()
+        if (match := _AROUND.fullmatch(inner)) and _is_balanced(match[match.lastgroup or 0]):
+            inner = match[match.lastgroup or 0].strip()
+        if inner == text:
+            return text
+        text = inner
+    return text
+
+
+def _is_balanced(text: str) -> bool:
+    """Say whether every brace is closed within the text: `A} and \\boxed{B` is not one thing in braces."""
+    depth = 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def parse_verdict(text: str) -> bool:
+    r"""Return the verdict of a yes/no answer, the single word yes, true, correct, no, false or incorrect.
+
+    >>> parse_verdict("Yes."), parse_verdict("\\boxed{false}")
     (True, False)
     >>> parse_verdict("No, it is not true")
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: not_a_verdict
     """
-    word = _limited(text).strip(_QUOTES).rstrip(_QUOTES + ".,;:!").lower()
+    word = _bare_word(_limited(text))
+    if word not in _VERDICTS:
+        word = _bare_word(undecorated(text))
     if word not in _VERDICTS:
         raise Unreadable("not_a_verdict" if word else "empty_answer")
     return _VERDICTS[word]
 
 
-def parse_letters(text: str, count: int) -> list[str]:
+def _bare_word(text: str) -> str:
+    return text.strip(_QUOTES).rstrip(_QUOTES + ".,;:!").lower()
+
+
+def parse_letters(text: str, count: int, fits: Callable[[int, str], bool] | None = None) -> list[str]:
     """Return the sorted option letters of an answer to a question with `count` options.
 
     Letters may be separated by commas, semicolons, slashes, ampersands, "and" or nothing; brackets and periods are
-    ignored; a word, a repeated letter or a letter beyond the options is refused.
+    ignored; a word, a repeated letter or a letter beyond the options is refused. A letter may be followed by the text
+    of its option where `fits(place, text)` says whether that is the text of the option at that place.
 
-    >>> parse_letters("(B) and A.", 4)
-    ['A', 'B']
+    >>> parse_letters("(B) and A.", 4), parse_letters("B. 20", 4, lambda place, text: text == ["10", "20"][place])
+    (['A', 'B'], ['B'])
     >>> parse_letters("a dog, B", 4)
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: not_letters
@@ -120,8 +211,13 @@ def parse_letters(text: str, count: int) -> list[str]:
     if not plain:
         raise Unreadable("empty_answer")
     if not _LETTERS.fullmatch(plain):
-        raise Unreadable("not_letters")
+        bare = undecorated(text)
+        plain = " ".join(_COMMANDS.sub("", bare).translate(_DECORATION).split())
+        if not _LETTERS.fullmatch(plain):
+            plain = "".join(_letters_with_texts(bare, count, fits)) if fits else ""
     letters = [character for character in plain if character.isupper()]
+    if not letters:
+        raise Unreadable("not_letters")
     if max(letters) >= chr(ord("A") + count):
         raise Unreadable("letter_out_of_range")
     if len(set(letters)) < len(letters):
@@ -129,19 +225,35 @@ def parse_letters(text: str, count: int) -> list[str]:
     return sorted(letters)
 
 
-def parse_labels(text: str) -> list[str]:
-    """Return the labels of a list written with commas, semicolons or newlines, or as a JSON list of strings.
+def _letters_with_texts(text: str, count: int, fits: Callable[[int, str], bool]) -> list[str]:
+    """Return the letters of an answer that gives each with its option's text; none if it has no such form."""
+    whole = _LETTER_AND_TEXT.fullmatch(text)
+    parts = [_LETTER_AND_TEXT.fullmatch(part.strip()) for part in _NEXT_LETTER.split(text)] if whole else []
+    for found in ([whole], parts):
+        pairs = [(match[1], match[2]) for match in found if match]
+        known = all(letter < chr(ord("A") + count) for letter, _ in pairs)
+        if pairs and known and all(fits(ord(letter) - ord("A"), option) for letter, option in pairs):
+            return [letter for letter, _ in pairs]
+    if whole and whole[1] < chr(ord("A") + count):
+        raise Unreadable("letter_and_text_differ")
+    return [whole[1]] if whole else []
 
-    >>> parse_labels("traffic light, dog"), parse_labels('["cat", "dog"]')
-    (['traffic light', 'dog'], ['cat', 'dog'])
+
+def parse_labels(text: str) -> list[str]:
+    """Return the labels of a list with commas, semicolons, newlines, bullets or numbers, or of a JSON list of strings.
+
+    The JSON list may be the only thing in an object, `{"labels": [...]}`.
+
+    >>> parse_labels("traffic light, dog"), parse_labels('["cat", "dog"]'), parse_labels("1. dog 2. cat")
+    (['traffic light', 'dog'], ['cat', 'dog'], ['dog', 'cat'])
     """
-    text = _unfenced(_limited(text).strip())
-    bracketed = text.startswith("[") and text.endswith("]")
+    text = undecorated(text)
+    bracketed = text[:1] + text[-1:] in ("[]", "{}")
     try:
-        labels = _load_json(text) if bracketed else _split_labels(text)
+        labels = _json_labels(_load_json(text)) if bracketed else _split_labels(text)
     except Unreadable as problem:
-        if problem.reason != "not_json":
-            raise
+        if problem.reason != "not_json" or text[0] == "{":
+            raise Unreadable("not_labels" if problem.reason == "not_json" else problem.reason) from None
         labels = _split_labels(text[1:-1])  # a list in single quotes or without any
     if not all(isinstance(label, str) for label in labels):
         raise Unreadable("not_labels")
@@ -151,16 +263,35 @@ def parse_labels(text: str) -> list[str]:
     return labels
 
 
+def _json_labels(value: Any) -> list:
+    """Return the list that a JSON value is, or that is the only thing in an object."""
+    if isinstance(value, list):
+        return value
+    ((key, found),) = value.items() if len(value) == 1 else (("", None),)
+    if key not in _LABEL_KEYS or not isinstance(found, (list, str)):
+        raise Unreadable("not_labels")  # {"absent": [...]} and {"certain": [...], "possible": [...]} are no answers
+    return found if isinstance(found, list) else _split_labels(found)
+
+
 def _split_labels(text: str) -> list[str]:
-    return re.split(r"[,;\n，；、]", text)
+    """Return the items of a list; numbers in front of them count as such only if they run from 1."""
+    marks = list(_NUMBERED.finditer(text))
+    if marks and marks[0].start() == 0 and [int(mark[1]) for mark in marks] == list(range(1, len(marks) + 1)):
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        text = ",".join(text[mark.end() : end] for mark, end in zip(marks, ends))
+    return [
+        _BULLET.sub("", label, count=1) if _BULLET.match(label) else label for label in re.split(r"[,;\n，；、]", text)
+    ]
 
 
 def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
-    """Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates of the text.
+    r"""Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates of the text.
 
-    Reads every form that Qwen-VL models write: `{"bbox_2d": [...]}`, `{"bbox": [...]}`, a list of such objects, bare
-    lists, each also in a code fence, and points `(x1,y1),(x2,y2)` with or without box tokens. The answer must hold
-    nothing else.
+    Reads the forms of current models: `{"bbox_2d": [...]}`, `bbox`, `box` or `bounding_box`, a list of such objects,
+    bare lists, also in a code fence, `\boxed{}` or box tokens; points `(x1,y1),(x2,y2)` or `[[x1,y1],[x2,y2]]`; corners
+    by name, `{"x1": ...}`; as a Python literal or without braces. `box_2d` and `<loc0001>` are read as Gemma and
+    PaliGemma write them, y before x. What the numbers are fractions of is the frame's business (`core.boxes`). The
+    answer must hold nothing else.
 
     >>> parse_boxes('{"bbox_2d": [1, 2, 3, 4], "label": "dog"}'), parse_boxes("<|box_start|>(1,2),(3,4.5)<|box_end|>")
     ([(1.0, 2.0, 3.0, 4.0)], [(1.0, 2.0, 3.0, 4.5)])
@@ -168,16 +299,48 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: box_reversed
     """
-    text = " ".join(_MARKS.sub(" ", _unfenced(_limited(text).strip())).split())
-    if not text:
-        raise Unreadable("empty_answer")
-    boxes = _plain_boxes(text)
+    bare = " ".join(_MARKS.sub(" ", _unfenced(_limited(text).strip())).split())
+    boxes = _plain_boxes(bare)
     if boxes is None:
         try:
-            boxes = _json_boxes(_load_json(text))
+            boxes = _json_boxes(_load_json(bare))
         except Unreadable as problem:
-            raise Unreadable("no_box" if problem.reason == "not_json" else problem.reason) from None
+            if problem.reason != "not_json":
+                raise
+            boxes = _dialect_boxes(text)
+    if not boxes:
+        raise Unreadable("empty_answer")
     return [_checked_box(box) for box in boxes]
+
+
+def _dialect_boxes(text: str) -> list:
+    """Return the raw boxes of an answer in a form that is neither plain nor JSON."""
+    text = undecorated(text).replace("、", ",")
+    text = _LOCATIONS.sub(lambda match: "[{1}, {0}, {3}, {2}] ".format(*map(int, match.groups())), text)
+    text = _BLANK_BOX.sub(r"[\1, \2, \3, \4]", text)
+    text = " ".join(_MARKS.sub(" ", text).split())
+    boxes = _plain_boxes(text)
+    if boxes is not None:
+        return boxes
+    try:
+        return _json_boxes(_load_json(_relaxed(f"{{{text}}}" if _BARE_KEY.match(text) else text)))
+    except Unreadable as problem:
+        raise Unreadable("no_box" if problem.reason == "not_json" else problem.reason) from None
+
+
+def _relaxed(text: str) -> str:
+    """Return a Python literal as JSON: single quotes, round brackets, a comma too many, keys without quotes."""
+    parts = _ANY_STRING.split(text)
+    for index, part in enumerate(parts):
+        if index % 2 and part[0] == "'":
+            parts[index] = '"' + part[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+        elif index % 2 == 0:
+            if text[:1] in "[{":
+                part = part.translate(_SQUARE)
+            for pattern, replacement in _RELAXED:
+                part = pattern.sub(replacement, part)
+            parts[index] = part
+    return "".join(parts)
 
 
 def _plain_boxes(text: str) -> list | None:
@@ -190,22 +353,35 @@ def _plain_boxes(text: str) -> list | None:
 
 
 def _json_boxes(value: Any) -> list:
-    """Return the raw boxes of a JSON value: one object or one box, or a list of objects or of boxes."""
+    """Return the raw boxes of a JSON value: one object, box or pair of points, or a list of objects or of boxes."""
     if isinstance(value, dict):
-        found = [value[key] for key in _BOX_KEYS if key in value]
+        found = [box for key in _BOX_KEYS if key in value for box in _json_boxes(value[key])]
+        found += [_swapped(box) for box in (_json_boxes(value[_YX_KEY]) if _YX_KEY in value else ())]
+        found += [[value[name] for name in names] for names in _CORNERS if all(name in value for name in names)]
         if not found:
             raise Unreadable("no_box")
-        return [box for item in found for box in _json_boxes(item)]
+        return found
     if not isinstance(value, list) or not value:
         raise Unreadable("no_box")
+    if len(value) == 2 and all(map(_is_point, value)):
+        return [value[0] + value[1]]
     if any(isinstance(item, (dict, list)) for item in value):
         return [box for item in value for box in _json_boxes(item)]
     return [value]
 
 
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not any(isinstance(v, (dict, list)) for v in value)
+
+
+def _swapped(box: list) -> list:
+    return [box[1], box[0], box[3], box[2]] if len(box) == 4 else box
+
+
 def _checked_box(box: list) -> tuple[float, float, float, float]:
     if len(box) != 4:
         raise Unreadable("not_four_numbers")
+    box = [float(v) if isinstance(v, str) and _NUMBER_ALONE.fullmatch(v.strip()) else v for v in box]
     for number in box:
         # bool is a kind of int in Python, so `true` would pass for 1
         if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -244,11 +420,12 @@ def _refuse_constant(name: str) -> None:
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of a markdown code fence, plain or of JSON, that encloses the whole text, else the text."""
-    if len(text) < 6 or not text.startswith("```") or not text.endswith("```"):
+    """Return the inside of a markdown code fence around the whole text, also if its beginning or end is missing."""
+    if len(text) < 6:
         return text
-    inside = text[3:-3].strip()
-    return inside[4:].strip() if inside[:4].lower() == "json" else inside
+    if opening := _FENCE.match(text):
+        text = text[opening.end() :]
+    return text.removesuffix("```").strip()
 
 
 def _limited(text: str) -> str:

@@ -124,7 +124,7 @@ def boxes_problem(sample: Sample, max_pixels: int = 0) -> str | None:
 
 
 def reward_problem(sample: Sample) -> str | None:
-    """Return what is wrong with the options, or with an answer that earns less than the full reward."""
+    """Return what is wrong with the options, or with an answer that earns less than the full reward in some form."""
     task = TASK_MODULES[sample.task]
     for position, option in enumerate(sample.options if sample.stage == "choice" else []):
         if any(task.same(option, other) for other in sample.options[:position]):
@@ -138,21 +138,30 @@ def reward_problem(sample: Sample) -> str | None:
             return problem.reason
         if sum(_words(option) == _words(right) for option in sample.options) > 1:  # as texts: 1-2-3 is not 3-2-1
             return "two options are the right one"
-    result = score(sample, f"<think></think><answer>{_answer_text(sample)}</answer>")
-    fine = result.value == result.format == 1
-    return None if fine else f"answer earns no full reward when written out ({result.reason})"
+    written, *others = _answer_texts(sample)
+    result = score(sample, f"<think></think><answer>{written}</answer>")
+    if not result.value == result.format == 1:
+        return f"answer earns no full reward when written out ({result.reason})"
+    for text in others:
+        result = score(sample, f"<think></think><answer>{text}</answer>")
+        if result.value < 1:
+            return f"answer earns no full reward when written as {text[:60]!r} ({result.reason}); simplify its notation"
+    return None
 
 
 def _words(option: str) -> list[str]:
     return option.split()
 
 
-def _answer_text(sample: Sample) -> str:
+def _answer_texts(sample: Sample) -> list[str]:
+    """Return the answer as the prompts write it, and then in the forms of other answers."""
     if sample.stage == "binary":
-        return "yes" if sample.answer else "no"
+        return ["yes" if sample.answer else "no"]
     if sample.stage == "choice":
-        return ", ".join(sample.answer)
-    return TASK_MODULES[sample.task].render(sample.answer)
+        return [", ".join(sample.answer)]
+    task = TASK_MODULES[sample.task]
+    other_forms = getattr(task, "other_forms", None)
+    return [task.render(sample.answer), *(other_forms(sample.answer) if other_forms else ())]
 
 
 def words_of(question: str) -> bytes:

@@ -21,6 +21,7 @@ Each score has one reason, explained in `REASONS`; a fault of the answer comes b
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from currreft_nb import InputError
@@ -109,6 +110,7 @@ class Row:
     claim: Any
     options: list
     size: tuple[int, int] | None
+    question: str = ""
 
 
 def score(sample: Sample | Row, completion: str, frame: Frame | None = None, rules: Rules = Rules()) -> Score:
@@ -138,10 +140,20 @@ def read_completion(sample: Sample | Row, completion: str) -> tuple[Parsed, Any,
         if sample.stage == "binary":
             return parsed, parse_verdict(parsed.answer), ""
         if sample.stage == "choice":
-            return parsed, parse_letters(parsed.answer, len(sample.options) or len(LETTERS)), ""
+            fits = partial(_is_option, sample) if sample.options and VALUES[sample.task] != "boxes" else None
+            return parsed, parse_letters(parsed.answer, len(sample.options) or len(LETTERS), fits), ""
         return parsed, TASK_MODULES[sample.task].parse(parsed.answer, sample), ""
     except Unreadable as problem:
         return parsed, None, problem.reason
+
+
+def _is_option(sample: Sample | Row, place: int, text: str) -> bool:
+    """Say whether the text is that of the option. Not asked of boxes, whose text depends on the model's frame."""
+    option, task = sample.options[place], TASK_MODULES[sample.task]
+    try:
+        return task.same(option, task.parse(text, Row(sample.task, "open", option, None, [], None)))
+    except Unreadable:
+        return False
 
 
 def _accuracy(sample: Sample | Row, value: Any, frame: Frame | None, rules: Rules) -> tuple[float, str]:
@@ -183,6 +195,7 @@ def columns(sample: Sample) -> dict:
         "stage": sample.stage,
         **{name: json.dumps(value, ensure_ascii=False) for name, value in structured.items()},
         "size": list(sample.size) if sample.size else None,
+        "question": sample.question,
     }
 
 
@@ -268,7 +281,7 @@ def turns_of(completions: list, prefill: list[str] | None = None, **columns: Any
 
 def rows_of(count: int, **columns: list) -> Iterator[Row]:
     """Yield the rows of a batch; columns that scoring does not use are ignored, absent optional ones are empty."""
-    used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size")}
+    used = {name: columns.get(name) for name in ("task", "stage", "answer", "claim", "options", "size", "question")}
     for name, values in used.items():
         if values is not None and len(values) != count:
             raise InputError(
@@ -278,7 +291,7 @@ def rows_of(count: int, **columns: list) -> Iterator[Row]:
         fields = {name: values[index] if values is not None else None for name, values in used.items()}
         for name in ("answer", "claim", "options"):
             fields[name] = _from_json(fields[name], name, index)
-        row = Row(**fields | {"options": fields["options"] or []})
+        row = Row(**fields | {"options": fields["options"] or [], "question": fields["question"] or ""})
         if problem := _row_problem(row):
             raise InputError(f"row {index} ({row.task}, {row.stage}): {problem}")
         yield row

@@ -10,6 +10,8 @@
   where they are paid in parts anyway.
 - `SEVERAL`: whether several options of a choice may be right. Such a task has values that are lists of items, options
   of one item each, and `normalise(item)`, the name under which two items are the same.
+- `other_forms(value)`: the value in forms of other answers than `render`'s. Curation rejects a question whose answer
+  does not earn the reward in each. Without it, only that of `render` is tried.
 - `thought(text, sample)`: the value with which a think block ends; raises `Unreadable`. Stricter than `parse`, because
   a think block may be prose (`method.thinking`). Without it, think blocks are not compared with answers.
 

@@ -7,12 +7,14 @@
 Reward at the open stage: overlap over union of the two label sets (Jaccard), as in the paper, over normalised labels.
 """
 
+import json
 import random
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from currreft_nb.core.answers import Unreadable, parse_labels
+from currreft_nb.core.answers import Unreadable, parse_labels, visible
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
@@ -22,7 +24,14 @@ SEVERAL = True
 OPTIONS = 5
 
 # Words that no label has, but a sentence.
-SENTENCE = frozenset(("and", "or", "not", "no", "maybe", "perhaps", "either", "is", "are", "it", "there", "i", "see"))
+SENTENCE_WORDS = """
+and or not no nor neither either maybe perhaps possibly probably is are was has have it there i see but except without
+contains shows only
+"""
+SENTENCE = frozenset(SENTENCE_WORDS.split())
+LABEL_WORDS = 3  # in the longest label of a list that is joined by "and", or is a thought
+_AND = re.compile(r"(?:^|\s+)(?:and|&)\s+", re.IGNORECASE)
+_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 LABELS_VERSION = 2  # of the tables below; raise it with every change, because scores depend on them
 NAMES = """
@@ -90,10 +99,14 @@ _CANONICAL = _writings()
 def normalise(label: str) -> str:
     """Return the label in lower case, without quotes, article and underscores; a known label as COCO names it.
 
+    Full-width characters, composed accents and characters without width make no difference.
+
     >>> normalise("The traffic_lights."), normalise("Aeroplane"), normalise("red squares")
     ('traffic light', 'airplane', 'red squares')
     """
-    words = re.sub(r"[\s_-]+", " ", label.casefold()).strip(" .,:!?\"'`*“”‘’")
+    if not label.isascii():
+        label = unicodedata.normalize("NFKC", visible(label)).translate(_STRAIGHT)
+    words = re.sub(r"[\s_-]+", " ", label.casefold()).strip(" .,:!?\"'`*。")
     words = re.sub(r"^(?:a|an|the) ", "", words)
     return _CANONICAL.get(words, words)
 
@@ -107,9 +120,33 @@ def render(value: list[str]) -> str:
     return ", ".join(value)
 
 
+def other_forms(value: list[str]) -> list[str]:
+    """Return labels as a JSON list, with accents apart from their letters."""
+    return [unicodedata.normalize("NFD", json.dumps(value, ensure_ascii=False))]
+
+
 def parse(text: str, sample: Any) -> list[str]:
-    """Return the labels of an answer; raises `Unreadable`."""
-    return parse_labels(text)
+    """Return the labels of an answer; raises `Unreadable`.
+
+    "dog and cat" are two labels, unless the whole is one of the right ones.
+    """
+    known = {normalise(label) for label in sample.answer}
+    return [
+        part
+        for label in parse_labels(text)
+        for part in ([label] if normalise(label) in known or not _AND.search(label) else _joined(label))
+    ]
+
+
+def _joined(label: str) -> list[str]:
+    """Return the labels that "and" joins; the whole where a part is no label but words of a sentence."""
+    parts = [part for part in _AND.split(label) if part.strip()]
+    return parts if all(map(_is_label, parts)) else [label]
+
+
+def _is_label(text: str) -> bool:
+    words = normalise(text).split()
+    return len(words) <= LABEL_WORDS and not SENTENCE.intersection(words)
 
 
 def thought(text: str, sample: Any) -> list[str]:
@@ -119,8 +156,7 @@ def thought(text: str, sample: Any) -> list[str]:
     ['traffic light', 'dog']
     """
     labels = parse_labels(text.rstrip("."))
-    words = [normalise(label).split() for label in labels]
-    if any(len(label) > 3 or SENTENCE.intersection(label) for label in words):
+    if not all(map(_is_label, labels)):
         raise Unreadable("not_labels")
     return labels
 

@@ -45,6 +45,11 @@ def render(value: list) -> str:
     return "; ".join(f"[{', '.join(str(v) for v in box)}]" for box in value)
 
 
+def other_forms(value: list) -> list[str]:
+    """Return boxes as the list of objects that Qwen writes."""
+    return [str([{"bbox_2d": list(box), "label": "object"} for box in value])]
+
+
 def parse(text: str, sample: Any) -> list[tuple]:
     """Return the boxes of an answer, in the coordinates of the text; raises `Unreadable`.
 

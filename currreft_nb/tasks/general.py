@@ -9,7 +9,10 @@ no rule can judge it.
 """
 
 import re
+import unicodedata
 from typing import Any
+
+from currreft_nb.core.answers import visible
 
 QUESTION = "{question}"
 ANSWER = "Then give the answer inside <answer></answer>."
@@ -17,15 +20,19 @@ MEASURES = ()
 DENSE = ""
 SEVERAL = False
 
-_ENDS = " .,;:!?\"'`*“”‘’"
+_ENDS = " .,;:!?\"'`*。"
+_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 
 def normalise(text: str) -> str:
     """Return the text in lower case, without punctuation at its ends, a leading article or repeated spaces.
 
-    >>> normalise(' The  "Nile". ')
-    'nile'
+    Full-width characters, typographic quotes, composed accents and characters without width make no difference.
+
+    >>> normalise(' The  "Nile". '), normalise("it\u2019s\u200b")
+    ('nile', "it's")
     """
+    text = unicodedata.normalize("NFKC", visible(text)).translate(_STRAIGHT)
     words = " ".join(text.casefold().split()).strip(_ENDS)
     return re.sub(r"^(?:a|an|the) ", "", words).strip(_ENDS)
 
@@ -33,6 +40,11 @@ def normalise(text: str) -> str:
 def render(value: str) -> str:
     """Return the answer, which is text."""
     return value
+
+
+def other_forms(value: str) -> list[str]:
+    """Return the answer with accents apart from their letters."""
+    return [unicodedata.normalize("NFD", value)]
 
 
 def parse(text: str, sample: Any) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_letters
 from currreft_nb.core.samples import LETTERS
-from currreft_nb.tasks.math_equality import compare_math, is_expression, same_text
-from currreft_nb.tasks.math_notation import clean
+from currreft_nb.tasks.math_equality import bare_formula, compare_math, is_expression, same_text
+from currreft_nb.tasks.math_notation import MAX_LENGTH, clean
 
 QUESTION = "{question}"
 ANSWER = "Then give only the final result inside <answer></answer>."
@@ -29,7 +29,7 @@ OPTIONS = 4
 
 MAX_VARIANTS = 4
 
-_LETTER_AND_TEXT = re.compile(r"\(?([A-Z])\)?\s*[.:)]\s*(\S.*)", re.DOTALL)
+_NAMED_VALUE = re.compile(r"[A-Za-z][A-Za-z ]*= ?([^=]+)")
 _LITERAL = re.compile(r"(?<![\d.^])\d+(?:\.\d+)?(?![\d.])")
 _FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}|(?<![\d.])(\d+)/(\d+)(?![\d.])")
 
@@ -39,10 +39,32 @@ def render(value: str) -> str:
     return value
 
 
+def other_forms(value: str) -> list[str]:
+    """Return the result in a box, without what is in front of its equals sign, and a formula in brackets.
+
+    >>> other_forms("Area = 94 cm"), other_forms("2√3")
+    (['\\\\boxed{Area = 94 cm}', '94 cm', '94'], ['\\\\boxed{2√3}', '(2\\\\sqrt{3})'])
+    """
+    forms = [f"\\boxed{{{value}}}"]
+    if named := _NAMED_VALUE.fullmatch(value):
+        forms += [named[1], *re.findall(r"^-?[\d.]+(?= ?[A-Za-z]+$)", named[1])]
+    formula = bare_formula(value)
+    return [*forms, f"({formula})"] if formula else forms
+
+
 def parse(text: str, sample: Any) -> str:
-    """Return the answer's text without blanks at its ends; raises `Unreadable` if it is empty or too complex."""
+    """Return the answer's text without blanks at its ends; raises `Unreadable` if it is empty or too complex.
+
+    What is too complex to be compared can still be the right answer word for word.
+    """
     text = text.strip()
-    if not clean(text):
+    try:
+        empty = not clean(text)
+    except Unreadable:
+        if len(text) > MAX_LENGTH or not same_text(sample.answer, text):
+            raise
+        return text
+    if empty:
         raise Unreadable("empty_answer")
     return text
 
@@ -62,40 +84,59 @@ def thought(text: str, sample: Any) -> str:
 
 def accuracy(value: str, sample: Any, rules: Any) -> tuple[float, str]:
     """Return 1 or 0, and "ok" or why not: a code of `math_equality.compare_math` or, with options, of `read_option`."""
+    question = getattr(sample, "question", "")
     if not sample.options:
-        verdict = compare_math(sample.answer, value)
+        verdict = compare_math(sample.answer, value, question)
         return float(verdict == "ok"), verdict
     gold, _ = read_option(sample.answer, sample.options)
-    letter, problem = read_option(value, sample.options)
+    letter, problem = read_option(value, sample.options, question)
     if gold is None:  # the gold is a value that is not among the options
         try:
-            verdict = compare_math(sample.answer, value if letter is None else sample.options[LETTERS.index(letter)])
+            chosen = value if letter is None else sample.options[LETTERS.index(letter)]
+            verdict = compare_math(sample.answer, chosen, question)
         except Unreadable as problem:  # of an option: curation does not check them
             verdict = problem.reason
         return float(verdict == "ok"), verdict
     return float(letter == gold), problem or ("ok" if letter == gold else "wrong")
 
 
-def read_option(text: str, options: list[str]) -> tuple[str | None, str]:
+def read_option(text: str, options: list[str], question: str = "") -> tuple[str | None, str]:
     """Return the letter that the text chooses, by letter, by the option's text or by both, or None with a reason.
 
     >>> [read_option(text, ["3", "4"]) for text in ("B", "4.0", "(A) 3", "A B")]
     [('B', ''), ('B', ''), ('A', ''), (None, 'several_letters')]
     """
+
+    def fits(place: int, text: str) -> bool:
+        return _is_option(options[place], text, question)
+
     try:
-        letters = parse_letters(text, len(options))
+        letters = parse_letters(text, len(options), fits)
         return (letters[0], "") if len(letters) == 1 else (None, "several_letters")
     except Unreadable as problem:
         reason = problem.reason
-    both = _LETTER_AND_TEXT.fullmatch(text.strip())
-    if both and both[1] in LETTERS[: len(options)]:
-        fits = same(options[LETTERS.index(both[1])], both[2])
-        return (both[1], "") if fits else (None, "letter_and_text_differ")
-    for alike in (same_text, same):  # 5-4-3-2-1 and 1-2-3-4-5 have one value, but are two options
-        found = [letter for letter, option in zip(LETTERS, options) if alike(option, text)]
-        if len(found) == 1:
-            return found[0], ""
+    if reason in ("letter_and_text_differ", "verifier_timeout"):
+        return None, reason
+    try:
+        # 5-4-3-2-1 and 1-2-3-4-5 have one value, but are two options
+        for alike in (same_text, lambda option, text: _is_option(option, text, question)):
+            found = [letter for letter, option in zip(LETTERS, options) if alike(option, text)]
+            if len(found) == 1:
+                return found[0], ""
+    except Unreadable as problem:
+        return None, problem.reason
     return None, reason if reason != "not_letters" else "not_an_option"
+
+
+def _is_option(option: str, text: str, question: str) -> bool:
+    """Say whether the text is the option; raises `Unreadable` where that took too long: the others would as well."""
+    try:
+        verdict = compare_math(option, text, question)
+    except Unreadable:
+        return option.strip() == text.strip()
+    if verdict == "verifier_timeout":
+        raise Unreadable(verdict)
+    return verdict == "ok"
 
 
 def same(a: str, b: str) -> bool:

@@ -14,6 +14,7 @@ from currreft_nb.data.checks import (
     tidied,
     words_of,
 )
+from currreft_nb.tasks import math
 
 
 def make(task, answer, **fields):
@@ -41,6 +42,15 @@ def posed(options, answer, task="math"):
         (make("math", "<think>"), "answer earns no full reward when written out (two_thinks)"),
         (make("math", "12\x00"), "answer has a control character"),
         (make("classification", ["caf\ufffd"]), "answer has a control character or one that could not be decoded"),
+        (make("math", "42+"), "answer earns no full reward when written as '(42+)' (gold_not_parsed)"),
+        (make("math", "Perimeter = 94 cm"), None),
+        (make("math", "slope =-4"), None),
+        (make("math", "3x-y-2=0"), None),
+        (make("math", "2√{15}米"), None),
+        (make("math", "Not enough data"), None),
+        (make("math", "2^{2005}"), None),
+        (make("classification", ["cafe\u0301", "dog\u200b"]), None),
+        (make("general", "Zu\u0308rich\ufeff"), None),
     ],
 )
 def test_answers_that_no_completion_could_match_are_rejected(sample, reason):
@@ -144,6 +154,13 @@ def test_golds_have_only_visible_characters_in_one_form(gold, tidy):
 def test_answers_differ_where_the_reward_pays_only_one(task, one, other, differ):
     where = {"image": "a.png", "size": (100, 100)} if task == "detection" else {}
     assert answers_differ(make(task, one, **where), make(task, other, **where)) == differ
+
+
+def test_a_gold_is_tried_in_forms_that_are_not_its_own(monkeypatch):
+    """A gold that is met only by itself would refuse every right answer of a model."""
+    monkeypatch.setattr(math, "other_forms", lambda value: ["95"])
+    reason = "answer earns no full reward when written as '95' (wrong); simplify its notation"
+    assert row_problem(make("math", "94"), max_pixels=0) == reason
 
 
 def test_a_rejection_names_file_and_line():

@@ -52,14 +52,14 @@ EXAMPLES = {
     "no_box": (BOX, complete("at the left")),
     "two_boxes": (BOX, complete("[10, 10, 50, 50]; [10, 10, 50, 50]")),
     "not_four_numbers": (BOX, complete("[10, 10, 50]")),
-    "not_a_number": (BOX, complete('["10", "10", "50", "50"]')),
+    "not_a_number": (BOX, complete("[10, 10, 50, null]")),
     "box_reversed": (BOX, complete("[50, 50, 10, 10]")),
     "key_twice": (BOX, complete('{"bbox": [10, 10, 50, 50], "bbox": [10, 10, 50, 50]}')),
     "not_an_expression": (NUMBER, complete("forty-two")),
     "not_parsed": (NUMBER, complete("42+")),
     "gold_not_parsed": (Sample(task="math", answer="42+", **COMMON), complete("42-1+x")),
     "too_complex": (NUMBER, complete("9^9^9")),
-    "verifier_timeout": (NUMBER, complete("(\\sqrt[3]{(0.497+x)^{999}})^{99}")),
+    "verifier_timeout": (NUMBER, complete("(10^{999})^{(10^{999})}")),
 }
 PAID = {"ok", "partial", "no_think", "unclosed_think", "two_thinks", "wrong_order", "text_outside"}  # for the value
 

@@ -77,6 +77,8 @@ DEFECTS = [
     (math("3"), "1,2,3,4,5,6,7,8,9,10,0", 0, 1, "wrong", "counting aloud was correct"),
     (math("3", image=None), "3", 1, 1, "ok", "a row without an image crashed"),
 ]
+TWENTY = math(["B"], stage="choice", options=["10", "20", "30", "42"])
+PETS = classify(["A", "C"], stage="choice", options=[["dog"], ["cat"], ["salt and pepper"]])
 RULES = [
     (verdict(True), "yes", 1, 1, "ok", "right"),
     (verdict(False), "no", 1, 1, "ok", "right"),
@@ -107,6 +109,26 @@ RULES = [
     (math("10^{10}"), "10^{10^{10}}", 0, 0, "too_complex", "what could keep a computer busy"),
     (math("B", options=["1", "2"]), "2", 1, 1, "ok", "the option's text"),
     (math("42"), "<think>42</think>", 0, 1, "not_an_expression", "tags in the answer"),
+    (TWENTY, "B. 20", 1, 1, "ok", "a letter with the text of its option"),
+    (TWENTY, "**(B) 20**", 1, 1, "ok", "the same in bold"),
+    (TWENTY, "\\boxed{B}", 1, 1, "ok", "a letter in a box"),
+    (TWENTY, "B。", 1, 1, "ok", "a Chinese stop"),
+    (TWENTY, "B. 30", 0, 0, "letter_and_text_differ", "a letter with the text of another option"),
+    (TWENTY, "A. 10, B. 20", 0, 1, "wrong", "two with their texts"),
+    (TWENTY, "\\boxed{A}\\boxed{B}", 0, 1, "wrong", "two boxes"),
+    (TWENTY, "\\boxed{A} or \\boxed{B}", 0, 0, "not_letters", "a hedge"),
+    (TWENTY, "20", 0, 0, "not_letters", "a text without its letter, where letters are asked for"),
+    (PETS, "A. dog, C. salt and pepper", 1, 1, "ok", "letters with their labels"),
+    (PETS, "A，C", 1, 1, "ok", "a full-width comma"),
+    (PETS, "A. dog, C. cat", 0, 0, "letter_and_text_differ", "the label of another"),
+    (
+        detect(["B"], stage="choice", options=[[TRUTH], [[0, 0, 9, 9]]]),
+        f"B. {TRUTH}",
+        0,
+        0,
+        "not_letters",
+        "boxes are not read",
+    ),
 ]
 
 

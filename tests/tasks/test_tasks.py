@@ -17,7 +17,7 @@ from currreft_nb.core.boxes import iou
 from currreft_nb.core.samples import TRAINED_TASKS, Sample, value_problem
 from currreft_nb.method.rewards import Rules
 from currreft_nb.method.vocabulary import Vocabulary
-from currreft_nb.tasks import TASK_MODULES, classification, detection, general, math
+from currreft_nb.tasks import TASK_MODULES, classification, detection, general, math, math_equality
 
 HARD, SOFT, ABOVE = Rules(), Rules(detection="soft"), Rules(detection="soft_above_threshold")
 
@@ -207,6 +207,52 @@ def test_no_vocabulary_makes_no_wrong_labels():
     assert classification.distractors(make("classification", ["dog"]), random.Random(0)) == []
 
 
+LABEL_ANSWERS = [
+    (["dog", "traffic light"], "dog and traffic light", ["dog", "traffic light"], "joined by a word"),
+    (["dog", "cat"], "a dog, a cat, and a bird", ["a dog", "a cat", "a bird"], "the Oxford comma"),
+    (["dog", "cat"], "dog & cat", ["dog", "cat"], "an ampersand"),
+    (["salt and pepper"], "salt and pepper", ["salt and pepper"], "a right label that has the word in it"),
+    (["dog"], "dog or cat", ["dog or cat"], "a hedge is no list"),
+    (["dog"], "dog and maybe a cat", ["dog and maybe a cat"], "nor is a doubt"),
+    (["dog"], "neither a cat and a dog", ["neither a cat and a dog"], "nor a denial"),
+    (["dog"], "I see a cat and a dog", ["I see a cat and a dog"], "nor a sentence"),
+]
+
+
+@pytest.mark.parametrize(("gold", "text", "labels", "why"), LABEL_ANSWERS)
+def test_labels_of_an_answer(gold, text, labels, why):
+    assert classification.parse(text, make("classification", gold)) == labels, why
+
+
+UNSEEN = [
+    ("classification", ["dog\u200b"], "dog", "no width"),
+    ("classification", ["\ufeffdog"], "dog", "a byte order mark"),
+    ("classification", ["cafe\u0301"], "caf\u00e9", "an accent apart from its letter"),
+    ("classification", ["ｃａｔ"], "cat", "full-width letters"),
+    ("classification", ["traffic\u00adlight"], "traffic light", "a soft hyphen"),
+    ("classification", ["traffic\u00a0light"], "traffic light", "a fixed blank"),
+    ("classification", ["women’s shoes"], "women's shoes", "a typographic apostrophe"),
+    ("math", "5\u200b", "5", "no width"),
+    ("math", "\u200e5", "5", "a mark of direction"),
+    ("math", "5\u00a0cm", "5 cm", "a fixed blank"),
+    ("math", "12\x00", "12", "a control character"),
+    ("math", "e\u0301", "\u00e9", "an accent apart from its letter"),
+    ("general", "Zu\u0308rich", "Z\u00fcrich", "an accent apart from its letter"),
+    ("general", "Paris\u200b", "Paris", "no width"),
+    ("general", "it’s", "it's", "a typographic apostrophe"),
+    ("general", "New\u00adYork", "NewYork", "a soft hyphen"),
+]
+
+
+@pytest.mark.parametrize(("task", "gold", "text", "why"), UNSEEN)
+def test_what_nobody_sees_makes_no_difference(task, gold, text, why):
+    module, sample = TASK_MODULES[task], make(task, gold)
+    assert module.accuracy(module.parse(text, sample), sample, HARD) == (1, "ok"), why
+    other = make(task, [text] if task == "classification" else text)
+    seen = gold[0] if task == "classification" else gold
+    assert module.accuracy(module.parse(seen, other), other, HARD) == (1, "ok"), f"{why}, in the answer"
+
+
 # detection
 
 TRUTH = [100.0, 100.0, 200.0, 200.0]
@@ -349,6 +395,18 @@ OPTIONS = [
     ("A", ["5-4-3-2-1", "1-2-3-4-5"], "5-4-3-2-1", 1, "ok", "written alike before equal in value"),
     ("A", ["3,1,2", "1,2,3"], "3,1,2", 1, "ok", "lists in their order"),
     ("A", ["$\\sqrt{12}$", "$4$"], "2√3", 1, "ok", "an equal value in another form"),
+    ("B", ["3", "4", "5"], "\\boxed{B}", 1, "ok", "a letter in a box"),
+    ("B", ["3", "4", "5"], "\\text{B}", 1, "ok", "a letter as text"),
+    ("B", ["3", "4", "5"], "**B. 4**", 1, "ok", "bold"),
+    ("B", ["3", "4", "5"], "\\boxed{B. 4}", 1, "ok", "letter and text in a box"),
+    ("B", ["3", "4", "5"], "Ｂ", 1, "ok", "a full-width letter"),
+    ("B", ["3", "4", "5"], "\\boxed{4}", 1, "ok", "the text in a box"),
+    ("B", ["3", "4", "5"], "\\boxed{A}", 0, "wrong", "another letter in a box"),
+    ("B", ["3", "4", "5"], "\\boxed{B}\\boxed{C}", 0, "several_letters", "two boxes"),
+    ("B", ["3", "4", "5"], "\\boxed{B} or \\boxed{C}", 0, "not_an_option", "a hedge"),
+    ("B", ["3", "4", "5"], "\\boxed{B. 5}", 0, "letter_and_text_differ", "letter and text of two options in a box"),
+    ("B", ["3", "4", "5"], "**B. 4 or 5**", 0, "letter_and_text_differ", "two texts"),
+    ("B", ["3", "4", "5"], "B. 4, C. 5", 0, "several_letters", "two with their texts"),
     ("B", ["none of them", "Not enough data"], "not enough data.", 1, "ok", "words"),
     ("C", ["A", "B", "C"], "C", 1, "ok", "options that only name letters in the picture"),
     ("4", ["3", "4"], "B", 1, "ok", "a gold that is an option's text"),
@@ -363,6 +421,39 @@ OPTIONS = [
 def test_math_options(gold, options, written, value, reason, why):
     sample = make("math", gold, options=options)
     assert math.accuracy(written, sample, HARD) == (value, reason), why
+
+
+SLOW = "(10^{999})^{(10^{999})}"
+
+
+def test_a_comparison_that_takes_too_long_ends_the_question(monkeypatch):
+    """The other options would take as long, and the reason says why nothing was earned."""
+    asked = []
+
+    def verify(gold, answer):
+        asked.append(gold)
+        return "verifier_timeout"
+
+    monkeypatch.setattr(math_equality, "verify", verify)
+    sample = make("math", "B", options=[f"\\sqrt{{x+{n}}}" for n in range(5)])
+    assert math.accuracy(SLOW, sample, HARD) == (0, "verifier_timeout") and len(asked) == 1
+    assert math.accuracy(f"B. {SLOW}", sample, HARD) == (0, "verifier_timeout")
+    assert math.accuracy("B", sample, HARD) == (1, "ok"), "a letter needs no comparison"
+    assert math.accuracy(SLOW, make("math", "\\sqrt{3}, \\sqrt{5}"), HARD) == (0, "wrong")
+
+
+def test_what_is_too_complex_to_compare_is_right_word_for_word():
+    sample = make("math", "2^{2005}")
+    assert math.accuracy(math.parse("$2^{2005}$", sample), sample, HARD) == (1, "ok")
+    for text in ("2^{2006}", "2^{2005} or 1", "2^{2005}" * 100):
+        with pytest.raises(Unreadable, match="too_complex"):
+            math.parse(text, sample)
+
+
+def test_the_question_may_ask_for_a_rounding():
+    sample = make("math", "4√2", question="What is x? Round to the nearest tenth.")
+    assert math.accuracy("5.7", sample, HARD) == (1, "ok")
+    assert math.accuracy("5.6", sample, HARD) == (0, "wrong")
 
 
 GOLDS = ["42", "140°", "8cm", "2.4", "\\frac{3}{4}", "1/2", "2√{3}", "\\frac{√{2}}{2}", "π", "240πcm^{2}", "(3,-4)"]
