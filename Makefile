@@ -32,6 +32,7 @@ docs: .venv/installed-test
 # Every script of tests/benchmarks at a small size; tests/README.md says how long it takes.
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/rewards.py
+	$(BIN)/python tests/benchmarks/false_pay.py
 	$(BIN)/python tests/benchmarks/readers.py
 	$(BIN)/python tests/benchmarks/curation.py --images 400 --rows 20000
 	$(BIN)/python tests/benchmarks/grpo_step.py --stages binary choice open --rounds 1

@@ -10,8 +10,8 @@ What has one meaning is read in any notation; what has two is refused. The rules
   equal to all that round to it.
 - *Percent* may be left out or added: 50% is 50 or 0.5, and 0.5 is 0.5 or 50%, but 50 is not 0.5%.
 - *Units* may be left out or added, but not differ: 8 cm is 8, not 8 m; 2 m and 200 cm are not compared. A single letter
-  is a unit only behind a number, m also behind a root or π: the last letters of 60t and πr²h are variables. A word
-  behind a number is a thing that is counted, unless it changes the number (5 dozen, 5 thirds, 5 negative).
+  is a unit only behind a number, m also behind a root or π: the last letters of 60t, πr²h and 1+√2m are variables. A
+  word behind a number is a thing that is counted, unless it changes the number (5 dozen, 5 thirds, 5 negative).
 - *Names* may be left out or added, in front or behind, but not differ: x = 5 is 5, not y = 5; ∠1 = 30° is 30°, and
   f(x) = x+1 is x+1. A word that denies is no name (not = 5). A word and a symbol may name one thing: slope = -4 is
   k = -4.

@@ -174,6 +174,7 @@ def clean(text: str) -> str:
     """
     if is_plain(text):
         return text
+    check_size(text.strip(" *$."))  # bold marks are no power; later a tower of powers could look like cm^2^
     text = tidy(text)
     check_size(text)
     return text

@@ -101,8 +101,8 @@ _CURRENCY = re.compile(r"([-+]? ?)(?:US|HK|CA|AU)?([$€£¥₹]) ?(?=-?[.\d])")
 def split_unit(text: str) -> tuple[str, str]:
     """Return the value without its unit, and the unit under its first name, or "".
 
-    A single letter behind a value (`5m`) is a unit only if the value is a number, m also if it has no other letter; a
-    noun is one only after a number.
+    A single letter behind a value (`5m`) is a unit only if the value is a number, m also if it has no other letter and
+    is no sum that ends in m; a noun is one only after a number.
 
     >>> split_unit("8cm^{2}"), split_unit("140^{\\\\circ}"), split_unit("3 dogs"), split_unit("2x+3m")
     (('8', 'cm2'), ('140', 'degree'), ('3', 'dog'), ('2x+3m', ''))
@@ -113,9 +113,9 @@ def split_unit(text: str) -> tuple[str, str]:
     if match := re.search(r" ?\^\{\\circ\} ?([CF]?)$", text):
         return text[: match.start()], "degree" + match[1]
     if match := _UNIT.search(text):
-        body = text[: match.start()].rstrip()
+        body = text[: match.start()]
         if _takes_unit(body, match[2] or match[4]):
-            return body, _unit_name(match)
+            return body.rstrip(), _unit_name(match)
     if match := _NOUN.search(text):
         body, noun = text[: match.start()].rstrip(), match[1].removesuffix("s")
         if plain_number(body) is not None and _is_noun(match[1]):
@@ -124,11 +124,14 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def _takes_unit(body: str, word: str) -> bool:
+    body, attached = body.rstrip(), not body.endswith(" ")
     if not (body[-1:].isdigit() or body.endswith((")", "}", "\\pi"))):
         return False
     if len(word) > 1 or not (word.isascii() and word.isalpha()) or plain_number(body) is not None:
         return True
-    return word == "m" and not re.search(r"(?<![\\A-Za-z])[A-Za-z]", body)
+    if word != "m" or re.search(r"(?<![\\A-Za-z])[A-Za-z]", body):
+        return False
+    return not attached or not re.search(r".[+-]", re.sub(r"\(.*\)|\{.*\}", "", body))
 
 
 def _unit_name(match: re.Match) -> str:
