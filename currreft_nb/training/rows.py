@@ -32,7 +32,7 @@ FEATURES = Features(
     {
         "prompt": List({"role": TEXT, "content": List({"type": TEXT, "text": TEXT})}),
         "images": List(Image()),
-        **dict.fromkeys(("id", "task", "stage", "answer", "claim", "options", "extra", "prefill"), TEXT),
+        **dict.fromkeys(("id", "task", "stage", "question", "answer", "claim", "options", "extra", "prefill"), TEXT),
         "size": List(Value("int32")),
     }
 )

@@ -267,11 +267,9 @@ def test_texts_are_tidied_and_counted_or_rejected_with_their_row(tmp_path):
     assert result["rejected"] == {
         "text has a chat token, which a model takes for one of its own": 1,
         "reasoning has <think> or <answer> tags inside": 1,
-        "answer has no visible character": 1,
+        "answer cannot be read (empty_answer)": 1,
     }
-    assert result["mended"] == {
-        "invisible characters or accents of an answer in one form": 1, "think tags around the reasoning removed": 1
-    }  # fmt: skip
+    assert result["mended"] == {"think tags around the reasoning removed": 1}  # labels are tidied where they are read
     assert {(*s.answer, s.thinking) for s in read(folder / "data", "train", "open")} == {
         ("dog", "a dog"),
         ("cat", "a cat"),

@@ -17,6 +17,7 @@ COLUMNS = (
     "answer",
     "image",
     "options",
+    "candidates",
     "context",
     "thinking",
     "task",

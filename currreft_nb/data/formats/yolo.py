@@ -81,12 +81,13 @@ def _config(path: Path) -> dict[str, Any]:
 def _class_names(config: dict[str, Any], root: Path) -> list[str]:
     found = config.get("names")
     if isinstance(found, dict):
-        numbers = sorted(found, key=int)
-        if [int(number) for number in numbers] != list(range(len(numbers))):
+        by_number = {str(number): name for number, name in found.items()}
+        numbers = list(map(str, range(len(found))))
+        if set(numbers) != by_number.keys():
             raise InputError(
-                f"{root}: names in data.yaml are not numbered from 0 without a gap: {numbers}; correct them"
+                f"{root}: names in data.yaml are not numbered from 0 without a gap: {list(found)}; correct them"
             )
-        found = [found[number] for number in numbers]
+        found = [by_number[number] for number in numbers]
     if found is None:
         places = (place / name for place in (root, root / "labels") for name in LISTS)
         file = next((place for place in places if place.is_file()), None)
@@ -110,7 +111,10 @@ def _folders(config: dict[str, Any], root: Path, path: Path) -> list[tuple[str, 
         values = config.get(name) or []
         for value in values if isinstance(values, list) else [values]:
             ends = [f"{config.get('path') or ''}/{value}", str(value)]
-            place = next((place for end in ends if (place := _below(root, end))), None)
+            try:
+                place = next((place for end in ends if (place := _below(root, end))), None)
+            except BadRow as problem:
+                raise InputError(f"{path}: {name}: {problem.value}") from None
             if place is None:
                 raise InputError(f"{path}: {name}: {value} is not below {root}; write images=FOLDER&split={name}")
             found.append((name, place))
