@@ -40,6 +40,7 @@ _LETTER_AND_TEXT = re.compile(r"\(?([A-Z])\)?\s*[.:)、]\s*(\S.*)", re.DOTALL)
 _NEXT_LETTER = re.compile(r"[\n,;]\s*(?=\(?[A-Z]\)?\s*[.:)、])")
 _NUMBERED = re.compile(r"(?:^|[\s,;])\(?([1-9][0-9]?)[.)][ \t]+")
 _BULLET = re.compile(r"\s*[-*•·◦▪‣●○–—]\s+")
+_PLAIN_LABELS = re.compile(r"(?: *[A-Za-z][A-Za-z ]*,)*+ *[A-Za-z][A-Za-z ]*")  # most answers, five times faster
 _LABEL_KEYS = ("labels", "label", "categories", "category", "classes", "class", "objects", "object", "answer")
 _NUMBER = r"[-+]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
 _NUMBER_ALONE = re.compile(_NUMBER)
@@ -247,6 +248,8 @@ def parse_labels(text: str) -> list[str]:
     >>> parse_labels("traffic light, dog"), parse_labels('["cat", "dog"]'), parse_labels("1. dog 2. cat")
     (['traffic light', 'dog'], ['cat', 'dog'], ['dog', 'cat'])
     """
+    if _PLAIN_LABELS.fullmatch(_limited(text)):
+        return [label.strip() for label in text.split(",")]
     text = undecorated(text)
     bracketed = text[:1] + text[-1:] in ("[]", "{}")
     try:
@@ -299,7 +302,8 @@ def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: box_reversed
     """
-    bare = " ".join(_MARKS.sub(" ", _unfenced(_limited(text).strip())).split())
+    bare = _unfenced(_limited(text).strip())
+    bare = " ".join((_MARKS.sub(" ", bare) if "<" in bare else bare).split())
     boxes = _plain_boxes(bare)
     if boxes is None:
         try:
@@ -356,8 +360,10 @@ def _json_boxes(value: Any) -> list:
     """Return the raw boxes of a JSON value: one object, box or pair of points, or a list of objects or of boxes."""
     if isinstance(value, dict):
         found = [box for key in _BOX_KEYS if key in value for box in _json_boxes(value[key])]
-        found += [_swapped(box) for box in (_json_boxes(value[_YX_KEY]) if _YX_KEY in value else ())]
-        found += [[value[name] for name in names] for names in _CORNERS if all(name in value for name in names)]
+        if _YX_KEY in value:
+            found += [_swapped(box) for box in _json_boxes(value[_YX_KEY])]
+        if len(value) > 3:
+            found += [[value[name] for name in names] for names in _CORNERS if all(name in value for name in names)]
         if not found:
             raise Unreadable("no_box")
         return found
@@ -381,7 +387,8 @@ def _swapped(box: list) -> list:
 def _checked_box(box: list) -> tuple[float, float, float, float]:
     if len(box) != 4:
         raise Unreadable("not_four_numbers")
-    box = [float(v) if isinstance(v, str) and _NUMBER_ALONE.fullmatch(v.strip()) else v for v in box]
+    if str in map(type, box):
+        box = [float(v) if isinstance(v, str) and _NUMBER_ALONE.fullmatch(v.strip()) else v for v in box]
     for number in box:
         # bool is a kind of int in Python, so `true` would pass for 1
         if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -422,6 +429,8 @@ def _refuse_constant(name: str) -> None:
 def _unfenced(text: str) -> str:
     """Return the inside of a markdown code fence around the whole text, also if its beginning or end is missing."""
     if len(text) < 6:
+        return text
+    if "```" not in text:
         return text
     if opening := _FENCE.match(text):
         text = text[opening.end() :]

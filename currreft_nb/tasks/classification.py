@@ -130,12 +130,11 @@ def parse(text: str, sample: Any) -> list[str]:
 
     "dog and cat" are two labels, unless the whole is one of the right ones.
     """
+    labels = parse_labels(text)
+    if not _AND.search(text):
+        return labels
     known = {normalise(label) for label in sample.answer}
-    return [
-        part
-        for label in parse_labels(text)
-        for part in ([label] if normalise(label) in known or not _AND.search(label) else _joined(label))
-    ]
+    return [part for label in labels for part in ([label] if normalise(label) in known else _joined(label))]
 
 
 def _joined(label: str) -> list[str]:

@@ -81,15 +81,19 @@ def plain_number(text: str) -> Fraction | None:
     return -value if part["sign"] == "-" else value
 
 
-def is_close(gold: str, answer: str, left: Fraction, right: Fraction, scale: Fraction, question: str) -> bool:
+def is_close(gold: str, answer: str, left: Fraction, right: Fraction, scale: Fraction | int, question: str) -> bool:
     """Say whether two numbers are equal, or one is the rounding of the other, as asked for or to six digits."""
     right *= scale
     if left == right:
         return True
+    distance = abs(left - right)
+    asked = _asked_rounding(question) if question else None
+    if not asked and distance * 10**5 > abs(left):
+        return False  # most wrong answers, without a look at their digits
     allowed = max(slack(gold), slack(answer) * scale) if "." in gold or "." in answer else Fraction(0)
-    if question:
+    if asked:
         allowed = max(allowed, *(rounding(question, value) / 2 for value in (left, right)))
-    return abs(left - right) <= allowed
+    return distance <= allowed
 
 
 def compare_parts(gold: str, answer: str, question: str) -> str | None:
