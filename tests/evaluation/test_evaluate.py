@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from currreft_nb import InputError
 from currreft_nb.core.boxes import Frame
@@ -206,7 +208,7 @@ def test_the_style_of_a_model_is_known_without_its_weights():
 def test_an_adapter_of_another_base_stops_before_any_model_is_loaded(data, tmp_path, monkeypatch):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    save_file({"lora_A": torch.zeros(1)}, adapter / "adapter_model.safetensors")
     (adapter / "currreft.json").write_text(json.dumps({"base": "other", "base_hash": "0" * 16}))
     monkeypatch.setattr("currreft_nb.evaluation.arms.load_model", refuse)
     with pytest.raises(InputError, match="was made for the base model 'other'"):

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from currreft_nb import InputError
 from currreft_nb.running.experiment import read_experiment
@@ -153,11 +155,11 @@ def test_a_complete_step_survives_a_repetition_that_its_kernel_refuses(project, 
 def test_other_weights_behind_the_same_name_are_run_again(project):
     weights = project / "models" / "mine" / "model.safetensors"
     weights.parent.mkdir(parents=True)
-    weights.write_bytes(b"one")
+    save_file({"weight": np.zeros(1)}, weights)
     changes = ["model=models/mine"]
     assert run(read(project, changes=changes))
     assert todo(read(project, changes=changes))["train"] == "skip"
-    weights.write_bytes(b"two")
+    save_file({"weight": np.ones(1)}, weights)
     assert reasons(read(project, changes=changes))["train"] == "the weights of models/mine changed"
     shutil.rmtree(weights.parent)  # as on another machine, where the runs were copied to
     assert todo(read(project, changes=changes))["train"] == "skip"
