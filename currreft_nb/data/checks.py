@@ -136,7 +136,7 @@ def reward_problem(sample: Sample) -> str | None:
             right = true_value(sample)
         except CannotPose as problem:
             return problem.reason
-        if sum(_words(option) == _words(right) for option in sample.options) > 1:  # as texts: 1-2-3 is not 3-2-1
+        if sum(option.split() == right.split() for option in sample.options) > 1:  # as texts: 1-2-3 is not 3-2-1
             return "two options are the right one"
     written, *others = _answer_texts(sample)
     result = score(sample, f"<think></think><answer>{written}</answer>")
@@ -147,10 +147,6 @@ def reward_problem(sample: Sample) -> str | None:
         if result.value < 1:
             return f"answer earns no full reward when written as {text[:60]!r} ({result.reason}); simplify its notation"
     return None
-
-
-def _words(option: str) -> list[str]:
-    return option.split()
 
 
 def _answer_texts(sample: Sample) -> list[str]:

@@ -175,7 +175,7 @@ def absolute_rows(folder, names):
 
 
 def test_the_longest_part_of_an_absolute_path_decides(tmp_path):
-    names = [f"/home/user/data/{place}/{n}.png" for n in range(2) for place in "ba"]
+    names = [f"/elsewhere/data/{place}/{n}.png" for n in range(2) for place in "ba"]
     path = absolute_rows(tmp_path, names)
     assert [s.image for s in curr_reft.read(path)] == [str(tmp_path / name[-7:]) for name in names]
     in_a = [
@@ -187,12 +187,12 @@ def test_the_longest_part_of_an_absolute_path_decides(tmp_path):
 
 
 def test_a_file_name_alone_decides_where_all_rows_name_one_folder(tmp_path):
-    path = absolute_rows(tmp_path, ["/mnt/pictures/0.png", "/mnt/pictures/1.png"])
+    path = absolute_rows(tmp_path, ["/elsewhere/pictures/0.png", "/elsewhere/pictures/1.png"])
     assert [s.image[-7:] for s in curr_reft.read(path, images=str(tmp_path / "b"))] == ["b/0.png", "b/1.png"]
 
 
 def test_two_pictures_that_fit_equally_well_are_refused(tmp_path):
-    path = absolute_rows(tmp_path, ["/mnt/0.png", "0.png"])
+    path = absolute_rows(tmp_path, ["/elsewhere/0.png", "0.png"])
     for place, shade in ((tmp_path, 1), (tmp_path / "images", 2)):
         Image.new("RGB", (100, 80), (shade, 0, 0)).save(place / "0.png")
     assert {item.reason for item in curr_reft.read(path)} == {"image may be one of two files"}

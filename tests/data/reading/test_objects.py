@@ -62,13 +62,13 @@ def find(places, name, *others):
     ("name", "others", "found"),
     [
         ("a/0.png", (), "a/0.png"),
-        ("/home/me/data/b/0.png", (), "b/0.png"),
+        ("/elsewhere/data/b/0.png", (), "b/0.png"),
         ("C:\\data\\b\\0.png", (), "b/0.png"),
         ("../a/0.png", (), "a/0.png"),
         ("./a/0.png", (), "a/0.png"),
-        ("/home/me/c/1.png", (), "1.png"),
-        ("/home/me/c/1.png", ("/home/me/d/1.png",), None),  # the name alone does not tell which one it is
-        ("/home/me/c/0.png", (), None),
+        ("/elsewhere/c/1.png", (), "1.png"),
+        ("/elsewhere/c/1.png", ("/elsewhere/d/1.png",), None),  # the name alone does not tell which one it is
+        ("/elsewhere/c/0.png", (), None),
         ("gone.png", (), None),
         ("../secret.png", (), None),
         ("/etc/passwd", (), None),
