@@ -10,7 +10,6 @@ labels is allowed. A row whose label is -1, as in test splits without answers, m
 from collections.abc import Collection, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import BadRow
@@ -63,7 +62,7 @@ def read(
         pass  # rejections are yielded below
     other |= common.other_spellings(tuple(sorted(listed)))  # names that the reward takes for one
     listed -= other.keys()
-    folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+    folder = common.image_folder(path, images)
     find = partial(tables.need_image, folder=folder, extracted=extracted)
 
     def sample(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
@@ -75,11 +74,7 @@ def read(
             question=question or common.category_question(sorted(listed)),
             answer=labels_of(row, file),
             extra={"categories": sorted(listed)} | common.origin(file, line),
-            **common.shown(find(_first(row, columns["image"]))),
+            **common.shown(find(tables.cell_of(row, columns["image"]))),
         )
 
     yield from common.read_rows(tables.read_columns(path, files, columns), sample, "a picture with a label")
-
-
-def _first(row: dict, names: Collection[str]) -> Any:
-    return next((row[name] for name in names if row.get(name)), None)

@@ -51,7 +51,7 @@ def read(
         flags=lambda mark: {"crowd": bool(mark[0].get("iscrowd"))},
     )
     labels, _ = objects.survey(writing, tables.read(path, files, [column]))
-    folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+    folder = common.image_folder(path, images)
     found = partial(tables.read_columns, path, files, {"column": (column,), "image": tables.IMAGES})
     find = partial(tables.need_image, folder=folder, extracted=extracted)
     yield from objects.read_pictures(writing, objects.Plan(found=found, find=find, names=labels, tasks=tasks))
@@ -63,7 +63,7 @@ def _class_names(known: dict[str, list[str]], column: str) -> list[str]:
 
 def _picture(column: str, names: list[str], row: dict, *_: Any) -> objects.Annotated:
     marks = [(None, (item, names)) for item in _objects(row[column])]
-    image = next((row[name] for name in tables.IMAGES if row.get(name)), None)
+    image = tables.cell_of(row, tables.IMAGES)
     return objects.Annotated(image=image, marks=marks)
 
 

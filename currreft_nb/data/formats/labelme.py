@@ -36,7 +36,7 @@ def read(
     `images`: the folder of the pictures; default: as `imagePath` says, or beside the JSON file. A picture inside a JSON
     file is written to the folder `extracted`. Raises `InputError` if there is no such file.
     """
-    root = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+    root = common.image_folder(path, images)
     files = common.input_files(path, "a labelme file or of a folder of them", "**/*.json")
     picture = partial(_picture, root, bool(images), extracted)
     writing = objects.Writing(source="labelme", picture=picture, label=_label, box=_box, flags=_flags)

@@ -27,7 +27,7 @@ from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import golds, tables, wording
-from currreft_nb.data.reading.common import Items, check_known, later_questions, origin, read_rows, shown
+from currreft_nb.data.reading.common import Items, check_known, image_folder, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
 TURNS = ("conversations", "messages", "conversation")  # columns of a conversation
@@ -51,7 +51,7 @@ def read(
     """
     check_known(path, "task", task, TASKS)
     if task in tasks:
-        folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+        folder = image_folder(path, images)
         pictures = tables.picture_columns(image)
         found = _apart(tables.read(path, files, ("id", *pictures, *TURNS, "texts")), pictures)
         yield from read_rows(found, partial(_read_row, task, pictures, folder, extracted), "a conversation")

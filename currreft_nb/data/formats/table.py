@@ -27,7 +27,16 @@ from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading import golds, tables, wording
-from currreft_nb.data.reading.common import Items, check_known, fit_box, four_numbers, origin, read_rows, shown
+from currreft_nb.data.reading.common import (
+    Items,
+    check_known,
+    fit_box,
+    four_numbers,
+    image_folder,
+    origin,
+    read_rows,
+    shown,
+)
 from currreft_nb.data.reading.json_streams import Found
 
 OPTIONAL = {"image": "image", "options": "options", "candidates": "candidates"}  # default columns that a table may lack
@@ -81,7 +90,7 @@ def read(
         return
     named = {"question": question, "answer": answer, "image": image, "options": options, "candidates": candidates}
     columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
-    folder = Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+    folder = image_folder(path, images)
     pictures = tables.picture_columns(image)
     layout = Layout(task=task, columns=columns, pictures=pictures, box=box, answer_as=answer_as, folder=folder,
                     extracted=extracted)  # fmt: skip

@@ -92,6 +92,11 @@ def origin(file: Path, line: int | None = None) -> dict:
     return {"origin": {"file": file.name, "line": line}}
 
 
+def image_folder(path: Path | str, images: str) -> Path:
+    """Return the folder that image paths start from: `images`, or that of the table or of the folder of tables."""
+    return Path(images) if images else Path(path) if Path(path).is_dir() else Path(path).parent
+
+
 def shown(image: Path | None) -> dict[str, Any]:
     """Return the fields of a sample that its image sets. Raises `ImageProblem`."""
     return {"image": str(image), "size": image_size(image)} if image else {}
