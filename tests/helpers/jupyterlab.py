@@ -18,6 +18,7 @@ from tests.helpers.browser import Watched
 READY_S = 90
 TALL = (1280, 1600)
 SETTINGS = {
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},  # only Lab.save writes a file
     # Off screen, cells would be taken out of the page.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -37,7 +38,7 @@ def free_port() -> int:
 def server(folder: Path, settings: Path) -> Iterator[str]:
     """Start JupyterLab in a project's folder, with settings of its own; yield its address."""
     for name, values in SETTINGS.items():
-        path = settings / "lab" / f"{name}.jupyterlab-settings"
+        path = settings / "lab" / f"{name.replace(':', '/')}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
     port = free_port()
@@ -128,8 +129,9 @@ class Lab(Watched):
         return max((int(number) for number in numbers if number.isdigit()), default=0)
 
     def save(self) -> None:
-        self.page.keyboard.press("Control+s")
-        self.page.wait_for_function("() => !document.title.startsWith('*')")
+        """Press Ctrl+S and wait until the server has written the file: while it writes, the file is empty."""
+        with self.page.expect_request_finished(lambda request: request.method == "PUT" and "/contents/" in request.url):
+            self.page.keyboard.press("Control+s")
 
     def faults(self) -> list[str]:
         """Return what the notebook shows as an error or as a warning."""
