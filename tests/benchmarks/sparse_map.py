@@ -10,11 +10,13 @@ that `currreft probe` compares with is written, too.
 
 A row of the CSV is a setting (hard, soft, listing), base (the share of open questions that its annotators answered
 correctly), seed, arm, budget in steps (0: before training), split, measure, number of questions, and mean. Measures are
-`correct` (natural, greedy, open questions) and for the base, on validation questions by form, `pass_at_1`, `pass_at_8`
-and `contrast` (the share of groups of eight answers that hold right and wrong ones).
+`correct` (natural, greedy, open questions), for the base, on validation questions by form, `pass_at_1`, `pass_at_8` and
+`contrast` (the share of groups of eight answers that hold right and wrong ones), and for lists `thought`: the share of
+open questions whose think block holds the right list, where that is more than `LEAST` above the share of right answers.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,11 @@ from arm_scores import evaluations
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
+from currreft_nb.core.answers import parse_completion
+from currreft_nb.core.samples import Sample
+from currreft_nb.data.folder import load_samples
 from currreft_nb.evaluation.advice import MOSTLY, OUTCOMES, failed_share, near_runs
+from currreft_nb.method.rewards import score
 from currreft_nb.metrics.comparisons import holm
 from currreft_nb.models.weights import pocket_card
 from currreft_nb.views import plot_style as style
@@ -60,7 +66,7 @@ def collect(folder: Path) -> pd.DataFrame:
 def _rows(folder: Path, record: dict) -> pd.DataFrame:
     base = float(record["settings"]["model"].rpartition("-")[2])
     family = folder.name.partition("_")[0]
-    table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder)
+    table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder, family == "listing")
     parts = [table.assign(setting="hard" if family == "detection" else family)]
     if family == "detection":  # base and imitation do not depend on the reward
         parts.append(table[table["arm"].isin(["base", "sft"])].assign(setting="soft"))
@@ -78,10 +84,30 @@ def _support(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(arm="base", budget=0, split="val")
 
 
-def _scores(folder: Path) -> pd.DataFrame:
+def _scores(folder: Path, lists: bool) -> pd.DataFrame:
     table = pd.read_csv(folder / "scores.csv").query("measure == 'correct' and mode == 'natural'").copy()
+    if lists:
+        table = pd.concat([table, _thoughts(folder, table)])
     named = table["arm"].str.extract(r"(?P<arm>.*?)(?:_(?P<budget>\d+))?$")
     return table.assign(arm=named["arm"], budget=pd.to_numeric(named["budget"]).fillna(0).astype(int))
+
+
+def _thoughts(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `scores` as `thought`, where that is clearly above the share of right answers."""
+    data = folder / json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"][0]["path"] / "data"
+    samples = {(split, sample.id): sample for split in SPLITS for sample in load_samples(data, split, "open")}
+    records = pd.read_json(folder / "records.jsonl", lines=True).query("mode == 'natural'").copy()
+    texts = zip(records["split"], records["id"], records["completion"])
+    records["thought"] = [_thought(samples[split, name], text) for split, name, text in texts]
+    table = scores.join(records.groupby(["arm", "split"])["thought"].mean(), on=["arm", "split"])
+    table = table[table["thought"] > table["mean"] + LEAST]
+    return table.assign(measure="thought", mean=table["thought"]).drop(columns="thought")
+
+
+def _thought(sample: Sample, completion: str) -> bool:
+    """Return whether the think block holds the right answer."""
+    thinking = parse_completion(completion).thinking or ""
+    return score(sample, f"<answer>{thinking}</answer>").value == 1
 
 
 def differences(table: pd.DataFrame, setting: str, one: str, other: str, split: str = "test_id") -> pd.DataFrame:

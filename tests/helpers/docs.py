@@ -169,7 +169,7 @@ def arms() -> str:
     names = ("rl", "curr_rl", "mixed", "sft")
     rows = []
     for setting, base in dict.fromkeys(zip(results["setting"], results["base"])):
-        for budget in (30, 60, 240):
+        for budget in sparse_map.BUDGETS:
             cells = (means.get((setting, base, budget, name), pd.Series(dtype=float)) for name in names)
             shown = [
                 " / ".join(f"{cell[split]:.2f}" for split in sparse_map.SPLITS) if len(cell) else "" for cell in cells
@@ -177,6 +177,17 @@ def arms() -> str:
             if shown[0]:
                 rows.append([sparse_map.SETTINGS[setting], base, budget, *shown])
     return table(["setting", "base", "steps", *(f"`{name}`" for name in names)], rows)
+
+
+def thoughts() -> str:
+    """Return the runs of the map whose think blocks hold the right list and whose answers do not, in-domain."""
+    results = pd.read_csv(RESULTS / "sparse_map.csv").query("split == 'test_id' and stage == 'open'")
+    wide = results.pivot_table(index=["base", "arm", "budget", "seed"], columns="measure", values="mean")
+    rows = (
+        [base, f"`{arm}`", budget, seed, f"{row['thought']:.2f}", f"{row['correct']:.2f}"]
+        for (base, arm, budget, seed), row in wide.dropna(subset=["thought"]).iterrows()
+    )
+    return table(["base", "arm", "steps", "seed", "right list in the think block", "right answer"], rows)
 
 
 def verdicts() -> str:
@@ -236,10 +247,8 @@ def losses() -> str:
     return table(["arm", "in-domain", "out-of-domain", "minus `grpo`, in-domain"], rows)
 
 
-PARTS = {
-    part.__name__: part
-    for part in (modules, imports, summary, demo, dilemma, clean, sparse, arms, verdicts, predictors, general, losses)
-}
+MAP = (sparse, arms, thoughts, verdicts, predictors)
+PARTS = {part.__name__: part for part in (modules, imports, summary, demo, dilemma, clean, *MAP, general, losses)}
 KEPT = ("ablation", "curriculum_form", "curriculum_difficulty", "curriculum_capability")
 PARTS |= {name: partial(kept, name) for name in KEPT}
 
