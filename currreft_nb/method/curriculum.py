@@ -91,9 +91,13 @@ def pose_all(
 
 def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary: Vocabulary | None) -> dict:
     # Made even where the claim will be true: samples that allow no "no" must not remain as a "yes".
-    wrong = _wrong_values(sample, 1, rng, vocabulary)
+    others = _other_answers(sample, vocabulary)
+    wrong = [] if others else _wrong_values(sample, 1, rng, vocabulary)
     if verdict:
         return {"claim": true_value(sample), "answer": True, "options": []}
+    if others:
+        [claim] = rng.choices([labels for labels, _ in others], [weight for _, weight in others])
+        return {"claim": claim, "answer": False, "options": []}
     return TASK_MODULES[sample.task].false_claim(sample, wrong, rng) | {"answer": False, "options": []}
 
 
@@ -152,6 +156,13 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
     if len(wrong) < count:
         raise CannotPose(f"only {len(wrong)} of {count} wrong answers can be made")
     return wrong
+
+
+def _other_answers(sample: Sample, vocabulary: Vocabulary | None) -> list[tuple[list[str], float]]:
+    """Return the answers to other questions of the kind with their weights, if they are labels without candidates."""
+    if vocabulary is None or not TASK_MODULES[sample.task].SEVERAL or sample.extra.get("candidates"):
+        return []
+    return vocabulary.answers_like(sample, [other["label"] for other in sample.extra.get("others", ())])
 
 
 def _clearly_wrong(task: str, values: list, truth: Any) -> list:

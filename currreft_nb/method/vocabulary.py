@@ -10,17 +10,23 @@ number with that unit, ...) and the first words of the question, four at most:
 The longest beginning counts that has other answers: for labels one that is not in this answer; for boxes ten, as shares
 of the picture's sides; for texts (mathematics) four, each given three times on average: then they are a closed set,
 such as counts. What is never an answer, such as a category without annotations, is never offered.
+
+A false claim about labels is another question's whole answer (`answers_like`), because labels alone tell: where nearly
+every picture has red cells, a claim without them is false. Claims that leave out, add or exchange labels are then true
+as often as false, unless one answer is right for more than half of the questions.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from currreft_nb.core.samples import TRAINED_TASKS, VALUES, Sample, size_of
+from currreft_nb.tasks import TASK_MODULES
 
 WORDS = 4  # of a question; the question types of VQA are as long (Antol et al. 2015, "VQA", figure 3)
-MOST_VALUES = 200  # boxes or texts of a kind that are kept, to bound memory; labels are few
+MOST_VALUES = 200  # boxes, texts or whole answers of a kind that are kept, to bound memory; labels are few
 ENOUGH_BOXES, ENOUGH_TEXTS = 10, 4
 CLOSED = 3  # questions for each answer
 CLOSED_WORDS = 2  # a closed set needs a beginning of so many words
@@ -43,6 +49,7 @@ class Vocabulary:
 
     def __init__(self, samples: Iterable[Sample]):
         self._kinds: dict[tuple, Items] = {}
+        self._given: dict[tuple, list[tuple[bytes, tuple[str, ...]]]] = {}  # with the hashes of their questions
         for sample in samples:
             own = sample.options or sample.extra.get("candidates")
             if sample.stage == "open" and sample.task in TRAINED_TASKS and not own:
@@ -50,6 +57,8 @@ class Vocabulary:
         for kind, items in self._kinds.items():
             _prune(kind, items, MOST_VALUES)
             self._kinds[kind] = {value: dict(sorted(items[value].items())) for value in sorted(items)}
+        self._answers = {kind: _counted(kind[0], given) for kind, given in self._given.items()}
+        self._given.clear()
 
     def _add(self, sample: Sample) -> None:
         values = _values(sample)
@@ -60,6 +69,11 @@ class Vocabulary:
                 for other in values:
                     counts[other] = counts.get(other, 0) + 1
             _prune(kind, items, 2 * MOST_VALUES)
+            if VALUES[sample.task] == "labels":
+                given = self._given.setdefault(kind, [])
+                given.append((_hash(sample.id), tuple(values)))
+                if len(given) > 2 * MOST_VALUES:
+                    given[:] = sorted(given)[:MOST_VALUES]
 
     def like(self, sample: Sample) -> Items:
         """Return the answers to questions of the sample's kind: how often each was given with each other, sorted.
@@ -72,6 +86,24 @@ class Vocabulary:
             if _are_enough(sample, items, len(kind[-1])):
                 return items
         return {}
+
+    def answers_like(self, sample: Sample, present: Collection[str]) -> list[tuple[list[str], float]]:
+        """Return the other answers to questions of a classification sample's kind, and how often to draw each.
+
+        That is how often it was given (of 200 questions at random), over the number of labels in which it differs: the
+        same in both directions, so that labels stay as frequent. A label of `present` makes no answer false.
+        """
+        normalise = TASK_MODULES[sample.task].normalise
+        own, shown = ({normalise(label) for label in labels} for labels in (sample.answer, present))
+        for kind in _kinds(sample):
+            found = [
+                (list(labels), count / len(names ^ own))
+                for labels, names, count in self._answers.get(kind, ())
+                if names != own and not names & shown - own
+            ]
+            if found:
+                return found
+        return []
 
 
 def _kinds(sample: Sample) -> list[tuple]:
@@ -103,8 +135,19 @@ def _values(sample: Sample) -> list:
 def _prune(kind: tuple, items: Items, most: int) -> None:
     """Keep the values with the lowest hashes: a random choice that does not depend on the order of the samples."""
     if VALUES[kind[0]] != "labels" and len(items) > most:
-        for value in sorted(items, key=lambda value: hashlib.sha256(repr(value).encode()).digest())[MOST_VALUES:]:
+        for value in sorted(items, key=lambda value: _hash(repr(value)))[MOST_VALUES:]:
             del items[value]
+
+
+def _counted(task: str, given: list[tuple[bytes, tuple[str, ...]]]) -> list[tuple[tuple[str, ...], set[str], int]]:
+    """Return each answer, its normalised labels, and how often it was given."""
+    counts = Counter(labels for _, labels in sorted(given)[:MOST_VALUES])
+    normalise = TASK_MODULES[task].normalise
+    return [(labels, {normalise(label) for label in labels}, count) for labels, count in counts.items()]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _are_enough(sample: Sample, items: Items, words: int) -> bool:

@@ -206,7 +206,7 @@ def distractors(sample: Any, rng: random.Random, alike: Mapping[str, Mapping[str
 
 
 def false_claim(sample: Any, wrong: list[list[str]], rng: random.Random) -> dict:
-    """Return the fields of a question whose claim replaces one label.
+    """Return the fields of a question with candidates, whose claim replaces one label; other claims are whole answers.
 
     Sorted labels stay sorted, because a label out of order would give the verdict away.
     """

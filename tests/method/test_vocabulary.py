@@ -136,3 +136,46 @@ def test_where_a_kind_has_one_answer_there_is_no_wrong_one():
     rows = [asked("What animal?", "dog", id=str(n)) for n in range(9)]
     with pytest.raises(CannotPose, match="no label is known to be absent"):
         pose(rows[0], "choice", 0, Vocabulary(rows))
+
+
+def cells(number=160):
+    """Return questions like those of a set of blood cells: half have three labels, half lack one of them."""
+    answers = [["platelets", "rbc", "wbc"], ["rbc", "wbc"]] * (number // 2)
+    rows = [asked("Which categories?", "rbc", id=str(n)) for n in range(number)]
+    for row, answer in zip(rows, answers):
+        row.answer[:] = answer
+    return rows
+
+
+def test_claims_leave_labels_out_or_add_them_and_each_is_as_often_true_as_false():
+    rows = cells()
+    posed, left_out = pose_all(rows, "binary", seed=0)
+    assert not left_out and all((p.claim == row.answer) == p.answer for p, row in zip(posed, rows))
+    for label in ("platelets", "rbc"):
+        assert 0.4 < sum(p.answer for p in posed if label in p.claim) / sum(label in p.claim for p in posed) < 0.6
+
+
+def test_other_answers_weigh_by_how_often_and_how_near_they_are_in_any_order():
+    rows = [*cells(6), asked("Which categories?", "dog", id="d")]
+    found = Vocabulary(rows).answers_like(rows[0], ())
+    assert sorted(found) == [(["dog"], 1 / 4), (["rbc", "wbc"], 3)]
+    assert found == Vocabulary(rows[::-1]).answers_like(rows[0], ())
+
+
+def test_an_answer_with_what_is_known_to_be_there_is_not_false():
+    rows = cells(4)
+    assert Vocabulary(rows).answers_like(rows[1], ["Platelets"]) == []  # lacking from the answer, yet in the picture
+    assert len(Vocabulary(rows).answers_like(rows[0], ["platelets"])) == 1
+
+
+def test_one_answer_in_two_spellings_is_one():
+    rows = [asked("What?", "Dog", id="a"), asked("What?", "the dog", id="b"), asked("What?", "cat", id="c")]
+    assert Vocabulary(rows).answers_like(rows[0], ()) == [(["cat"], 1 / 2)]
+
+
+def test_of_many_answers_those_of_the_same_questions_are_kept_whatever_the_order():
+    rows = [asked("What?", f"{'common' if n % 2 else n} thing", id=str(n)) for n in range(3000)]
+    first, second = (
+        Vocabulary(group).answers_like(rows[0], ()) for group in (rows, random.Random(0).sample(rows, len(rows)))
+    )
+    assert first == second and max(weight for _, weight in first) == pytest.approx(MOST_VALUES / 4, rel=0.3)
