@@ -17,6 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from currreft_nb import InputError
@@ -96,8 +97,8 @@ def _binary_fields(sample: Sample, verdict: bool, rng: random.Random, vocabulary
     if verdict:
         return {"claim": true_value(sample), "answer": True, "options": []}
     if others:
-        [claim] = rng.choices([labels for labels, _ in others], [weight for _, weight in others])
-        return {"claim": claim, "answer": False, "options": []}
+        [claim] = rng.choices([*others], [*others.values()])
+        return {"claim": [*claim], "answer": False, "options": []}
     return TASK_MODULES[sample.task].false_claim(sample, wrong, rng) | {"answer": False, "options": []}
 
 
@@ -158,11 +159,30 @@ def _wrong_values(sample: Sample, count: int, rng: random.Random, vocabulary: Vo
     return wrong
 
 
-def _other_answers(sample: Sample, vocabulary: Vocabulary | None) -> list[tuple[list[str], float]]:
-    """Return the answers to other questions of the kind with their weights, if they are labels without candidates."""
+def _other_answers(sample: Sample, vocabulary: Vocabulary | None) -> dict[tuple[str, ...], float]:
+    """Return the answers to other questions of the kind, if they are labels without candidates, with their weights.
+
+    A weight is how often the answer was given, over the number of labels in which it differs: the same in both
+    directions, so that labels stay as frequent. An answer with a label that is known to be in the picture may be true.
+    """
     if vocabulary is None or not TASK_MODULES[sample.task].SEVERAL or sample.extra.get("candidates"):
-        return []
-    return vocabulary.answers_like(sample, [other["label"] for other in sample.extra.get("others", ())])
+        return {}
+    own = _names(sample.task, tuple(sample.answer))
+    hidden = _names(sample.task, tuple(other["label"] for other in sample.extra.get("others", ()))) - own
+    for given in vocabulary.answers_like(sample):
+        named = {labels: _names(sample.task, labels) for labels in given}
+        if found := {
+            labels: given[labels] / len(names ^ own)
+            for labels, names in named.items()
+            if names != own and names.isdisjoint(hidden)
+        }:
+            return found
+    return {}
+
+
+@lru_cache(maxsize=10_000)
+def _names(task: str, labels: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(TASK_MODULES[task].normalise, labels))
 
 
 def _clearly_wrong(task: str, values: list, truth: Any) -> list:

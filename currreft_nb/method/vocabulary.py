@@ -19,11 +19,10 @@ as often as false, unless one answer is right for more than half of the question
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from currreft_nb.core.samples import TRAINED_TASKS, VALUES, Sample, size_of
-from currreft_nb.tasks import TASK_MODULES
 
 WORDS = 4  # of a question; the question types of VQA are as long (Antol et al. 2015, "VQA", figure 3)
 MOST_VALUES = 200  # boxes, texts or whole answers of a kind that are kept, to bound memory; labels are few
@@ -57,7 +56,10 @@ class Vocabulary:
         for kind, items in self._kinds.items():
             _prune(kind, items, MOST_VALUES)
             self._kinds[kind] = {value: dict(sorted(items[value].items())) for value in sorted(items)}
-        self._answers = {kind: _counted(kind[0], given) for kind, given in self._given.items()}
+        self._answers = {
+            kind: dict(Counter(labels for _, labels in sorted(given)[:MOST_VALUES]))
+            for kind, given in self._given.items()
+        }
         self._given.clear()
 
     def _add(self, sample: Sample) -> None:
@@ -87,23 +89,12 @@ class Vocabulary:
                 return items
         return {}
 
-    def answers_like(self, sample: Sample, present: Collection[str]) -> list[tuple[list[str], float]]:
-        """Return the other answers to questions of a classification sample's kind, and how often to draw each.
+    def answers_like(self, sample: Sample) -> Iterator[dict[tuple[str, ...], int]]:
+        """Yield the whole answers to questions of a classification sample's kind, and how often each was given.
 
-        That is how often it was given (of 200 questions at random), over the number of labels in which it differs: the
-        same in both directions, so that labels stay as frequent. A label of `present` makes no answer false.
+        The narrowest kind comes first. The answers are those of 200 questions at most, chosen at random.
         """
-        normalise = TASK_MODULES[sample.task].normalise
-        own, shown = ({normalise(label) for label in labels} for labels in (sample.answer, present))
-        for kind in _kinds(sample):
-            found = [
-                (list(labels), count / len(names ^ own))
-                for labels, names, count in self._answers.get(kind, ())
-                if names != own and not names & shown - own
-            ]
-            if found:
-                return found
-        return []
+        yield from (self._answers[kind] for kind in _kinds(sample) if kind in self._answers)
 
 
 def _kinds(sample: Sample) -> list[tuple]:
@@ -137,13 +128,6 @@ def _prune(kind: tuple, items: Items, most: int) -> None:
     if VALUES[kind[0]] != "labels" and len(items) > most:
         for value in sorted(items, key=lambda value: _hash(repr(value)))[MOST_VALUES:]:
             del items[value]
-
-
-def _counted(task: str, given: list[tuple[bytes, tuple[str, ...]]]) -> list[tuple[tuple[str, ...], set[str], int]]:
-    """Return each answer, its normalised labels, and how often it was given."""
-    counts = Counter(labels for _, labels in sorted(given)[:MOST_VALUES])
-    normalise = TASK_MODULES[task].normalise
-    return [(labels, {normalise(label) for label in labels}, count) for labels, count in counts.items()]
 
 
 def _hash(text: str) -> bytes:
