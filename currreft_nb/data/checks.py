@@ -16,11 +16,12 @@ from currreft_nb.method.curriculum import CannotPose, true_value
 from currreft_nb.method.rewards import score
 from currreft_nb.tasks import TASK_MODULES
 
-THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
-TAG = re.compile(r"</?(?:think|answer)>")
-CHAT_TOKEN = re.compile(  # what tokenizers take for one token of their own: Qwen, Llama, DeepSeek; Gemma; Mistral
+THINK = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
+TAG = re.compile(r"</?(?:think(?:ing)?|answer)>", re.IGNORECASE)
+CHAT_TOKEN = re.compile(  # what tokenizers take for one of their own: Qwen, Llama, DeepSeek; Gemma; Mistral; InternVL
     r"<[|｜][\w▁ -]{2,40}[|｜]>"
-    r"|<(?:start|end)_of_(?:turn|image)>|<image_soft_token>|<[be]os>|\[/?INST\]|</s>|<IMG_CONTEXT>"
+    r"|<(?:start|end)_of_(?:turn|image)>|<image_soft_token>|<(?:[be]os|pad|unk)>"
+    r"|\[/?INST\]|\[IMG(?:_BREAK|_END)?\]|</?s>|<IMG_CONTEXT>"
 )
 CHAT_TOKEN_FOUND = "text has a chat token, which a model takes for one of its own"
 DAMAGED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")

@@ -21,8 +21,8 @@ SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow knows more, some of which run programs
 ORIENTATION = 0x0112  # EXIF tag: how a camera was held
 MAX_ASPECT_RATIO = 200  # the Qwen-VL processors refuse longer images
-DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of the values that cameras, scanners and image libraries write
-DARKEST = 32  # what is brightest in a colour picture of 16 bits: below, its values are surely not of 16 bits
+DEPTHS = (8, 10, 12, 14, 16, *range(17, 33))  # bits of values: what cameras and scanners write, then any number
+DARKEST = 32  # of 256, what is brightest in a picture of 16 bits: below, its values surely have another range
 LARGEST_PIXELS = 100_000_000  # 300 MB once decoded; a few kilobytes of PNG can claim more
 LARGEST_BYTES = 256 * 1024**2
 
@@ -76,7 +76,7 @@ def read_picture(path: Path | str, size: Size | None = None) -> Picture:
 
     Grey values of 16 or 32 bits become 8 bits by the range that the picture uses: the smallest depth of `DEPTHS` that
     holds its largest value. So 8 or 12 bits in a file of 16 keep their brightness; a real 16-bit picture is brightened
-    if it uses a quarter of the range or less.
+    if it uses a quarter of the range or less. One that uses less than 5 bits, such as a mask of ones, is refused.
     """
     data = _read_bytes(path)
     with _open(io.BytesIO(data)) as image:
@@ -167,7 +167,10 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
     values = np.asarray(image)
     if values.min() < 0:
         raise ImageProblem("image has negative pixel values of an unknown range", f"lowest {values.min()}")
-    depth = next(bits for bits in DEPTHS if int(values.max()) < 1 << bits)
+    brightest = int(values.max())
+    depth = next(bits for bits in DEPTHS if brightest < 1 << bits)
+    if 0 < brightest < DARKEST:
+        raise ImageProblem("image has grey values of 16 bits or more, and nothing bright", f"at most {brightest}")
     return Image.fromarray((values >> (depth - 8)).astype(np.uint8)), depth
 
 

@@ -17,13 +17,13 @@ from typing import Any
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, Sample
 from currreft_nb.data import sources
-from currreft_nb.data.checks import rejection, row_problem
-from currreft_nb.data.images import ImageProblem, image_size
+from currreft_nb.data.checks import rejection, row_problem, tidied
+from currreft_nb.data.images import ImageProblem, check_shape, image_size, shrunk_size
 from currreft_nb.data.reading.common import Rejected, check_known
 
 SHOWN = 3  # samples, and places of each reason
 CUT = 200  # characters of a question or an answer
-MAX_PIXELS = 401_408  # curation's default, for boxes that shrinking would make too small
+MAX_PIXELS = 401_408  # curation's default, for boxes and pictures that shrinking would make too small or too thin
 
 
 @dataclass(kw_only=True)
@@ -39,8 +39,10 @@ class Look:
 
     def add(self, item: Sample | Rejected) -> None:
         """Count a question or a rejection; keep the first ones."""
-        if isinstance(item, Sample) and (problem := self._picture_problem(item) or row_problem(item, MAX_PIXELS)):
-            item = rejection(item, self.source, problem)
+        if isinstance(item, Sample):
+            item, _ = tidied(item)
+            if problem := self._picture_problem(item) or row_problem(item, MAX_PIXELS):
+                item = rejection(item, self.source, problem)
         if isinstance(item, Sample):
             self.questions[item.task, item.extra.get("split") or "-"] += 1
             kept: list = self.samples[item.task]
@@ -56,7 +58,9 @@ class Look:
             return None
         if sample.image not in self.headers:
             try:
-                self.headers = {sample.image: image_size(sample.image)}
+                size = image_size(sample.image)
+                check_shape(size, shrunk_size(size, MAX_PIXELS))
+                self.headers = {sample.image: size}
             except ImageProblem as problem:
                 self.headers = {sample.image: problem.reason}
         found = self.headers[sample.image]

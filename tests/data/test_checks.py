@@ -66,6 +66,10 @@ TOKENS = [
     "<｜end▁of▁sentence｜>",
     "<end_of_turn>",
     "</s>",
+    "<s>",
+    "<pad>",
+    "<unk>",
+    "[IMG]",
 ]
 
 
@@ -90,7 +94,9 @@ def test_chat_tokens_are_found_in_every_text_that_a_model_reads(token, place):
     assert chat_token(sample) == token
 
 
-@pytest.mark.parametrize("text", ["0 < |x| < 1", "<|x|>", "a [INSTANT] reply", "<b>bold</b>", "x<y|z>w", "<image>"])
+@pytest.mark.parametrize(
+    "text", ["0 < |x| < 1", "<|x|>", "a [INSTANT] reply", "<b>bold</b>", "x<y|z>w", "<image>", "[IMAGE]"]
+)
 def test_other_signs_are_no_chat_tokens(text):
     assert chat_token(make("general", "red", question=text)) is None
 
@@ -102,6 +108,9 @@ def test_other_signs_are_no_chat_tokens(text):
         ("<think>it is red</think>", "it is red", None),
         (" <think>\nit is red\n</think>\n", "it is red", None),
         ("<think></think>", "", None),
+        ("<THINK>it is red</THINK>", "it is red", None),
+        ("<thinking>it is red</thinking>", "it is red", None),
+        ("<Answer>red", None, "reasoning has"),
         ("<SUMMARY>red</SUMMARY>", "<SUMMARY>red</SUMMARY>", None),
         ("<think>red</think><answer>red</answer>", None, "reasoning has"),
         ("red</think>", None, "reasoning has"),

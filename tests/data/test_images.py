@@ -93,6 +93,7 @@ RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64)
         ("a.tiff", (RAMP * 257).astype(np.uint16), 16, "16 bits in TIFF"),
         ("a.tiff", RAMP.astype(np.int32), 8, "8 bits in 32, as scikit-image writes them"),
         ("a.tiff", (RAMP * 65_793).astype(np.int32), 24, "24 bits in 32"),
+        ("a.tiff", (RAMP * 514).astype(np.int32), 17, "a depth of no device"),
     ],
 )
 def test_deep_grey_keeps_its_brightness(tmp_path, name, values, bits, why):
@@ -100,6 +101,14 @@ def test_deep_grey_keeps_its_brightness(tmp_path, name, values, bits, why):
     grey = np.asarray(picture.pixels.convert("L")).astype(int)
     assert abs(grey - RAMP).max() <= 1, why
     assert [text for text in picture.mended if "bits" in text] == ([f"scaled from {bits} to 8 bits"] * (bits > 8))
+
+
+@pytest.mark.parametrize("largest", [1, 15, 31])
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_deep_grey_that_would_be_black_is_refused(tmp_path, name, largest):
+    values = (RAMP > 128).astype(np.uint16 if name == "a.png" else np.int32) * largest
+    with pytest.raises(ImageProblem, match=f"and nothing bright: at most {largest}"):
+        read_image(save(tmp_path / name, Image.fromarray(values)))
 
 
 def test_a_black_picture_stays_black(tmp_path):

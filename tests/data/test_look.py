@@ -1,5 +1,7 @@
 """What can be read, and what a source would yield."""
 
+import json
+
 import pytest
 
 from currreft_nb import InputError
@@ -46,6 +48,19 @@ def test_pictures_that_lack_or_have_another_size_are_told(tmp_path):
         (True, "image does not exist"): 4,
         (True, "image size differs from the recorded size"): 2,
     }
+
+
+def test_a_look_tidies_texts_and_measures_thin_pictures_as_curation_does(tmp_path):
+    rows = [
+        {"image": f"{n}.png", "question": "?", "answer": "dog\u200b", "why": "<think>four legs</think>"} for n in "ab"
+    ]
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png", (50, 9990))
+    write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    found = look("table:rows.jsonl?task=classification&thinking=why", tmp_path)
+    [sample] = found.samples["classification"]
+    assert (sample.answer, sample.thinking) == (["dog"], "four legs")
+    assert found.rejections == {(True, "aspect ratio is above 200"): 1}
 
 
 def test_a_look_may_end_early_and_leaves_no_files(tmp_path):

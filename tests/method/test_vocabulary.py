@@ -168,7 +168,7 @@ def test_other_answers_are_claimed_by_how_often_they_were_given_and_how_near_the
     rows = [*cells(6), asked("Which categories?", "dog", id="d")]
     made = claims(rows, rows[0])
     assert {*made} == {("rbc", "wbc"), ("dog",)}
-    assert 6 < made["rbc", "wbc"] / made["dog",] < 24  # three times, and one label apart: 12 times one that is four apart
+    assert 6 < made["rbc", "wbc"] / made["dog",] < 24  # 12: it was given 3 times, and differs in 1 label, not in 4
 
 
 def test_an_answer_with_what_is_known_to_be_there_is_no_false_claim():

@@ -6,12 +6,13 @@
 
 Answers: detection a box, or a list of boxes, as numbers or as text; classification a list of labels, or labels with
 commas; math and general text or a number. Options are a list, lettered text, a column each (A, B, C, ...), or part of
-the question; the answer is then a letter, an option's text, or a whole number that counts the options from 0. Of
-several people's answers the most common is the gold; `extra["share"]` is its share. The module `data.reading.golds` has
-the forms. What can be read in two ways is rejected, and so are a letter without options, and a question that says
-`<image>` in a row without a picture. Tags around an answer are taken off. One row is one open question. A list of
-candidates, which holds the answer, has the wrong answers that are offered; else they are answers to questions of the
-same kind.
+the question; the answer is then a letter, an option's text, or a whole number that counts the options from 0. In
+mathematics they may be in a column `choices`. Of several people's answers the most common is the gold; `extra["share"]`
+is its share. The module `data.reading.golds` has the forms. What can be read in two ways is rejected, and so are a
+letter without options, and a question that says `<image>` in a row without a picture. Tags around an answer are taken
+off; of a solution in words, what follows "The answer is" or "####" or stands in a box is the answer, and the rest
+reasoning, except in general questions. One row is one open question. A list of candidates, which holds the answer, has
+the wrong answers that are offered; else they are answers to questions of the same kind.
 """
 
 import math
@@ -40,6 +41,7 @@ from currreft_nb.data.reading.common import (
 from currreft_nb.data.reading.json_streams import Found
 
 OPTIONAL = {"image": "image", "options": "options", "candidates": "candidates"}  # default columns that a table may lack
+CHOICES = "choices"  # another usual column of options
 BOXES = ("xyxy", "xywh", "normalized", "thousand")
 
 
@@ -95,7 +97,7 @@ def read(
     layout = Layout(task=task, columns=columns, pictures=pictures, box=box, answer_as=answer_as, folder=folder,
                     extracted=extracted)  # fmt: skip
     numbered = [name for column in pictures for name in tables.numbered_like(column)]
-    wanted = {*columns.values(), *pictures, *numbered, *golds.COLUMN_NAMES}
+    wanted = {*columns.values(), *pictures, *numbered, *golds.COLUMN_NAMES, CHOICES}
     found = _with_columns(tables.read(path, files, wanted), columns)
     yield from read_rows(found, partial(_read_row, layout), f"a {task} question")
 
@@ -120,8 +122,9 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
     before, asked = (str(cells.get(name) or "") for name in ("context", "question"))
     picture = tables.picture_cell(row, layout.pictures, f"{before}\n{asked}", file)
     about = shown(tables.image_of(picture, layout.folder, layout.extracted))
-    reasoning, value = _solution(row[layout.columns["answer"]])
-    question, options = _options(layout, wording.clean_question(asked), value, cells.get("options"), row, file)
+    reasoning, value = _solution(layout.task, row[layout.columns["answer"]])
+    question, options = _options(layout, wording.clean_question(asked), value, row, file)
+    value = golds.named_option(value, row, options, layout.answer_as)
     answer, share = _answer(layout, value, options, about.get("size"))
     if VALUES[layout.task] == "labels":
         wording.refuse_letter_label(question, answer)
@@ -142,9 +145,13 @@ def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Samp
     )
 
 
-def _solution(value: Any) -> tuple[str | None, Any]:
-    """Return the reasoning and the answer of a text with tags; any other value is the answer."""
-    return wording.split_solution(value) if isinstance(value, str) and "</answer>" in value else (None, value)
+def _solution(task: str, value: Any) -> tuple[str | None, Any]:
+    """Return the reasoning and the answer of a text with tags, or of a solution; any other value is the answer."""
+    if not isinstance(value, str):
+        return None, value
+    if VALUES[task] in ("text", "labels"):
+        return wording.split_prose(value)
+    return wording.split_solution(value) if wording.TAGS.search(value) else (None, value)
 
 
 def _items(value: Any, what: str) -> list:
@@ -167,12 +174,17 @@ def _closed(task: str, value: Any, candidates: list) -> dict:
     return {"candidates": list({str(item): item for item in items}.values())}
 
 
-def _options(layout: Layout, question: str, answer: Any, cell: Any, row: dict, file: Path) -> tuple[str, list[str]]:
+def _options(layout: Layout, question: str, answer: Any, row: dict, file: Path) -> tuple[str, list[str]]:
     """Return the question and its options: those of the column, of a column each, or of the question's own text."""
+    cell = row.get(layout.columns.get("options", ""))
+    if cell is None and VALUES[layout.task] == "text" and CHOICES not in layout.columns.values():
+        cell = row.get(CHOICES)
     options = golds.read_options(cell) or golds.options_in_columns(row)
     if options or VALUES[layout.task] != "text":
         return question, options
     text = str(answer)
+    if text in row and len(text) == 1:  # the options are columns a, b, c, and the answer names one of them
+        return question, golds.options_in_columns({name.upper(): row[name] for name in row if len(name) == 1})
     question, options = wording.options_asked(question, text)
     if not options and not isinstance(cell, list | tuple):  # an empty list states that there are none
         listed = ", ".join(map(str, tables.whole(row, file)))

@@ -10,7 +10,6 @@ before the question. Rows without an answer, of test splits, make no question; n
 The kit's own rules are in its `vlmeval/dataset/image_base.py`.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from currreft_nb.data.reading import common, golds, tables, wording
 from currreft_nb.data.reading.json_streams import MAX_ROW, Found, csv_rows
 
 TASKS = ("general", "math")
-QUOTED = re.compile(r"""['"]([^'"]+)['"]""")
 REFERENCE = 64  # characters: a shorter image cell is the index of another row
 
 
@@ -89,11 +87,6 @@ def _image(row: dict, folder: Path, extracted: Path | None, seen: dict[str, Path
         if text not in seen:
             raise BadRow("image is neither base64 nor the index of a row with a picture", text)
         return seen[text]
-    value = tables.only_image(_listed(text or row.get("image_path", "").strip()))
+    value = tables.only_image(text or row.get("image_path", "").strip())
     path = tables.need_image(tables.decoded(value) if text else value, folder, extracted)
     return seen.setdefault(row.get("index", ""), path)
-
-
-def _listed(text: str) -> str | list[str]:
-    """Return the items of a list that Python wrote as text; other text unchanged."""
-    return QUOTED.findall(text) if text.startswith("[") and text.endswith("]") else text

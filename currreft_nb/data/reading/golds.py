@@ -4,6 +4,7 @@
     ["4", "3", "2"]   {"A": "4", "B": "3", ...}   "B"       B, by its letter
     "A. 4;B. 3;C. 2"  "(A) 4 (B) 3 (C) 2"         "3"       B, by its text
     columns A, B, C   ["A. 4", "B. 3", "C. 2"]    1         B, counted from 0
+    columns option1, option2, ...                 option2   B; a number alone may count from 0 or from 1, and is refused
     ["4", "3", "2", "1"]                          "1"       refused: the text of D, and the second option from 0
     ["B", "C", "D"]                               "B"       refused: the text of A, and the letter of the second option
                                                   ["14"]    14
@@ -29,7 +30,11 @@ COLUMNS = [  # that hold one option each
     for form in ("{}", "option_{}", "choice_{}", "option{}", "Option {}")
 ]
 COLUMNS += [[form.format(letter) for letter in LETTERS[:10].lower()] for form in ("option_{}", "choice_{}")]
-COLUMN_NAMES = {name for names in COLUMNS for name in names}
+NUMBERED = [
+    [form.format(number) for number in range(1, 11)] for form in ("option{}", "option_{}", "choice{}", "choice_{}")
+]
+COLUMNS += NUMBERED
+COLUMN_NAMES = {name for names in [*COLUMNS, LETTERS[:10].lower()] for name in names}
 GLUED = re.compile(r"""(['"])\s+(['"])""")  # Python joins 'a' 'b' to 'ab', and NumPy writes its lists so
 
 
@@ -99,6 +104,23 @@ def options_in_columns(row: dict) -> list[str]:
             cells = {name: str(row[name]).strip() for name in names if row.get(name) not in (None, "")}
             return _in_order(cells, names[: len(cells)]) if len(cells) > 1 else []
     return []
+
+
+def named_option(value: Any, row: dict, options: list[str], answer_as: str) -> Any:
+    """Return the letter of an option that an answer names by its numbered column; any other answer unchanged.
+
+    Raises `BadRow` for a number alone, which may count from 0 or from 1.
+
+    >>> named_option("option2", {"option1": "red", "option2": "blue"}, ["red", "blue"], "")
+    'B'
+    """
+    names = next((names for names in NUMBERED if names[0] in row and names[1] in row), [])[: len(options)]
+    text = str(value).strip()
+    if text in names:
+        return LETTERS[names.index(text)]
+    if names and not answer_as and text.removesuffix(".0") in map(str, range(len(names) + 1)):
+        raise BadRow("answer may count the options from 0 or from 1", f"{text!r}; write answer_as=index or text")
+    return value
 
 
 def one_answer(value: Any, column: str, answer_as: str) -> tuple[Any, float | None]:

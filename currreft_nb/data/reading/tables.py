@@ -23,6 +23,7 @@ from currreft_nb import InputError
 from currreft_nb.core.files import atomic_write
 from currreft_nb.data.images import BadRow
 from currreft_nb.data.reading.common import Rejected, files_in, image_in, need_file
+from currreft_nb.data.reading.golds import literal
 from currreft_nb.data.reading.json_streams import Found, csv_rows, is_json_lines, json_items, json_lines, parse_json
 from currreft_nb.data.reading.wording import count_places
 
@@ -332,7 +333,12 @@ def need_image(value: Any, folder: Path, extracted: Path | None) -> Path:
 
 
 def only_image(value: Any) -> Any:
-    """Return the image of a cell that may be a list, None for an empty list. Raises `BadRow` for several images."""
+    """Return the image of a cell that may be a list, or the text of one. Raises `BadRow` for several images.
+
+    None for an empty list.
+    """
+    if isinstance(value, str) and value.startswith("["):
+        value = literal(value)
     if not isinstance(value, list | tuple):
         return value
     if len(value) > 1:

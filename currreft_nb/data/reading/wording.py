@@ -18,15 +18,21 @@ from currreft_nb.tasks import detection
 from currreft_nb.tasks.math import read_option
 
 ANSWER_IS = re.compile(
-    r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)",
-    re.IGNORECASE,
+    r"(?:\b(?:so|thus|hence|therefore)[,:]? )?(?:\bthe )?(?:\b(?:final|correct|right) )?\banswer(?:(?: is)? ?:| is\b)"
+    r"|^####(?= )",  # of GSM8K
+    re.IGNORECASE | re.MULTILINE,
 )
+BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*+)\}")
+TAGS = re.compile(r"</?(?:answer|think(?:ing)?)>", re.IGNORECASE)
 ENDING = 500  # characters at the end of a text that may hold its answer
 # A mark follows a space or a separator; one in two brackets may follow anything but a Latin letter: P(A) is a formula.
 OPTION = re.compile(r"(?:(?:^|(?<=[\s;；,，、。]))[(（]?([A-Z])[.):．）：、]|(?<![A-Za-z0-9])[(（]([A-Z])[)）])\s*")
 SMALL_OPTION = re.compile(r"(?:^|(?<=[\s;；,，、。]))(?:\(([a-z])\)|([a-z])\))\s*")
 MARK_GLUED = r"(?<![A-Z]){}[.):．）：](?=[\s\d$\\])"  # a mark that follows the option before it directly: 4C. 5
-PLACEHOLDER = re.compile(r" ?<image[ _]?(\d*)>\n?")
+PLACEHOLDER = re.compile(  # of LLaVA and others; numbered; an element of HTML
+    r" ?<(?:(?:image|img)(?:[ _-]?(?:here|placeholder|token))?[ _]?(\d*)|img\s[^<>]*)>(?:</(?:image|img)>)?\n?",
+    re.IGNORECASE,
+)
 OTHER_MEDIUM = re.compile(r"<(?:video|audio)>")
 _SIGNS = r"[\s()\[\]*.:]*"
 LETTER = re.compile(rf"(?:[Oo]ption\s)?{_SIGNS}([A-Za-z]){_SIGNS}|\$?\\(?:boxed|text|mathrm)\{{([A-Za-z])\}}\$?")
@@ -77,15 +83,20 @@ def count_places(text: str) -> int:
 def split_solution(text: str) -> tuple[str | None, str]:
     """Return the reasoning, or None, and the answer: the text in tags, else the whole text.
 
-    Raises `BadRow` for two answers in tags.
+    Tags may be in capitals; after a think block without an answer block, all that follows is the answer. Raises
+    `BadRow` for two answers in tags.
 
     >>> split_solution("<think>six sevens</think><answer>42</answer>"), split_solution(" 42 ")
     (('six sevens', '42'), (None, '42'))
     """
+    text = TAGS.sub(lambda tag: tag[0].lower(), text)
     if text.count("</answer>") > 1:
         raise BadRow("answer has several answers in tags", text)
-    thinking, answer = _block(text, "think"), _block(text, "answer")
-    return _block(text, "thinking") if thinking is None else thinking, (text if answer is None else answer).strip()
+    name = "thinking" if _block(text, "think") is None else "think"
+    thinking, answer = _block(text, name), _block(text, "answer")
+    if answer is None:
+        answer = text if thinking is None else text.partition(f"</{name}>")[2]
+    return thinking, answer.strip()
 
 
 def _block(text: str, name: str) -> str | None:
@@ -96,20 +107,31 @@ def _block(text: str, name: str) -> str | None:
 
 
 def split_prose(text: str) -> tuple[str | None, str]:
-    """Return the reasoning, or None, and the answer of a text with tags or with "The answer is ..." at its end.
+    """Return the reasoning, or None, and the answer of a text with tags, or with one of these at its end.
+
+    "The answer is ...", "#### ..." as in GSM8K, and `\\boxed{...}` in a sentence, as in MATH.
 
     >>> split_prose("Eight of eleven are blue.\\nThe answer is (B) 8/11.")
     ('Eight of eleven are blue.', '(B) 8/11')
     """
     text = text.strip()
-    if _block(text, "answer") is not None:
-        return split_solution(text)
+    if TAGS.search(text):
+        thinking, answer = split_solution(text)
+        return thinking, answer if thinking is None or "</answer>" in text.lower() else _concluded(answer)[1]
     if (conclusion := _block(text, "CONCLUSION")) is not None:  # LLaVA-CoT
-        return text.partition("<CONCLUSION>")[0].strip() or None, split_prose(conclusion)[1]
+        return text.partition("<CONCLUSION>")[0].strip() or None, _concluded(conclusion.strip())[1]
+    return _concluded(text)
+
+
+def _concluded(text: str) -> tuple[str | None, str]:
+    """Return the reasoning, or None, and the answer of a text without tags."""
     for found in [*ANSWER_IS.finditer(text, max(0, len(text) - ENDING))][-1:]:
         answer = text[found.end() :].strip().removesuffix(".").strip()
         if answer and "\n" not in answer:
             return text[: found.start()].strip() or None, answer
+    boxed = BOXED.findall(text, max(0, len(text) - ENDING))
+    if len(boxed) == 1 and re.search(r"[^\W\d_]{2}", BOXED.sub("", text)):
+        return text, boxed[0].strip()
     return None, text
 
 
@@ -141,7 +163,7 @@ def split_options(problem: str, small: bool = False) -> tuple[str, list[str]]:
         raise BadRow("options in the text cannot be told apart", f"the last one is {options[-1]!r}")
     question = re.sub(r"(?:Options|Choices):?$", "", problem[: chain[0].start()].strip()).strip()
     asked = "\n".join(part for part in (question, rest.strip()) if part)
-    return asked, [option.rstrip(" ,;；，、") for option in options]
+    return asked, [option.rstrip(" ,;；，、|").removesuffix(" /") for option in options]
 
 
 def letter_in(text: str) -> str | None:

@@ -222,7 +222,7 @@ OPTION_TEXT = st.text("abcxyz0123456789 .°", min_size=1).map(str.strip).filter(
     question=st.text("abc xyz?", min_size=1).map(str.strip).filter(bool),
     options=st.lists(OPTION_TEXT, min_size=2, max_size=26),
     mark=st.sampled_from(["({})", "{}.", "{})", "{}:"]),
-    between=st.sampled_from(["\n", " "]),
+    between=st.sampled_from(["\n", " ", " | ", " / ", "; "]),
 )
 def test_options_are_found_again_however_they_are_marked(question, options, mark, between):
     listed = between.join(f"{mark.format(letter)} {text}" for letter, text in zip(LETTERS, options))
@@ -231,8 +231,11 @@ def test_options_are_found_again_however_they_are_marked(question, options, mark
 
 
 @pytest.mark.parametrize(
-    "piece", ["<answer>", "answer is ", "answer:", " ", "\n", "<image>", "A. ", "(A) Choices:", "["], ids=repr
-)
+    "piece",
+    ["<answer>", "<think>a</think>", "answer is ", "answer:", " ", "\n", "<image>", "<img ", "A. ", "(A) Choices:", "[",
+     r"\boxed{", r"\boxed{a}"],
+    ids=repr,
+)  # fmt: skip
 def test_text_made_to_be_slow_is_read_at_once(piece):
     text = piece * (200_000 // len(piece))
     wording.split_prose(text), wording.split_options(text), wording.clean_question(f"a{text}b")

@@ -137,6 +137,27 @@ def test_options_may_have_a_column_each(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("cells", "answer"),
+    [
+        ({"option1": "red", "option2": "blue"}, "option2"),
+        ({"choices": "(A) red (B) blue"}, "1"),
+        ({"a": "red", "b": "blue"}, "b"),
+    ],
+    ids=["numbered columns", "a column choices", "columns of small letters"],
+)
+def test_options_may_have_other_columns(tmp_path, suffix, cells, answer):
+    path = write(tmp_path / f"rows{suffix}", [{"question": "Which?", "answer": answer} | cells])
+    [sample], _ = read(path)
+    assert (sample.options, sample.answer) == (["red", "blue"], "B")
+
+
+def test_a_column_choices_is_no_matter_of_other_tasks(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"question": "Which?", "answer": "red", "choices": ["red", "blue"]}])
+    assert [s.answer for s in read(path, task="classification")[0] + read(path, task="general")[0]] == [["red"], "red"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_letter_without_options_is_rejected_with_the_columns_there_are(tmp_path, suffix):
     rows = [{"question": "Which?", "answer": "B", "candidates": "red|blue"}]
     samples, [bad] = read(write(tmp_path / f"rows{suffix}", rows))
@@ -181,6 +202,7 @@ def test_the_share_of_the_people_who_agree_is_kept(tmp_path):
     [
         ("<answer> 2 </answer>", "2", None),
         ("<think>one and one</think><answer>2</answer>", "2", "one and one"),
+        ("<THINK>one and one</THINK> <ANSWER>2</ANSWER>", "2", "one and one"),
     ],
 )
 def test_tags_around_an_answer_are_taken_off(tmp_path, answer, expected, thinking):
@@ -190,7 +212,40 @@ def test_tags_around_an_answer_are_taken_off(tmp_path, answer, expected, thinkin
     assert bad.reason == "answer has several answers in tags"
 
 
+@pytest.mark.parametrize(
+    ("solution", "answer", "thinking"),
+    [
+        ("One and one.\n#### 2", "2", "One and one."),
+        ("The answer is 2.", "2", None),
+        (r"So $x = \boxed{\frac{1}{2}}$.", r"\frac{1}{2}", r"So $x = \boxed{\frac{1}{2}}$."),
+        ("<think>one and one</think> The answer is 2.", "2", "one and one"),
+        ("<thinking>one and one</thinking>\n2", "2", "one and one"),
+        (r"$\boxed{2}$", r"$\boxed{2}$", None),
+        (r"2\text{ cm}", r"2\text{ cm}", None),
+        (r"Either \boxed{2} or \boxed{3}", r"Either \boxed{2} or \boxed{3}", None),
+    ],
+)
+def test_of_a_solution_in_words_the_answer_is_taken(tmp_path, solution, answer, thinking):
+    path = write(tmp_path / "rows.jsonl", [{"question": "?", "answer": solution}])
+    [sample], _ = read(path)
+    assert (sample.answer, sample.thinking) == (answer, thinking)
+
+
+def test_a_reference_in_words_stays_whole(tmp_path):
+    rows = [{"question": "?", "answer": "It is late. The answer is no."}]
+    assert read(write(tmp_path / "rows.jsonl", rows), task="general")[0][0].answer == rows[0]["answer"]
+
+
 # ---- pictures
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_the_text_of_a_list_of_one_picture_is_read(tmp_path, suffix):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "[b.png")
+    rows = [{"images": name, "question": "?", "answer": "4"} for name in ('["a.png"]', "['a.png']", "[b.png")]
+    samples, rejected = read(write(tmp_path / f"rows{suffix}", rows))
+    assert [sample.image[-6:] for sample in samples] == ["/a.png", "/a.png", "[b.png"] and not rejected
 
 
 @pytest.mark.parametrize("name", ["img", "image_path", "frames", "photo"])
@@ -227,6 +282,11 @@ def test_the_column_images_holds_a_picture_too(tmp_path):
         ({"question": "<image><image>?"}, "question says <image> several times"),
         ({"question": "?", "context": "<image> and <image>"}, "question says <image> several times"),
         ({"question": "<image 1> or <image 2>?"}, None),
+        ({"question": "<img><IMAGE>?"}, "question says <image> several times"),
+        ({"question": "<ImageHere>?", "image": ""}, "question says <image>, and the row gives no picture"),
+        ({"question": "<image_placeholder>?", "image": ""}, "question says <image>, and the row gives no picture"),
+        ({"question": '<img src="x.png"/>?', "image": ""}, "question says <image>, and the row gives no picture"),
+        ({"question": "<imagery> <img2img>?", "image": ""}, None),
         ({"question": "<video>?"}, "question is about a video or a sound"),
         ({"question": "<image>?", "image": ""}, "question says <image>, and the row gives no picture"),
         ({"question": "?", "image": "", "source": "b.png"}, "row gives no picture, and another column seems to hold"),

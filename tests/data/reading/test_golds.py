@@ -65,6 +65,8 @@ def test_options_that_would_be_lost_or_run_together(cell, reason):
         ({"A": "red", "B": "blue", "C": "", "D": None}, ["red", "blue"]),
         ({"option_a": "red", "option_b": "blue"}, ["red", "blue"]),
         ({"choice_A": "red", "choice_B": "blue", "A": "x"}, ["red", "blue"]),
+        ({"option1": "red", "option2": "blue", "option3": None}, ["red", "blue"]),
+        ({"choice_1": "red", "choice_2": "blue"}, ["red", "blue"]),
         ({"A": "red", "answer": "A"}, []),
         ({"a": "question", "b": "answer"}, []),
         ({"A": "", "B": ""}, []),
@@ -77,6 +79,22 @@ def test_options_in_a_column_each(row, options):
 def test_a_gap_in_the_columns_is_refused():
     with pytest.raises(BadRow, match="one is missing: A, C"):
         golds.options_in_columns({"A": "red", "B": "", "C": "blue"})
+
+
+@pytest.mark.parametrize(
+    ("value", "answer_as", "found"),
+    [("option2", "", "B"), ("blue", "", "blue"), ("3", "", "3"), ("2", "index", "2"), (1, "text", 1), ("B", "", "B")],
+)
+def test_an_option_may_be_named_by_its_numbered_column(value, answer_as, found):
+    row = {"option1": "red", "option2": "blue", "option3": ""}
+    assert golds.named_option(value, row, ["red", "blue"], answer_as) == found
+
+
+@pytest.mark.parametrize("value", ["0", "2", 1, 2.0])
+def test_a_number_beside_numbered_columns_may_count_from_0_or_from_1(value):
+    with pytest.raises(BadRow, match="may count the options from 0 or from 1"):
+        golds.named_option(value, {"choice_1": "red", "choice_2": "blue"}, ["red", "blue"], "")
+    assert golds.named_option(value, {"A": "red", "B": "blue"}, ["red", "blue"], "") == value
 
 
 @pytest.mark.parametrize(
