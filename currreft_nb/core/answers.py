@@ -1,11 +1,11 @@
-"""Read a model's text: the `<think>` and `<answer>` blocks, verdicts, letters, labels and boxes.
+"""Read a model's text: the `<think>` and `<answer>` blocks, verdicts, letters and labels.
 
-    <think>The dog is at the left, so the box ends at 210.</think><answer>{"bbox_2d": [12, 40, 210, 470]}</answer>
+    <think>The dog is at the left, the cat on the chair.</think><answer>dog, cat</answer>
 
 Rewards and evaluation share these strict readers. What has one meaning is read in the form that the model's family
-writes: in a fence, a box, bold or full-width characters, a letter with the text of its own option, boxes as Qwen,
-InternVL, GLM, DeepSeek-VL, MiniCPM, PaliGemma and Gemma write them. What has two is refused: a hedge, a second answer,
-a letter with another option's text, words around the answer. Characters that nobody sees count for nothing (`visible`).
+writes: in a fence, a box, bold or full-width characters, a letter with the text of its own option. What has two is
+refused: a hedge, a second answer, a letter with another option's text, words around the answer. Boxes are read in
+`core.box_answers`. Characters that nobody sees count for nothing (`visible`).
 No text is evaluated as code, every function takes time linear in its input, and a refusal carries a reason code.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 MAX_ANSWER = 20_000  # characters; 80 labels or 100 labelled boxes take less than half of it
 MAX_NESTING = 8  # brackets in brackets, in JSON
-MAX_COORDINATE = 1e6  # pixels
 
 _VERDICTS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
 _QUOTES = " \t\n\r\"'`*“”‘’«»„"
+_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 _UNSEEN = re.compile(  # controls, soft hyphens, characters without width, marks of direction, selectors of glyphs
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
@@ -42,32 +42,7 @@ _NUMBERED = re.compile(r"(?:^|[\s,;])\(?([1-9][0-9]?)[.)][ \t]+")
 _BULLET = re.compile(r"\s*[-*•·◦▪‣●○–—]\s+")
 _PLAIN_LABELS = re.compile(r"(?: *[A-Za-z][A-Za-z ]*,)*+ *[A-Za-z][A-Za-z ]*")  # most answers, five times faster
 _LABEL_KEYS = ("labels", "label", "categories", "category", "classes", "class", "objects", "object", "answer")
-_NUMBER = r"[-+]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
-_NUMBER_ALONE = re.compile(_NUMBER)
-_NUMBERS = rf"({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER}) ?, ?({_NUMBER})"
-_POINTS = rf"\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\) ?,? ?\( ?({_NUMBER}) ?, ?({_NUMBER}) ?\)"
-_PLAIN_BOX = re.compile(rf"(?:\[ ?{_NUMBERS} ?\]|\( ?{_NUMBERS} ?\)|{_POINTS}) ?[,;]? ?")
-_MARKS = re.compile(
-    r"<\|object_ref_start\|>[^<]*<\|object_ref_end\|>|<\|ref\|>[^<]*<\|/ref\|>|<ref>[^<]*</ref>"
-    r"|<\|(?:box_(?:start|end)|(?:begin|end)_of_box|/?det|grounding)\|>|</?box>"
-)
-_BLANK_BOX = re.compile(rf"<box>\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*</box>")  # MiniCPM
-_LOCATIONS = re.compile(r"<loc([0-9]{4})>" * 4 + r"[ \w]*;?")  # PaliGemma: y before x, then the name
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)', re.DOTALL)  # or its beginning, so that no place is tried twice
-_ANY_STRING = re.compile(r"""("(?:[^"\\]|\\.)*+(?:"|$)|'(?:[^'\\]|\\.)*+(?:'|$))""", re.DOTALL)
-_BOX_KEYS = ("bbox_2d", "bbox", "box", "bounding_box")
-_YX_KEY = "box_2d"  # Gemini and Gemma: [y1, x1, y2, x2]
-_CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
-_BARE_KEY = re.compile(r"""["'`]?(?:bbox_2d|bbox|box_2d|box|bounding_box)["'`]? ?[:=]""")
-_SQUARE = str.maketrans("()", "[]")
-_RELAXED = [  # what Python, or haste, writes where JSON has something else
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r", ?(?=[\]}])", ""),
-        (r"(?<![\w\"])([A-Za-z_]\w*) ?[:=]", r'"\1":'),
-        (r"(?<![\d.\w])0+(?=\d)", ""),
-    )
-]
 
 
 class Unreadable(ValueError):
@@ -143,6 +118,15 @@ def visible(text: str) -> str:
     return unicodedata.normalize("NFC", _UNSEEN.sub("", text))
 
 
+def plain_characters(text: str) -> str:
+    """Return the visible text in plain characters (NFKC) and with straight quotes.
+
+    >>> plain_characters("\uff22"), plain_characters("it\u2019s\u200b")
+    ('B', "it's")
+    """
+    return unicodedata.normalize("NFKC", visible(text)).translate(_STRAIGHT)
+
+
 def undecorated(text: str) -> str:
     r"""Return the text in plain characters (NFKC), without what models put around an answer, and the final period.
 
@@ -151,9 +135,9 @@ def undecorated(text: str) -> str:
     >>> undecorated("**\\boxed{\\text{B}}**."), undecorated("\uff22"), undecorated("\\boxed{A} \\boxed{B}")
     ('B', 'B', '\\boxed{A} \\boxed{B}')
     """
-    text = unicodedata.normalize("NFKC", visible(_limited(text))).strip()
+    text = unicodedata.normalize("NFKC", visible(limited(text))).strip()
     for _ in range(MAX_NESTING):
-        inner = _unfenced(text)
+        inner = unfenced(text)
         if inner.endswith((".", "。")) and not inner.endswith(".."):
             inner = inner[:-1].rstrip()
         if (match := _AROUND.fullmatch(inner)) and _is_balanced(match[match.lastgroup or 0]):
@@ -183,7 +167,7 @@ def parse_verdict(text: str) -> bool:
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: not_a_verdict
     """
-    word = _bare_word(_limited(text))
+    word = _bare_word(limited(text))
     if word not in _VERDICTS:
         word = _bare_word(undecorated(text))
     if word not in _VERDICTS:
@@ -208,7 +192,7 @@ def parse_letters(text: str, count: int, fits: Callable[[int, str], bool] | None
     Traceback (most recent call last):
     currreft_nb.core.answers.Unreadable: not_letters
     """
-    plain = " ".join(_limited(text).translate(_BRACKETS_AND_PERIODS).split())
+    plain = " ".join(limited(text).translate(_BRACKETS_AND_PERIODS).split())
     if not plain:
         raise Unreadable("empty_answer")
     if not _LETTERS.fullmatch(plain):
@@ -248,12 +232,12 @@ def parse_labels(text: str) -> list[str]:
     >>> parse_labels("traffic light, dog"), parse_labels('["cat", "dog"]'), parse_labels("1. dog 2. cat")
     (['traffic light', 'dog'], ['cat', 'dog'], ['dog', 'cat'])
     """
-    if _PLAIN_LABELS.fullmatch(_limited(text)):
+    if _PLAIN_LABELS.fullmatch(limited(text)):
         return [label.strip() for label in text.split(",")]
     text = undecorated(text)
     bracketed = text[:1] + text[-1:] in ("[]", "{}")
     try:
-        labels = _json_labels(_load_json(text)) if bracketed else _split_labels(text)
+        labels = _json_labels(load_json(text)) if bracketed else _split_labels(text)
     except Unreadable as problem:
         if problem.reason != "not_json" or text[0] == "{":
             raise Unreadable("not_labels" if problem.reason == "not_json" else problem.reason) from None
@@ -287,121 +271,7 @@ def _split_labels(text: str) -> list[str]:
     ]
 
 
-def parse_boxes(text: str) -> list[tuple[float, float, float, float]]:
-    r"""Return the boxes `(x1, y1, x2, y2)` of an answer, in the coordinates of the text.
-
-    Reads the forms of current models: `{"bbox_2d": [...]}`, `bbox`, `box` or `bounding_box`, a list of such objects,
-    bare lists, also in a code fence, `\boxed{}` or box tokens; points `(x1,y1),(x2,y2)` or `[[x1,y1],[x2,y2]]`; corners
-    by name, `{"x1": ...}`; as a Python literal or without braces. `box_2d` and `<loc0001>` are read as Gemma and
-    PaliGemma write them, y before x. What the numbers are fractions of is the frame's business (`core.boxes`). The
-    answer must hold nothing else.
-
-    >>> parse_boxes('{"bbox_2d": [1, 2, 3, 4], "label": "dog"}'), parse_boxes("<|box_start|>(1,2),(3,4.5)<|box_end|>")
-    ([(1.0, 2.0, 3.0, 4.0)], [(1.0, 2.0, 3.0, 4.5)])
-    >>> parse_boxes("[3, 2, 1, 4]")
-    Traceback (most recent call last):
-    currreft_nb.core.answers.Unreadable: box_reversed
-    """
-    bare = _unfenced(_limited(text).strip())
-    bare = " ".join((_MARKS.sub(" ", bare) if "<" in bare else bare).split())
-    boxes = _plain_boxes(bare)
-    if boxes is None:
-        try:
-            boxes = _json_boxes(_load_json(bare))
-        except Unreadable as problem:
-            if problem.reason != "not_json":
-                raise
-            boxes = _dialect_boxes(text)
-    if not boxes:
-        raise Unreadable("empty_answer")
-    return [_checked_box(box) for box in boxes]
-
-
-def _dialect_boxes(text: str) -> list:
-    """Return the raw boxes of an answer in a form that is neither plain nor JSON."""
-    text = undecorated(text).replace("、", ",")
-    text = _LOCATIONS.sub(lambda match: "[{1}, {0}, {3}, {2}] ".format(*map(int, match.groups())), text)
-    text = _BLANK_BOX.sub(r"[\1, \2, \3, \4]", text)
-    text = " ".join(_MARKS.sub(" ", text).split())
-    boxes = _plain_boxes(text)
-    if boxes is not None:
-        return boxes
-    try:
-        return _json_boxes(_load_json(_relaxed(f"{{{text}}}" if _BARE_KEY.match(text) else text)))
-    except Unreadable as problem:
-        raise Unreadable("no_box" if problem.reason == "not_json" else problem.reason) from None
-
-
-def _relaxed(text: str) -> str:
-    """Return a Python literal as JSON: single quotes, round brackets, a comma too many, keys without quotes."""
-    parts = _ANY_STRING.split(text)
-    for index, part in enumerate(parts):
-        if index % 2 and part[0] == "'":
-            parts[index] = '"' + part[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
-        elif index % 2 == 0:
-            if text[:1] in "[{":
-                part = part.translate(_SQUARE)
-            for pattern, replacement in _RELAXED:
-                part = pattern.sub(replacement, part)
-            parts[index] = part
-    return "".join(parts)
-
-
-def _plain_boxes(text: str) -> list | None:
-    """Return the boxes of a sequence of bare lists or pairs of points, or None if the text is anything else."""
-    boxes, position = [], 0
-    while match := _PLAIN_BOX.match(text, position):
-        boxes.append([float(number) for number in match.groups() if number is not None])
-        position = match.end()
-    return boxes if position == len(text) else None
-
-
-def _json_boxes(value: Any) -> list:
-    """Return the raw boxes of a JSON value: one object, box or pair of points, or a list of objects or of boxes."""
-    if isinstance(value, dict):
-        found = [box for key in _BOX_KEYS if key in value for box in _json_boxes(value[key])]
-        if _YX_KEY in value:
-            found += [_swapped(box) for box in _json_boxes(value[_YX_KEY])]
-        if len(value) > 3:
-            found += [[value[name] for name in names] for names in _CORNERS if all(name in value for name in names)]
-        if not found:
-            raise Unreadable("no_box")
-        return found
-    if not isinstance(value, list) or not value:
-        raise Unreadable("no_box")
-    if len(value) == 2 and all(map(_is_point, value)):
-        return [value[0] + value[1]]
-    if any(isinstance(item, (dict, list)) for item in value):
-        return [box for item in value for box in _json_boxes(item)]
-    return [value]
-
-
-def _is_point(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and not any(isinstance(v, (dict, list)) for v in value)
-
-
-def _swapped(box: list) -> list:
-    return [box[1], box[0], box[3], box[2]] if len(box) == 4 else box
-
-
-def _checked_box(box: list) -> tuple[float, float, float, float]:
-    if len(box) != 4:
-        raise Unreadable("not_four_numbers")
-    if str in map(type, box):
-        box = [float(v) if isinstance(v, str) and _NUMBER_ALONE.fullmatch(v.strip()) else v for v in box]
-    for number in box:
-        # bool is a kind of int in Python, so `true` would pass for 1
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise Unreadable("not_a_number")
-        if abs(number) > MAX_COORDINATE:  # 1e400, which JSON reads as infinity, is among them
-            raise Unreadable("too_complex")
-    if box[0] >= box[2] or box[1] >= box[3]:
-        raise Unreadable("box_reversed")
-    x1, y1, x2, y2 = map(float, box)
-    return (x1, y1, x2, y2)
-
-
-def _load_json(text: str) -> Any:
+def load_json(text: str) -> Any:
     """Return the JSON value of the text; refuses deep nesting, duplicate keys, NaN and Infinity."""
     depth = 0
     for character in _JSON_STRING.sub("", text):  # a bracket in a label would hide how deep the others go
@@ -426,7 +296,7 @@ def _refuse_constant(name: str) -> None:
     raise Unreadable("not_a_number")
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
     """Return the inside of a markdown code fence around the whole text, also if its beginning or end is missing."""
     if len(text) < 6:
         return text
@@ -437,7 +307,8 @@ def _unfenced(text: str) -> str:
     return text.removesuffix("```").strip()
 
 
-def _limited(text: str) -> str:
+def limited(text: str) -> str:
+    """Return the text; raises `Unreadable` if it is too long."""
     if len(text) > MAX_ANSWER:
         raise Unreadable("too_complex")
     return text

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from currreft_nb.core.answers import Unreadable, parse_labels, visible
+from currreft_nb.core.answers import Unreadable, parse_labels, plain_characters
 
 QUESTION = "{question}"
 ANSWER = "Then list the categories, comma separated, inside <answer></answer>."
@@ -31,7 +31,6 @@ contains shows only
 SENTENCE = frozenset(SENTENCE_WORDS.split())
 LABEL_WORDS = 3  # in the longest label of a list that is joined by "and", or is a thought
 _AND = re.compile(r"(?:^|\s+)(?:and|&)\s+", re.IGNORECASE)
-_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 LABELS_VERSION = 2  # of the tables below; raise it with every change, because scores depend on them
 NAMES = """
@@ -105,7 +104,7 @@ def normalise(label: str) -> str:
     ('traffic light', 'airplane', 'red squares')
     """
     if not label.isascii():
-        label = unicodedata.normalize("NFKC", visible(label)).translate(_STRAIGHT)
+        label = plain_characters(label)
     words = re.sub(r"[\s_-]+", " ", label.casefold()).strip(" .,:!?\"'`*。")
     words = re.sub(r"^(?:a|an|the) ", "", words)
     return _CANONICAL.get(words, words)

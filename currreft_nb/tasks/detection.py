@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from currreft_nb.core.answers import Unreadable, parse_boxes
+from currreft_nb.core.answers import Unreadable
+from currreft_nb.core.box_answers import parse_boxes
 from currreft_nb.core.boxes import Box, Size, area, iou
 
 QUESTION = "Find the region of the image that this phrase describes: {question}"

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Any
 
-from currreft_nb.core.answers import visible
+from currreft_nb.core.answers import plain_characters
 
 QUESTION = "{question}"
 ANSWER = "Then give the answer inside <answer></answer>."
@@ -21,7 +21,6 @@ DENSE = ""
 SEVERAL = False
 
 _ENDS = " .,;:!?\"'`*。"
-_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 
 def normalise(text: str) -> str:
@@ -32,8 +31,7 @@ def normalise(text: str) -> str:
     >>> normalise(' The  "Nile". '), normalise("it\u2019s\u200b")
     ('nile', "it's")
     """
-    text = unicodedata.normalize("NFKC", visible(text)).translate(_STRAIGHT)
-    words = " ".join(text.casefold().split()).strip(_ENDS)
+    words = " ".join(plain_characters(text).casefold().split()).strip(_ENDS)
     return re.sub(r"^(?:a|an|the) ", "", words).strip(_ENDS)
 
 

@@ -9,7 +9,8 @@ import re
 import unicodedata
 from typing import Any
 
-from currreft_nb.core.answers import parse_boxes, parse_labels
+from currreft_nb.core.answers import parse_labels
+from currreft_nb.core.box_answers import parse_boxes
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import LETTERS, VALUES
 from currreft_nb.data.images import BadRow
