@@ -35,7 +35,7 @@ from currreft_nb.core.answers import parse_letters, parse_verdict
 from currreft_nb.core.boxes import Size, scale
 from currreft_nb.core.samples import LETTERS, TASKS, Sample
 from currreft_nb.data.images import BadRow, ImageProblem
-from currreft_nb.data.reading import common, golds, tables, wording
+from currreft_nb.data.reading import common, golds, picture_cells, tables, wording
 from currreft_nb.tasks import classification, detection
 
 TASK_NAMES = {"detection": "detection", "classify": "classification", "math": "math"}
@@ -113,7 +113,7 @@ def _read_conversation(row: dict, find: Callable, file: Path, line: int) -> comm
 
 
 def _shown(row: dict, asked: str, find: Callable, file: Path) -> dict[str, Any]:
-    name = tables.picture_cell(row, ("image", "images"), asked, file)
+    name = picture_cells.picture_cell(row, ("image", "images"), asked, file)
     return common.shown(find(name) if name else None)
 
 
@@ -190,7 +190,7 @@ def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
 def _names_several_folders(file: Path, stamp: int) -> bool:
     """Return whether the absolute image paths of a rows file lie in more than one folder; `stamp`: when it changed."""
     rows = (row for _, _, row in tables.read(file) if isinstance(row, dict))
-    cells = (tables.cell_of(row, ("image", "images")) for row in rows)
+    cells = (picture_cells.cell_of(row, ("image", "images")) for row in rows)
     names = (cell[0] if isinstance(cell, list) else cell for cell in cells)
     return len({os.path.dirname(name) for name in names if isinstance(name, str) and os.path.isabs(name)}) > 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from currreft_nb.core.samples import Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, objects, tables
+from currreft_nb.data.reading import common, objects, picture_cells, tables
 
 LABELS = ("label", "labels", "fine_label", "category", "class")
 
@@ -40,7 +40,7 @@ def read(
     """
     if "classification" not in tasks:
         return
-    columns = {"label": (label,) if label else LABELS, "image": (image,) if image else tables.IMAGES}
+    columns = {"label": (label,) if label else LABELS, "image": (image,) if image else picture_cells.IMAGES}
     given, names_in = objects.name_list(names) if names else [], cache(tables.class_names)
 
     def labels_of(row: dict, file: Path) -> list[str]:
@@ -63,7 +63,7 @@ def read(
     other |= common.other_spellings(tuple(sorted(listed)))  # names that the reward takes for one
     listed -= other.keys()
     folder = common.image_folder(path, images)
-    find = partial(tables.need_image, folder=folder, extracted=extracted)
+    find = partial(picture_cells.need_image, folder=folder, extracted=extracted)
 
     def sample(row: dict, file: Path, line: int | None) -> Iterator[Sample]:
         yield Sample(
@@ -74,7 +74,7 @@ def read(
             question=question or common.category_question(sorted(listed)),
             answer=labels_of(row, file),
             extra={"categories": sorted(listed)} | common.origin(file, line),
-            **common.shown(find(tables.cell_of(row, columns["image"]))),
+            **common.shown(find(picture_cells.cell_of(row, columns["image"]))),
         )
 
     yield from common.read_rows(tables.read_columns(path, files, columns), sample, "a picture with a label")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, objects, tables
+from currreft_nb.data.reading import common, objects, picture_cells, tables
 
 CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class")
 BOXES = ("bbox", "bboxes", "boxes", "box")
@@ -52,8 +52,8 @@ def read(
     )
     labels, _ = objects.survey(writing, tables.read(path, files, [column]))
     folder = common.image_folder(path, images)
-    found = partial(tables.read_columns, path, files, {"column": (column,), "image": tables.IMAGES})
-    find = partial(tables.need_image, folder=folder, extracted=extracted)
+    found = partial(tables.read_columns, path, files, {"column": (column,), "image": picture_cells.IMAGES})
+    find = partial(picture_cells.need_image, folder=folder, extracted=extracted)
     yield from objects.read_pictures(writing, objects.Plan(found=found, find=find, names=labels, tasks=tasks))
 
 
@@ -63,7 +63,7 @@ def _class_names(known: dict[str, list[str]], column: str) -> list[str]:
 
 def _picture(column: str, names: list[str], row: dict, *_: Any) -> objects.Annotated:
     marks = [(None, (item, names)) for item in _objects(row[column])]
-    image = tables.cell_of(row, tables.IMAGES)
+    image = picture_cells.cell_of(row, picture_cells.IMAGES)
     return objects.Annotated(image=image, marks=marks)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from currreft_nb.core.boxes import Box, Size
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, objects, tables
+from currreft_nb.data.reading import common, objects, picture_cells
 from currreft_nb.data.reading.json_streams import json_files
 
 
@@ -56,7 +56,7 @@ def _picture(
     size = (width, height) if type(width) is int and type(height) is int and width > 0 and height > 0 else None
     image = _image(root, is_named, row, file)
     if not image.is_file() and row.get("imageData"):
-        image = tables.write_out(tables.decoded(row["imageData"]), extracted)
+        image = picture_cells.write_out(picture_cells.decoded(row["imageData"]), extracted)
     name = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
     marks = [(None, shapes) for shapes in objects_of.values()]
     return objects.Annotated(image=image, marks=marks, size=size, name=name.with_suffix("").as_posix())

@@ -26,7 +26,7 @@ from typing import Any
 from currreft_nb.core.boxes import Size
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import golds, tables, wording
+from currreft_nb.data.reading import golds, picture_cells, tables, wording
 from currreft_nb.data.reading.common import Items, check_known, image_folder, later_questions, origin, read_rows, shown
 from currreft_nb.data.reading.json_streams import Found
 
@@ -52,7 +52,7 @@ def read(
     check_known(path, "task", task, TASKS)
     if task in tasks:
         folder = image_folder(path, images)
-        pictures = tables.picture_columns(image)
+        pictures = picture_cells.picture_columns(image)
         found = _apart(tables.read(path, files, ("id", *pictures, *TURNS, "texts")), pictures)
         yield from read_rows(found, partial(_read_row, task, pictures, folder, extracted), "a conversation")
 
@@ -76,7 +76,7 @@ def _read_row(
     turns, inside = _turns(row, file)
     asked, answered, later = wording.first_exchange(turns, "from", "value")
     row = row | {pictures[0]: inside} if inside and pictures else row
-    about = shown(tables.image_of(tables.picture_cell(row, pictures, asked, file), folder, extracted))
+    about = shown(picture_cells.image_of(picture_cells.picture_cell(row, pictures, asked, file), folder, extracted))
     number = row.get("question number", 1)
     yield Sample(
         id=f"{file.stem}-{line}" + (f"-{number}" if number > 1 else ""),
@@ -124,7 +124,7 @@ def _picture(part: dict) -> str | bytes | dict | None:
         return value
     if value.startswith(("http://", "https://")):
         raise BadRow("image is a web address; store the file, and write its path", value)
-    return tables.decoded(value) if value.startswith("data:") else value.removeprefix("file://")
+    return picture_cells.decoded(value) if value.startswith("data:") else value.removeprefix("file://")
 
 
 def _read_exchange(task: str, asked: str, answered: Any, size: Size | None) -> dict:

@@ -27,7 +27,7 @@ from currreft_nb.core.boxes import Box, Size, scale
 from currreft_nb.core.errors import did_you_mean
 from currreft_nb.core.samples import TASKS, VALUES, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import golds, tables, wording
+from currreft_nb.data.reading import golds, picture_cells, tables, wording
 from currreft_nb.data.reading.common import (
     Items,
     check_known,
@@ -93,10 +93,10 @@ def read(
     named = {"question": question, "answer": answer, "image": image, "options": options, "candidates": candidates}
     columns = {name: column for name, column in (named | {"context": context, "thinking": thinking}).items() if column}
     folder = image_folder(path, images)
-    pictures = tables.picture_columns(image)
+    pictures = picture_cells.picture_columns(image)
     layout = Layout(task=task, columns=columns, pictures=pictures, box=box, answer_as=answer_as, folder=folder,
                     extracted=extracted)  # fmt: skip
-    numbered = [name for column in pictures for name in tables.numbered_like(column)]
+    numbered = [name for column in pictures for name in picture_cells.numbered_like(column)]
     wanted = {*columns.values(), *pictures, *numbered, *golds.COLUMN_NAMES, CHOICES}
     found = _with_columns(tables.read(path, files, wanted), columns)
     yield from read_rows(found, partial(_read_row, layout), f"a {task} question")
@@ -120,8 +120,8 @@ def _with_columns(found: Iterator[Found], columns: dict[str, str]) -> Iterator[F
 def _read_row(layout: Layout, row: dict, file: Path, line: int) -> Iterator[Sample]:
     cells = {name: row.get(column) for name, column in layout.columns.items()}
     before, asked = (str(cells.get(name) or "") for name in ("context", "question"))
-    picture = tables.picture_cell(row, layout.pictures, f"{before}\n{asked}", file)
-    about = shown(tables.image_of(picture, layout.folder, layout.extracted))
+    picture = picture_cells.picture_cell(row, layout.pictures, f"{before}\n{asked}", file)
+    about = shown(picture_cells.image_of(picture, layout.folder, layout.extracted))
     reasoning, value = _solution(layout.task, row[layout.columns["answer"]])
     question, options = _options(layout, wording.clean_question(asked), value, row, file)
     value = golds.named_option(value, row, options, layout.answer_as)

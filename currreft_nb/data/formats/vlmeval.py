@@ -16,7 +16,7 @@ from pathlib import Path
 
 from currreft_nb.core.samples import LETTERS, Sample
 from currreft_nb.data.images import BadRow
-from currreft_nb.data.reading import common, golds, tables, wording
+from currreft_nb.data.reading import common, golds, picture_cells, wording
 from currreft_nb.data.reading.json_streams import MAX_ROW, Found, csv_rows
 
 TASKS = ("general", "math")
@@ -87,6 +87,6 @@ def _image(row: dict, folder: Path, extracted: Path | None, seen: dict[str, Path
         if text not in seen:
             raise BadRow("image is neither base64 nor the index of a row with a picture", text)
         return seen[text]
-    value = tables.only_image(text or row.get("image_path", "").strip())
-    path = tables.need_image(tables.decoded(value) if text else value, folder, extracted)
+    value = picture_cells.only_image(text or row.get("image_path", "").strip())
+    path = picture_cells.need_image(picture_cells.decoded(value) if text else value, folder, extracted)
     return seen.setdefault(row.get("index", ""), path)
