@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -15,6 +16,8 @@ from tests.helpers.commands import BIN, run
 
 ROOT = Path(__file__).parent.parent
 
+hypothesis.settings.register_profile("no clock", deadline=None)  # a test fails by what it finds, not by a busy machine
+hypothesis.settings.load_profile("no clock")
 _passed_browser_tests = []
 
 

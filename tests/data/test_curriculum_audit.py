@@ -21,7 +21,7 @@ from currreft_nb.tasks.classification import normalise
 from currreft_nb.tasks.detection import JITTER_IOU
 from currreft_nb.tasks.math_equality import same_text
 
-SLOW = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 LABELS = ["dog", "dogs", "The dog", "cat", "aeroplane", "airplane", "sofa", "couch", "traffic_light", "Traffic light",
           "person", "people", "red circle", "tv", "tvmonitor"]  # fmt: skip
 GOLDS = st.one_of(
@@ -159,7 +159,7 @@ def test_a_set_of_labels_does_not_show_whether_one_was_exchanged(sample, seed):
     assert sample.answer != sorted(sample.answer) or claim == sorted(claim)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(QUESTIONS, min_size=2, max_size=8), st.sampled_from(STAGES[:2]), st.randoms())
 def test_neither_neighbours_nor_their_number_change_a_posed_sample(samples, stage, rng):
     samples = [replace(sample, id=f"s{index}") for index, sample in enumerate(samples)]

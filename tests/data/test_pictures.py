@@ -86,7 +86,7 @@ def chains(seed, count):
     return rows[rng.permutation(count)].astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 400))
 def test_groups_are_those_of_comparing_all_with_all(seed, count):
     rows = chains(seed, count)

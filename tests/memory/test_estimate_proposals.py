@@ -40,7 +40,7 @@ def test_largest_is_the_last_that_fits(values, limit):
     assert last_fitting(values, lambda value: value <= limit) == max((v for v in values if v <= limit), default=None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(asked=GRPO | SFT, card_gib=strategies.sampled_from([8, 16, 24, 80]))
 def test_a_proposal_fits_and_the_next_larger_value_does_not(asked, card_gib):
     def peak(name, value):
@@ -56,7 +56,7 @@ def test_a_proposal_fits_and_the_next_larger_value_does_not(asked, card_gib):
         assert all(peak(name, value) > card_gib for value in larger)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(asked=GRPO | SFT, card_gib=strategies.sampled_from([16, 24, 80]))
 def test_a_training_accepts_what_is_proposed(asked, card_gib):
     kind = GrpoSettings if "group_size" in asked else SftSettings

@@ -123,7 +123,7 @@ def test_options_differ_and_those_marked_are_right(sample):
         assert wrong and not any(alike(a, b) for i, a in enumerate(wrong) for b in wrong[:i])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(min_value=-999, max_value=9999), st.sampled_from(["", " cm", "°", "/7", r"\pi"]), st.integers(0, 99))
 def test_numbers_of_every_size_and_unit_get_wrong_options(number, unit, seed):
     sample = make("math", f"{number}{unit}")

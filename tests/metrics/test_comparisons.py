@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from currreft_nb import InputError
@@ -119,7 +119,6 @@ def test_other_measures_and_stages_are_compared_alike():
     assert row["difference"] == pytest.approx(3.5) and row["low"] > 3 and row["high"] < 4, "no share: not cut at 1"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=6, max_size=40), st.integers(1, 3), st.randoms())
 def test_the_other_way_round_it_is_the_same_difference_less(pairs, per_image, random):
     """Whichever arm comes first, and in whatever order the records come."""

@@ -58,7 +58,7 @@ def open_sample(task, seed=0, look="id"):
 # ---- tokenizer and processor
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text())
 def test_any_text_survives_the_tokenizer(processor, text):
     tokens = processor.tokenizer.encode(text, add_special_tokens=False)

@@ -8,7 +8,7 @@ import tracemalloc
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,7 +27,6 @@ PLAIN = st.recursive(
 # ---- pickles
 
 
-@settings(deadline=None)
 @given(value=PLAIN, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(tmp_path_factory, value, protocol):
     path = tmp_path_factory.getbasetemp() / "plain.p"

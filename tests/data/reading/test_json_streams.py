@@ -301,7 +301,7 @@ READERS = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(row=st.dictionaries(st.sampled_from(FIELDS), VALUES | TURNS, max_size=len(FIELDS)))
 @pytest.mark.parametrize(("read", "name", "options"), READERS, ids=[f"{n}-{o.get('task')}" for _, n, o in READERS])
 def test_whatever_a_row_holds_it_becomes_samples_or_rejections(tmp_path_factory, read, name, options, row):

@@ -176,7 +176,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=VALUES)
 @pytest.mark.parametrize(
     ("read", "name", "options", "make"), FILES, ids=[f"{r.__module__[26:]}-{n}" for r, n, *_ in FILES]

@@ -66,7 +66,7 @@ def test_an_unknown_look_is_refused():
 
 
 @cases
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**9), count=st.integers(1, 6))
 def test_placed_boxes_lie_inside_apart_and_in_cells_of_their_own(look, seed, count):
     boxes = place(random.Random(seed), count, look)
