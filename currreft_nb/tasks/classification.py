@@ -12,6 +12,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from currreft_nb.core.answers import Unreadable, parse_labels, plain_characters
@@ -95,6 +96,7 @@ _NAMES = [name.replace("_", " ") for name in NAMES.split()]
 _CANONICAL = _writings()
 
 
+@lru_cache(maxsize=4096)  # labels repeat; one of an answer has at most 20,000 characters
 def normalise(label: str) -> str:
     """Return the label in lower case, without quotes, article and underscores; a known label as COCO names it.
 

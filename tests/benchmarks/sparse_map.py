@@ -10,9 +10,10 @@ that `currreft probe` compares with is written, too.
 
 A row of the CSV is a setting (hard, soft, listing), base (the share of open questions that its annotators answered
 correctly), seed, arm, budget in steps (0: before training), split, measure, number of questions, and mean. Measures are
-`correct` (natural, greedy, open questions), for the base, on validation questions by form, `pass_at_1`, `pass_at_8` and
-`contrast` (the share of groups of eight answers that hold right and wrong ones), and for lists `thought`: the share of
-open questions whose think block holds the right list, where that is more than `LEAST` above the share of right answers.
+`correct` (natural, greedy, open questions) and for the base, on validation questions by form, `pass_at_1`, `pass_at_8`
+and `contrast` (the share of groups of eight answers that hold right and wrong ones). For lists `thought` is the share
+of open questions whose think block holds the right list, and `closed` the share answered by a word of a closed form,
+such as `no`; both only where `thought` is more than `LEAST` above `correct`.
 """
 
 import argparse
@@ -49,6 +50,7 @@ PROMPTS_PER_STEP = GROUP_SIZE = 8
 SPLITS = {"test_id": "in-domain", "test_ood": "out-of-domain"}
 LEAST = 0.1  # a smaller mean difference is no win
 LEVEL = 0.05
+CLOSED = ("yes", "no", *"abcd")
 ALL_OR_NOTHING = ("hard", "listing")
 DEEP, SHALLOW = (0.001, 0.004), 0.2
 PREDICTORS = {
@@ -93,21 +95,22 @@ def _scores(folder: Path, lists: bool) -> pd.DataFrame:
 
 
 def _thoughts(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `scores` as `thought`, where that is clearly above the share of right answers."""
+    """Return the rows of `scores` as `thought` and `closed`, where the first is clearly above the right answers."""
     data = folder / json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"][0]["path"] / "data"
     samples = {(split, sample.id): sample for split in SPLITS for sample in load_samples(data, split, "open")}
     records = pd.read_json(folder / "records.jsonl", lines=True).query("mode == 'natural'").copy()
     texts = zip(records["split"], records["id"], records["completion"])
-    records["thought"] = [_thought(samples[split, name], text) for split, name, text in texts]
-    table = scores.join(records.groupby(["arm", "split"])["thought"].mean(), on=["arm", "split"])
+    records["thought"], records["closed"] = zip(*(_thought(samples[split, name], text) for split, name, text in texts))
+    table = scores.join(records.groupby(["arm", "split"])[["thought", "closed"]].mean(), on=["arm", "split"])
     table = table[table["thought"] > table["mean"] + LEAST]
-    return table.assign(measure="thought", mean=table["thought"]).drop(columns="thought")
+    return pd.concat([table.assign(measure=name, mean=table[name]) for name in ("thought", "closed")])
 
 
-def _thought(sample: Sample, completion: str) -> bool:
-    """Return whether the think block holds the right answer."""
-    thinking = parse_completion(completion).thinking or ""
-    return score(sample, f"<answer>{thinking}</answer>").value == 1
+def _thought(sample: Sample, completion: str) -> tuple[bool, bool]:
+    """Return whether the think block holds the right answer, and whether the answer is a word of a closed form."""
+    parsed = parse_completion(completion)
+    right = score(sample, f"<answer>{parsed.thinking or ''}</answer>").value == 1
+    return right, (parsed.answer or "").strip(" []").lower() in CLOSED
 
 
 def differences(table: pd.DataFrame, setting: str, one: str, other: str, split: str = "test_id") -> pd.DataFrame:

@@ -181,13 +181,15 @@ def arms() -> str:
 
 def thoughts() -> str:
     """Return the runs of the map whose think blocks hold the right list and whose answers do not, in-domain."""
-    results = pd.read_csv(RESULTS / "sparse_map.csv").query("split == 'test_id' and stage == 'open'")
+    results = pd.read_csv(RESULTS / "sparse_map.csv").query("setting == 'listing' and split == 'test_id'")
     wide = results.pivot_table(index=["base", "arm", "budget", "seed"], columns="measure", values="mean")
     rows = (
-        [base, f"`{arm}`", budget, seed, f"{row['thought']:.2f}", f"{row['correct']:.2f}"]
+        [base, f"`{arm}`", budget, seed, *(f"{row[name]:.2f}" for name in ("thought", "correct", "closed"))]
         for (base, arm, budget, seed), row in wide.dropna(subset=["thought"]).iterrows()
     )
-    return table(["base", "arm", "steps", "seed", "right list in the think block", "right answer"], rows)
+    return table(
+        ["base", "arm", "steps", "seed", "right in the think block", "right answer", "`yes`, `no` or a letter"], rows
+    )
 
 
 def verdicts() -> str:
