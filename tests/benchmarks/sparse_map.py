@@ -17,7 +17,6 @@ such as `no`; both only where `thought` is more than `LEAST` above `correct`.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +67,8 @@ def collect(folder: Path) -> pd.DataFrame:
 def _rows(folder: Path, record: dict) -> pd.DataFrame:
     base = float(record["settings"]["model"].rpartition("-")[2])
     family = folder.name.partition("_")[0]
-    table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder, family == "listing")
+    data = folder / record["inputs"][0]["path"] / "data" if family == "listing" else None
+    table = _support(folder) if folder.name.startswith(f"{family}_support") else _scores(folder, data)
     parts = [table.assign(setting="hard" if family == "detection" else family)]
     if family == "detection":  # base and imitation do not depend on the reward
         parts.append(table[table["arm"].isin(["base", "sft"])].assign(setting="soft"))
@@ -86,17 +86,17 @@ def _support(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(arm="base", budget=0, split="val")
 
 
-def _scores(folder: Path, lists: bool) -> pd.DataFrame:
+def _scores(folder: Path, data: Path | None) -> pd.DataFrame:
+    """Return the rows of an evaluation's scores; with the data of lists also `thought` and `closed`."""
     table = pd.read_csv(folder / "scores.csv").query("measure == 'correct' and mode == 'natural'").copy()
-    if lists:
-        table = pd.concat([table, _thoughts(folder, table)])
+    if data:
+        table = pd.concat([table, _thoughts(folder, data, table)])
     named = table["arm"].str.extract(r"(?P<arm>.*?)(?:_(?P<budget>\d+))?$")
     return table.assign(arm=named["arm"], budget=pd.to_numeric(named["budget"]).fillna(0).astype(int))
 
 
-def _thoughts(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
+def _thoughts(folder: Path, data: Path, scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `scores` as `thought` and `closed`, where the first is clearly above the right answers."""
-    data = folder / json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"][0]["path"] / "data"
     samples = {(split, sample.id): sample for split in SPLITS for sample in load_samples(data, split, "open")}
     records = pd.read_json(folder / "records.jsonl", lines=True).query("mode == 'natural'").copy()
     texts = zip(records["split"], records["id"], records["completion"])
